@@ -1,0 +1,123 @@
+"""What a trained model does: translate, analogies, interpolation, codes. Written once, on the protocols.
+
+    model = unbraid.load("runs/demo")
+    answers = model.translate(images, "a", "b", samples=4)
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unbraid.codes import encode_all, evaluating
+from unbraid.method import Disentangler, Method, Translator
+from unbraid.run import load_model
+from unbraid.types import Codes, DataSpec, Domain, UserError
+
+
+class Trained:
+    """A trained model, on the processor, in evaluation mode.
+
+    spec: what its domains look like. centres: mean shared code of each domain. step: when it was best. Images go in and
+    come out as (n, c, h, w) float32 in [-1, 1], vectors as (n, d); `unbraid.data.images.read_image` reads files so.
+    """
+
+    def __init__(self, method: Method[Any], centres: dict[Domain, Tensor], name: str, step: int) -> None:
+        self.method, self.centres, self.name, self.step = method, centres, name, step
+        self.spec: DataSpec = method.spec
+
+    def __repr__(self) -> str:
+        return f"Trained({self.name}, a: {self.spec.a}, b: {self.spec.b}, step {self.step})"
+
+    def encode(self, x: Float[Tensor, "n ..."], domain: Domain) -> Codes:
+        """The shared and exclusive codes of items of `domain`. Raises UserError for items of another shape."""
+        self._disentangler("codes")
+        return encode_all(self.method, self._checked(x, domain), domain)
+
+    def decode(self, codes: Codes, domain: Domain) -> Float[Tensor, "n ..."]:
+        """The items of `domain` that these codes describe."""
+        method = self._disentangler("codes")
+        with evaluating(self.method):
+            return method.decode(codes, domain)
+
+    def translate(
+        self,
+        x: Float[Tensor, "n ..."],
+        source: Domain,
+        target: Domain,
+        samples: int = 1,
+        like: Float[Tensor, "1 ..."] | None = None,
+        seed: int = 0,
+    ) -> Float[Tensor, "n {samples} ..."]:
+        """`samples` answers for each item, shown in `target`: (n, samples, *spec[target].shape).
+
+        The exclusive code of an answer is drawn from the prior by `seed`, the same for every item in a column, or
+        taken from the item `like` of the target domain (then all answers are alike; ask for one).
+        Raises UserError for items of another shape or a method that doesn't translate.
+        """
+        if not isinstance(self.method, Translator):
+            raise UserError(f"{self.name} does not translate")
+        x = self._checked(x, source)
+        style = self.encode(like, target).exclusive if like is not None else None
+        generator = torch.Generator().manual_seed(seed)
+        answers = []
+        with evaluating(self.method):
+            for _ in range(samples):
+                drawn = style if style is not None else self._disentangler("samples").prior(1, target, generator)
+                answers.append(self.method.translate(x, source, target, drawn.expand(len(x), -1)))
+        return torch.stack(answers, 1)
+
+    def analogy(
+        self, shared: Float[Tensor, "r ..."], exclusive: Float[Tensor, "c ..."], domain: Domain
+    ) -> Float[Tensor, "r c ..."]:
+        """Row i, column j: the shared part of item i of `shared` with the exclusive part of item j of `exclusive`."""
+        rows, columns = self.encode(shared, domain).shared, self.encode(exclusive, domain).exclusive
+        return torch.stack(
+            [
+                self.decode(Codes(row.expand(len(columns), *row.shape), columns), domain)
+                for row in rows
+            ]
+        )
+
+    def interpolate(
+        self,
+        first: Float[Tensor, "1 ..."],
+        second: Float[Tensor, "1 ..."],
+        part: Literal["shared", "exclusive"],
+        domain: Domain,
+        steps: int = 9,
+    ) -> Float[Tensor, "{steps} ..."]:
+        """From `first` towards `second` along one part of the code, in a straight line; the other part stays `first`'s."""
+        start, end = self.encode(first, domain), self.encode(second, domain)
+        frames = []
+        for share in torch.linspace(0, 1, steps):
+            moved = Codes(
+                start.shared.lerp(end.shared, share) if part == "shared" else start.shared,
+                start.exclusive.lerp(end.exclusive, share) if part == "exclusive" else start.exclusive,
+            )
+            frames.append(self.decode(moved, domain)[0])
+        return torch.stack(frames)
+
+    def _disentangler(self, what: str) -> Disentangler:
+        if not isinstance(self.method, Disentangler):
+            raise UserError(f"{self.name} has no {what}: it doesn't take items apart into shared and exclusive codes")
+        return self.method
+
+    def _checked(self, x: Tensor, domain: Domain) -> Tensor:
+        if tuple(x.shape[1:]) != self.spec[domain].shape:
+            raise UserError(
+                f"Domain {domain} of this model has {self.spec[domain]}, shape {self.spec[domain].shape}; "
+                f"found items of shape {tuple(x.shape[1:])}"
+            )
+        return x
+
+
+def load(run: str | Path) -> Trained:
+    """The best model of a run. Needs the run's folder alone.
+
+    Raises UserError if there is none yet, it is damaged, or of another version.
+    """
+    method, centres, meta = load_model(Path(run))
+    return Trained(method, centres, meta["method"], meta["step"])

@@ -1,0 +1,54 @@
+"""The commands. Each is a typed function in `commands`, imported when it is called: torch takes a second."""
+
+import importlib
+import os
+import sys
+
+HELP = """usage: unbraid COMMAND ...
+
+What two kinds of images of the same things share, what is particular to each, and how to move between them.
+
+  unbraid recipes                                        what there is, with the paper's figure and ours
+  unbraid train RECIPE --run DIR                         train a recipe; the same command goes on after a stop
+  unbraid train METHOD --data.a DIR --data.b DIR --run DIR    train on two folders of your own
+  unbraid evaluate RUN                                   retrieval on the test part, pictures, model card
+  unbraid translate RUN IMAGE... --out DIR               show images of one domain in the other
+  unbraid analogy RUN --shared IMAGE... --exclusive IMAGE... --out FILE
+                                                         what one image shares, with what another has alone
+  unbraid interpolate RUN FIRST SECOND --out FILE        from one image to another along one part
+  unbraid encode RUN IMAGE... --out FILE.npz             the codes of images
+
+unbraid COMMAND --help says more. Exit status: 0 done, 2 something you can mend, 130 stopped (and saved).
+"""
+COMMANDS = ("recipes", "train", "evaluate", "translate", "analogy", "interpolate", "encode")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if arguments[0] == "--version":
+        from unbraid import __version__
+
+        print(__version__)
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        print(f"unbraid: error: there is no command {name!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    commands = importlib.import_module("unbraid.commands")
+    from unbraid.types import UserError
+
+    try:
+        commands.run(name, rest)
+    except UserError as error:
+        print(f"unbraid: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("unbraid: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe, `head` say, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

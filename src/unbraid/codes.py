@@ -1,0 +1,62 @@
+"""Codes of whole parts of the data, in batches, and their centres."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unbraid.data.parts import Part, side
+from unbraid.method import Disentangler
+from unbraid.types import DOMAINS, Codes, Domain
+
+BATCH = 100
+CENTRE_ITEMS = 2000
+"""How many training images the centres of codes are measured on."""
+
+
+@contextmanager
+def evaluating(method: nn.Module) -> Iterator[None]:
+    """Evaluation mode, without gradients, and back to what it was."""
+    was = method.training
+    method.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        method.train(was)
+
+
+def encode_all(method: Any, x: Tensor, domain: Domain) -> Codes:
+    """The codes of any number of items, on the CPU. x: (n, *spec.shape)."""
+    assert isinstance(method, Disentangler)
+    device = next(method.parameters()).device
+    with evaluating(method):
+        batches = [method.encode(part.to(device), domain) for part in x.split(BATCH)]
+    return Codes(
+        torch.cat([codes.shared.float().cpu() for codes in batches]),
+        torch.cat([codes.exclusive.float().cpu() for codes in batches]),
+    )
+
+
+def read(part: Part, domain: Domain, limit: int | None = None) -> Tensor:
+    """The first `limit` items of one side of a part, as stored. (n, *spec.shape)."""
+    items, rows = side(part, domain)
+    return items.read(rows[:limit], 0)
+
+
+def encode_part(method: Any, part: Part, domain: Domain, limit: int | None = None) -> Codes:
+    """The codes of one side of a part, or of its first `limit` items, read as it goes."""
+    items, rows = side(part, domain)
+    rows = rows[:limit]
+    batches = [encode_all(method, items.read(some, 0), domain) for some in np.array_split(rows, -(-len(rows) // BATCH))]
+    return Codes(torch.cat([c.shared for c in batches]), torch.cat([c.exclusive for c in batches]))
+
+
+def centres(method: Any, train: Part) -> dict[Domain, Tensor]:
+    """The mean shared code of each domain over training images: what cosine distances are measured around."""
+    return {
+        domain: encode_part(method, train, domain, CENTRE_ITEMS).shared.mean(0) for domain in DOMAINS
+    }

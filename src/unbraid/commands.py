@@ -1,0 +1,354 @@
+"""The commands as typed functions: their flags and help come from hints and docstrings."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from unbraid.config import Distance, RunConfig, TrainConfig, to_json
+from unbraid.data import load as load_data
+from unbraid.data import needs
+from unbraid.data.config import DataConfig
+from unbraid.data.folders import list_images
+from unbraid.data.images import read_image
+from unbraid.data.parts import listing
+from unbraid.files import read_json, write_atomically, write_json
+from unbraid.types import Domain, ImageSpec, UserError
+
+MethodConfig = TypeVar("MethodConfig")
+Path_ = tyro.conf.Positional[Path]
+Images = tyro.conf.Positional[tuple[Path, ...]]
+
+
+def run(name: str, arguments: Sequence[str]) -> None:
+    """Parses the arguments of one command and runs it."""
+    if name == "train":
+        train(arguments)
+        return
+    functions: dict[str, Callable[..., None]] = {
+        "recipes": recipes,
+        "evaluate": evaluate,
+        "translate": translate,
+        "analogy": analogy,
+        "interpolate": interpolate,
+        "encode": encode,
+    }
+    tyro.cli(functions[name], args=list(arguments), prog=f"unbraid {name}")
+
+
+def recipes() -> None:
+    """Lists the recipes: what each shows, the paper's figure and ours."""
+    from unbraid.recipes import RECIPES
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("recipe", "what", "paper", "ours"):
+        table.add_column(column, overflow="fold")
+    for name, recipe in RECIPES.items():
+        table.add_row(name, recipe.about, recipe.paper, recipe.ours)
+    console = Console()
+    console.print(table)
+    console.print("\nFigures are recall@1 by pair on the test part, %, a->b / b->a, unless they say otherwise.")
+
+
+@dataclass(frozen=True)
+class TrainArguments(Generic[MethodConfig]):
+    """Train, or go on with the run in --run if it has the same settings."""
+
+    run: Path
+    """Folder of the run; new, empty, or one to go on with."""
+    method: MethodConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    dry_run: bool = False
+    """Print the complete configuration and what the data looks like, and leave."""
+
+
+TRAIN_HELP = """usage: unbraid train RECIPE|METHOD --run DIR [--data.root DIR] [--train.minutes M] [--method.FIELD V] [--dry-run]
+
+The first argument is a recipe or a method; `unbraid train NAME --help` lists every setting with its default.
+
+recipes: {recipes}
+methods: {methods}
+"""
+
+
+def train(arguments: Sequence[str]) -> None:
+    """`unbraid train RECIPE|METHOD ...`."""
+    from unbraid.methods import METHODS
+    from unbraid.recipes import RECIPES
+
+    if not arguments or arguments[0].startswith("-"):
+        print(TRAIN_HELP.format(recipes=", ".join(RECIPES), methods=", ".join(METHODS)), end="")
+        if arguments and arguments[0] in ("-h", "--help"):
+            return
+        raise UserError("Which recipe or method? It is the first argument after `train`")
+    target, *rest = arguments
+    if target in RECIPES:
+        name, start = RECIPES[target].method, RECIPES[target].make()
+    elif target in METHODS:
+        name, start = target, RunConfig(METHODS[target].config_type())
+    else:
+        raise UserError(f"There is no recipe or method {target!r}. Recipes: {', '.join(RECIPES)}; methods: {', '.join(METHODS)}")
+    parsed = tyro.cli(
+        TrainArguments[METHODS[name].config_type],
+        default=TrainArguments(tyro.MISSING, start.method, start.data, start.train),
+        args=rest,
+        prog=f"unbraid train {target}",
+    )
+    config = RunConfig(parsed.method, parsed.data, parsed.train)
+    train_run(parsed.run, name, config, target if target in RECIPES else None, parsed.dry_run)
+
+
+def train_run(path: Path, name: str, config: RunConfig[Any], recipe: str | None, dry_run: bool) -> None:
+    """Builds data and method, trains, says where things are."""
+    from unbraid.log import Log
+    from unbraid.methods import method_class
+    from unbraid.run import Run
+    from unbraid.train import Interrupted, fit
+
+    if dry_run:
+        print(json.dumps({"method_name": name, **to_json(config)}, indent=2))
+    data = load_data(config.data)
+    kind = method_class(name)
+    needs(data, kind.needs, name)
+    torch.manual_seed(config.train.seed)
+    method = kind(data.spec, config.method)
+    size = sum(p.numel() for p in method.parameters())
+    about = (
+        f"{name}, {size / 1e6:.2f} M parameters; {data.name}: {len(data.train)} train, {len(data.val)} validation, "
+        f"{len(data.test)} test; a: {data.spec.a}, b: {data.spec.b}"
+    )
+    if dry_run:
+        print(about)
+        return
+    run = Run.open(path, name, config, recipe)
+    check_parts(path, listing(data))
+    log = Log(path, config.train.tensorboard)
+    log.console.print(about, highlight=False, soft_wrap=True)
+    for line in data.skipped:
+        log.console.print(f"left out: {line}", highlight=False, soft_wrap=True)
+    try:
+        position = fit(run, method, data, log)
+    except Interrupted as stop:
+        log.close()
+        print(f"{stop}; saved. The same command goes on from there:\n  unbraid {' '.join(sys.argv[1:])}", file=sys.stderr)
+        raise KeyboardInterrupt from stop
+    finally:
+        log.close()
+    score = f" (validation recall@1 {position.best:.1f} %)" if position.best > 0 else ""
+    print(f"Done after {position.step} steps; best at step {position.best_step}{score}. Next: unbraid evaluate {path}")
+
+
+def check_parts(path: Path, listing: dict[str, Any]) -> None:
+    """Writes parts.json, or compares with the one the run began with. UserError if the images have changed since."""
+    file = path / "parts.json"
+    if not file.exists():
+        write_json(file, listing)
+        return
+    before = read_json(file)
+    if before != listing:
+        raise UserError(
+            f"The images are not those the run began with: {before['train']} train, {len(before['val'])} validation, "
+            f"{len(before['test'])} test then; {listing['train']}, {len(listing['val'])}, {len(listing['test'])} now "
+            f"(names are in {file}). Start another --run, or bring the images back"
+        )
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Where the data lies now."""
+
+    root: Path | None = None
+    """Folder that holds the known data sets, if it is not where it was in training."""
+
+
+def evaluate(run: Path_, data: Elsewhere = Elsewhere(), distance: Distance | None = None) -> None:
+    """Measures a run on its test part: prints the table, writes RUN/metrics.json, pictures, examples and README.md.
+
+    Args:
+        run: Folder of the run.
+        distance: Distance of shared codes; the one the run was trained with, if not given.
+    """
+    from unbraid.apply import load
+    from unbraid.evaluate import evaluate as measure
+    from unbraid.evaluate import table
+    from unbraid.run import Run
+
+    opened, model = Run.existing(run), load(run)
+    config = opened.config.data
+    if data.root:
+        config = dataclasses.replace(config, root=data.root)
+    loaded = load_data(config)
+    check_parts(run, listing(loaded))
+    metrics = measure(opened, model, loaded, distance)
+    print(table(metrics))
+    protocol = metrics["protocol"]
+    print(f"{protocol['queries']} test pairs of {protocol['data']}, {protocol['distance']} distance; {protocol['model']}")
+    if protocol["remark"]:
+        print(f"Say with it: {protocol['remark']}")
+    print(f"Written: {run}/metrics.json, {run}/README.md, {run}/pictures/, {run}/examples/")
+
+
+def translate(
+    run: Path_,
+    images: Images,
+    out: Path,
+    source: Domain = "a",
+    target: Domain | None = None,
+    samples: int = 4,
+    like: Path | None = None,
+    seed: int = 0,
+) -> None:
+    """Shows images of one domain in the other: a file for each answer, and all of them in OUT/grid.png.
+
+    Args:
+        run: Folder of the run.
+        images: Image files, or folders of them.
+        out: Folder for the answers.
+        source: The domain the images are from.
+        target: The domain to show them in; the other one, if not given.
+        samples: Answers for each image, drawn from what the model learned can vary.
+        like: Image of the target domain; answers take from it what the target domain has alone.
+        seed: Seed of the answers.
+    """
+    from unbraid.show import grid, save_picture, to_picture
+    from unbraid.types import other
+
+    target = target or other(source)
+    model = _image_model(run)
+    names, x = read_images(images, model.spec[source])
+    reference = _one(like, model.spec[target]) if like else None
+    if samples < 1:
+        raise UserError(f"--samples {samples}: at least 1")
+    answers = model.translate(x, source, target, 1 if like else samples, reference, seed)
+    for name, row in zip(names, answers, strict=True):
+        for number, answer in enumerate(row, 1):
+            save_picture(to_picture(answer), out / f"{name}-{number}.png")
+    columns = ["input", *(["like", "answer"] if like else [f"sample {i + 1}" for i in range(samples)])]
+    rows = [[x[i], *(reference if reference is not None else []), *answers[i]] for i in range(len(x))]
+    save_picture(grid(rows[:50], columns), out / "grid.png")
+    print(f"Written: {answers.shape[0] * answers.shape[1]} pictures and {out}/grid.png")
+
+
+def analogy(run: Path_, shared: tuple[Path, ...], exclusive: tuple[Path, ...], out: Path, domain: Domain = "a") -> None:
+    """Draws a grid: what the image of the row shares with the other domain, with what the image of the column has alone.
+
+    Args:
+        run: Folder of the run.
+        shared: Images, or folders of them, that give the rows.
+        exclusive: Images, or folders of them, that give the columns.
+        out: PNG file.
+        domain: The domain all images are from.
+    """
+    from unbraid.show import grid, save_picture
+
+    model = _image_model(run)
+    row_names, rows = read_images(shared, model.spec[domain])
+    column_names, columns = read_images(exclusive, model.spec[domain])
+    made = model.analogy(rows, columns, domain)
+    cells: list[list[Tensor | None]] = [[None, *columns]]
+    cells += [[item, *answers] for item, answers in zip(rows, made, strict=True)]
+    save_picture(grid(cells, ["shared | exclusive", *column_names], ["", *row_names]), out)
+    print(f"Written: {out}")
+
+
+def interpolate(
+    run: Path_,
+    first: Path_,
+    second: Path_,
+    out: Path,
+    part: Literal["shared", "exclusive"] = "shared",
+    domain: Domain = "a",
+    steps: int = 9,
+) -> None:
+    """Draws the way from one image to another along one part of the code, as a strip (PNG) and a GIF beside it.
+
+    Args:
+        run: Folder of the run.
+        first: Image to start from.
+        second: Image to go to.
+        out: PNG file; the GIF gets the same name.
+        part: What changes: what both domains have, or what this one has alone.
+        domain: The domain both images are from.
+        steps: Pictures on the way, both ends included.
+    """
+    from unbraid.show import grid, save_gif, save_picture
+
+    if steps < 2:
+        raise UserError(f"--steps {steps}: at least 2")
+    model = _image_model(run)
+    start, end = _one(first, model.spec[domain]), _one(second, model.spec[domain])
+    frames = model.interpolate(start, end, part, domain, steps)
+    save_picture(grid([[start[0], *frames, end[0]]], ["first", *[""] * steps, "second"], [part]), out)
+    save_gif(list(frames), out.with_suffix(".gif"))
+    print(f"Written: {out} and {out.with_suffix('.gif')}")
+
+
+def encode(run: Path_, images: Images, out: Path, domain: Domain = "a") -> None:
+    """Writes the codes of images to a .npz file with the arrays names, shared and exclusive.
+
+    Args:
+        run: Folder of the run.
+        images: Image files, or folders of them.
+        out: .npz file.
+        domain: The domain the images are from.
+    """
+    model = _image_model(run)
+    names, x = read_images(images, model.spec[domain])
+    codes = model.encode(x, domain)
+    arrays = {"names": np.array(names), "shared": codes.shared.numpy(), "exclusive": codes.exclusive.numpy()}
+
+    def save(file: Path) -> None:
+        with file.open("wb") as opened:
+            np.savez(opened, allow_pickle=False, **arrays)
+
+    write_atomically(out, save)
+    print(f"Written: {out}: shared {codes.shared.shape}, exclusive {codes.exclusive.shape}".replace("torch.Size", ""))
+
+
+def _image_model(run: Path) -> Any:
+    from unbraid.apply import load
+
+    model = load(run)
+    if not (isinstance(model.spec.a, ImageSpec) and isinstance(model.spec.b, ImageSpec)):
+        raise UserError(f"{run} works on vectors; this command reads image files. Use unbraid.load in Python")
+    return model
+
+
+def _one(path: Path, spec: Any) -> Tensor:
+    return read_image(path, spec)[None]
+
+
+def read_images(paths: Sequence[Path], spec: Any) -> tuple[list[str], Tensor]:
+    """The images of files and folders, as (names, (n, c, h, w)). One that can't be read is left out, and said.
+
+    Names are the files' without folder and ending, numbered where two are alike. Raises UserError if none is left.
+    """
+    if not paths:
+        raise UserError("Which images? Give files or folders")
+    files = [file for path in paths for file in ([path / name for name in list_images(path).names] if path.is_dir() else [path])]
+    names: list[str] = []
+    images, bad = [], []
+    for file in files:
+        try:
+            images.append(read_image(file, spec))
+        except UserError as error:
+            bad.append(str(error))
+            continue
+        count = sum(name == file.stem or name.startswith(f"{file.stem}~") for name in names)
+        names.append(f"{file.stem}~{count + 1}" if count else file.stem)
+    if not images:
+        raise UserError(bad[0] if len(bad) == 1 else f"None of {len(files)} images could be read; the first: {bad[0] if bad else 'no files'}")
+    for line in bad:
+        print(f"left out: {line}", file=sys.stderr)
+    return names, torch.stack(images)

@@ -1,0 +1,90 @@
+"""What a user says about a run. Free of torch, so that the command line can read it quickly."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from unbraid.data.config import DataConfig
+
+MethodConfig = TypeVar("MethodConfig")
+Distance = Literal["cosine", "euclidean"]
+"""How codes are compared. cosine: of the angle between codes from which their domain's mean, over training images, was taken."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and how to train. Give the length as steps, epochs or minutes; the first to be reached ends the run."""
+
+    steps: int | None = None
+    """Length in training steps."""
+    epochs: float | None = None
+    """Length in passes over the training part."""
+    minutes: float | None = None
+    """Length in minutes of training, interruptions not counted."""
+    batch: int = 8
+    """Items, or pairs, in a step."""
+    average: float = 0.0
+    """Decay of a running average of the weights, which is then what is evaluated and kept; 0 keeps the weights themselves."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """auto: bf16 where processor or GPU has it, else fp32. Losses, KL and statistics are fp32 always."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: the GPU if there is one."""
+    evaluate_every: int = 1000
+    """Steps between two measurements on the validation part, each with sample pictures."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between two checkpoints; one is also written at each measurement."""
+    distance: Distance = "cosine"
+    """Distance of shared codes by which the best checkpoint is chosen."""
+    tensorboard: bool = False
+    """Also write TensorBoard files to RUN/tensorboard (pip install 'unbraid[tensorboard]')."""
+    seed: int = 0
+    """Seed of weights, order and noise."""
+
+
+@dataclass(frozen=True)
+class RunConfig(Generic[MethodConfig]):
+    """A complete run."""
+
+    method: MethodConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+FREE_KEYS = ("data.root", "train.device", "train.tensorboard", "train.checkpoint_seconds")
+"""What may differ when a run is resumed: it changes where and how it is computed, not what."""
+
+
+def to_json(config: Any) -> Any:
+    """A dataclass as plain JSON values; paths become absolute, so a run can be used from any folder."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Path):
+            return str(value.absolute())
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return value
+
+    return plain(dataclasses.asdict(config))
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"train": {"batch": 8}} -> {"train.batch": 8}."""
+    rows: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        rows.update(flat(value, name + ".") if isinstance(value, dict) else {name: value})
+    return rows
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Which keys of two configurations differ, as "train.batch: 8 -> 16"; keys that may differ are left out."""
+    before, after = flat(old), flat(new)
+    return [
+        f"--{key.replace('_', '-')}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
+        for key in sorted({*before, *after} - set(FREE_KEYS))
+        if before.get(key) != after.get(key)
+    ]

@@ -1,0 +1,115 @@
+"""Data: from what a user names to batches of the kind a method needs."""
+
+from typing import TYPE_CHECKING
+
+from unbraid.data.config import DataConfig
+
+if TYPE_CHECKING:  # here and in the functions: the command line reads unbraid.data.config and must not wait for torch
+    import unbraid.data.parts
+
+
+def load(config: DataConfig) -> "unbraid.data.parts.Data":
+    """Loads the one source that `config` names, divided into training, validation and test parts.
+
+    Raises UserError if there is not exactly one source, or something is wrong with it or with the other settings.
+    """
+    from dataclasses import replace
+
+    from unbraid.data import arrays, digits, folders, sets
+    from unbraid.data.parts import PairedPart, as_unpaired
+
+    _check(config)
+    if config.set is not None:
+        loaders = {
+            "digits": digits.load_digits,
+            "mnist-cdcb": digits.load_mnist,
+            "maps": sets.load_maps,
+            "facades": sets.load_facades,
+            "cars": sets.load_cars,
+            "cars3d": sets.load_cars3d,
+            "sketchy": sets.load_sketchy,
+            "cuhk": sets.load_cuhk,
+            "emoji": sets.load_emoji,
+            "avataaars": sets.load_avataaars,
+        }
+        data = loaders[config.set](config)
+    elif config.side_by_side is not None:
+        data = folders.load_side_by_side(config)
+    elif config.classes is not None:
+        data = folders.load_classes(config)
+    elif config.arrays is not None:
+        data = arrays.load_arrays(config)
+    else:
+        data = folders.load_two_folders(config)
+    _check_augment(config, data)
+    if config.unpaired and isinstance(data.train, PairedPart):
+        data = replace(data, train=as_unpaired(data.train))
+    return data
+
+
+def needs(data: "unbraid.data.parts.Data", batch_type: type, method_name: str) -> "unbraid.data.parts.Data":
+    """The data as a method trains on them: with the batches it needs, Paired, Unpaired or Labelled.
+
+    A method for unpaired data gets pairs with what belongs together hidden, in training; validation and test keep their
+    pairs, to measure by. Raises UserError, with counts and advice, if the data can't offer what the method needs.
+    """
+    from dataclasses import replace
+
+    from unbraid.data.parts import LabelledPart, PairedPart, UnpairedPart, as_unpaired
+    from unbraid.types import Labelled, Paired, Unpaired, UserError
+
+    part = data.train
+    if isinstance(part, UnpairedPart):
+        offered, there = Unpaired, f"{len(part.rows_a)} items of a and {len(part.rows_b)} of b without pairs"
+    elif isinstance(part, LabelledPart):
+        offered, there = Labelled, f"{len(part)} items of one kind with labels"
+    else:
+        offered, there = Paired, f"{len(part)} pairs"
+    if batch_type is offered:
+        return data
+    if batch_type is Unpaired and isinstance(part, PairedPart):
+        return replace(data, train=as_unpaired(part))
+    advice = {
+        Paired: "pairs: the same names in --data.a and --data.b, or --data.pairs pairs.csv, or --data.side-by-side",
+        Unpaired: "two domains: --data.a and --data.b, with or without --data.unpaired",
+        Labelled: "items with labels: --data.classes, a folder with one folder for each class, or --data.arrays",
+    }
+    raise UserError(f"{method_name} needs {advice[batch_type]}. {data.name} has {there} to train on")
+
+
+def _check(config: DataConfig) -> None:
+    """That there is one source, and that the numbers make sense."""
+    from unbraid.types import UserError
+
+    sources = {
+        "--data.set": config.set,
+        "--data.a or --data.b": config.a or config.b,
+        "--data.side-by-side": config.side_by_side,
+        "--data.classes": config.classes,
+        "--data.arrays": config.arrays,
+    }
+    given = [flag for flag, value in sources.items() if value is not None]
+    if len(given) != 1:
+        raise UserError(
+            f"Give one source of data; given: {', '.join(given) or 'none'}. There are --data.set, "
+            "--data.a with --data.b, --data.side-by-side, --data.classes and --data.arrays"
+        )
+    if config.pairs and not (config.a or config.b):
+        raise UserError("--data.pairs needs the folders it speaks of: --data.a and --data.b")
+    if not (0 <= config.val < 1 and 0 <= config.test < 1 and config.val + config.test < 1):
+        raise UserError(f"--data.val {config.val} and --data.test {config.test} are shares: together less than 1")
+    if config.size and min(config.size) < 1:
+        raise UserError(f"--data.size {config.size[0]} {config.size[1]}: height and width are 1 at least")
+    if config.seed < 0:
+        raise UserError(f"--data.seed {config.seed}: a seed is 0 or more")
+
+
+def _check_augment(config: DataConfig, data: "unbraid.data.parts.Data") -> None:
+    """That the images can be moved as wanted."""
+    from unbraid.types import ImageSpec, UserError
+
+    for name, spec in (("a", data.spec.a), ("b", data.spec.b)):
+        if config.augment and not isinstance(spec, ImageSpec):
+            raise UserError(f"--data.augment moves images; {name} has {spec}")
+        if "turn" in config.augment and isinstance(spec, ImageSpec) and spec.height != spec.width:
+            raise UserError(f"--data.augment turn needs square images; {name} has {spec}. Give --data.size, say 64 64")

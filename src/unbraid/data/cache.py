@@ -1,0 +1,264 @@
+"""Images decoded once and kept: a memory-mapped array on disk that every later run, and every process, shares.
+
+The array's file name is a hash of everything its contents depend on (folder, names, sizes and times of the files, the
+wanted size, this code's version), so a changed folder gets a new array and nothing is ever out of date.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from time import monotonic
+from typing import TypeVar
+
+import numpy as np
+import torch
+from filelock import FileLock
+from jaxtyping import Float
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from unbraid.data.images import ImageError, Header, Pixels, decode, fitted, read_header, scaled
+from unbraid.data.parts import Rows
+from unbraid.types import ImageSpec, UserError
+
+VERSION = 1
+"""Counted up when the same files would give another array, so that old ones are not read."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CachedImages:
+    """Images kept as (n, c, h, w) uint8 or uint16 on disk; reading rows costs memory for those rows alone.
+
+    A file that is a sheet of k tiles has k rows, left to right and top to bottom. Files that can't be read keep their
+    rows, zeros, so that rows can be counted from the list of files: leave them out by `readable`.
+    """
+
+    array: np.ndarray
+    spec: ImageSpec
+    readable: Rows
+    """Positions of the files that could be read."""
+    skipped: tuple[str, ...]
+    """One line "file: reason" for each of the others."""
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def read(self, rows: Rows, draw: int) -> Float[Tensor, "n c h w"]:
+        """(len(rows), c, h, w) in [-1, 1]; the same for every draw."""
+        return scaled(torch.from_numpy(np.asarray(self.array[rows])))
+
+
+@dataclass(frozen=True)
+class _Request:
+    """Which images, and what they shall become; see `cached`."""
+
+    folder: Path
+    names: Sequence[str]
+    size: tuple[int, int] | None
+    channels: int | None
+    grid: tuple[int, int]
+    strict: bool
+
+    @property
+    def tiles(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    def path(self, index: int) -> str:
+        return os.path.join(self.folder, self.names[index])
+
+    def key(self) -> str:
+        """Hash of all that the array depends on. The folder is part of it: two folders of unpacked archives can agree
+        in the names, sizes and times of their files."""
+        about = [VERSION, str(self.folder.resolve()), self.size, self.channels, self.grid]
+        digest = sha256(json.dumps(about).encode())
+        for index, name in enumerate(self.names):
+            try:
+                stat = os.stat(self.path(index))
+                digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            except OSError:  # it will be among the skipped ones, with its reason
+                digest.update(f"{name}\n".encode())
+        return digest.hexdigest()[:24]
+
+
+def cache_folder() -> Path:
+    """Where decoded images are kept: $UNBRAID_CACHE, else $XDG_CACHE_HOME/unbraid, else ~/.cache/unbraid."""
+    if chosen := os.environ.get("UNBRAID_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unbraid"
+
+
+def cached(
+    folder: Path,
+    names: Sequence[str],
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    grid: tuple[int, int] = (1, 1),
+    strict: bool = False,
+) -> CachedImages:
+    """Decodes image files, or finds them decoded by an earlier run.
+
+    names: relative to folder. grid: rows and columns of tiles in each file. size: height and width of a tile, default
+    what the files have. channels: 1 or 3, default 3 if any file has colour. strict: no file may be unreadable.
+
+    Raises UserError if sizes differ and none is given, a file can't be cut into its grid, more than half of the files
+    can't be read (with `strict`: any), or the cache folder can't be written.
+    """
+    if channels not in (None, 1, 3):
+        raise UserError(f"--data.channels {channels}: image files give 1 (grey) or 3 (colour)")
+    request = _Request(folder, names, size, channels, grid, strict)
+    target = cache_folder() / request.key()
+    found = _open(request, target)
+    if found is None:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{target}.lock"):
+                found = _open(request, target)  # another process may have built it meanwhile
+                if found is None:
+                    _build(request, target)
+                    found = _open(request, target)
+        except OSError as error:
+            raise UserError(
+                f"The cache folder {target.parent} can't be written: {error.strerror or error}. "
+                "Make room there, or name another folder in the environment variable UNBRAID_CACHE"
+            ) from error
+    assert found is not None
+    if strict and found.skipped:
+        raise UserError(found.skipped[0])
+    return found
+
+
+def _open(request: _Request, target: Path) -> CachedImages | None:
+    """What an earlier run built, if it is there and whole."""
+    try:
+        bad: dict[str, str] = json.loads(Path(f"{target}.json").read_text())["skipped"]
+        array = np.load(f"{target}.npy", mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, ValueError):
+        return None
+    readable = np.array([i for i, name in enumerate(request.names) if name not in bad], dtype=np.int64)
+    skipped = tuple(f"{request.folder / name}: {reason}" for name, reason in bad.items())
+    return CachedImages(array, ImageSpec(array.shape[2], array.shape[3], array.shape[1]), readable, skipped)
+
+
+def _build(request: _Request, target: Path) -> None:
+    """Decodes all files into target.npy, then writes target.json, whose presence says that the array is whole."""
+    bad: dict[str, str] = {}
+    spec, deep = _look(request, bad)
+    partial = Path(f"{target}.partial")
+    try:
+        with open(partial, "wb") as file:
+            kind = np.dtype(np.uint16 if deep else np.uint8)
+            shape = (len(request.names) * request.tiles, *spec.shape)
+            about = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_2_0(file, about)
+            nothing = bytes(request.tiles * int(np.prod(spec.shape)) * kind.itemsize)
+
+            def read(index: int) -> Pixels | str:
+                if request.names[index] in bad:
+                    return bad[request.names[index]]
+                try:
+                    return _tiles(request, index, spec, deep)
+                except ImageError as error:
+                    return error.reason
+
+            for index, tiles in enumerate(_threaded(read, len(request.names), f"Decoding {request.folder}")):
+                if isinstance(tiles, str):
+                    _note(request, bad, index, tiles)
+                # written, not assigned to a memory map: a full disk is an OSError here and a dead process there
+                file.write(nothing if isinstance(tiles, str) else tiles.numpy().tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        _check_half(request, bad)
+        os.replace(partial, f"{target}.npy")
+        partial.write_text(json.dumps({"folder": str(request.folder), "skipped": bad}))
+        os.replace(partial, f"{target}.json")
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _look(request: _Request, bad: dict[str, str]) -> tuple[ImageSpec, bool]:
+    """Reads all headers: what a tile becomes, and whether any file has 16 bits. Notes the bad files."""
+    sizes: Counter[tuple[int, int]] = Counter()
+    colour = deep = False
+
+    def look(index: int) -> Header | str:
+        try:
+            return read_header(request.path(index))
+        except ImageError as error:
+            return error.reason
+
+    for index, header in enumerate(_threaded(look, len(request.names), f"Looking at {request.folder}")):
+        if isinstance(header, str):
+            _note(request, bad, index, header)
+            continue
+        _check_grid(request, index, header)
+        sizes[header.height, header.width] += 1
+        colour, deep = colour or header.channels == 3, deep or header.deep
+    _check_half(request, bad)
+    channels = request.channels or (3 if colour else 1)
+    if request.size:
+        return ImageSpec(*request.size, channels), deep
+    if len(sizes) > 1:
+        common = ", ".join(f"{h}x{w} ({count})" for (h, w), count in sizes.most_common(3))
+        more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
+        raise UserError(
+            f"The images in {request.folder} have several sizes, height x width: {common}{more}. "
+            "Say which they shall have: --data.size H W"
+        )
+    (height, width), _ = sizes.most_common(1)[0]
+    return ImageSpec(height // request.grid[0], width // request.grid[1], channels), deep
+
+
+def _tiles(request: _Request, index: int, spec: ImageSpec, deep: bool) -> Pixels:
+    """A file's tiles, one below the other in memory: (tiles * c, h, w)."""
+    pixels = decode(request.path(index))
+    if deep and pixels.dtype == torch.uint8:
+        pixels = (pixels.int() * 257).to(torch.uint16)  # 255 becomes 65535
+    rows, columns = request.grid
+    height, width = pixels.shape[1] // rows, pixels.shape[2] // columns
+    corners = [(row * height, column * width) for row in range(rows) for column in range(columns)]
+    return torch.cat([fitted(pixels[:, y : y + height, x : x + width], spec) for y, x in corners])
+
+
+def _check_grid(request: _Request, index: int, header: Header) -> None:
+    rows, columns = request.grid
+    if header.height % rows or header.width % columns:
+        raise UserError(
+            f"{request.path(index)} is {header.width} pixels wide and {header.height} high: "
+            f"that can't be cut into {columns} x {rows} images of one size"
+        )
+
+
+def _note(request: _Request, bad: dict[str, str], index: int, reason: str) -> None:
+    """Notes a file that can't be read; with `strict` that is the end."""
+    if request.strict:
+        raise ImageError(request.path(index), reason)
+    bad[request.names[index]] = reason
+
+
+def _check_half(request: _Request, bad: dict[str, str]) -> None:
+    if len(bad) * 2 > len(request.names):
+        first = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:3])
+        raise UserError(f"{len(bad)} of the {len(request.names)} images in {request.folder} can't be read: {first}")
+
+
+def _threaded(work: Callable[[int], T], count: int, title: str) -> Iterator[T]:
+    """work(0) to work(count - 1) by as many threads as there are cores, in order; what takes longer than two seconds
+    gets a bar on stderr."""
+    started, chunk = monotonic(), 64  # results wait in memory, so not too many at once
+    with ThreadPoolExecutor(os.cpu_count()) as pool, ExitStack() as shown:
+        bar = None
+        for start in range(0, count, chunk):
+            yield from pool.map(work, range(start, min(start + chunk, count)))
+            if bar is None and monotonic() - started > 2:
+                bar = shown.enter_context(Progress(console=Console(stderr=True), transient=True))
+                bar.add_task(title, total=count)
+            if bar is not None:
+                bar.update(bar.task_ids[0], completed=start + chunk)

@@ -1,0 +1,59 @@
+"""What a user says about the data. Free of torch, so that the command line can read it quickly."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Augmentation = Literal["flip", "turn", "shift"]
+"""flip: left-right; turn: quarter turns and flips of square images; shift: up to an eighth of the size."""
+
+SetName = Literal["digits", "mnist-cdcb", "maps", "facades", "cars", "cars3d", "sketchy", "cuhk", "emoji", "avataaars"]
+"""digits: 5,000 real digits that ship with the package; the others lie under `--data.root`. cars pairs the frontal view
+of each car with its other views, cars3d has all views labelled by car."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, how large, and how they are divided.
+
+    Give one source: set, a and b, side-by-side, classes or arrays.
+    """
+
+    set: SetName | None = None
+    """A known data set; all but `digits` need --data.root."""
+    root: Path | None = None
+    """Folder that holds the known data sets."""
+    a: Path | None = None
+    """Folder with the images of domain a."""
+    b: Path | None = None
+    """Folder with the images of domain b."""
+    pairs: Path | None = None
+    """CSV file that says which file of --data.a belongs to which of --data.b: two columns, with or without the header
+    a,b."""
+    unpaired: bool = False
+    """The images of --data.a and --data.b don't belong together, whatever their names are. With other sources: training
+    doesn't see which belong together."""
+    side_by_side: Path | None = None
+    """Folder of images whose left half is a and whose right half is b."""
+    classes: Path | None = None
+    """Folder with one folder of images for each class."""
+    arrays: Path | None = None
+    """.npz file with the arrays a and b, (n, h, w), (n, h, w, c) or (n, d), and perhaps `label` (n,), or with x and
+    label; or a folder with such arrays as a.npy, b.npy, label.npy, x.npy."""
+    size: tuple[int, int] | None = None
+    """Height and width to bring the images to: scaled to cover, middle kept. Default: the size they have."""
+    channels: int | None = None
+    """1 for grey, 3 for colour. Default: what the images have; transparency is laid on white."""
+    styles: tuple[str, str] = ("google", "twitter")
+    """The two styles of the emoji set: google, twitter, openmoji, openmoji-black."""
+    val: float = 0.1
+    """Share of the training images held out to choose the best checkpoint."""
+    test: float = 0.1
+    """Share of the images held out for `evaluate`, where the set has no test part of its own."""
+    augment: tuple[Augmentation, ...] = ()
+    """Random moves of training images, alike for both sides of a pair: flip (left-right), turn (quarter turns and
+    flips), shift (up to an eighth)."""
+    strict: bool = False
+    """Stop at the first image that can't be read, instead of leaving it out and listing it."""
+    seed: int = 0
+    """Seed of the division into parts and of everything drawn at random in the data."""

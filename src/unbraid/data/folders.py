@@ -1,0 +1,227 @@
+"""Folders of images: two that belong together, two that don't, halves side by side, one folder for each class."""
+
+import csv
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from unbraid.data.cache import CachedImages, cached
+from unbraid.data.config import DataConfig
+from unbraid.data.images import SUFFIXES
+from unbraid.data.parts import Chosen, Data, LabelledPart, PairedPart, UnpairedPart, divide, linked
+from unbraid.types import DataSpec, UserError
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files of a folder and its sub-folders. names: sorted, relative, with "/"; others: how many files are
+    no images."""
+
+    folder: Path
+    names: list[str]
+    others: int
+
+    @property
+    def remark(self) -> str:
+        """What to say about the other files, if there are any."""
+        return f"{self.others} files in {self.folder} are no images" if self.others else ""
+
+
+def list_images(folder: Path) -> Listing:
+    """Finds image files by their endings; hidden files and folders are passed over.
+
+    Raises UserError if the folder doesn't exist or holds no image.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder" if folder.exists() else f"There is no folder {folder}")
+    names: list[str] = []
+    others = 0
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inner = os.path.relpath(place, folder).replace(os.sep, "/")
+        for file in files:
+            if file.startswith("."):
+                continue
+            if os.path.splitext(file)[1].lower() in SUFFIXES:
+                names.append(file if inner == "." else f"{inner}/{file}")
+            else:
+                others += 1
+    if not names:
+        found = f"{others} other files" if others else "it is empty"
+        raise UserError(f"No images in {folder}: {found}. Images end in {', '.join(sorted(SUFFIXES))}")
+    return Listing(folder, sorted(names), others)
+
+
+def load_two_folders(config: DataConfig) -> Data:
+    """Folders --data.a and --data.b, paired by name or by --data.pairs, or --data.unpaired.
+
+    Raises UserError if a folder is missing or empty, the names don't match, or the images can't be used.
+    """
+    if config.a is None or config.b is None:
+        raise UserError(f"--data.{'b' if config.a else 'a'} is missing: two folders are needed, one for each domain")
+    if config.unpaired and config.pairs:
+        raise UserError("--data.unpaired and --data.pairs contradict each other: give one of them")
+    a, b = list_images(config.a), list_images(config.b)
+    if config.unpaired:
+        return _unpaired(config, a, b)
+    if config.pairs:
+        pairs, remark = read_pairs(config.pairs, a, b), ""
+        names, keys = [" | ".join(pair) for pair in pairs], linked(*zip(*pairs, strict=True))
+    else:
+        pairs, remark = match_names(a, b)
+        names = keys = [_stem(name) for name, _ in pairs]
+    images, rows = [], []
+    for listing, side in zip((a, b), zip(*pairs, strict=True), strict=True):
+        used = sorted(set(side))
+        at = {name: i for i, name in enumerate(used)}
+        images.append(cached(listing.folder, used, config.size, config.channels, strict=config.strict))
+        rows.append(np.array([at[name] for name in side], dtype=np.int64))
+    kept = np.flatnonzero(np.isin(rows[0], images[0].readable) & np.isin(rows[1], images[1].readable))
+    items = [Chosen(cache, row[kept]) for cache, row in zip(images, rows, strict=True)]
+    split = divide([keys[i] for i in kept], config.val, config.test, config.seed)
+    parts = [
+        PairedPart(*items, rows=part, names=[names[i] for i in kept]) for part in (split.train, split.val, split.test)
+    ]
+    return Data(
+        f"{config.a.name} and {config.b.name}",
+        DataSpec(images[0].spec, images[1].spec),
+        *parts,
+        remark=_join(remark, a.remark, b.remark),
+        skipped=images[0].skipped + images[1].skipped,
+    )
+
+
+def load_side_by_side(config: DataConfig) -> Data:
+    """Images whose left half is a and whose right half is b.
+
+    Raises UserError if the folder is missing or empty, a width is odd, or the images can't be used.
+    """
+    assert config.side_by_side is not None
+    listing = list_images(config.side_by_side)
+    images = cached(listing.folder, listing.names, config.size, config.channels, (1, 2), config.strict)
+    names = [_stem(listing.names[i]) for i in images.readable]
+    split = divide(names, config.val, config.test, config.seed)
+    left, right = Chosen(images, 2 * images.readable), Chosen(images, 2 * images.readable + 1)
+    parts = [PairedPart(left, right, rows, names) for rows in (split.train, split.val, split.test)]
+    spec = DataSpec(images.spec, images.spec)
+    return Data(listing.folder.name, spec, *parts, remark=listing.remark, skipped=images.skipped)
+
+
+def load_classes(config: DataConfig) -> Data:
+    """A folder with one folder of images for each class; classes are numbered in the order of their names.
+
+    Raises UserError if the folder is missing or empty, an image lies outside the class folders, or can't be used.
+    """
+    assert config.classes is not None
+    listing = list_images(config.classes)
+    outside = [name for name in listing.names if "/" not in name]
+    if outside:
+        raise UserError(
+            f"--data.classes wants one folder for each class: {len(outside)} images lie in {listing.folder} itself, "
+            f"{outside[0]} among them"
+        )
+    images = cached(listing.folder, listing.names, config.size, config.channels, strict=config.strict)
+    names = [listing.names[i] for i in images.readable]
+    _, labels = np.unique([name.split("/")[0] for name in names], return_inverse=True)
+    split = divide(names, config.val, config.test, config.seed)
+    x = Chosen(images, images.readable)
+    parts = [LabelledPart(x, rows, labels, names) for rows in (split.train, split.val, split.test)]
+    spec = DataSpec(images.spec, images.spec)
+    return Data(listing.folder.name, spec, *parts, remark=listing.remark, skipped=images.skipped)
+
+
+def match_names(a: Listing, b: Listing) -> tuple[list[tuple[str, str]], str]:
+    """Pairs files whose relative names agree but for the ending, or, if none do, whose last parts agree.
+
+    Returns the pairs and a remark on those left over. Raises UserError if nothing matches or a name stands for two
+    files.
+    """
+    matched: list[tuple[str, str]] = []
+    for key in (_stem, lambda name: PurePosixPath(name).stem):
+        sides = [_by_key(listing, key) for listing in (a, b)]
+        common = sorted(set(sides[0]) & set(sides[1]))
+        for listing, side in zip((a, b), sides, strict=True):
+            for name in common:
+                if len(side[name]) > 1:
+                    raise UserError(
+                        f"{listing.folder} has {' and '.join(side[name][:2])}: which belongs to the other folder's "
+                        f"{name}? Give --data.pairs pairs.csv"
+                    )
+        matched = [(sides[0][name][0], sides[1][name][0]) for name in common]
+        if matched:
+            break
+    if not matched:
+        raise UserError(
+            f"{a.folder} has {len(a.names)} images, {b.folder} {len(b.names)}, and no names in common. "
+            "Give --data.pairs pairs.csv, or --data.unpaired for a method that needs no pairs"
+        )
+    left = [f"{len(side.names) - len(matched)} of {side.folder}" for side in (a, b) if len(side.names) > len(matched)]
+    return matched, f"{len(matched)} pairs; without partner: {' and '.join(left)}" if left else ""
+
+
+def read_pairs(path: Path, a: Listing, b: Listing) -> list[tuple[str, str]]:
+    """Reads a CSV file of two columns, names relative to the two folders, with or without the header a,b.
+
+    Raises UserError that names the row if it has not two columns or a file is not among the folder's images.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"--data.pairs {path} can't be read: {error}") from error
+    known = set(a.names), set(b.names)
+    pairs: list[tuple[str, str]] = []
+    for number, row in enumerate(rows, 1):
+        if not any(row) or (number == 1 and [cell.lower() for cell in row] == ["a", "b"]):
+            continue
+        if len(row) != 2:
+            raise UserError(f"{path}, row {number} has {len(row)} columns; two are needed, a file of a and a file of b")
+        for name, names, listing in zip(row, known, (a, b), strict=True):
+            if name not in names:
+                raise UserError(f"{path}, row {number}: there is no image {name} in {listing.folder}")
+        pairs.append((row[0], row[1]))
+    if not pairs:
+        raise UserError(f"--data.pairs {path} names no pairs")
+    return pairs
+
+
+def _unpaired(config: DataConfig, a: Listing, b: Listing) -> Data:
+    images: list[CachedImages] = []
+    names, splits = [], []
+    for listing in (a, b):
+        images.append(cached(listing.folder, listing.names, config.size, config.channels, strict=config.strict))
+        readable = [listing.names[i] for i in images[-1].readable]
+        names.append(readable)
+        # without the ending, so that two images of one thing fall into the same part if their names say so
+        splits.append(divide([_stem(name) for name in readable], config.val, config.test, config.seed))
+    items = [Chosen(cache, cache.readable) for cache in images]
+    parts = [
+        UnpairedPart(*items, *rows, *names)
+        for rows in zip(*((split.train, split.val, split.test) for split in splits), strict=True)
+    ]
+    return Data(
+        f"{a.folder.name} and {b.folder.name}",
+        DataSpec(images[0].spec, images[1].spec),
+        *parts,
+        remark=_join(a.remark, b.remark),
+        skipped=images[0].skipped + images[1].skipped,
+    )
+
+
+def _stem(name: str) -> str:
+    """A relative name without its ending."""
+    return name.rsplit(".", 1)[0]
+
+
+def _by_key(listing: Listing, key: Callable[[str], str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in listing.names:
+        found.setdefault(key(name), []).append(name)
+    return found
+
+
+def _join(*remarks: str) -> str:
+    return "; ".join(remark for remark in remarks if remark)

@@ -1,0 +1,267 @@
+"""Data as training sees it: random access to items, parts (train, validation, test), batches that are a
+function of (seed, step).
+
+Legend: `rows` are positions in a part, `draw` numbers the passes over the data; everything random about an
+item (colours, augmentation) is a function of (seed, row, draw), so a stopped run continues as if it never had.
+"""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unbraid.data.augment import augment
+from unbraid.types import DataSpec, Domain, Labelled, Paired, Spec, Unpaired, UserError
+
+Batch = TypeVar("Batch")
+Rows = np.ndarray
+"""(n,) int64."""
+
+
+@runtime_checkable
+class Items(Protocol):
+    """Random access to the images or vectors of one domain. Holds an index in memory, not the items."""
+
+    @property
+    def spec(self) -> Spec:
+        """What an item looks like."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: Rows, draw: int) -> Tensor:
+        """(len(rows), *spec.shape) float32, images in [-1, 1]. `draw` 0 is the item as it is stored."""
+        ...
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some items of others, in an order of their own: item i is item chosen[i] of `items`. chosen: (n,) int64."""
+
+    items: Items
+    chosen: Rows
+
+    @property
+    def spec(self) -> Spec:
+        """What an item looks like."""
+        return self.items.spec
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def read(self, rows: Rows, draw: int) -> Tensor:
+        """(len(rows), *spec.shape)."""
+        return self.items.read(self.chosen[rows], draw)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows belong to which part. Written into the run; nothing is ever selected on test."""
+
+    train: Rows
+    val: Rows
+    test: Rows
+
+    def __post_init__(self) -> None:
+        parts = np.concatenate([self.train, self.val, self.test])
+        assert len(np.unique(parts)) == len(parts), "the parts of a split overlap"
+
+
+def held_out(rows: Rows, count: int, seed: int) -> tuple[Rows, Rows]:
+    """Takes `count` of the rows away at random: (those that stay, those held out), both sorted."""
+    order = np.random.default_rng(seed).permutation(rows)
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def divide(keys: Sequence[Hashable], val: float, test: float, seed: int) -> Split:
+    """Divides items into train, val and test by shares of their keys; items with the same key stay together.
+
+    Keys are ordered by a hash of (seed, key): test is the head of that order, val its tail. So another file moves at
+    most one old key across each border, and none from test to val. Each part gets at least one key.
+    Raises UserError if there are fewer than three different keys.
+    """
+    order = sorted(set(keys), key=lambda key: sha256(f"{seed}/{key}".encode()).digest())
+    if len(order) < 3:
+        raise UserError(f"{len(order)} items are too few: training, validation and test need at least one each")
+    tests = min(max(1, round(test * len(order))), len(order) - 2)
+    vals = min(max(1, round(val * len(order))), len(order) - tests - 1)
+    part = dict.fromkeys(order, 0) | dict.fromkeys(order[-vals:], 1) | dict.fromkeys(order[:tests], 2)
+    of = np.fromiter((part[key] for key in keys), dtype=np.int64, count=len(keys))
+    return Split(*(np.flatnonzero(of == i) for i in range(3)))
+
+
+def linked(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """A key for each row, the same for all rows that are connected through an equal entry in either column.
+
+    The key is the smallest `first` among them.
+    """
+    parent: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def root(entry: tuple[int, str]) -> tuple[int, str]:
+        while parent.setdefault(entry, entry) != entry:
+            parent[entry] = parent[parent[entry]]
+            entry = parent[entry]
+        return entry
+
+    for one, other in zip(first, second, strict=True):
+        low, high = sorted((root((0, one)), root((1, other))))
+        parent[high] = low
+    return [root((0, one))[1] for one in first]
+
+
+@dataclass(frozen=True)
+class PairedPart:
+    """Pairs of one part: item `rows[i]` of `a` and item `rows[i]` of `b` show the same thing.
+
+    names: one for each pair of the whole set, labels: its class if known, (all pairs,) int64.
+    """
+
+    a: Items
+    b: Items
+    rows: Rows
+    names: Sequence[str]
+    labels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, at: Rows, draw: int, augmentation: tuple[str, ...] = (), seed: int = 0) -> Paired:
+        """The pairs at these positions. Augmentation moves both sides of a pair alike."""
+        rows = self.rows[at]
+        a, b = self.a.read(rows, draw), self.b.read(rows, draw)
+        if augmentation:
+            a, b = augment((a, b), augmentation, seed, draw, rows)
+        return Paired(a, b, torch.from_numpy(np.asarray(at)))
+
+    def label(self, at: Rows) -> np.ndarray | None:
+        """(n,) classes of the pairs at these positions, if known."""
+        return None if self.labels is None else self.labels[self.rows[at]]
+
+
+@dataclass(frozen=True)
+class UnpairedPart:
+    """Items of two domains that have nothing to do with each other; as long as the longer of the two."""
+
+    a: Items
+    b: Items
+    rows_a: Rows
+    rows_b: Rows
+    names_a: Sequence[str]
+    names_b: Sequence[str]
+
+    def __len__(self) -> int:
+        return max(len(self.rows_a), len(self.rows_b))
+
+    def batch(self, at: Rows, draw: int, augmentation: tuple[str, ...] = (), seed: int = 0) -> Unpaired:
+        """Items at these positions of `a`, and as many of `b`, drawn from all of `b` at random."""
+        # drawn for each position by itself, so that a batch is the same whether one process reads it or several
+        pick = np.array([np.random.default_rng((seed, draw, int(i))).integers(len(self.rows_b)) for i in at], np.int64)
+        a = self.a.read(self.rows_a[at % len(self.rows_a)], draw)
+        b = self.b.read(self.rows_b[pick], draw)
+        if augmentation:
+            (a,), (b,) = augment((a,), augmentation, seed, draw, at), augment((b,), augmentation, seed + 1, draw, at)
+        return Unpaired(a, b)
+
+
+@dataclass(frozen=True)
+class LabelledPart:
+    """Items with a class. names and labels: one for each item of the whole set, labels (all items,) int64 from 0."""
+
+    x: Items
+    rows: Rows
+    labels: np.ndarray
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, at: Rows, draw: int, augmentation: tuple[str, ...] = (), seed: int = 0) -> Labelled:
+        """The items at these positions."""
+        rows = self.rows[at]
+        x = self.x.read(rows, draw)
+        if augmentation:
+            (x,) = augment((x,), augmentation, seed, draw, rows)
+        return Labelled(x, torch.from_numpy(self.labels[rows]), torch.from_numpy(np.asarray(at)))
+
+    def label(self, at: Rows) -> np.ndarray:
+        """(n,) classes of the items at these positions."""
+        return self.labels[self.rows[at]]
+
+
+Part = PairedPart | UnpairedPart | LabelledPart
+
+
+def as_unpaired(part: PairedPart) -> UnpairedPart:
+    """The same items, their pairs hidden."""
+    return UnpairedPart(part.a, part.b, part.rows, part.rows, part.names, part.names)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A set of images, ready: its parts, what it looks like, what was skipped on the way, what to say with results."""
+
+    name: str
+    spec: DataSpec
+    train: Part
+    val: Part
+    test: Part
+    remark: str = ""
+    skipped: tuple[str, ...] = field(default=())
+    test_views: int = 1
+    """How many neighbouring test rows show the same `a` item (cars: every view of b for one front view)."""
+
+    def parts(self) -> dict[str, Part]:
+        """The parts by name."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+
+class Batches(Generic[Batch], Iterator[Batch]):
+    """Endless batches of a part: each pass over it in a new order. Its whole state is `step`, an integer.
+
+    The last batch of a pass is filled from the next pass, so every batch has the same size.
+    """
+
+    def __init__(self, part: Part, size: int, seed: int, augmentation: tuple[str, ...] = (), step: int = 0):
+        self.part, self.size, self.seed, self.augmentation, self.step = part, size, seed, augmentation, step
+        self._orders: dict[int, Rows] = {}
+
+    def _order(self, epoch: int) -> Rows:
+        if epoch not in self._orders:
+            self._orders = {key: value for key, value in self._orders.items() if key >= epoch - 1}
+            self._orders[epoch] = np.random.default_rng((self.seed, epoch)).permutation(len(self.part))
+        return self._orders[epoch]
+
+    def __next__(self) -> Batch:
+        first = self.step * self.size
+        places = np.arange(first, first + self.size)
+        epochs, offsets = places // len(self.part), places % len(self.part)
+        at = np.array([self._order(int(e))[o] for e, o in zip(epochs, offsets, strict=True)], dtype=np.int64)
+        self.step += 1
+        # draw 0 is the item as stored: training's first pass is draw 1
+        return self.part.batch(at, int(epochs[0]) + 1, self.augmentation, self.seed)  # type: ignore[return-value]
+
+
+
+def side(part: Part, domain: Domain) -> tuple[Items, Rows]:
+    """The items of one domain and the rows of them that are in this part. Labelled parts have one domain only."""
+    if isinstance(part, LabelledPart):
+        return part.x, part.rows
+    if isinstance(part, PairedPart):
+        return (part.a if domain == "a" else part.b), part.rows
+    return (part.a, part.rows_a) if domain == "a" else (part.b, part.rows_b)
+
+
+def names_of(part: Part) -> list[str]:
+    """What the items of a part are called."""
+    if isinstance(part, UnpairedPart):
+        return [part.names_a[row] for row in part.rows_a] + [part.names_b[row] for row in part.rows_b]
+    return [part.names[row] for row in part.rows]
+
+
+def listing(data: Data) -> dict[str, Any]:
+    """The division into parts as JSON: how many items train, and the names of those held out."""
+    return {"data": data.name, "train": len(data.train), "val": names_of(data.val), "test": names_of(data.test)}

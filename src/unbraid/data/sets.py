@@ -1,0 +1,227 @@
+"""Known data sets under `--data.root`, each in the layout described at its loader.
+
+None of them ships with the package. Each loader sets `Data.remark`, which belongs beside every result.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from unbraid.data.arrays import array_items
+from unbraid.data.cache import CachedImages, cached
+from unbraid.data.config import DataConfig
+from unbraid.data.folders import list_images
+from unbraid.data.parts import Chosen, Data, Items, LabelledPart, PairedPart, Split, divide, held_out, linked
+from unbraid.types import DataSpec, UserError
+
+AZIMUTHS, ELEVATIONS = 24, 4
+"""Columns and rows of a Cars3D sheet: steps of 15 degrees, column 0 is the frontal view; 0, 6, 12 and 18 degrees."""
+TEST_CARS, VAL_CARS = 7, 10
+EMOJI_STYLES = {
+    "google": "google.webp",
+    "twitter": "twitter.webp",
+    "openmoji": "openmoji_color.webp",
+    "openmoji-black": "openmoji_black.webp",
+}
+EMOJI_GRID = (57, 64)
+_TONE = re.compile("1F3F[B-F]|FE0F")
+"""Code points that don't make another emoji: the five skin tones, and the wish for a coloured picture."""
+
+
+def load_maps(config: DataConfig) -> Data:
+    """maps/train and maps/val: aerial photo (a) beside map (b). Test is val; validation is held out of train."""
+    folder = _folder(config, "maps", "train and val, folders of images with an aerial photo beside its map")
+    names = list_images(folder).names
+    images = cached(folder, names, config.size, config.channels, (1, 2), config.strict)
+    kept = images.readable
+    test = np.array([names[i].startswith("val/") for i in kept])
+    a, b = Chosen(images, 2 * kept), Chosen(images, 2 * kept + 1)
+    split = _with_test(test, config)
+    return _paired("maps", a, b, [names[i] for i in kept], split, "lossy WebP, 256 px", images.skipped)
+
+
+def load_facades(config: DataConfig) -> Data:
+    """facades/train and facades/test_dev: photo x.jpg (a) and label image x.png (b). Test is test_dev."""
+    folder = _folder(config, "facades", "train and test_dev, folders with a photo x.jpg and a label image x.png each")
+    names = list_images(folder).names
+    labelled = {name[:-4] for name in names if name.endswith(".png")}
+    keys = [name[:-4] for name in names if name.endswith(".jpg") and name[:-4] in labelled]
+    photos = cached(folder, [f"{key}.jpg" for key in keys], config.size, config.channels, strict=config.strict)
+    labels = cached(folder, [f"{key}.png" for key in keys], config.size, config.channels, strict=config.strict)
+    kept = np.intersect1d(photos.readable, labels.readable)
+    split = _with_test(np.array([keys[i].startswith("test_dev/") for i in kept]), config)
+    remark = "a stand-in: not CMP's official 400/100/106 split, 5 labels instead of 12"
+    skipped = photos.skipped + labels.skipped
+    return _paired(
+        "facades", Chosen(photos, kept), Chosen(labels, kept), [keys[i] for i in kept], split, remark, skipped
+    )
+
+
+def load_cars(config: DataConfig) -> Data:
+    """Cars3D as IIAE pairs it: frontal view (a) with each of the 23 others at the same elevation (b), 92 pairs a car.
+
+    Test is 7 cars, validation 10, drawn by the seed. Labels number the cars.
+    """
+    images, cars = _car_sheets(config)
+    elevations, azimuths = np.arange(ELEVATIONS), np.arange(1, AZIMUTHS)
+    car, elevation, azimuth = (grid.ravel() for grid in np.meshgrid(cars, elevations, azimuths, indexing="ij"))
+    frontal = (car * ELEVATIONS + elevation) * AZIMUTHS
+    names = [_view(*view) for view in zip(car, elevation, azimuth, strict=True)]
+    split = _divide_cars(car, cars, config)
+    return _paired(
+        "cars",
+        Chosen(images, frontal),
+        Chosen(images, frontal + azimuth),
+        names,
+        split,
+        "64 px",
+        images.skipped,
+        labels=car,
+        test_views=AZIMUTHS - 1,
+    )
+
+
+def load_cars3d(config: DataConfig) -> Data:
+    """Every view of Cars3D, 96 of each car, labelled by car: same cars in the parts as in `load_cars`."""
+    images, cars = _car_sheets(config)
+    views = ELEVATIONS * AZIMUTHS
+    car, view = np.repeat(cars, views), np.tile(np.arange(views), len(cars))
+    names = [_view(c, v // AZIMUTHS, v % AZIMUTHS) for c, v in zip(car, view, strict=True)]
+    split = _divide_cars(car, cars, config)
+    x = Chosen(images, car * views + view)
+    parts = [LabelledPart(x, rows, car, names) for rows in (split.train, split.val, split.test)]
+    return Data("cars3d", DataSpec(x.spec, x.spec), *parts, remark="64 px", skipped=images.skipped)
+
+
+def load_sketchy(config: DataConfig) -> Data:
+    """sketchy/photo and sketchy/sketch, a folder for each class: a sketch x-3.png (b) and its photo x.jpg (a).
+
+    Zero-shot: test is 25 classes (of 125: a fifth) that training never sees, validation a share of the others.
+    """
+    folder = _folder(config, "sketchy", "photo and sketch, folders with one folder of images for each class")
+    photos, sketches = list_images(folder / "photo"), list_images(folder / "sketch")
+    photo_at = {name.rsplit(".", 1)[0]: i for i, name in enumerate(photos.names)}
+    own = np.array([photo_at.get(name.rsplit("-", 1)[0], -1) for name in sketches.names], dtype=np.int64)
+    a = cached(photos.folder, photos.names, config.size, config.channels, strict=config.strict)
+    b = cached(sketches.folder, sketches.names, config.size, config.channels, strict=config.strict)
+    kept = np.flatnonzero(np.isin(own, a.readable) & np.isin(np.arange(len(own)), b.readable))
+    names = [sketches.names[i] for i in kept]
+    classes, labels = np.unique([name.split("/")[0] for name in names], return_inverse=True)
+    rest, test = held_out(np.arange(len(classes)), max(1, len(classes) // 5), config.seed)
+    train, val = held_out(rest, max(1, round(config.val * len(rest))), config.seed + 1)
+    split = Split(*(np.flatnonzero(np.isin(labels, part)) for part in (train, val, test)))
+    remark = "a 25-a-class subset, not Sketchy Extended: mAP is not comparable with the paper's table"
+    return _paired(
+        "sketchy", Chosen(a, own[kept]), Chosen(b, kept), names, split, remark, a.skipped + b.skipped, labels
+    )
+
+
+def load_cuhk(config: DataConfig) -> Data:
+    """cuhk/cuhk_student_128x160.npz, arrays photo (a), sketch (b) and test, which is 1 for the 100 test people."""
+    arrays = _arrays(_folder(config, "cuhk", "cuhk_student_128x160.npz") / "cuhk_student_128x160.npz")
+    a, _ = array_items(arrays["photo"], "photo", config)
+    b, _ = array_items(arrays["sketch"], "sketch", config)
+    names = [f"person {i}" for i in range(len(a))]
+    return _paired("cuhk", a, b, names, _with_test(arrays["test"] == 1, config), "188 people")
+
+
+def load_emoji(config: DataConfig) -> Data:
+    """emoji/: a sheet of 64 x 64 px tiles for each style; a and b are the two of --data.styles. Labels: the category.
+
+    Divided by base emoji, so that variants in skin tone stay together.
+    """
+    folder = _folder(config, "emoji", "labels.json and a sheet for each style, such as google.webp")
+    for style in config.styles:
+        if style not in EMOJI_STYLES:
+            raise UserError(f"--data.styles: there is no {style}; choose two of {', '.join(EMOJI_STYLES)}")
+    about = _json(folder / "labels.json")
+    sheets = [EMOJI_STYLES[style] for style in config.styles]
+    a, b = (cached(folder, [sheet], config.size, config.channels, EMOJI_GRID, config.strict) for sheet in sheets)
+    bases = ["-".join(code for code in emoji["unified"].split("-") if not _TONE.fullmatch(code)) for emoji in about]
+    keys = linked(bases, [emoji["name"] for emoji in about])
+    split = divide(keys, config.val, config.test, config.seed)
+    _, labels = np.unique([emoji["category"] for emoji in about], return_inverse=True)
+    rows = np.arange(len(about))
+    names = [f"{emoji['name']} {emoji['unified']}" for emoji in about]
+    remark = "split by base emoji, so that no skin-tone variant of a training emoji is in the test half"
+    return _paired("emoji", Chosen(a, rows), Chosen(b, rows), names, split, remark, labels=labels)
+
+
+def load_avataaars(config: DataConfig) -> Data:
+    """avataaars/avataaars_64.npz, array x, and labels.json; labelled by what is on the head ("top")."""
+    folder = _folder(config, "avataaars", "avataaars_64.npz and labels.json")
+    x, _ = array_items(_arrays(folder / "avataaars_64.npz")["x"], "x", config)
+    _, labels = np.unique([face["top"] for face in _json(folder / "labels.json")], return_inverse=True)
+    names = [f"a{i}" for i in range(len(x))]
+    split = divide(names, config.val, config.test, config.seed)
+    parts = [LabelledPart(x, rows, labels, names) for rows in (split.train, split.val, split.test)]
+    return Data("avataaars", DataSpec(x.spec, x.spec), *parts, remark="drawn from parts, seeds a0..a2999")
+
+
+def _car_sheets(config: DataConfig) -> tuple[CachedImages, np.ndarray]:
+    """All tiles, and which cars could be read."""
+    folder = _folder(config, "cars3d", f"an image for each car, a sheet of {ELEVATIONS} x {AZIMUTHS} views")
+    names = list_images(folder).names
+    images = cached(folder, names, config.size, config.channels, (ELEVATIONS, AZIMUTHS), config.strict)
+    return images, images.readable
+
+
+def _divide_cars(car: np.ndarray, cars: np.ndarray, config: DataConfig) -> Split:
+    """Rows of the cars held out for test and validation, and of the rest. car: (n,), the car of each row."""
+    rest, test = held_out(cars, TEST_CARS, config.seed)
+    train, val = held_out(rest, VAL_CARS, config.seed + 1)
+    return Split(*(np.flatnonzero(np.isin(car, part)) for part in (train, val, test)))
+
+
+def _view(car: int, elevation: int, azimuth: int) -> str:
+    return f"car {car}, elevation {6 * elevation}, azimuth {15 * azimuth}"
+
+
+def _folder(config: DataConfig, name: str, expected: str) -> Path:
+    """The set's folder under the root."""
+    if config.root is None:
+        raise UserError(f"The set {config.set} needs --data.root, a folder that holds {name}/ with {expected}")
+    folder = config.root / name
+    if not folder.is_dir():
+        raise UserError(f"--data.root {config.root} holds no folder {name}/; expected there: {expected}")
+    return folder
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read: {error}") from error
+
+
+def _json(path: Path) -> list[dict[str, str]]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read: {error}") from error
+
+
+def _with_test(test: np.ndarray, config: DataConfig) -> Split:
+    """Divides rows of a set that has a test part of its own. test: (n,) bool."""
+    rows = np.flatnonzero(~test)
+    train, val = held_out(rows, max(1, round(config.val * len(rows))), config.seed)
+    return Split(train, val, np.flatnonzero(test))
+
+
+def _paired(
+    name: str,
+    a: Items,
+    b: Items,
+    names: Sequence[str],
+    split: Split,
+    remark: str,
+    skipped: tuple[str, ...] = (),
+    labels: np.ndarray | None = None,
+    test_views: int = 1,
+) -> Data:
+    parts = [PairedPart(a, b, rows, names, labels) for rows in (split.train, split.val, split.test)]
+    return Data(name, DataSpec(a.spec, b.spec), *parts, remark=remark, skipped=skipped, test_views=test_views)

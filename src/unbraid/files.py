@@ -1,0 +1,51 @@
+"""Files that are whole or absent: written beside their place, then put into it."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from unbraid.types import UserError
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Lets `write` fill a temporary file beside `path`, then puts it in its place, or leaves `path` as it was.
+
+    Raises UserError for a full disk or a folder that can't be written to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        if isinstance(error, RuntimeError) and not isinstance(error.__context__ or error, OSError) and "writ" not in str(error):
+            raise
+        raise UserError(f"Could not write {path}: {_reason(error)}. What was there before is untouched") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+    return {"No space left on device": "the disk is full", "Permission denied": "no permission to write there"}.get(
+        reason, reason
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON, atomically."""
+    write_atomically(path, lambda file: file.write_text(json.dumps(value, indent=2) + "\n"))
+
+
+def read_json(path: Path) -> Any:
+    """UserError if the file is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path.parent} is not a run: it has no {path.name}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged and can't be read as JSON ({error})") from error

@@ -1,0 +1,121 @@
+"""What a run says: log.jsonl is the truth, the progress bar and TensorBoard show it."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from unbraid.run import Position
+from unbraid.types import UserError
+
+LOG_EVERY = 50
+"""Steps between two lines of losses, each the mean of the steps since the last."""
+PLAIN_SECONDS = 30
+"""Seconds between two lines where there is no terminal to draw a bar on."""
+
+
+class Log:
+    """Writes log.jsonl and shows progress."""
+
+    def __init__(self, folder: Path, tensorboard: bool = False, quiet: bool = False) -> None:
+        self.path = folder / "log.jsonl"
+        self.console = Console(stderr=True, quiet=quiet)
+        self._bar: tuple[Progress, TaskID] | None = None
+        self._began: tuple[float, float] | None = None
+        self._said = 0.0
+        self._board: Any = _board(folder / "tensorboard") if tensorboard else None
+
+    def resume(self, position: Position) -> None:
+        """Drops the lines that were written after the checkpoint: they come again."""
+        if not self.path.exists():
+            return
+        kept = [row for row in read_log(self.path) if (row["stage"], row["step"]) <= (position.stage, position.step)]
+        self.path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+
+    def event(self, position: Position, text: str) -> None:
+        """Something worth knowing, for the log and for the eyes."""
+        self._write(position, {"event": text})
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def losses(self, position: Position, losses: dict[str, float]) -> None:
+        """Mean losses of the last steps."""
+        self._write(position, {"losses": losses})
+        if self._board:
+            for name, value in losses.items():
+                self._board.add_scalar(f"loss/{name}", value, position.step)
+
+    def validation(self, position: Position, figures: dict[str, float]) -> None:
+        """What was measured on the validation part."""
+        self._write(position, {"validation": figures})
+        text = ", ".join(f"{name} {value:.1f}" for name, value in figures.items())
+        self.console.print(
+            f"step {position.step}, {position.seconds / 60:.1f} min: held-out recall@1, %: {text or 'not measured'}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if self._board:
+            for name, value in figures.items():
+                self._board.add_scalar(f"validation/{name}", value, position.step)
+
+    def progress(self, position: Position, done: float, items: int, losses: dict[str, float]) -> None:
+        """Share done, items a second, time left, and the named losses."""
+        now = time.monotonic()
+        began, done_before = self._began = self._began or (now, done)
+        speed = (done - done_before) / max(now - began, 1e-9)
+        left = _clock((1 - done) / speed) if speed > 0 and now - began > 1 else "?"
+        rate = items * position.step / max(position.seconds, 1e-9)
+        named = "  ".join(f"{name} {value:.3g}" for name, value in losses.items())
+        text = f"step {position.step}  {rate:.0f}/s  {left} left  {named}"
+        if self.console.is_terminal:
+            if self._bar is None:
+                bar = Progress(TextColumn("{task.percentage:3.0f}%"), BarColumn(20), TextColumn("{task.description}"), console=self.console)
+                bar.start()
+                self._bar = (bar, bar.add_task("", total=1.0))
+            self._bar[0].update(self._bar[1], completed=done, description=text)
+        elif now - self._said > PLAIN_SECONDS:
+            self._said = now
+            self.console.print(f"{100 * done:3.0f}%  {text}", highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar:
+            self._bar[0].stop()
+            self._bar = None
+        if self._board:
+            self._board.close()
+
+    def _write(self, position: Position, row: dict[str, Any]) -> None:
+        head = {"stage": position.stage, "step": position.step, "seconds": round(position.seconds, 1)}
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps({**head, **row}) + "\n")
+        except OSError as error:
+            raise UserError(f"Could not write {self.path}: {error.strerror}. The last checkpoint is kept") from error
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log.jsonl. A last line that was cut off when its process was killed is left out."""
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def _board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError("--train.tensorboard needs: pip install 'unbraid[tensorboard]'") from error
+    return SummaryWriter(str(folder))

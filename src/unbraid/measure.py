@@ -1,0 +1,52 @@
+"""What is measured on the validation part during training: retrieval, a loss, sample pictures. Keeps the best model."""
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from unbraid.codes import centres, encode_part
+from unbraid.data.parts import Data, PairedPart
+from unbraid.log import Log
+from unbraid.method import Disentangler, Method
+from unbraid.metrics.retrieval import recall
+from unbraid.run import Position, Run
+from unbraid.show import sample_grid, save_picture
+
+
+def validate(run: Run, method: Method[Any], data: Data, position: Position, log: Log) -> Position:
+    """Measures, logs, draws, and saves the model if it is the best so far (the later one, if equal).
+
+    A method's score is its mean recall@1 by pair over both directions, in percent, or by label where neighbouring
+    rows show the same image; a method without codes, or data without pairs, keeps the latest model.
+    """
+    score, figures = 0.0, {}
+    middle = {}
+    if isinstance(method, Disentangler) and isinstance(data.val, PairedPart):
+        middle = centres(method, data.train)
+        figures = retrieval_figures(run, method, data.val, data.test_views, middle)
+        score = (figures["a->b"] + figures["b->a"]) / 2
+    log.validation(position, figures)
+    picture = run.path / "samples" / f"{position.stage}-{position.step:07d}.png"
+    save_picture(sample_grid(method, data.val, seed=run.config.train.seed), picture)
+    if score >= position.best:
+        run.save_model(method, middle, position.step)
+        position = dataclasses.replace(position, best=score, best_step=position.step)
+    return position
+
+
+def retrieval_figures(
+    run: Run, method: Method[Any], part: PairedPart, views: int, middle: dict[Any, torch.Tensor]
+) -> dict[str, float]:
+    """Recall@1 of shared codes both ways, percent, and of exclusive ones."""
+    a, b = encode_part(method, part, "a"), encode_part(method, part, "b")
+    labels = part.labels
+    by_label = views > 1 and labels is not None
+    hit = "label" if by_label else "pair"
+    classes = torch.from_numpy(labels[part.rows]) if by_label and labels is not None else None
+    shared = recall(a.shared, b.shared, run.config.train.distance, hit, classes, middle)
+    figures = {way: values["1"] for way, values in shared.items()}
+    if a.exclusive.shape == b.exclusive.shape:
+        exclusive = recall(a.exclusive, b.exclusive, "euclidean", hit, classes)
+        figures.update({f"exclusive {way}": values["1"] for way, values in exclusive.items()})
+    return figures

@@ -1,0 +1,97 @@
+"""The verbs: what a method is, and what a trained one can do.
+
+A method owns its networks and plays one training step as a generator: ordinary forward code that yields, turn by turn,
+who minimises what. `train.train_step` turns each yield into backward and step.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from unbraid.types import Codes, DataSpec, Domain
+
+Batch = TypeVar("Batch")
+Terms = dict[str, Tensor]
+"""Weighted scalar losses by name: what is minimised is what the log shows."""
+Update = dict[str, Terms]
+"""Player -> what it minimises. The players of one update step together."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where training stands: `step` counts finished steps of the stage, `progress` is its share done, in [0, 1)."""
+
+    step: int
+    progress: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A phase of training with its own players; `share` is its part of the run's length."""
+
+    name: str = "train"
+    share: float = 1.0
+
+
+class Method(nn.Module, ABC, Generic[Batch]):
+    """One published system: its networks, its players, one training step.
+
+    A subclass is built from (spec, config) and lives in one file. It sets `needs`, the batch type it trains on, and
+    `config_type`, a frozen dataclass of what can be chosen, whose defaults are the paper's.
+    """
+
+    needs: ClassVar[type]
+    config_type: ClassVar[type]
+
+    def __init__(self, spec: DataSpec, config: Any) -> None:
+        super().__init__()
+        self.spec = spec
+        self.config = config
+
+    def stages(self) -> list[Stage]:
+        """The phases of training, in order. Most methods have one."""
+        return [Stage()]
+
+    @abstractmethod
+    def optimisers(self, stage: str) -> dict[str, Optimizer]:
+        """A torch optimiser for each player of the stage."""
+
+    def rate_factor(self, stage: str, clock: Clock) -> float:
+        """What the optimisers' rates are multiplied by at this moment of the stage."""
+        return 1.0
+
+    @abstractmethod
+    def updates(self, batches: Iterator[Batch], clock: Clock) -> Iterator[Update]:
+        """One training step. Yields who minimises what, turn by turn; never from inside a `with`."""
+
+
+@runtime_checkable
+class Translator(Protocol):
+    """Can show an item of one domain in the other."""
+
+    def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
+        """(n, *spec[src].shape) -> (n, *spec[dst].shape). style: (n, d) exclusive codes of `dst`, drawn if not given."""
+        ...
+
+
+@runtime_checkable
+class Disentangler(Protocol):
+    """Can take an item apart into codes, and make items of codes."""
+
+    def encode(self, x: Tensor, domain: Domain) -> Codes:
+        """The codes of n items. An item's code does not depend on the rest of the batch."""
+        ...
+
+    def decode(self, codes: Codes, domain: Domain) -> Tensor:
+        """(n, *spec[domain].shape): the items that these codes describe, in `domain`."""
+        ...
+
+    def prior(self, n: int, domain: Domain, generator: torch.Generator) -> Float[Tensor, "n d"]:
+        """n exclusive codes of `domain`, drawn from what the method takes them to follow."""
+        ...

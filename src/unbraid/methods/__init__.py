@@ -1,0 +1,16 @@
+"""The methods, by name. To add one: a file, and a line here."""
+
+from typing import Any
+
+from unbraid.method import Method
+from unbraid.methods.iiae import IIAE
+from unbraid.types import UserError
+
+METHODS: dict[str, type[Method[Any]]] = {"iiae": IIAE}
+
+
+def method_class(name: str) -> type[Method[Any]]:
+    """The method of this name. Raises UserError if there is none."""
+    if name not in METHODS:
+        raise UserError(f"There is no method {name!r}; there are: {', '.join(METHODS)}")
+    return METHODS[name]

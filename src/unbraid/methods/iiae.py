@@ -1,0 +1,308 @@
+"""IIAE: interaction information auto-encoder (Hwang, Kim, Hong and Kim, NeurIPS 2020) [1].
+
+Two domains, paired. A variational auto-encoder with three codes: `exclusive` of each domain, and `shared`, inferred
+from the pair by q(z_s|x, y) and from one image alone by r_x(z_s|x) and r_y(z_s|y). Each player is one Adam; there is
+one player and one turn.
+
+Legend: x is the image of domain a, y that of domain b; z_s is (n, c, h, w) in the spatial family, (n, d) else;
+z_x and z_y are (n, 8). B is `beta`, L is `beta * lam`, k the annealing.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from unbraid.method import Clock, Method, Update
+from unbraid.nn.blocks import FitSize, dense, dense_stack, down, down_stack, up
+from unbraid.nn.functional import LOG_VARIANCE_LIMIT, kl_normal, reparameterise, tile
+from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec
+
+
+@dataclass(frozen=True)
+class IIAEConfig:
+    """What can be chosen in IIAE. The defaults are the paper's networks and its weights for maps."""
+
+    code: Literal["spatial", "flat"] = "spatial"
+    """Shared code of images: a map, or flat (the paper's networks for cars)."""
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    """Channels of the encoders' convolutions, each of which halves the size. Small images use the first of them."""
+    decoder_widths: tuple[int, ...] = (512, 256, 128, 64)
+    """Channels of the decoder's transposed convolutions, one for each of `widths`. Small images use the last of them."""
+    map_size: int = 8
+    """No map is halved below this height or width; 8 is what 256 px come to in the paper."""
+    shared: int = 128
+    """Channels of the shared map, or size of a flat shared code. For vectors the paper takes 64."""
+    exclusive: int = 8
+    """Size of an exclusive code. For vectors the paper takes 64."""
+    dense_width: int = 256
+    """Width of the fully connected layers around a flat code."""
+    vector_widths: tuple[int, ...] = (512, 256, 128)
+    """Widths of the encoders of feature vectors."""
+    dropout: float = 0.5
+    """Dropout in the decoder's first layer."""
+    beta: float = 0.02
+    """B: weight of the ELBO (eq. 4) against the information terms (eq. 11); of each KL to a prior."""
+    lam: float = 50.0
+    """The paper's lambda of eqs. 12-13; L = lam * beta is the weight of the information terms."""
+    likelihood: float = 20_000.0
+    """w: scale of the reconstruction's log-likelihood, w * mean |x - x'|."""
+    squared: bool = False
+    """Reconstruct with the mean square instead of the mean absolute difference (the paper does, for vectors)."""
+    anneal: float = 25_000.0
+    """T, in steps: KL terms to priors are weighted by k(t) = 1 - exp(-t/T)."""
+    rate: float = 2e-4
+    """Adam's learning rate."""
+    decay: bool = False
+    """Let the rate fall to 0 by a half cosine over the run. The paper keeps it constant."""
+    interaction: bool = True
+    """Ablation: without it the interaction information I(X;Y;Z_s) leaves eq. 12; r_x, r_y follow q without shaping it."""
+    disentanglement: bool = True
+    """Ablation: without it -I(Z_x;Z_s) - I(Z_y;Z_s) leaves eq. 12."""
+
+
+class Gaussian(NamedTuple):
+    """A diagonal normal distribution for each item."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+    @classmethod
+    def of(cls, parameters: Tensor) -> "Gaussian":
+        """Halves of the channels: (n, 2c, ...) -> mean and log-variance, (n, c, ...) each, in float32."""
+        mean, log_variance = parameters.float().chunk(2, 1)
+        return cls(mean, log_variance.clamp(max=LOG_VARIANCE_LIMIT))
+
+    def sample(self) -> Tensor:
+        """One differentiable sample for each item."""
+        return reparameterise(self.mean, self.log_variance)
+
+
+class ImageNetworks(nn.Module):
+    """The encoders and the decoder of one domain of images, with a spatial or a flat shared code."""
+
+    def __init__(self, spec: ImageSpec, config: IIAEConfig) -> None:
+        super().__init__()
+        self.flat = config.code == "flat"
+        room = int(math.log2(max(2, min(spec.height, spec.width) / config.map_size)))
+        layers = min(len(config.widths) + 1, max(1, room))
+        widths, decoder_widths = config.widths[: layers - 1], config.decoder_widths[len(config.widths) - layers + 1 :]
+        self.size = FitSize(spec.height, spec.width, layers)
+        height, width = self.size.map_size
+        last = widths[-1] if widths else spec.channels
+        # q(z_x|x): convolutions, then fully connected from a map of twice the shared map's size
+        self.exclusive = nn.Sequential(
+            down_stack(spec.channels, widths), nn.Flatten(), nn.Linear(last * 4 * height * width, 2 * config.exclusive)
+        )
+        self.trunk = down_stack(spec.channels, widths)
+        if self.flat:
+            self.trunk.append(down(last, config.dense_width)).append(nn.Flatten())
+            self.trunk.append(dense(config.dense_width * height * width, config.dense_width))
+            self.features = config.dense_width
+            self.unfold = nn.Sequential(
+                dense(config.shared + config.exclusive, config.dense_width * height * width),
+                nn.Unflatten(1, (config.dense_width, height, width)),
+            )
+            entry = config.dense_width
+        else:
+            self.features = last
+            self.unfold = nn.Identity()
+            entry = config.shared + config.exclusive
+        ins = [entry, *decoder_widths[:-1]]
+        self.ups = nn.Sequential(
+            *[
+                up(i, o, dropout=config.dropout * (n == 0))
+                for n, (i, o) in enumerate(zip(ins, decoder_widths, strict=True))
+            ]
+        )
+        self.to_image = nn.ConvTranspose2d(decoder_widths[-1] if decoder_widths else entry, spec.channels, 4, 2, 1)
+
+    def grow(self, x: Tensor) -> Tensor:
+        """The image at the size the networks work on."""
+        return self.size.grow(x)
+
+    def decode(self, shared: Tensor, exclusive: Tensor) -> Tensor:
+        """p(x|z_x, z_s): its mean, in [-1, 1]."""
+        codes = exclusive if self.flat else tile(exclusive, *self.size.map_size)
+        maps = self.unfold(torch.cat([shared, codes], 1))
+        return self.size.cut(torch.tanh(self.to_image(self.ups(maps)).float()))
+
+
+class VectorNetworks(nn.Module):
+    """The encoders and the decoder of one domain of feature vectors (the paper's networks for Sketchy)."""
+
+    def __init__(self, spec: VectorSpec, config: IIAEConfig) -> None:
+        super().__init__()
+        first, *rest = config.vector_widths
+        self.exclusive = nn.Sequential(
+            dense_stack(spec.size, config.vector_widths), nn.Linear(config.vector_widths[-1], 2 * config.exclusive)
+        )
+        self.trunk = dense_stack(spec.size, (first,))
+        self.features = first
+        self.head_widths = tuple(rest)
+        hidden = config.vector_widths[-1]
+        self.decoder = nn.Sequential(
+            nn.Linear(config.shared + config.exclusive, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, spec.size),
+        )
+
+    def grow(self, x: Tensor) -> Tensor:
+        """Vectors stay as they are."""
+        return x
+
+    def decode(self, shared: Tensor, exclusive: Tensor) -> Tensor:
+        """p(x|z_x, z_s): its mean."""
+        return self.decoder(torch.cat([shared, exclusive], 1)).float()
+
+
+def networks(spec: Spec, config: IIAEConfig) -> ImageNetworks | VectorNetworks:
+    """The networks of one domain."""
+    return ImageNetworks(spec, config) if isinstance(spec, ImageSpec) else VectorNetworks(spec, config)
+
+
+class SharedHeads(nn.Module):
+    """What stands on the two trunks: r_x(z_s|x), r_y(z_s|y), and q(z_s|x, y) on both trunks' features together."""
+
+    def __init__(self, a: ImageNetworks | VectorNetworks, b: ImageNetworks | VectorNetworks, config: IIAEConfig) -> None:
+        super().__init__()
+        self.r_a, self.r_b = self._head(a, a.features, config), self._head(b, b.features, config)
+        features = a.features + b.features
+        if isinstance(a, VectorNetworks):
+            self.q = nn.Sequential(
+                dense(features, config.vector_widths[0]), nn.Linear(config.vector_widths[0], 2 * config.shared)
+            )
+        elif a.flat:
+            self.q = nn.Sequential(dense(features, config.dense_width), nn.Linear(config.dense_width, 2 * config.shared))
+        else:
+            self.q = down_head(features, config.shared)
+
+    @staticmethod
+    def _head(side: ImageNetworks | VectorNetworks, features: int, config: IIAEConfig) -> nn.Module:
+        if isinstance(side, VectorNetworks):
+            widths = side.head_widths
+            return nn.Sequential(dense_stack(features, widths), nn.Linear((features, *widths)[-1], 2 * config.shared))
+        return nn.Linear(features, 2 * config.shared) if side.flat else down_head(features, config.shared)
+
+
+def down_head(features: int, shared: int) -> nn.Module:
+    """The convolution that makes a map's mean and log-variance; linear, with its bias."""
+    return nn.Conv2d(features, 2 * shared, 4, 2, 1)
+
+
+class IIAE(Method[Paired]):
+    """Interaction information auto-encoder [1]. Needs pairs; translates, disentangles.
+
+    Example:
+        >>> from unbraid.types import DataSpec, ImageSpec
+        >>> model = IIAE(DataSpec(ImageSpec(32, 32), ImageSpec(32, 32, 1)), IIAEConfig(shared=16)).eval()
+        >>> codes = model.encode(torch.zeros(2, 3, 32, 32), "a")
+        >>> tuple(codes.shared.shape), tuple(codes.exclusive.shape)
+        ((2, 16, 8, 8), (2, 8))
+    """
+
+    needs = Paired
+    config_type = IIAEConfig
+    config: IIAEConfig
+
+    def __init__(self, spec: DataSpec, config: IIAEConfig) -> None:
+        super().__init__(spec, config)
+        _check(spec, config)
+        self.a, self.b = networks(spec.a, config), networks(spec.b, config)
+        self.heads = SharedHeads(self.a, self.b, config)
+
+    def optimisers(self, stage: str) -> dict[str, Optimizer]:
+        """One Adam over everything (appendix D: rate 2e-4, betas .5 and .999)."""
+        return {"model": Adam(self.parameters(), lr=self.config.rate, betas=(0.5, 0.999))}
+
+    def rate_factor(self, stage: str, clock: Clock) -> float:
+        """Constant as in the paper, or a half cosine down to 0."""
+        return (1 + math.cos(math.pi * clock.progress)) / 2 if self.config.decay else 1.0
+
+    def updates(self, batches: Iterator[Paired], clock: Clock) -> Iterator[Update]:
+        """One turn: the negative of eqs. 12-13, with the ELBO of eq. 4, divided by nothing: (B+L) ELBO + ..."""
+        c, batch = self.config, next(batches)
+        x, y = self.a.grow(batch.a), self.b.grow(batch.b)
+        trunk_x, trunk_y = self.a.trunk(x), self.b.trunk(y)
+        q_x, q_y = Gaussian.of(self.a.exclusive(x)), Gaussian.of(self.b.exclusive(y))
+        q_s = Gaussian.of(self.heads.q(torch.cat([trunk_x, trunk_y], 1)))
+        r_x, r_y = Gaussian.of(self.heads.r_a(trunk_x)), Gaussian.of(self.heads.r_b(trunk_y))
+        # eq. 4: one sample of each posterior; the decoders see samples of q only
+        z_s = q_s.sample()
+        x_again, y_again = self.a.decode(z_s, q_x.sample()), self.b.decode(z_s, q_y.sample())
+
+        elbo, information = c.beta, c.lam * c.beta  # B and L
+        own = elbo + information * c.disentanglement  # weight of a domain's own terms: eqs. 4, 9
+        annealing = 1 - math.exp(-(clock.step + 1) / c.anneal)  # k(t)
+        shared = elbo if c.interaction else elbo + 2 * information * c.disentanglement
+        # without the interaction term r_x, r_y learn what q says and leave it as it is
+        target = q_s if c.interaction else Gaussian(q_s.mean.detach(), q_s.log_variance.detach())
+        yield {
+            "model": {
+                "reconstruction_a": own * c.likelihood * self._difference(x_again, batch.a),  # eq. 4, term 1; eq. 9
+                "reconstruction_b": own * c.likelihood * self._difference(y_again, batch.b),  # eq. 4, term 2; eq. 9
+                "kl_exclusive_a": annealing * own * kl_normal(*q_x),  # eq. 4, term 3; eq. 11
+                "kl_exclusive_b": annealing * own * kl_normal(*q_y),  # eq. 4, term 4; eq. 11
+                "kl_shared": annealing * shared * kl_normal(*q_s),  # eq. 4, term 5, less the lambda term of eq. 13
+                "kl_shared_a": information * kl_normal(*target, *r_x),  # eq. 10, for X given Y
+                "kl_shared_b": information * kl_normal(*target, *r_y),  # eq. 10, for Y given X
+            }
+        }
+
+    def _difference(self, again: Tensor, x: Tensor) -> Float[Tensor, ""]:
+        difference = again - x
+        return difference.square().mean() if self.config.squared else difference.abs().mean()
+
+    def _side(self, domain: Domain) -> ImageNetworks | VectorNetworks:
+        return self.a if domain == "a" else self.b
+
+    def encode(self, x: Tensor, domain: Domain) -> Codes:
+        """Means of r(z_s|x) and q(z_x|x) (section 4.1). x: (n, *spec[domain].shape)."""
+        side, head = self._side(domain), self.heads.r_a if domain == "a" else self.heads.r_b
+        x = side.grow(x)
+        return Codes(Gaussian.of(head(side.trunk(x))).mean, Gaussian.of(side.exclusive(x)).mean)
+
+    def decode(self, codes: Codes, domain: Domain) -> Tensor:
+        """The mean of p(x|z_x, z_s): (n, *spec[domain].shape)."""
+        return self._side(domain).decode(codes.shared, codes.exclusive)
+
+    def prior(self, n: int, domain: Domain, generator: torch.Generator) -> Float[Tensor, "n d"]:
+        """N(0, I), the prior of either exclusive code."""
+        return torch.randn(n, self.config.exclusive, generator=generator)
+
+    def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
+        """Section 4.1: shared code of x, exclusive code from the prior or as given. (n, *spec[dst].shape)."""
+        codes = self.encode(x, src)
+        if style is None:
+            style = torch.randn(len(x), self.config.exclusive, device=x.device)
+        return self.decode(Codes(codes.shared, style.to(x.device)), dst)
+
+
+def _check(spec: DataSpec, config: IIAEConfig) -> None:
+    """UserError for what can't be built."""
+    if isinstance(spec.a, VectorSpec) != isinstance(spec.b, VectorSpec):
+        raise UserError(f"IIAE needs two domains of one kind; found {spec.a} and {spec.b}")
+    if len(config.widths) != len(config.decoder_widths):
+        raise UserError(
+            f"--method.widths has {len(config.widths)} entries and --method.decoder-widths {len(config.decoder_widths)}; "
+            "give one decoder width for each width"
+        )
+    if isinstance(spec.a, ImageSpec) and isinstance(spec.b, ImageSpec) and config.code == "spatial":
+        sizes = [networks_map(s, config) for s in (spec.a, spec.b)]
+        if sizes[0] != sizes[1]:
+            raise UserError(
+                f"A shared map must have one size; {spec.a} come to {sizes[0]} and {spec.b} to {sizes[1]}. "
+                "Give --data.size H W, or --method.code flat"
+            )
+
+
+def networks_map(spec: ImageSpec, config: IIAEConfig) -> tuple[int, int]:
+    """(h, w) of the shared map for images of this size."""
+    room = int(math.log2(max(2, min(spec.height, spec.width) / config.map_size)))
+    return FitSize(spec.height, spec.width, min(len(config.widths) + 1, max(1, room))).map_size

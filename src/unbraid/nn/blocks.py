@@ -1,0 +1,75 @@
+"""Building blocks that the methods share: 4x4 stride-2 stacks, downwards and upwards, and fully connected ones.
+
+Shapes: (n, c, h, w) maps, (n, d) vectors.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+SLOPE = 0.2
+"""Slope of the leaky relu for negative values, in all five papers."""
+
+
+def down(channels: int, width: int, *, norm: bool = True, activate: bool = True) -> nn.Sequential:
+    """conv 4x4 stride 2, batch-norm, leaky relu: (n, channels, h, w) -> (n, width, h/2, w/2)."""
+    layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=not norm)]
+    if norm:
+        layers.append(nn.BatchNorm2d(width))
+    if activate:
+        layers.append(nn.LeakyReLU(SLOPE, inplace=True))
+    return nn.Sequential(*layers)
+
+
+def down_stack(channels: int, widths: Sequence[int]) -> nn.Sequential:
+    """One `down` for each width."""
+    ins = [channels, *widths[:-1]]
+    return nn.Sequential(*[down(i, o) for i, o in zip(ins, widths, strict=True)])
+
+
+def up(channels: int, width: int, *, dropout: float = 0.0) -> nn.Sequential:
+    """Transposed conv 4x4 stride 2, batch-norm, dropout, relu: (n, channels, h, w) -> (n, width, 2h, 2w)."""
+    layers: list[nn.Module] = [nn.ConvTranspose2d(channels, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width)]
+    if dropout:
+        layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers, nn.ReLU(inplace=True))
+
+
+def dense(size: int, width: int, *, norm: bool = True) -> nn.Sequential:
+    """Fully connected, batch-norm, leaky relu: (n, size) -> (n, width)."""
+    layers: list[nn.Module] = [nn.Linear(size, width, bias=not norm)]
+    if norm:
+        layers.append(nn.BatchNorm1d(width))
+    return nn.Sequential(*layers, nn.LeakyReLU(SLOPE, inplace=True))
+
+
+def dense_stack(size: int, widths: Sequence[int]) -> nn.Sequential:
+    """One `dense` for each width."""
+    ins = [size, *widths[:-1]]
+    return nn.Sequential(*[dense(i, o) for i, o in zip(ins, widths, strict=True)])
+
+
+class FitSize(nn.Module):
+    """Lets a stack of stride-2 layers take images of any size.
+
+    `grow` replicates the border, right and below, up to the next multiple of 2^layers; `cut` undoes it.
+    """
+
+    def __init__(self, height: int, width: int, layers: int) -> None:
+        super().__init__()
+        step = 2**layers
+        self.height, self.width = height, width
+        self.below, self.right = -height % step, -width % step
+        self.map_size = ((height + self.below) // step, (width + self.right) // step)
+        """(h, w) of the map behind the stack."""
+
+    def grow(self, x: Tensor) -> Tensor:
+        """(n, c, height, width) -> (n, c, height + below, width + right)."""
+        if not (self.below or self.right):
+            return x
+        return torch.nn.functional.pad(x, (0, self.right, 0, self.below), mode="replicate")
+
+    def cut(self, x: Tensor) -> Tensor:
+        """(n, c, height + below, width + right) -> (n, c, height, width)."""
+        return x[..., : self.height, : self.width]

@@ -1,0 +1,224 @@
+"""A run is a folder. The same command resumes it; loading a trained model needs the folder alone.
+
+config.json         what was asked for, and by which version
+parts.json          which images are train, validation and test
+model.safetensors   the best weights so far, with config and data spec in the metadata
+state.pt            everything that resuming needs: last weights, optimisers, position; read with weights_only=True
+log.jsonl           losses, measurements, events, a line each
+samples/            pictures made while training
+metrics.json, pictures/, examples/, README.md   written by `evaluate`
+
+Files are replaced atomically: a process killed at any moment leaves the folder as it was or as it should be.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dacite
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+from torch.optim import Optimizer
+
+from unbraid import __version__
+from unbraid.config import RunConfig, differences, to_json
+from unbraid.files import read_json, write_atomically, write_json
+from unbraid.method import Method
+from unbraid.types import DataSpec, Domain, ImageSpec, Spec, UserError, VectorSpec
+
+FORMAT = 1
+"""Version of the folder's layout; a run of another one is refused."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training stands. `step` and `seconds` count within the stage, `drawn` the batches taken."""
+
+    stage: int = 0
+    step: int = 0
+    drawn: int = 0
+    seconds: float = 0.0
+    best: float = -1.0
+    best_step: int = -1
+    sums: dict[str, float] = field(default_factory=dict)
+    """Losses summed since they were last written to the log."""
+    counted: int = 0
+    """How many steps those sums hold."""
+
+
+class Run:
+    """One run's folder and configuration."""
+
+    def __init__(self, path: Path, method_name: str, config: RunConfig[Any]) -> None:
+        self.path, self.method_name, self.config = path, method_name, config
+
+    @classmethod
+    def open(cls, path: Path, method_name: str, config: RunConfig[Any], recipe: str | None = None) -> "Run":
+        """Starts a run in an empty or new folder, or goes on with the one that is there.
+
+        Raises UserError if the folder holds something else, another version's run or one with another configuration.
+        """
+        run = cls(path, method_name, config)
+        asked = {"method_name": method_name, **to_json(config)}
+        if (path / "config.json").exists():
+            changed = differences(_checked_config(path)["config"], asked)
+            if changed:
+                raise UserError(
+                    f"{path} is a run with other settings: {'; '.join(changed)}. "
+                    "Give the same settings to go on with it, or another --run to start anew"
+                )
+            return run
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{path} exists and is not a run (no config.json in it). Give another --run")
+        text = {"format": FORMAT, "unbraid": __version__, "recipe": recipe, "config": asked}
+        write_json(path / "config.json", text)
+        return run
+
+    @classmethod
+    def existing(cls, path: Path) -> "Run":
+        """The run in this folder. Raises UserError if there is none, or one of another version."""
+        if not path.is_dir():
+            raise UserError(f"There is no run folder {path}")
+        values = _checked_config(path)["config"]
+        name = values.pop("method_name", None)
+        return cls(path, name, config_from_json(name, values))
+
+    def save_position(
+        self,
+        method: Method[Any],
+        optimisers: Mapping[str, Optimizer],
+        position: Position,
+        average: dict[str, Any] | None,
+    ) -> None:
+        """Writes state.pt. Raises UserError, and leaves the last one, if a weight is not finite."""
+        for name, value in method.state_dict().items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise UserError(
+                    f"Step {position.step}: {name} is no longer finite; the last good checkpoint is kept. "
+                    "Try, in another run folder, a lower --method.rate or --train.precision fp32"
+                )
+        state = {
+            "format": FORMAT,
+            "position": dataclasses.asdict(position),
+            "method": method.state_dict(),
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in optimisers.items()},
+            "average": average,
+        }
+        write_atomically(self.path / "state.pt", lambda file: torch.save(state, file))
+
+    def load_state(self) -> dict[str, Any] | None:
+        """What state.pt holds, or None before the first checkpoint. Raises UserError if it is damaged."""
+        path = self.path / "state.pt"
+        if not path.exists():
+            return None
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if state["format"] != FORMAT:
+                raise UserError(f"{path} has format {state['format']}; this version reads {FORMAT}")
+            return state
+        except UserError:
+            raise
+        except Exception as error:  # torch raises many kinds for a damaged file
+            raise UserError(
+                f"{path} is damaged ({type(error).__name__}). Nothing was changed. Move it away to train again from the "
+                "start; the best model so far, model.safetensors, can still be used"
+            ) from error
+
+    def save_model(self, method: Method[Any], centres: Mapping[str, Tensor], step: int) -> None:
+        """Writes model.safetensors: weights, and the mean shared code of each domain, by which cosine distances are centred."""
+        tensors = {f"method.{name}": value.detach().cpu().contiguous() for name, value in method.state_dict().items()}
+        tensors.update({f"centre.{domain}": value.detach().cpu().contiguous() for domain, value in centres.items()})
+        metadata = {
+            "unbraid": json.dumps(
+                {
+                    "format": FORMAT,
+                    "version": __version__,
+                    "method": self.method_name,
+                    "config": to_json(self.config.method),
+                    "spec": {"a": spec_to_json(method.spec.a), "b": spec_to_json(method.spec.b)},
+                    "step": step,
+                }
+            )
+        }
+        data = safetensors_bytes(tensors, metadata)
+        write_atomically(self.path / "model.safetensors", lambda file: _write_bytes(file, data))
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _checked_config(path: Path) -> dict[str, Any]:
+    values = read_json(path / "config.json")
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        found = values.get("format") if isinstance(values, dict) else None
+        raise UserError(f"{path} is a run of format {found}; this version of unbraid ({__version__}) reads format {FORMAT}")
+    return values
+
+
+def config_from_json(method_name: str, values: dict[str, Any]) -> RunConfig[Any]:
+    """The typed configuration again. Raises UserError for an unknown method or field."""
+    from unbraid.methods import method_class
+
+    kind = method_class(method_name)
+    try:
+        return dacite.from_dict(
+            RunConfig,
+            {**values, "method": from_json(kind.config_type, values["method"])},
+            dacite.Config(cast=[Path, tuple], strict=True),
+        )
+    except (dacite.DaciteError, KeyError) as error:
+        raise UserError(f"The run's configuration doesn't fit this version of unbraid: {error}") from error
+
+
+def from_json(kind: type, values: dict[str, Any]) -> Any:
+    """A dataclass from what `to_json` made of it."""
+    return dacite.from_dict(kind, values, dacite.Config(cast=[Path, tuple], strict=True))
+
+
+def spec_to_json(spec: Spec) -> dict[str, Any]:
+    """{"kind": "ImageSpec" | "VectorSpec", ...its fields}."""
+    return {"kind": type(spec).__name__, **dataclasses.asdict(spec)}
+
+
+def spec_from_json(values: dict[str, Any]) -> Spec:
+    """The inverse of `spec_to_json`."""
+    kind = {"ImageSpec": ImageSpec, "VectorSpec": VectorSpec}[values.pop("kind")]
+    return kind(**values)
+
+
+def load_model(path: Path) -> tuple[Method[Any], dict[Domain, Tensor], dict[str, Any]]:
+    """The best model of the run in folder `path`: (method in evaluation mode, centres of shared codes, metadata).
+
+    Raises UserError if there is no model yet, it is damaged, or of another version.
+    """
+    from unbraid.methods import method_class
+
+    file = path / "model.safetensors"
+    if not path.is_dir():
+        raise UserError(f"There is no run folder {path}")
+    if not file.exists():
+        raise UserError(f"{path} holds no model yet: {file.name} is written at a run's first measurement")
+    try:
+        with safe_open(file, "pt") as opened:
+            meta = json.loads((opened.metadata() or {})["unbraid"])
+            tensors: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"{file} is damaged or not an unbraid model ({error})") from error
+    if meta["format"] != FORMAT:
+        raise UserError(f"{file} has format {meta['format']}; this version of unbraid reads {FORMAT}")
+    kind = method_class(meta["method"])
+    spec = DataSpec(spec_from_json(meta["spec"]["a"]), spec_from_json(meta["spec"]["b"]))
+    method = kind(spec, from_json(kind.config_type, meta["config"]))
+    weights = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
+    try:
+        method.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{file} doesn't fit this version of {meta['method']}: {str(error).splitlines()[0]}") from error
+    centres: dict[Domain, Tensor] = {"a": tensors["centre.a"], "b": tensors["centre.b"]} if "centre.a" in tensors else {}
+    return method.eval(), centres, meta

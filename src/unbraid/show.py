@@ -1,0 +1,107 @@
+"""Tensors to pictures: grids with labels, strips, GIFs. Drawing never changes training: it has its own randomness."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from unbraid.codes import evaluating, read
+from unbraid.data.parts import Part
+from unbraid.files import write_atomically
+from unbraid.method import Disentangler
+from unbraid.types import DOMAINS, Codes, ImageSpec, other
+
+GAP = 2
+SMALLEST = 64
+"""Images of fewer pixels are drawn larger, by a whole factor."""
+
+
+def to_picture(x: Tensor) -> Image.Image:
+    """(c, h, w) in [-1, 1] to a PIL picture; of other than 1 or 3 channels the first three are shown, or the first."""
+    channels = 3 if x.shape[0] >= 3 else 1
+    values = ((x[:channels].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray(values[:, :, 0] if channels == 1 else values)
+
+
+def enlarged(picture: Image.Image) -> Image.Image:
+    """At least SMALLEST pixels wide and high, by a whole factor, pixels kept sharp."""
+    factor = max(1, -(-SMALLEST // min(picture.size)))
+    return picture.convert("RGB").resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def grid(
+    rows: Sequence[Sequence[Tensor | None]], columns: Sequence[str] = (), row_names: Sequence[str] = ()
+) -> Image.Image:
+    """A labelled grid of images (c, h, w) in [-1, 1]; None leaves a place empty."""
+    cells = [[None if x is None else enlarged(to_picture(x)) for x in row] for row in rows]
+    sizes = [cell.size for row in cells for cell in row if cell]
+    width, height = max(s[0] for s in sizes), max(s[1] for s in sizes)
+    font = ImageFont.load_default(13)
+    left = 8 + max((int(font.getlength(name)) for name in row_names), default=-8 + GAP)
+    top = 20 if any(columns) else GAP
+    count = max(len(row) for row in cells)
+    sheet = Image.new("RGB", (left + count * (width + GAP), top + len(cells) * (height + GAP)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, name in enumerate(columns):
+        draw.text((left + i * (width + GAP) + width / 2, top / 2), _fit(name, width + GAP, font), "black", font, "mm")
+    for j, row in enumerate(cells):
+        y = top + j * (height + GAP)
+        if j < len(row_names):
+            draw.text((4, y + height / 2), row_names[j], "black", font, "lm")
+        for i, cell in enumerate(row):
+            if cell:
+                sheet.paste(cell, (left + i * (width + GAP) + (width - cell.width) // 2, y + (height - cell.height) // 2))
+    return sheet
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """As PNG, atomically. Raises UserError if it can't be written."""
+    write_atomically(path, lambda file: picture.save(file, "PNG"))
+
+
+def _fit(text: str, width: float, font: Any) -> str:
+    while text and font.getlength(text) > width:
+        text = text[:-1]
+    return text
+
+
+def save_gif(frames: Sequence[Tensor], path: Path, milliseconds: int = 80) -> None:
+    """A GIF that plays there and back. frames: (c, h, w) each, in [-1, 1]."""
+    pictures = [enlarged(to_picture(x)) for x in frames]
+    pictures += pictures[-2:0:-1]
+    rest = pictures[1:]
+    write_atomically(
+        path, lambda file: pictures[0].save(file, "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0)
+    )
+
+
+def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int = 3) -> Image.Image:
+    """For items of both domains: the item, what it is decoded to in its own domain, samples in the other, its counterpart.
+
+    Vectors have no picture: an empty sheet.
+    """
+    if not (isinstance(method, Disentangler) and all(isinstance(method_spec, ImageSpec) for method_spec in _specs(method))):
+        return Image.new("RGB", (8, 8), "white")
+    generator = torch.Generator().manual_seed(seed)
+    device = next(method.parameters()).device  # pyright: ignore[reportAttributeAccessIssue]
+    rows: list[list[Tensor | None]] = []
+    with evaluating(method):  # pyright: ignore[reportArgumentType]
+        for src in DOMAINS:
+            dst = other(src)
+            x, y = (read(part, domain, count).to(device) for domain in (src, dst))
+            codes, theirs = method.encode(x, src), method.encode(y, dst)
+            own = method.decode(codes, src)
+            styles = [method.prior(len(x), dst, generator).to(device) for _ in range(samples)]
+            made = [method.decode(Codes(codes.shared, style), dst) for style in styles]
+            guided = method.decode(Codes(codes.shared, theirs.exclusive), dst)
+            rows += [[x[i], own[i], *(m[i] for m in made), guided[i], y[i]] for i in range(len(x))]
+    columns = ["input", "again", *(f"sample {i + 1}" for i in range(samples)), "guided", "true"]
+    return grid(rows, columns)
+
+
+def _specs(method: Any) -> tuple[Any, Any]:
+    return method.spec.a, method.spec.b
+

@@ -1,0 +1,288 @@
+"""The only training loop. It knows nothing of GANs or VAEs: a method yields who minimises what, turn by turn.
+
+Everything random in step n follows from (seed, stage, n) alone, and batches from (seed, n), so a run continued from a
+checkpoint is the run that was never stopped, bit for bit (on the CPU, in one process).
+"""
+
+import contextlib
+import copy
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from unbraid.config import TrainConfig
+from unbraid.data.parts import Batches, Data
+from unbraid.log import LOG_EVERY, Log
+from unbraid.measure import validate
+from unbraid.method import Clock, Method, Stage
+from unbraid.precision import Precision, choose
+from unbraid.run import Position, Run
+from unbraid.types import UserError
+
+
+class NonFiniteLoss(UserError):
+    """A loss or a weight became infinite or not a number."""
+
+
+class Interrupted(Exception):
+    """The user stopped the run; it is saved."""
+
+
+def train_step(
+    method: Method[Any],
+    optimisers: Mapping[str, Optimizer],
+    batches: Iterator[Any],
+    clock: Clock,
+    precision: contextlib.AbstractContextManager[Any] | None = None,
+) -> dict[str, Tensor]:
+    """Plays one step of the method: for each update it yields, the movers' gradients and their optimisers' steps.
+
+    Returns the weighted losses by name. Raises NonFiniteLoss, before anybody moves, naming the term.
+    """
+    losses: dict[str, Tensor] = {}
+    assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
+    with precision or contextlib.nullcontext():
+        for update in method.updates(batches, clock):
+            for number, (player, terms) in enumerate(update.items(), 1):
+                check_finite(terms, clock.step)
+                optimisers[player].zero_grad(set_to_none=True)
+                movers = [p for group in optimisers[player].param_groups for p in group["params"]]
+                # gradients go to the movers alone: what stands between them and the loss needs no freezing
+                torch.stack(list(terms.values())).sum().backward(inputs=movers, retain_graph=number < len(update))
+                losses.update({name: term.detach() for name, term in terms.items()})
+            for player in update:
+                optimisers[player].step()
+            assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
+    return losses
+
+
+def check_finite(terms: Mapping[str, Tensor], step: int) -> None:
+    """NonFiniteLoss that names the terms which are not finite."""
+    values = torch.stack([term.detach().float() for term in terms.values()])
+    if not values.isfinite().all():
+        bad = ", ".join(f"{n} = {v:g}" for n, v in zip(terms, values.tolist(), strict=True) if not math.isfinite(v))
+        raise NonFiniteLoss(
+            f"Step {step}: the loss is no longer finite ({bad}). The last good checkpoint is kept. "
+            "Try, in another run folder, a lower --method.rate, --train.precision fp32, or a larger --train.batch"
+        )
+
+
+def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
+    """Trains to the end of the run's length, from wherever the run stands. The best checkpoint ends up in the run.
+
+    Raises UserError (no length given, not finite, disk full), Interrupted (after saving).
+    """
+    config = run.config.train
+    if not any((config.steps, config.epochs, config.minutes)):
+        raise UserError("How long? Give --train.steps, --train.epochs or --train.minutes")
+    precision = choose(config)
+    method.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    state = run.load_state()
+    position = Position(**state["position"]) if state else Position()
+    log.resume(position)
+    log.event(position, f"{'going on at' if state else 'starting at'} step {position.step}, {precision}")
+    with _interrupts() as interrupts:
+        for number, stage in enumerate(method.stages()):
+            if number < position.stage:
+                continue
+            if number > position.stage:
+                position, state = dataclasses.replace(position, stage=number, step=0, seconds=0.0), None
+            session = Session(run, method, data, log, stage, precision, state)
+            position = session.train(position, interrupts)
+    return position
+
+
+class Session:
+    """One stage of a run, being trained."""
+
+    def __init__(
+        self,
+        run: Run,
+        method: Method[Any],
+        data: Data,
+        log: Log,
+        stage: Stage,
+        precision: Precision,
+        state: dict[str, Any] | None,
+    ) -> None:
+        self.run, self.method, self.data, self.log, self.stage, self.precision = run, method, data, log, stage, precision
+        self.optimisers = method.optimisers(stage.name)
+        self.rates = {
+            name: [group["lr"] for group in optimiser.param_groups] for name, optimiser in self.optimisers.items()
+        }
+        if state:
+            method.load_state_dict(state["method"])
+            for name, optimiser in self.optimisers.items():
+                optimiser.load_state_dict(copy.deepcopy(state["optimisers"][name]))  # it keeps references
+        self.average = Average(method, run.config.train.average, state["average"] if state else None)
+
+    def train(self, position: Position, interrupts: "Interrupts") -> Position:
+        """The loop: rate, step, log, measure, checkpoint."""
+        config = self.run.config.train
+        length = Length.of(config, self.stage, len(self.data.train))
+        batches: Batches[Any] = Batches(
+            self.data.train, config.batch, config.seed, self.run.config.data.augment, position.drawn
+        )
+        moved = Moved(batches, self.precision.device)
+        saved, began = time.monotonic(), time.monotonic() - position.seconds
+        self.method.train()
+        while (clock := length.clock(position.step, position.seconds)).progress < 1:
+            torch.manual_seed(step_seed(config.seed, position.stage, position.step))
+            self.set_rates(clock)
+            terms = train_step(self.method, self.optimisers, moved, clock, self.precision.autocast())
+            self.average.update()
+            losses = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
+            position = self.after_step(position, losses, batches.step, time.monotonic() - began)
+            done = length.clock(position.step, position.seconds).progress
+            measured = position.step % config.evaluate_every == 0 or done >= 1
+            self.log.progress(position, done, config.batch, losses)
+            if measured:
+                with self.average.applied():
+                    position = validate(self.run, self.method, self.data, position, self.log)
+            if measured or interrupts.count or time.monotonic() - saved > config.checkpoint_seconds:
+                self.run.save_position(self.method, self.optimisers, position, self.average.state())
+                saved = time.monotonic()
+                began = saved - position.seconds  # measuring and saving are not training
+            if interrupts.count:
+                raise Interrupted(f"stopped at step {position.step}")
+        return position
+
+    def set_rates(self, clock: Clock) -> None:
+        """The method's schedule, on top of the rates its optimisers started with."""
+        factor = self.method.rate_factor(self.stage.name, clock)
+        for name, optimiser in self.optimisers.items():
+            for group, rate in zip(optimiser.param_groups, self.rates[name], strict=True):
+                group["lr"] = rate * factor
+
+    def after_step(self, position: Position, losses: dict[str, float], drawn: int, seconds: float) -> Position:
+        """The position one step on; writes mean losses to the log now and then."""
+        sums = {name: position.sums.get(name, 0.0) + value for name, value in losses.items()}
+        position = dataclasses.replace(
+            position, step=position.step + 1, drawn=drawn, seconds=seconds, sums=sums, counted=position.counted + 1
+        )
+        if position.counted >= LOG_EVERY:
+            self.log.losses(position, {name: value / position.counted for name, value in sums.items()})
+            position = dataclasses.replace(position, sums={}, counted=0)
+        return position
+
+
+def step_seed(seed: int, stage: int, step: int) -> int:
+    """A seed for one step, different for each (seed, stage, step)."""
+    return (seed * 1_000_003 + stage) * 1_000_000_007 + step
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a stage lasts: in steps, in seconds, or whichever comes first."""
+
+    steps: float
+    seconds: float
+
+    @classmethod
+    def of(cls, config: TrainConfig, stage: Stage, items: int) -> "Length":
+        """The stage's share of the run."""
+        steps = min(config.steps or math.inf, (config.epochs or math.inf) * items / config.batch)
+        return cls(stage.share * steps, stage.share * 60 * (config.minutes or math.inf))
+
+    def clock(self, step: int, seconds: float) -> Clock:
+        """Where training stands after so many steps and seconds of the stage."""
+        return Clock(step, max(step / self.steps, seconds / self.seconds))
+
+
+class Moved(Iterator[Any]):
+    """Batches on the device where the method is; images laid out channels last, which convolutions take without copies."""
+
+    def __init__(self, batches: Iterator[Any], device: torch.device) -> None:
+        self.batches, self.device = batches, device
+
+    def __next__(self) -> Any:
+        batch = next(self.batches)
+        return type(batch)(**{name: self._moved(value) for name, value in vars(batch).items()})
+
+    def _moved(self, value: Tensor) -> Tensor:
+        layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
+        return value.to(self.device, memory_format=layout)
+
+
+class Average:
+    """A running average of a method's weights and statistics, which is what is evaluated and kept if decay > 0.
+
+    The decay warms up, min(decay, (1 + n) / (10 + n)) after n updates, so early weights are soon forgotten.
+    """
+
+    def __init__(self, method: nn.Module, decay: float, state: dict[str, Any] | None) -> None:
+        self.method, self.decay = method, decay
+        self.updates = 0
+        self.mean: dict[str, Tensor] = {}
+        if decay:
+            self.mean = {name: value.detach().clone() for name, value in method.state_dict().items()}
+            if state:
+                self.updates, self.mean = state["updates"], {n: v.clone() for n, v in state["mean"].items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes the present weights into the average."""
+        if not self.decay:
+            return
+        self.updates += 1
+        share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, value in self.method.state_dict().items():
+            if value.is_floating_point():
+                self.mean[name].lerp_(value, share)
+            else:
+                self.mean[name].copy_(value)
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """The method has the averaged weights inside the block, and its own again afterwards."""
+        if not self.decay:
+            yield
+            return
+        own = {name: value.detach().clone() for name, value in self.method.state_dict().items()}
+        self.method.load_state_dict(self.mean)
+        try:
+            yield
+        finally:
+            self.method.load_state_dict(own)
+
+    def state(self) -> dict[str, Any] | None:
+        """What a checkpoint must hold."""
+        return {"updates": self.updates, "mean": self.mean} if self.decay else None
+
+
+@dataclass
+class Interrupts:
+    """How often the user asked to stop."""
+
+    count: int = 0
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Interrupts]:
+    """Ctrl-C and SIGTERM finish the step and save; a second Ctrl-C stops at once."""
+    interrupts = Interrupts()
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        interrupts.count += 1
+        if interrupts.count > 1:
+            raise KeyboardInterrupt
+
+    try:
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: the caller decides when to stop
+        yield interrupts
+        return
+    try:
+        yield interrupts
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
