@@ -120,7 +120,7 @@ def train_run(path: Path, name: str, config: RunConfig[Any], recipe: str | None,
         print(json.dumps({"method_name": name, **to_json(config)}, indent=2))
     data = load_data(config.data)
     kind = method_class(name)
-    needs(data, kind.needs, name)
+    data = needs(data, kind.needs, name)
     torch.manual_seed(config.train.seed)
     method = kind(data.spec, config.method)
     size = sum(p.numel() for p in method.parameters())

@@ -93,7 +93,7 @@ def array_items(array: np.ndarray, name: str, config: DataConfig) -> tuple[Items
         raise UserError(f"{what} is neither images (n, h, w) or (n, h, w, c) nor float vectors (n, d)")
     height, width = array.shape[1:3]
     channels = array.shape[3] if array.ndim == 4 else 1
-    if array.ndim == 4 and height <= 4 < channels:
+    if array.ndim == 4 and height <= 4 and channels > 8:
         raise UserError(f"{what} seems to have its channels first; images are (n, h, w, c)")
     wanted = config.channels or channels
     if wanted != channels and {wanted, channels} != {1, 3}:
@@ -142,10 +142,10 @@ def _open(path: Path) -> dict[str, np.ndarray]:
         if path.is_dir():
             found = {file.stem: file for file in sorted(path.glob("*.npy"))}
             return {name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in found.items()}
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise UserError(f"--data.arrays {path} is a single array: give the folder that holds a.npy and b.npy")
-        with loaded as arrays:
+        with open(path, "rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            if isinstance(arrays, np.ndarray):
+                raise UserError(f"--data.arrays {path} is a single array: give the folder that holds a.npy and b.npy")
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError as error:
         raise UserError(f"--data.arrays: there is no file or folder {path}") from error

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from unbraid.data.images import ImageError, Header, Pixels, decode, fitted, read_header, scaled
+from unbraid.data.images import Header, ImageError, Pixels, decode, fitted, read_header, scaled
 from unbraid.data.parts import Rows
 from unbraid.types import ImageSpec, UserError
 
@@ -115,21 +115,15 @@ def cached(
         raise UserError(f"--data.channels {channels}: image files give 1 (grey) or 3 (colour)")
     request = _Request(folder, names, size, channels, grid, strict)
     target = cache_folder() / request.key()
-    found = _open(request, target)
-    if found is None:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{target}.lock"):
-                found = _open(request, target)  # another process may have built it meanwhile
-                if found is None:
-                    _build(request, target)
-                    found = _open(request, target)
-        except OSError as error:
-            raise UserError(
-                f"The cache folder {target.parent} can't be written: {error.strerror or error}. "
-                "Make room there, or name another folder in the environment variable UNBRAID_CACHE"
-            ) from error
-    assert found is not None
+    try:
+        found = _open(request, target)
+        if found is None:
+            found = _built(request, target)
+    except OSError as error:  # of the cache alone: those of the images are ImageErrors by now
+        raise UserError(
+            f"The cache folder {target.parent} can't be written: {error.strerror or error}. "
+            "Make room there, or name another folder in the environment variable UNBRAID_CACHE"
+        ) from error
     if strict and found.skipped:
         raise UserError(found.skipped[0])
     return found
@@ -145,6 +139,18 @@ def _open(request: _Request, target: Path) -> CachedImages | None:
     readable = np.array([i for i, name in enumerate(request.names) if name not in bad], dtype=np.int64)
     skipped = tuple(f"{request.folder / name}: {reason}" for name, reason in bad.items())
     return CachedImages(array, ImageSpec(array.shape[2], array.shape[3], array.shape[1]), readable, skipped)
+
+
+def _built(request: _Request, target: Path) -> CachedImages:
+    """Builds the array, unless another process does so meanwhile."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        found = _open(request, target)
+        if found is None:
+            _build(request, target)
+            found = _open(request, target)
+    assert found is not None
+    return found
 
 
 def _build(request: _Request, target: Path) -> None:
@@ -258,7 +264,7 @@ def _threaded(work: Callable[[int], T], count: int, title: str) -> Iterator[T]:
         for start in range(0, count, chunk):
             yield from pool.map(work, range(start, min(start + chunk, count)))
             if bar is None and monotonic() - started > 2:
-                bar = shown.enter_context(Progress(console=Console(stderr=True), transient=True))
+                bar = shown.enter_context(Progress(console=Console(stderr=True)))
                 bar.add_task(title, total=count)
             if bar is not None:
                 bar.update(bar.task_ids[0], completed=start + chunk)

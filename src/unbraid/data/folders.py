@@ -80,11 +80,10 @@ def load_two_folders(config: DataConfig) -> Data:
         images.append(cached(listing.folder, used, config.size, config.channels, strict=config.strict))
         rows.append(np.array([at[name] for name in side], dtype=np.int64))
     kept = np.flatnonzero(np.isin(rows[0], images[0].readable) & np.isin(rows[1], images[1].readable))
-    items = [Chosen(cache, row[kept]) for cache, row in zip(images, rows, strict=True)]
+    left, right = (Chosen(cache, row[kept]) for cache, row in zip(images, rows, strict=True))
     split = divide([keys[i] for i in kept], config.val, config.test, config.seed)
-    parts = [
-        PairedPart(*items, rows=part, names=[names[i] for i in kept]) for part in (split.train, split.val, split.test)
-    ]
+    names = [names[i] for i in kept]
+    parts = [PairedPart(left, right, part, names) for part in (split.train, split.val, split.test)]
     return Data(
         f"{config.a.name} and {config.b.name}",
         DataSpec(images[0].spec, images[1].spec),
@@ -197,9 +196,9 @@ def _unpaired(config: DataConfig, a: Listing, b: Listing) -> Data:
         names.append(readable)
         # without the ending, so that two images of one thing fall into the same part if their names say so
         splits.append(divide([_stem(name) for name in readable], config.val, config.test, config.seed))
-    items = [Chosen(cache, cache.readable) for cache in images]
+    left, right = (Chosen(cache, cache.readable) for cache in images)
     parts = [
-        UnpairedPart(*items, *rows, *names)
+        UnpairedPart(left, right, *rows, *names)
         for rows in zip(*((split.train, split.val, split.test) for split in splits), strict=True)
     ]
     return Data(

@@ -1,8 +1,7 @@
 """One image file: its header, its pixels, and the pixels at a wanted size.
 
-Files are read by Pillow. torchvision.io is as fast, but version 0.29 takes the whole process down with a segmentation
-fault on a PNG with damaged contents; it only reads what Pillow has read without complaint and can't keep: PNG of
-16 bits with several channels.
+Files are read by Pillow. torchvision.io is no faster, takes the whole process down with a segmentation fault on a PNG
+with damaged contents (seen in 0.29), and is announced to be removed.
 
 Shape legend: c channels, h height, w width.
 """
@@ -17,8 +16,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8, UInt16
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 
 from unbraid.types import ImageSpec, UserError
 
@@ -72,7 +71,7 @@ def read_header(path: str | Path) -> Header:
 
 
 def decode(path: str | Path) -> Pixels:
-    """The pixels of an image file, (1 or 3, h, w), uint8, or uint16 where the file has 16 bits.
+    """The pixels of an image file, (1 or 3, h, w) uint8, or uint16 where the file has 16 bits.
 
     Palettes become colours, transparency is laid on white, CMYK becomes RGB, EXIF orientation is applied.
     Raises ImageError (a UserError) that names the file and says what is wrong with it.
@@ -80,11 +79,10 @@ def decode(path: str | Path) -> Pixels:
     try:
         with _opened(path) as image:
             header = _header(path, image)
-            upright = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
-            upright.load()
-            if header.deep and image.format == "PNG" and not image.mode.startswith("I"):
-                return _deep_png(path)
-            return _flat(_pixels(upright))
+            pixels = _pixels(_upright(image))
+        if header.deep and pixels.dtype == torch.uint8:
+            pixels = _deep(path, pixels)
+        return _flat(pixels)
     except ImageError:
         raise
     except Exception as error:  # Pillow's plugins raise anything on damaged files
@@ -101,8 +99,8 @@ def read_image(path: str | Path, spec: ImageSpec) -> Float[Tensor, "c h w"]:
     return scaled(fitted(decode(path), spec))
 
 
-def fitted(pixels: Pixels, spec: ImageSpec) -> Pixels:
-    """Brings (c, h, w) pixels to spec.shape, keeping their type."""
+def fitted(pixels: Pixels, spec: ImageSpec) -> UInt8[Tensor, "c2 h2 w2"] | UInt16[Tensor, "c2 h2 w2"]:
+    """Brings pixels to spec.shape, keeping their type."""
     if pixels.shape == spec.shape:
         return pixels
     most = 255 if pixels.dtype == torch.uint8 else 65535
@@ -165,6 +163,10 @@ def _header(path: str | Path, image: Image.Image) -> Header:
     return Header(height, width, 1 if grey else 3, deep)
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
+
+
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 (upright) to 8. Pillow turns TIFF by itself."""
     if image.format not in _ORIENTED or (image.format == "PNG" and "exif" not in image.info):
@@ -199,9 +201,20 @@ def _flat(pixels: Tensor) -> Pixels:
     return (colour * alpha + most * (1 - alpha)).round().to(pixels.dtype)
 
 
-def _deep_png(path: str | Path) -> Pixels:
-    contents = torch.from_numpy(np.fromfile(path, dtype=np.uint8))
-    return _flat(decode_image(contents, mode=ImageReadMode.UNCHANGED, apply_exif_orientation=True))
+def _deep(path: str | Path, high: Tensor) -> Tensor:
+    """All 16 bits of a colour PNG of which Pillow has given the upper 8: read as little-endian it gives the lower 8.
+
+    Grey with transparency can't be read so; its upper 8 bits are spread over 16.
+    """
+    with _opened(path) as image:
+        assert isinstance(image, ImageFile)
+        codec, extents, offset, kind = image.tile[0]
+        if kind == "LA;16B":
+            high = low = high[[0, 3]]
+        else:
+            image.tile = [(codec, extents, offset, f"{image.mode};16L")]  # pyright: ignore[reportAttributeAccessIssue]
+            low = _pixels(_upright(image))
+    return (high.int() * 256 + low.int()).to(torch.uint16)
 
 
 def _reason(path: str | Path, error: Exception) -> str:

@@ -258,8 +258,8 @@ def side(part: Part, domain: Domain) -> tuple[Items, Rows]:
 def names_of(part: Part) -> list[str]:
     """What the items of a part are called."""
     if isinstance(part, UnpairedPart):
-        return [part.names_a[row] for row in part.rows_a] + [part.names_b[row] for row in part.rows_b]
-    return [part.names[row] for row in part.rows]
+        return [part.names_a[int(row)] for row in part.rows_a] + [part.names_b[int(row)] for row in part.rows_b]
+    return [part.names[int(row)] for row in part.rows]
 
 
 def listing(data: Data) -> dict[str, Any]:

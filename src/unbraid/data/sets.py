@@ -49,6 +49,8 @@ def load_facades(config: DataConfig) -> Data:
     names = list_images(folder).names
     labelled = {name[:-4] for name in names if name.endswith(".png")}
     keys = [name[:-4] for name in names if name.endswith(".jpg") and name[:-4] in labelled]
+    if not keys:
+        raise UserError(f"{folder} holds no photo x.jpg with a label image x.png of the same name")
     photos = cached(folder, [f"{key}.jpg" for key in keys], config.size, config.channels, strict=config.strict)
     labels = cached(folder, [f"{key}.png" for key in keys], config.size, config.channels, strict=config.strict)
     kept = np.intersect1d(photos.readable, labels.readable)
@@ -69,7 +71,7 @@ def load_cars(config: DataConfig) -> Data:
     elevations, azimuths = np.arange(ELEVATIONS), np.arange(1, AZIMUTHS)
     car, elevation, azimuth = (grid.ravel() for grid in np.meshgrid(cars, elevations, azimuths, indexing="ij"))
     frontal = (car * ELEVATIONS + elevation) * AZIMUTHS
-    names = [_view(*view) for view in zip(car, elevation, azimuth, strict=True)]
+    names = [_view(*view) for view in zip(car.tolist(), elevation.tolist(), azimuth.tolist(), strict=True)]
     split = _divide_cars(car, cars, config)
     return _paired(
         "cars",
@@ -89,7 +91,7 @@ def load_cars3d(config: DataConfig) -> Data:
     images, cars = _car_sheets(config)
     views = ELEVATIONS * AZIMUTHS
     car, view = np.repeat(cars, views), np.tile(np.arange(views), len(cars))
-    names = [_view(c, v // AZIMUTHS, v % AZIMUTHS) for c, v in zip(car, view, strict=True)]
+    names = [_view(c, v // AZIMUTHS, v % AZIMUTHS) for c, v in zip(car.tolist(), view.tolist(), strict=True)]
     split = _divide_cars(car, cars, config)
     x = Chosen(images, car * views + view)
     parts = [LabelledPart(x, rows, car, names) for rows in (split.train, split.val, split.test)]

@@ -1,0 +1,15 @@
+"""Shape and type annotations are checked at run time in every test; caches stay in the test's own folder."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+sys.path.insert(0, str(Path(__file__).parent))
+install_import_hook("unbraid", "typechecking.checker")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNBRAID_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -1,0 +1,190 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unbraid.data.parts import (
+    Batches,
+    Chosen,
+    LabelledPart,
+    PairedPart,
+    Part,
+    Rows,
+    Split,
+    UnpairedPart,
+    as_unpaired,
+    divide,
+    held_out,
+    linked,
+)
+from unbraid.types import ImageSpec, Labelled, Paired, Unpaired, UserError
+
+
+SPEC = ImageSpec(4, 4, 1)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Item i is an image full of i + offset."""
+
+    count: int
+    offset: int = 0
+    spec: ImageSpec = SPEC
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, rows: Rows, draw: int) -> torch.Tensor:
+        return (torch.from_numpy(rows).float() + self.offset)[:, None, None, None].expand(-1, 1, 4, 4).clone()
+
+
+NAMES = [str(i) for i in range(30)]
+LABELS = np.arange(30) // 10
+
+
+def paired() -> PairedPart:
+    return PairedPart(Numbers(30), Numbers(30, offset=100), np.arange(5, 28), NAMES, LABELS)
+
+
+def unpaired() -> UnpairedPart:
+    return UnpairedPart(Numbers(30), Numbers(12, offset=100), np.arange(5, 28), np.arange(2, 12), NAMES, NAMES[:12])
+
+
+def labelled() -> LabelledPart:
+    return LabelledPart(Numbers(30), np.arange(5, 28), LABELS, NAMES)
+
+
+def same(one: object, other: object) -> bool:
+    fields = one.__dict__
+    return all(torch.equal(fields[name], getattr(other, name)) for name in fields)
+
+
+def test_pairs_stay_together() -> None:
+    part = paired()
+    batch = next(Batches[Paired](part, 8, seed=0, augmentation=("flip", "shift")))
+    assert torch.equal(batch.b, batch.a + 100)
+    assert batch.index.max() < len(part)
+    assert torch.equal(batch.a[:, 0, 0, 0].long(), torch.from_numpy(part.rows)[batch.index])
+    labels = part.label(batch.index.numpy())
+    assert labels is not None
+    assert labels.tolist() == (batch.a[:, 0, 0, 0].long() // 10).tolist()
+
+
+def test_unpaired_batches_come_from_their_own_rows() -> None:
+    batches = Batches[Unpaired](unpaired(), 8, seed=0)
+    seen = [next(batches) for _ in range(40)]
+    a, b = torch.cat([batch.a for batch in seen]), torch.cat([batch.b for batch in seen])
+    assert set(a[:, 0, 0, 0].tolist()) == set(range(5, 28))
+    assert set(b[:, 0, 0, 0].tolist()) == set(range(102, 112))
+
+
+def test_labelled_batches_carry_the_class() -> None:
+    batch = next(Batches[Labelled](labelled(), 8, seed=0, augmentation=("turn",)))
+    assert torch.equal(batch.label, batch.x[:, 0, 0, 0].long() // 10)
+    assert labelled().label(np.array([0, 22])).tolist() == [0, 2]
+
+
+def test_hidden_pairs_are_no_longer_together() -> None:
+    batch = next(Batches[Unpaired](as_unpaired(paired()), 20, seed=0))
+    assert (batch.b != batch.a + 100).any()
+
+
+@pytest.mark.parametrize("part", [paired(), unpaired(), labelled()])
+@pytest.mark.parametrize("augmentation", [(), ("flip", "turn", "shift")])
+def test_a_batch_is_a_function_of_seed_and_step(part: Part, augmentation: tuple[str, ...]) -> None:
+    running = Batches(part, 7, seed=3, augmentation=augmentation)
+    all_batches = [next(running) for _ in range(9)]
+    for step in (8, 0, 4):
+        assert same(next(Batches(part, 7, 3, augmentation, step)), all_batches[step])
+    assert not same(next(Batches(part, 7, 4, augmentation)), all_batches[0])
+
+
+def test_a_pass_shows_every_item_once_and_the_next_in_another_order() -> None:
+    part = paired()
+    batches = Batches[Paired](part, len(part), seed=0)
+    first, second = next(batches).index.tolist(), next(batches).index.tolist()
+    assert sorted(first) == sorted(second) == list(range(len(part)))
+    assert first != second
+
+
+def test_every_batch_is_full_even_if_larger_than_the_part() -> None:
+    assert len(next(Batches[Paired](paired(), 50, seed=0)).a) == 50
+
+
+def test_an_unpaired_item_is_drawn_for_its_own_position_alone() -> None:
+    part, at = unpaired(), np.array([4, 9, 1, 7])
+    whole, half = part.batch(at, 1, ("shift",)), part.batch(at[2:], 1, ("shift",))
+    assert torch.equal(whole.b[2:], half.b)
+    assert torch.equal(whole.a[2:], half.a)
+
+
+def test_chosen_items_are_read_through() -> None:
+    items = Chosen(Numbers(30), np.array([7, 3, 7]))
+    assert len(items) == 3
+    assert items.spec == ImageSpec(4, 4, 1)
+    assert items.read(np.array([2, 1]), 0)[:, 0, 0, 0].tolist() == [7, 3]
+
+
+@given(
+    count=st.integers(3, 200),
+    val=st.floats(0, 0.49),
+    test=st.floats(0, 0.49),
+    seed=st.integers(0, 9),
+    groups=st.integers(3, 50),
+)
+def test_division_is_complete_disjoint_and_keeps_groups(
+    count: int, val: float, test: float, seed: int, groups: int
+) -> None:
+    keys = [i % groups for i in range(count)]
+    split = divide(keys, val, test, seed)
+    parts = [split.train, split.val, split.test]
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(count))
+    assert min(len(part) for part in parts) >= 1
+    of = [{keys[row] for row in part} for part in parts]
+    assert sum(len(group) for group in of) == len(set(keys))
+
+
+@given(count=st.integers(3, 150), seed=st.integers(0, 9))
+def test_another_file_hardly_moves_the_old_ones(count: int, seed: int) -> None:
+    names = [f"{i}.png" for i in range(count)]
+    before, after = divide(names, 0.1, 0.2, seed), divide([*names, "new.png"], 0.1, 0.2, seed)
+    for old, new in ((before.train, after.train), (before.val, after.val), (before.test, after.test)):
+        assert len(np.setdiff1d(old, new)) <= 1
+    assert not np.intersect1d(before.test, after.val).size
+    assert not np.intersect1d(before.val, after.test).size
+
+
+def test_division_depends_on_names_and_seed_not_on_order() -> None:
+    names = [f"{i}.png" for i in range(100)]
+    split, turned = divide(names, 0.1, 0.1, 0), divide(names[::-1], 0.1, 0.1, 0)
+    assert (len(split.train), len(split.val), len(split.test)) == (80, 10, 10)
+    assert {names[i] for i in split.test} == {names[::-1][i] for i in turned.test}
+    assert {names[i] for i in split.test} != {names[i] for i in divide(names, 0.1, 0.1, 1).test}
+
+
+@pytest.mark.parametrize("keys", [[], ["x"], ["x", "y"], ["x", "y", "y", "x"]])
+def test_too_few_items_to_divide(keys: list[str]) -> None:
+    with pytest.raises(UserError, match="too few"):
+        divide(keys, 0.1, 0.1, 0)
+
+
+def test_overlapping_parts_are_refused() -> None:
+    with pytest.raises(AssertionError, match="overlap"):
+        Split(np.array([0, 1]), np.array([1]), np.array([2]))
+
+
+def test_held_out_is_seeded_and_disjoint() -> None:
+    rows = np.arange(10, 40)
+    stay, out = held_out(rows, 5, seed=2)
+    assert len(out) == 5
+    assert np.array_equal(np.sort(np.concatenate([stay, out])), rows)
+    assert np.array_equal(held_out(rows, 5, 2)[1], out)
+
+
+def test_rows_are_linked_through_either_column() -> None:
+    first = ["c", "b", "b", "d", "a", "z"]
+    second = ["1", "1", "2", "3", "2", "4"]
+    assert linked(first, second) == ["a", "a", "a", "d", "a", "z"]

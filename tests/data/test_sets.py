@@ -1,0 +1,198 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unbraid.data import load
+from unbraid.data.config import DataConfig, SetName
+from unbraid.data.parts import Data, LabelledPart, PairedPart
+from unbraid.types import ImageSpec, UserError
+
+Paint = Callable[..., None]
+
+
+def numbers(part: PairedPart) -> tuple[np.ndarray, np.ndarray]:
+    """The first value, 0 to 255, of every image of a and of b."""
+    batch = part.batch(np.arange(len(part)), 0)
+    a, b = (((side[:, 0, 0, 0] + 1) * 127.5).round().numpy().astype(int) for side in (batch.a, batch.b))
+    return a, b
+
+
+def paired_parts(data: Data) -> tuple[PairedPart, PairedPart, PairedPart]:
+    parts = data.train, data.val, data.test
+    assert isinstance(parts[0], PairedPart)
+    assert isinstance(parts[1], PairedPart)
+    assert isinstance(parts[2], PairedPart)
+    return parts  # type: ignore[return-value]
+
+
+def names(part: PairedPart | LabelledPart) -> list[str]:
+    return [part.names[int(row)] for row in part.rows]
+
+
+@pytest.mark.parametrize("name", ["maps", "facades", "cars", "cars3d", "sketchy", "cuhk", "emoji", "avataaars"])
+def test_missing_sets_say_what_was_expected_where(tmp_path: Path, name: SetName) -> None:
+    with pytest.raises(UserError, match=rf"The set {name} needs --data\.root"):
+        load(DataConfig(set=name))
+    with pytest.raises(UserError, match=r"--data\.root .* holds no folder [a-z0-9]+/; expected there: "):
+        load(DataConfig(set=name, root=tmp_path))
+
+
+def test_maps_keep_their_own_test_part(tmp_path: Path) -> None:
+    for i in range(14):
+        path = tmp_path / "maps" / ("train" if i < 10 else "val") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        halves = [np.full((4, 4, 3), i, np.uint8), np.full((4, 4, 3), 100 + i, np.uint8)]
+        Image.fromarray(np.concatenate(halves, axis=1)).save(path)
+    data = load(DataConfig(set="maps", root=tmp_path, val=0.2))
+    train, val, test = paired_parts(data)
+    assert (len(train), len(val), len(test)) == (8, 2, 4)
+    for part in (train, val, test):
+        a, b = numbers(part)
+        assert np.array_equal(b, a + 100)
+    assert numbers(test)[0].tolist() == [10, 11, 12, 13]
+    assert "WebP" in data.remark
+    assert load(DataConfig(set="maps", root=tmp_path, size=(2, 2))).spec.a == ImageSpec(2, 2, 3)
+
+
+def test_facades_pair_photo_and_label_of_one_folder(tmp_path: Path, paint: Paint) -> None:
+    keys = [*(f"train/{i}" for i in range(8)), "test_dev/8", "test_dev/9"]
+    paint(tmp_path / "facades", [f"{key}.jpg" for key in keys])
+    paint(tmp_path / "facades", [f"{key}.png" for key in keys], mode="P")
+    paint(tmp_path / "facades", ["train/alone.jpg"])
+    data = load(DataConfig(set="facades", root=tmp_path))
+    train, val, test = paired_parts(data)
+    assert (len(train), len(val), names(test)) == (7, 1, ["test_dev/8", "test_dev/9"])
+    assert "stand-in" in data.remark
+
+
+@pytest.fixture
+def cars(tmp_path: Path) -> Path:
+    """20 sheets of 2x2 tiles: red tells the car, green the elevation, blue the azimuth."""
+    for car in range(20):
+        sheet = np.zeros((4, 2, 24, 2, 3), np.uint8)
+        sheet[..., 0] = car
+        sheet[..., 1] = np.arange(4)[:, None, None, None]
+        sheet[..., 2] = np.arange(24)[None, None, :, None]
+        (tmp_path / "cars3d").mkdir(exist_ok=True)
+        Image.fromarray(sheet.reshape(8, 48, 3)).save(tmp_path / "cars3d" / f"car_{car:03d}.png")
+    return tmp_path
+
+
+def test_cars_pair_the_frontal_view_with_the_23_others(cars: Path) -> None:
+    data = load(DataConfig(set="cars", root=cars))
+    assert data.test_views == 23
+    seen: list[set[int]] = []
+    for part, count in zip(paired_parts(data), (3, 10, 7), strict=True):
+        assert len(part) == count * 92
+        batch = part.batch(np.arange(len(part)), 0)
+        a, b = (((side[:, :, 0, 0] + 1) * 127.5).round().int().numpy() for side in (batch.a, batch.b))
+        assert (a[:, 2] == 0).all()
+        assert np.array_equal(a[:, :2], b[:, :2])
+        assert set(b[:, 2]) == set(range(1, 24))
+        labels = part.label(np.arange(len(part)))
+        assert labels is not None
+        assert np.array_equal(a[:, 0], labels)
+        frontal = a[:, :2].reshape(-1, 23, 2)  # 23 neighbouring rows show one frontal view
+        assert (frontal == frontal[:, :1]).all()
+        seen.append(set(a[:, 0].tolist()))
+    assert sum(len(cars) for cars in seen) == len(set.union(*seen)) == 20
+
+
+def test_a_bad_sheet_loses_its_car_alone(cars: Path) -> None:
+    (cars / "cars3d" / "car_004.png").write_bytes(b"")
+    data = load(DataConfig(set="cars", root=cars))
+    parts = paired_parts(data)
+    assert sum(len(part) for part in parts) == 19 * 92
+    assert not any(4 in numbers(part)[0] for part in parts)
+    assert len(data.skipped) == 1
+
+
+def test_all_views_of_cars_divide_like_the_pairs(cars: Path) -> None:
+    views = load(DataConfig(set="cars3d", root=cars))
+    pairs = load(DataConfig(set="cars", root=cars))
+    for part, other in zip((views.train, views.val, views.test), paired_parts(pairs), strict=True):
+        assert isinstance(part, LabelledPart)
+        batch = part.batch(np.arange(len(part)), 0)
+        red = ((batch.x[:, 0, 0, 0] + 1) * 127.5).round().int()
+        assert red.tolist() == batch.label.tolist()
+        assert set(red.tolist()) == set(numbers(other)[0].tolist())
+        assert len(part) == 96 * len(set(red.tolist()))
+
+
+def test_sketchy_pairs_each_sketch_with_its_photo_and_holds_out_classes(tmp_path: Path, paint: Paint) -> None:
+    photos = [f"{kind}/n{i}_1.jpg" for kind in "abcdefghij" for i in range(2)]
+    sketches = [f"{name[:-4]}-{i}.png" for name in photos for i in (1, 2)]
+    paint(tmp_path / "sketchy" / "photo", photos)
+    paint(tmp_path / "sketchy" / "sketch", [*sketches, "a/n9_1-1.png"], mode="L")  # the last has no photo
+    data = load(DataConfig(set="sketchy", root=tmp_path, val=0.2))
+    assert (data.spec.a.shape[0], data.spec.b.shape[0]) == (3, 1)
+    classes = []
+    for part, count in zip(paired_parts(data), (6, 2, 2), strict=True):
+        assert len(part) == 4 * count
+        labels = part.label(np.arange(len(part)))
+        assert labels is not None
+        classes.append({name[0] for name in names(part)})
+        assert [("abcdefghij")[label] for label in labels] == [name[0] for name in names(part)]
+        photo = numbers(part)[0].tolist()
+        expected = [photos.index(name.rsplit("-", 1)[0] + ".jpg") for name in names(part)]
+        assert max(abs(x - y) for x, y in zip(photo, expected, strict=True)) <= 3  # JPEG
+    assert [len(kinds) for kinds in classes] == [6, 2, 2]
+    assert len(set.union(*classes)) == 10
+
+
+def test_cuhk_keeps_its_own_test_part(tmp_path: Path) -> None:
+    (tmp_path / "cuhk").mkdir()
+    photo = np.arange(12, dtype=np.uint8)[:, None, None, None] * np.ones((12, 5, 4, 3), np.uint8)
+    np.savez(tmp_path / "cuhk" / "cuhk_student_128x160.npz", photo=photo, sketch=photo[..., 0], test=np.arange(12) % 2)
+    train, val, test = paired_parts(load(DataConfig(set="cuhk", root=tmp_path, val=0.2)))
+    assert (len(train), len(val)) == (5, 1)
+    assert numbers(test)[0].tolist() == numbers(test)[1].tolist() == [1, 3, 5, 7, 9, 11]
+
+
+def test_emoji_variants_stay_together(tmp_path: Path) -> None:
+    folder = tmp_path / "emoji"
+    folder.mkdir()
+    about = []
+    for i in range(30):
+        base, name = f"1F{400 + i}", f"THING {i}"
+        for tone in ("", "-FE0F", "-1F3FB", "-1F3FC-200D"):
+            about.append({"unified": base + tone, "name": name, "category": "xyz"[i % 3]})
+    (folder / "labels.json").write_text(json.dumps(about))
+    sheet = np.zeros((57, 64, 3), np.uint8)
+    sheet.reshape(-1, 3)[: len(about)] = np.arange(len(about))[:, None]
+    Image.fromarray(sheet).save(folder / "google.webp", lossless=True)
+    Image.fromarray(255 - sheet).save(folder / "openmoji_black.webp", lossless=True)
+    data = load(DataConfig(set="emoji", root=tmp_path, styles=("google", "openmoji-black")))
+    bases = []
+    for part in paired_parts(data):
+        a, b = numbers(part)
+        assert np.array_equal(a, 255 - b)
+        assert np.array_equal(a, part.rows)
+        labels = part.label(np.arange(len(part)))
+        assert labels is not None
+        assert np.array_equal(labels, (part.rows // 4) % 3)
+        bases.append({int(row) // 4 for row in part.rows})
+    assert [len(base) for base in bases] == [24, 3, 3]
+    assert len(set.union(*bases)) == 30
+    with pytest.raises(UserError, match=r"there is no apple; choose two of google, twitter"):
+        load(DataConfig(set="emoji", root=tmp_path, styles=("google", "apple")))
+    (folder / "labels.json").write_text("[")
+    with pytest.raises(UserError, match=r"labels\.json can't be read"):
+        load(DataConfig(set="emoji", root=tmp_path))
+
+
+def test_avataaars_are_labelled_by_what_is_on_the_head(tmp_path: Path) -> None:
+    folder = tmp_path / "avataaars"
+    folder.mkdir()
+    with pytest.raises(UserError, match=r"avataaars_64\.npz can't be read"):
+        load(DataConfig(set="avataaars", root=tmp_path))
+    np.savez(folder / "avataaars_64.npz", x=np.zeros((20, 4, 4, 3), np.uint8))
+    (folder / "labels.json").write_text(json.dumps([{"top": ["hat", "bob"][i % 2]} for i in range(20)]))
+    data = load(DataConfig(set="avataaars", root=tmp_path))
+    assert isinstance(data.train, LabelledPart)
+    assert data.train.labels.tolist() == [1, 0] * 10
+    assert data.spec.a == data.spec.b == ImageSpec(4, 4, 3)

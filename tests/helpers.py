@@ -1,0 +1,81 @@
+"""Small data and runs that many tests need."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unbraid.data.parts import Data, PairedPart, Rows
+from unbraid.types import DataSpec, ImageSpec, Paired, Spec, VectorSpec
+
+
+class Stored:
+    """Items held in a tensor."""
+
+    def __init__(self, x: Tensor, spec: Spec) -> None:
+        self.x, self._spec = x, spec
+
+    @property
+    def spec(self) -> Spec:
+        return self._spec
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def read(self, rows: Rows, draw: int) -> Tensor:
+        return self.x[torch.from_numpy(np.asarray(rows))]
+
+
+def random_items(spec: Spec, count: int, seed: int) -> Stored:
+    return Stored(torch.rand(count, *spec.shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1, spec)
+
+
+def paired_data(spec: DataSpec, count: int = 24) -> Data:
+    """Random pairs: a third each for training, validation and test."""
+    a, b = random_items(spec.a, count, 1), random_items(spec.b, count, 2)
+    third = count // 3
+    rows = [np.arange(i * third, (i + 1) * third) for i in range(3)]
+    names = [str(i) for i in range(count)]
+    labels = np.arange(count) % 4
+    return Data("random", spec, *(PairedPart(a, b, r, names, labels) for r in rows))
+
+
+class Repeated(Iterator[Any]):
+    """The same batch for ever."""
+
+    def __init__(self, batch: Any) -> None:
+        self.batch = batch
+
+    def __next__(self) -> Any:
+        return self.batch
+
+
+def random_batch(spec: DataSpec, count: int = 4, seed: int = 0) -> Paired:
+    return Paired(
+        random_items(spec.a, count, seed).x, random_items(spec.b, count, seed + 1).x, torch.arange(count)
+    )
+
+
+def smooth_batch(spec: DataSpec, count: int = 4) -> Paired:
+    """Pairs a small network can learn by heart: images of one colour each."""
+    batch = random_batch(spec, count)
+    if isinstance(spec.a, VectorSpec):
+        return batch
+    means = [x[..., :1, :1].expand(x.shape).contiguous() for x in (batch.a, batch.b)]
+    return Paired(means[0], means[1], batch.index)
+
+
+IMAGES = DataSpec(ImageSpec(16, 16), ImageSpec(16, 16))
+VECTORS = DataSpec(VectorSpec(12), VectorSpec(9))
+
+
+def write_png(path: Path, seed: int, size: tuple[int, int] = (16, 16)) -> Path:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(256, size=(*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path

@@ -1,0 +1,205 @@
+"""The contract that every method keeps. A new method adds its small configurations to CASES and gets all of it."""
+
+import copy
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import IMAGES, VECTORS, Repeated, paired_data, random_batch, random_items, smooth_batch
+from torch import Tensor
+
+import unbraid
+from unbraid.codes import evaluating
+from unbraid.config import RunConfig, TrainConfig
+from unbraid.log import Log
+from unbraid.method import Clock, Disentangler, Method, Translator
+from unbraid.methods import METHODS
+from unbraid.methods.iiae import IIAEConfig
+from unbraid.run import Run
+from unbraid.train import fit, train_step
+from unbraid.types import DOMAINS, DataSpec, ImageSpec, other
+
+
+@dataclass(frozen=True)
+class Case:
+    method: str
+    spec: DataSpec
+    config: Any
+
+    def build(self, seed: int = 0) -> Method[Any]:
+        torch.manual_seed(seed)
+        return METHODS[self.method](self.spec, self.config)
+
+
+SMALL = IIAEConfig(widths=(8, 8), decoder_widths=(8, 8), map_size=4, shared=4, dense_width=16, vector_widths=(16, 16, 8), anneal=10.0)
+ODD = DataSpec(ImageSpec(17, 22, 1), ImageSpec(17, 22, 5))
+UNLIKE = DataSpec(ImageSpec(16, 24), ImageSpec(20, 16, 1))
+CASES = {
+    "iiae-spatial": Case("iiae", IMAGES, SMALL),
+    "iiae-flat": Case("iiae", IMAGES, replace(SMALL, code="flat")),
+    "iiae-vectors": Case("iiae", VECTORS, replace(SMALL, squared=True)),
+    "iiae-odd": Case("iiae", ODD, SMALL),
+    "iiae-unlike": Case("iiae", UNLIKE, replace(SMALL, code="flat")),
+    "iiae-no-interaction": Case("iiae", IMAGES, replace(SMALL, interaction=False)),
+    "iiae-no-disentanglement": Case("iiae", IMAGES, replace(SMALL, disentanglement=False)),
+}
+CLOCK = Clock(5, 0.1)
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def test_every_method_has_a_case() -> None:
+    assert {case.method for case in CASES.values()} == set(METHODS)
+
+
+@each_case
+def test_every_parameter_gets_a_gradient_in_some_stage(case: Case) -> None:
+    method = case.build()
+    reached: set[str] = set()
+    for stage in method.stages():
+        optimisers = method.optimisers(stage.name)
+        for update in method.updates(Repeated(random_batch(case.spec)), CLOCK):
+            for player, terms in update.items():
+                parameters = [p for group in optimisers[player].param_groups for p in group["params"]]
+                torch.stack(list(terms.values())).sum().backward(inputs=parameters, retain_graph=True)
+        reached |= {name for name, p in method.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert reached == {name for name, _ in method.named_parameters()}
+
+
+@each_case
+def test_only_movers_move(case: Case) -> None:
+    method = case.build()
+    for stage in method.stages():
+        optimisers = method.optimisers(stage.name)
+        before = copy.deepcopy(dict(method.named_parameters()))
+        movers = set()
+        for update in method.updates(Repeated(random_batch(case.spec)), CLOCK):
+            movers |= {id(p) for player in update for group in optimisers[player].param_groups for p in group["params"]}
+        train_step(method, optimisers, Repeated(random_batch(case.spec)), CLOCK)
+        for name, parameter in method.named_parameters():
+            moved = not torch.equal(parameter, before[name])
+            assert moved == (id(parameter) in movers), name
+
+
+@each_case
+def test_losses_are_finite_scalars_with_unique_names(case: Case) -> None:
+    method = case.build()
+    names: list[str] = []
+    for update in method.updates(Repeated(random_batch(case.spec)), CLOCK):
+        for terms in update.values():
+            names += terms
+            assert all(term.ndim == 0 and term.isfinite() for term in terms.values())
+    assert len(names) == len(set(names)) > 0
+
+
+@each_case
+def test_overfits_a_single_batch(case: Case) -> None:
+    method = case.build()
+    optimisers = method.optimisers("train")
+    for optimiser in optimisers.values():
+        for group in optimiser.param_groups:
+            group["lr"] = 2e-3
+    batch = smooth_batch(case.spec)
+    losses = [float(sum(train_step(method, optimisers, Repeated(batch), Clock(0, 0)).values())) for _ in range(100)]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+@each_case
+def test_a_code_does_not_depend_on_its_batch(case: Case) -> None:
+    method = case.build()
+    train_step(method, method.optimisers("train"), Repeated(random_batch(case.spec)), CLOCK)
+    assert isinstance(method, Disentangler)
+    for domain in DOMAINS:
+        x = random_items(case.spec[domain], 5, 3).x
+        with evaluating(method):
+            together, alone = method.encode(x, domain), method.encode(x[2:3], domain)
+        torch.testing.assert_close(together.shared[2:3], alone.shared, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(together.exclusive[2:3], alone.exclusive, rtol=1e-4, atol=1e-5)
+
+
+@each_case
+def test_translations_and_decoded_codes_look_like_the_domain(case: Case) -> None:
+    method = case.build()
+    assert isinstance(method, Disentangler)
+    assert isinstance(method, Translator)
+    for source in DOMAINS:
+        target = other(source)
+        x = random_items(case.spec[source], 3, 0).x
+        with evaluating(method):
+            answers = [method.translate(x, source, target), method.decode(method.encode(x, source), source)]
+        assert answers[0].shape == (3, *case.spec[target].shape)
+        assert answers[1].shape == x.shape
+        if isinstance(case.spec.a, ImageSpec):
+            assert all(answer.abs().max() <= 1 for answer in answers)
+
+
+@each_case
+def test_a_batch_of_one_trains_where_the_code_is_a_map(case: Case) -> None:
+    method = case.build()
+    if not isinstance(case.spec.a, ImageSpec) or case.config.code == "flat":
+        pytest.skip("batch statistics of one vector say nothing; refused by `fit`")
+    losses = train_step(method, method.optimisers("train"), Repeated(random_batch(case.spec, 1)), CLOCK)
+    assert all(value.isfinite() for value in losses.values())
+
+
+def trained(case: Case, folder: Path, steps: int) -> tuple[Run, Method[Any]]:
+    config = RunConfig(case.config, train=TrainConfig(steps=steps, batch=4, evaluate_every=4, precision="fp32"))
+    run = Run.open(folder, case.method, config)
+    method = case.build()
+    fit(run, method, paired_data(case.spec), Log(folder, quiet=True))
+    return run, method
+
+
+def assert_same_state(first: Any, second: Any) -> None:
+    if isinstance(first, Tensor):
+        assert torch.equal(first, second)
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key in first:
+            if key != "seconds":  # the clock on the wall is the one thing that differs
+                assert_same_state(first[key], second[key])
+    elif isinstance(first, list):
+        for one, two in zip(first, second, strict=True):
+            assert_same_state(one, two)
+    else:
+        assert first == second
+
+
+@each_case
+def test_resume_is_bitwise(case: Case, tmp_path: Path) -> None:
+    whole, _ = trained(case, tmp_path / "whole", 10)
+    broken = tmp_path / "broken"
+    trained(case, broken, 6)
+    text = (broken / "config.json").read_text().replace('"steps": 6', '"steps": 10')
+    (broken / "config.json").write_text(text)
+    resumed, _ = trained(case, broken, 10)
+    assert_same_state(whole.load_state(), resumed.load_state())
+
+
+@each_case
+def test_a_saved_model_answers_alike_in_a_fresh_process(case: Case, tmp_path: Path) -> None:
+    trained(case, tmp_path / "run", 4)
+    model = unbraid.load(tmp_path / "run")
+    x = random_items(case.spec.a, 2, 5).x
+    torch.save(x, tmp_path / "x.pt")
+    program = (
+        "import sys, torch, unbraid; folder = sys.argv[1]; model = unbraid.load(folder + '/run');"
+        "codes = model.encode(torch.load(folder + '/x.pt'), 'a');"
+        "torch.save([codes.shared, codes.exclusive], folder + '/codes.pt')"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    shared, exclusive = torch.load(tmp_path / "codes.pt")
+    codes = model.encode(x, "a")
+    assert torch.equal(codes.shared, shared)
+    assert torch.equal(codes.exclusive, exclusive)
+
+
+@each_case
+def test_the_state_survives_precision(case: Case) -> None:
+    method = case.build()
+    with_bf16 = torch.autocast("cpu", torch.bfloat16)
+    losses = train_step(method, method.optimisers("train"), Repeated(random_batch(case.spec)), CLOCK, with_bf16)
+    assert all(value.isfinite() and value.dtype == torch.float32 for value in losses.values())

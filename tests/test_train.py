@@ -1,0 +1,211 @@
+"""The loop: what train_step promises, lengths, averages, what happens when a loss is not finite or the user stops."""
+
+import inspect
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from helpers import IMAGES, Repeated, paired_data
+from torch import nn
+from torch.optim import SGD, Optimizer
+
+from unbraid.config import RunConfig, TrainConfig
+from unbraid.log import Log, read_log
+from unbraid.method import Clock, Method, Stage, Update
+from unbraid.methods.iiae import IIAE, IIAEConfig
+from unbraid.run import Run
+from unbraid.train import Average, Interrupted, Length, NonFiniteLoss, fit, step_seed, train_step
+from unbraid.types import Paired, UserError
+
+SMALL = IIAEConfig(widths=(8,), decoder_widths=(8,), map_size=4, shared=4)
+
+
+class Game(Method[Paired]):
+    """Two players: `left` minimises (l - r)^2, then `right` minimises (r + l)^2 through l, which must not move."""
+
+    needs = Paired
+    config_type: ClassVar[type] = dict
+
+    def __init__(self, bad_at: int = -1) -> None:
+        super().__init__(IMAGES, {})
+        self.left, self.right = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(3.0))
+        self.bad_at = bad_at
+
+    def optimisers(self, stage: str) -> dict[str, Optimizer]:
+        return {"left": SGD([self.left], 0.25), "right": SGD([self.right], 0.25)}
+
+    def updates(self, batches: Iterator[Paired], clock: Clock) -> Iterator[Update]:
+        yield {"left": {"towards": (self.left - self.right) ** 2}}
+        factor = float("nan") if clock.step == self.bad_at else 1.0
+        yield {"right": {"away": factor * (self.right + self.left) ** 2}}
+
+
+def test_a_turn_sees_what_the_turn_before_it_did() -> None:
+    game = Game()
+    losses = train_step(game, game.optimisers(""), Repeated(None), Clock(0, 0))
+    assert losses["towards"] == 4
+    assert game.left == 2  # 1 - .25 * 2 * (1 - 3)
+    assert losses["away"] == 25
+    assert game.right == 0.5  # 3 - .25 * 2 * (3 + 2)
+
+
+def test_a_loss_that_is_not_finite_is_named_and_nobody_moves() -> None:
+    game = Game(bad_at=0)
+    with pytest.raises(NonFiniteLoss, match="away = nan"):
+        train_step(game, game.optimisers(""), Repeated(None), Clock(0, 0))
+    assert game.right == 3
+
+
+def test_train_step_can_be_held_in_a_head() -> None:
+    assert len(inspect.getsource(train_step).splitlines()) <= 30
+
+
+def test_a_method_that_yields_inside_no_grad_is_caught() -> None:
+    class Leaky(Game):
+        def updates(self, batches: Iterator[Paired], clock: Clock) -> Iterator[Update]:
+            yield {"left": {"towards": (self.left - self.right) ** 2}}
+            with torch.no_grad():
+                yield {}
+
+    game = Leaky()
+    with pytest.raises(AssertionError, match="no_grad"):
+        train_step(game, game.optimisers(""), Repeated(None), Clock(0, 0))
+
+
+def iiae_run(folder: Path, **train: Any) -> tuple[Run, IIAE]:
+    values = {"steps": 8, "batch": 4, "evaluate_every": 4, "precision": "fp32", **train}
+    run = Run.open(folder, "iiae", RunConfig(SMALL, train=TrainConfig(**values)))
+    torch.manual_seed(0)
+    return run, IIAE(IMAGES, SMALL)
+
+
+def test_a_run_leaves_a_model_a_log_pictures_and_a_state(tmp_path: Path) -> None:
+    run, method = iiae_run(tmp_path / "run")
+    position = fit(run, method, paired_data(IMAGES), Log(run.path, quiet=True))
+    assert position.step == 8
+    assert position.best_step in (4, 8)
+    assert {p.name for p in run.path.iterdir()} == {"config.json", "log.jsonl", "model.safetensors", "samples", "state.pt"}
+    assert sorted(p.name for p in (run.path / "samples").iterdir()) == ["0-0000004.png", "0-0000008.png"]
+    rows = read_log(run.path / "log.jsonl")
+    assert [row["step"] for row in rows if "validation" in row] == [4, 8]
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
+    run, method = iiae_run(tmp_path / "run")
+    fit(run, method, paired_data(IMAGES), Log(run.path, quiet=True))
+    before = (run.path / "state.pt").read_bytes()
+    run, method = iiae_run(tmp_path / "run")
+    assert fit(run, method, paired_data(IMAGES), Log(run.path, quiet=True)).step == 8
+    assert (run.path / "state.pt").read_bytes() == before
+
+
+def test_a_run_needs_a_length(tmp_path: Path) -> None:
+    run, method = iiae_run(tmp_path / "run", steps=None)
+    with pytest.raises(UserError, match="How long"):
+        fit(run, method, paired_data(IMAGES), Log(run.path, quiet=True))
+
+
+def test_a_non_finite_loss_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    run, method = iiae_run(tmp_path / "run")
+    data = paired_data(IMAGES)
+    fit(run, method, data, Log(run.path, quiet=True))
+    good = (run.path / "state.pt").read_bytes()
+    config = run.path / "config.json"
+    config.write_text(config.read_text().replace('"steps": 8', '"steps": 12'))
+    run, method = iiae_run(tmp_path / "run", steps=12)
+    object.__setattr__(method, "updates", lambda batches, clock: iter([{"model": {"kl": torch.tensor(float("inf"))}}]))
+    with pytest.raises(NonFiniteLoss, match=r"kl = inf.*lower --method.rate"):
+        fit(run, method, data, Log(run.path, quiet=True))
+    assert (run.path / "state.pt").read_bytes() == good
+
+
+def test_a_weight_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
+    run, method = iiae_run(tmp_path / "run")
+    position = fit(run, method, paired_data(IMAGES), Log(run.path, quiet=True))
+    good = (run.path / "state.pt").read_bytes()
+    with torch.no_grad():
+        method.a.to_image.weight[0, 0, 0, 0] = float("nan")  # pyright: ignore[reportAttributeAccessIssue, reportIndexIssue]
+    with pytest.raises(UserError, match=r"a\.to_image\.weight is no longer finite"):
+        run.save_position(method, {}, position, None)
+    assert (run.path / "state.pt").read_bytes() == good
+
+
+def test_ctrl_c_saves_and_the_same_run_goes_on(tmp_path: Path) -> None:
+    run, method = iiae_run(tmp_path / "run", steps=100_000, evaluate_every=100_000)
+
+    def interrupt() -> None:
+        while not (run.path / "log.jsonl").exists():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(Interrupted):
+        fit(run, method, paired_data(IMAGES), Log(run.path, quiet=True))
+    thread.join()
+    state = run.load_state()
+    assert state is not None
+    assert state["position"]["step"] > 0
+    assert all(torch.equal(value, state["method"][name]) for name, value in method.state_dict().items())
+
+
+def test_lengths_end_at_whatever_comes_first() -> None:
+    length = Length.of(TrainConfig(steps=100, epochs=2, batch=10), Stage(), items=200)
+    assert length.clock(20, 0).progress == 0.5  # 2 epochs are 40 steps
+    length = Length.of(TrainConfig(minutes=2, steps=100), Stage(share=0.5), items=10)
+    assert length.clock(10, 30).progress == 0.5  # half of the run's two minutes is 60 s
+    assert length.clock(10, 30).step == 10
+
+
+def test_the_average_starts_near_the_weights_and_comes_to_its_decay() -> None:
+    layer = nn.Linear(1, 1)
+    average = Average(layer, 0.9, None)
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+        layer.bias.fill_(0.0)
+    for _ in range(200):
+        average.update()
+    with average.applied():
+        torch.testing.assert_close(layer.weight, torch.ones(1, 1))
+    with torch.no_grad():
+        layer.weight.fill_(2.0)
+    average.update()
+    with average.applied():
+        torch.testing.assert_close(layer.weight, torch.full((1, 1), 1.1))
+    assert layer.weight == 2
+
+
+def test_seeds_of_steps_differ() -> None:
+    seeds = {step_seed(seed, stage, step) for seed in range(3) for stage in range(2) for step in range(50)}
+    assert len(seeds) == 300
+
+
+def test_drawing_samples_does_not_change_training(tmp_path: Path) -> None:
+    states = []
+    for every in (1, 8):
+        run, method = iiae_run(tmp_path / str(every), evaluate_every=every)
+        fit(run, method, paired_data(IMAGES), Log(run.path, quiet=True))
+        states.append(method.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_losses_in_the_log_are_means_and_come_back_alike_after_a_stop(tmp_path: Path) -> None:
+    run, method = iiae_run(tmp_path / "whole", steps=60, evaluate_every=20)
+    fit(run, method, paired_data(IMAGES), Log(run.path, quiet=True))
+    (whole,) = [row for row in read_log(run.path / "log.jsonl") if "losses" in row]
+    run, method = iiae_run(tmp_path / "broken", steps=40, evaluate_every=20)
+    fit(run, method, paired_data(IMAGES), Log(run.path, quiet=True))
+    config = run.path / "config.json"
+    config.write_text(config.read_text().replace('"steps": 40', '"steps": 60'))
+    run, method = iiae_run(tmp_path / "broken", steps=60, evaluate_every=20)
+    fit(run, method, paired_data(IMAGES), Log(run.path, quiet=True))
+    (again,) = [row for row in read_log(run.path / "log.jsonl") if "losses" in row]
+    assert json.dumps(whole["losses"]) == json.dumps(again["losses"])
