@@ -54,9 +54,7 @@ class Repeated(Iterator[Any]):
 
 
 def random_batch(spec: DataSpec, count: int = 4, seed: int = 0) -> Paired:
-    return Paired(
-        random_items(spec.a, count, seed).x, random_items(spec.b, count, seed + 1).x, torch.arange(count)
-    )
+    return Paired(random_items(spec.a, count, seed).x, random_items(spec.b, count, seed + 1).x, torch.arange(count))
 
 
 def smooth_batch(spec: DataSpec, count: int = 4) -> Paired:

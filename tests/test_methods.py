@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import IMAGES, VECTORS, Repeated, paired_data, random_batch, random_items, smooth_batch
 from torch import Tensor
 
 import unbraid
+from helpers import IMAGES, VECTORS, Repeated, paired_data, random_batch, random_items, smooth_batch
 from unbraid.codes import evaluating
 from unbraid.config import RunConfig, TrainConfig
 from unbraid.log import Log
@@ -35,7 +35,9 @@ class Case:
         return METHODS[self.method](self.spec, self.config)
 
 
-SMALL = IIAEConfig(widths=(8, 8), decoder_widths=(8, 8), map_size=4, shared=4, dense_width=16, vector_widths=(16, 16, 8), anneal=10.0)
+SMALL = IIAEConfig(
+    widths=(8, 8), decoder_widths=(8, 8), map_size=4, shared=4, dense_width=16, vector_widths=(16, 16, 8), anneal=10.0
+)
 ODD = DataSpec(ImageSpec(17, 22, 1), ImageSpec(17, 22, 5))
 UNLIKE = DataSpec(ImageSpec(16, 24), ImageSpec(20, 16, 1))
 CASES = {

@@ -60,7 +60,9 @@ def test_sigkill_at_arbitrary_moments_changes_nothing(tmp_path: Path) -> None:
         deadline = time.monotonic() + 60
         log = broken / "log.jsonl"
         size = log.stat().st_size if log.exists() else 0
-        while (not log.exists() or log.stat().st_size == size) and process.poll() is None and time.monotonic() < deadline:
+        while (
+            (not log.exists() or log.stat().st_size == size) and process.poll() is None and time.monotonic() < deadline
+        ):
             time.sleep(0.01)  # imports take seconds; the moments that matter come after them
         time.sleep(moments.uniform(0, 0.4))
         process.send_signal(signal.SIGKILL)

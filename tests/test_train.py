@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from helpers import IMAGES, Repeated, paired_data
 from torch import nn
 from torch.optim import SGD, Optimizer
 
+from helpers import IMAGES, Repeated, paired_data
 from unbraid.config import RunConfig, TrainConfig
 from unbraid.log import Log, read_log
 from unbraid.method import Clock, Method, Stage, Update
@@ -91,7 +91,13 @@ def test_a_run_leaves_a_model_a_log_pictures_and_a_state(tmp_path: Path) -> None
     position = fit(run, method, paired_data(IMAGES), Log(run.path, quiet=True))
     assert position.step == 8
     assert position.best_step in (4, 8)
-    assert {p.name for p in run.path.iterdir()} == {"config.json", "log.jsonl", "model.safetensors", "samples", "state.pt"}
+    assert {p.name for p in run.path.iterdir()} == {
+        "config.json",
+        "log.jsonl",
+        "model.safetensors",
+        "samples",
+        "state.pt",
+    }
     assert sorted(p.name for p in (run.path / "samples").iterdir()) == ["0-0000004.png", "0-0000008.png"]
     rows = read_log(run.path / "log.jsonl")
     assert [row["step"] for row in rows if "validation" in row] == [4, 8]

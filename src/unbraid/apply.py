@@ -1,7 +1,7 @@
 """What a trained model does: translate, analogies, interpolation, codes. Written once, on the protocols.
 
-    model = unbraid.load("runs/demo")
-    answers = model.translate(images, "a", "b", samples=4)
+model = unbraid.load("runs/demo")
+answers = model.translate(images, "a", "b", samples=4)
 """
 
 from pathlib import Path
@@ -65,8 +65,12 @@ class Trained:
         answers = []
         with evaluating(self.method):
             for _ in range(samples):
-                drawn = style if style is not None else self._disentangler("samples").prior(1, target, generator)
-                answers.append(self.method.translate(x, source, target, drawn.expand(len(x), -1)))
+                drawn = style
+                if style is None and isinstance(self.method, Disentangler):
+                    drawn = self.method.prior(1, target, generator)
+                answers.append(
+                    self.method.translate(x, source, target, None if drawn is None else drawn.expand(len(x), -1))
+                )
         return torch.stack(answers, 1)
 
     def analogy(
@@ -74,12 +78,7 @@ class Trained:
     ) -> Float[Tensor, "r c ..."]:
         """Row i, column j: the shared part of item i of `shared` with the exclusive part of item j of `exclusive`."""
         rows, columns = self.encode(shared, domain).shared, self.encode(exclusive, domain).exclusive
-        return torch.stack(
-            [
-                self.decode(Codes(row.expand(len(columns), *row.shape), columns), domain)
-                for row in rows
-            ]
-        )
+        return torch.stack([self.decode(Codes(row.expand(len(columns), *row.shape), columns), domain) for row in rows])
 
     def interpolate(
         self,

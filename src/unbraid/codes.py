@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unbraid.data.parts import Part, side
+from unbraid.data.parts import Part, Rows, side
 from unbraid.method import Disentangler
 from unbraid.types import DOMAINS, Codes, Domain
 
@@ -41,22 +41,25 @@ def encode_all(method: Any, x: Tensor, domain: Domain) -> Codes:
     )
 
 
+def spread(rows: Rows, count: int | None) -> Rows:
+    """`count` of the rows, evenly over all of them: stored sets are often sorted by class."""
+    return rows if count is None or count >= len(rows) else rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
+
+
 def read(part: Part, domain: Domain, limit: int | None = None) -> Tensor:
-    """The first `limit` items of one side of a part, as stored. (n, *spec.shape)."""
+    """`limit` items spread over one side of a part, or all of them, as stored. (n, *spec.shape)."""
     items, rows = side(part, domain)
-    return items.read(rows[:limit], 0)
+    return items.read(spread(rows, limit), 0)
 
 
 def encode_part(method: Any, part: Part, domain: Domain, limit: int | None = None) -> Codes:
-    """The codes of one side of a part, or of its first `limit` items, read as it goes."""
+    """The codes of one side of a part, or of `limit` items spread over it, read as it goes."""
     items, rows = side(part, domain)
-    rows = rows[:limit]
+    rows = spread(rows, limit)
     batches = [encode_all(method, items.read(some, 0), domain) for some in np.array_split(rows, -(-len(rows) // BATCH))]
     return Codes(torch.cat([c.shared for c in batches]), torch.cat([c.exclusive for c in batches]))
 
 
 def centres(method: Any, train: Part) -> dict[Domain, Tensor]:
     """The mean shared code of each domain over training images: what cosine distances are measured around."""
-    return {
-        domain: encode_part(method, train, domain, CENTRE_ITEMS).shared.mean(0) for domain in DOMAINS
-    }
+    return {domain: encode_part(method, train, domain, CENTRE_ITEMS).shared.mean(0) for domain in DOMAINS}

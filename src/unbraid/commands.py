@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -64,9 +64,9 @@ def recipes() -> None:
 class TrainArguments(Generic[MethodConfig]):
     """Train, or go on with the run in --run if it has the same settings."""
 
-    run: Path
-    """Folder of the run; new, empty, or one to go on with."""
     method: MethodConfig
+    run: Path | None = None
+    """Folder of the run; new, empty, or one to go on with. Needed, unless it is a --dry-run."""
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     dry_run: bool = False
@@ -98,18 +98,27 @@ def train(arguments: Sequence[str]) -> None:
     elif target in METHODS:
         name, start = target, RunConfig(METHODS[target].config_type())
     else:
-        raise UserError(f"There is no recipe or method {target!r}. Recipes: {', '.join(RECIPES)}; methods: {', '.join(METHODS)}")
+        raise UserError(
+            f"There is no recipe or method {target!r}. Recipes: {', '.join(RECIPES)}; methods: {', '.join(METHODS)}"
+        )
     parsed = tyro.cli(
         TrainArguments[METHODS[name].config_type],
-        default=TrainArguments(tyro.MISSING, start.method, start.data, start.train),
+        default=TrainArguments(start.method, None, start.data, start.train),
         args=rest,
         prog=f"unbraid train {target}",
     )
-    config = RunConfig(parsed.method, parsed.data, parsed.train)
+    data = parsed.data
+    if (
+        target in RECIPES
+        and data.set == start.data.set
+        and any((data.a, data.b, data.side_by_side, data.classes, data.arrays))
+    ):
+        data = dataclasses.replace(data, set=None)  # a recipe's settings on images of one's own
+    config = RunConfig(parsed.method, data, parsed.train)
     train_run(parsed.run, name, config, target if target in RECIPES else None, parsed.dry_run)
 
 
-def train_run(path: Path, name: str, config: RunConfig[Any], recipe: str | None, dry_run: bool) -> None:
+def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str | None, dry_run: bool) -> None:
     """Builds data and method, trains, says where things are."""
     from unbraid.log import Log
     from unbraid.methods import method_class
@@ -131,6 +140,8 @@ def train_run(path: Path, name: str, config: RunConfig[Any], recipe: str | None,
     if dry_run:
         print(about)
         return
+    if path is None:
+        raise UserError("Where to? Give --run DIR, a folder for the run")
     run = Run.open(path, name, config, recipe)
     check_parts(path, listing(data))
     log = Log(path, config.train.tensorboard)
@@ -141,7 +152,9 @@ def train_run(path: Path, name: str, config: RunConfig[Any], recipe: str | None,
         position = fit(run, method, data, log)
     except Interrupted as stop:
         log.close()
-        print(f"{stop}; saved. The same command goes on from there:\n  unbraid {' '.join(sys.argv[1:])}", file=sys.stderr)
+        print(
+            f"{stop}; saved. The same command goes on from there:\n  unbraid {' '.join(sys.argv[1:])}", file=sys.stderr
+        )
         raise KeyboardInterrupt from stop
     finally:
         log.close()
@@ -193,7 +206,9 @@ def evaluate(run: Path_, data: Elsewhere = Elsewhere(), distance: Distance | Non
     metrics = measure(opened, model, loaded, distance)
     print(table(metrics))
     protocol = metrics["protocol"]
-    print(f"{protocol['queries']} test pairs of {protocol['data']}, {protocol['distance']} distance; {protocol['model']}")
+    print(
+        f"{protocol['queries']} test pairs of {protocol['data']}, {protocol['distance']} distance; {protocol['model']}"
+    )
     if protocol["remark"]:
         print(f"Say with it: {protocol['remark']}")
     print(f"Written: {run}/metrics.json, {run}/README.md, {run}/pictures/, {run}/examples/")
@@ -336,7 +351,11 @@ def read_images(paths: Sequence[Path], spec: Any) -> tuple[list[str], Tensor]:
     """
     if not paths:
         raise UserError("Which images? Give files or folders")
-    files = [file for path in paths for file in ([path / name for name in list_images(path).names] if path.is_dir() else [path])]
+    files = [
+        file
+        for path in paths
+        for file in ([path / name for name in list_images(path).names] if path.is_dir() else [path])
+    ]
     names: list[str] = []
     images, bad = [], []
     for file in files:
@@ -348,7 +367,11 @@ def read_images(paths: Sequence[Path], spec: Any) -> tuple[list[str], Tensor]:
         count = sum(name == file.stem or name.startswith(f"{file.stem}~") for name in names)
         names.append(f"{file.stem}~{count + 1}" if count else file.stem)
     if not images:
-        raise UserError(bad[0] if len(bad) == 1 else f"None of {len(files)} images could be read; the first: {bad[0] if bad else 'no files'}")
+        raise UserError(
+            bad[0]
+            if len(bad) == 1
+            else f"None of {len(files)} images could be read; the first: {bad[0] if bad else 'no files'}"
+        )
     for line in bad:
         print(f"left out: {line}", file=sys.stderr)
     return names, torch.stack(images)

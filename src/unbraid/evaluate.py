@@ -10,7 +10,7 @@ from torch import Tensor
 
 import unbraid
 from unbraid.apply import Trained
-from unbraid.codes import encode_part, read
+from unbraid.codes import encode_part, read, spread
 from unbraid.config import Distance
 from unbraid.data.parts import Data, PairedPart
 from unbraid.files import write_atomically, write_json
@@ -40,7 +40,9 @@ def measure(run: Run, model: Trained, data: Data, distance: Distance | None = No
             "part": "test",
             "queries": len(part),
             "gallery": len(part),
-            "hit": "pair",
+            "hit": "pair"
+            if data.test_views == 1
+            else f"any of the {data.test_views} pairs with the same image of domain a",
             "distance": distance,
             "exclusive and pixel distance": "euclidean",
             "centred on": "the mean code of training images" if distance == "cosine" else "nothing",
@@ -50,19 +52,28 @@ def measure(run: Run, model: Trained, data: Data, distance: Distance | None = No
             "version": unbraid.__version__,
             "date": datetime.date.today().isoformat(),
         },
-        "recall": _recalls(codes, part, distance, model.centres, None),
+        "recall": _recalls(codes, part, distance, model.centres, views(data, len(part))),
     }
     if labels is not None:
         metrics["recall_label"] = _recalls(codes, part, distance, model.centres, labels)
     elsewhere: Distance = "euclidean" if distance == "cosine" else "cosine"
     metrics[f"recall_{elsewhere}"] = {
-        "shared": recall(codes["a"].shared, codes["b"].shared, elsewhere, centres=model.centres)
+        "shared": _recalls(codes, part, elsewhere, model.centres, views(data, len(part)))["shared"]
     }
     return metrics
 
 
+def views(data: Data, count: int) -> Tensor | None:
+    """Which pairs show the same image of domain a, as a number for each pair; None if every image has one pair."""
+    return torch.arange(count) // data.test_views if data.test_views > 1 else None
+
+
 def _recalls(
-    codes: dict[Domain, Codes], part: PairedPart, distance: Distance, centres: dict[Domain, Tensor], labels: Tensor | None
+    codes: dict[Domain, Codes],
+    part: PairedPart,
+    distance: Distance,
+    centres: dict[Domain, Tensor],
+    labels: Tensor | None,
 ) -> dict[str, Any]:
     hit = "pair" if labels is None else "label"
     a, b = codes["a"], codes["b"]
@@ -77,11 +88,12 @@ def _recalls(
 
 def pictures(model: Trained, data: Data, folder: Path) -> list[Path]:
     """Translations, analogies and interpolations of test images, drawn into `folder`; the files. Vectors have none."""
-    if not all(isinstance(model.spec[domain], ImageSpec) for domain in DOMAINS) or not isinstance(data.test, PairedPart):
+    if not all(isinstance(model.spec[domain], ImageSpec) for domain in DOMAINS) or not isinstance(
+        data.test, PairedPart
+    ):
         return []
     files = []
-    spread = data.test.rows[:: max(1, len(data.test) // PICTURED)][:PICTURED]
-    items = {domain: (data.test.a if domain == "a" else data.test.b).read(spread, 0) for domain in DOMAINS}
+    items = {domain: read(data.test, domain, PICTURED) for domain in DOMAINS}
     for domain in DOMAINS:
         x, y = items[domain], items[other(domain)]
         files.append(_translations(model, x, y, domain, folder / f"translate-{domain}-to-{other(domain)}.png"))
@@ -91,9 +103,9 @@ def pictures(model: Trained, data: Data, folder: Path) -> list[Path]:
         files.append(folder / f"analogy-{domain}.png")
         save_picture(picture, files[-1])
         for what in ("shared", "exclusive"):
-            frames = model.interpolate(x[:1], x[1:2], what, domain)
+            frames = model.interpolate(x[:1], x[-1:], what, domain)
             files.append(folder / f"interpolate-{what}-{domain}.png")
-            save_picture(grid([[x[0], *frames, x[1]]], ["first", *[""] * len(frames), "second"]), files[-1])
+            save_picture(grid([[x[0], *frames, x[-1]]], ["first", *[""] * len(frames), "second"]), files[-1])
             save_gif(list(frames), files[-1].with_suffix(".gif"))
     return files
 
@@ -115,7 +127,7 @@ def examples(data: Data, folder: Path, count: int = PICTURED) -> None:
     for domain in DOMAINS:
         if not isinstance(data.spec[domain], ImageSpec):
             continue
-        for row, x in zip(part.rows[:count], read(part, domain, count), strict=False):
+        for row, x in zip(spread(part.rows, count), read(part, domain, count), strict=True):
             name = str(part.names[int(row)]).replace("/", "_")
             save_picture(to_picture(x), folder / domain / f"{name}.png")
 
@@ -150,7 +162,7 @@ Domain a: {model.spec.a}. Domain b: {model.spec.b}. Made by unbraid {unbraid.__v
 
 ```python
 import unbraid
-model = unbraid.load("{run.path.name}")
+model = unbraid.load("{run.path}")
 answers = model.translate(images, "a", "b", samples=4)   # images: (n, c, h, w) in [-1, 1]
 ```
 
@@ -173,6 +185,6 @@ def evaluate(run: Run, model: Trained, data: Data, distance: Distance | None = N
     write_json(path, metrics)
     pictures(model, data, run.path / "pictures")
     examples(data, run.path / "examples")
-    text = card(run, metrics, model, f"unbraid translate {run.path.name} IMAGE... --source a --target b --out answers")
+    text = card(run, metrics, model, f"unbraid translate {run.path} IMAGE... --source a --target b --out answers")
     write_atomically(run.path / "README.md", lambda file: file.write_text(text))
     return metrics

@@ -1,10 +1,13 @@
 """Files that are whole or absent: written beside their place, then put into it."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from unbraid.types import UserError
 
@@ -21,15 +24,20 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        if isinstance(error, RuntimeError) and not isinstance(error.__context__ or error, OSError) and "writ" not in str(error):
-            raise
-        raise UserError(f"Could not write {path}: {_reason(error)}. What was there before is untouched") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) or _is_full_disk(error):
+            raise UserError(f"Could not write {path}: {_reason(error)}. What was there before is untouched") from error
+        raise
 
 
-def _reason(error: Exception) -> str:
+def _is_full_disk(error: BaseException) -> bool:
+    """torch and safetensors report a failed write as errors of their own."""
+    return isinstance(error, (RuntimeError, SafetensorError)) and ("writ" in str(error) or "No space" in str(error))
+
+
+def _reason(error: BaseException) -> str:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
     return {"No space left on device": "the disk is full", "Permission denied": "no permission to write there"}.get(
         reason, reason

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from unbraid.files import write_atomically
 from unbraid.run import Position
 from unbraid.types import UserError
 
@@ -33,7 +34,7 @@ class Log:
         if not self.path.exists():
             return
         kept = [row for row in read_log(self.path) if (row["stage"], row["step"]) <= (position.stage, position.step)]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        write_atomically(self.path, lambda file: file.write_text("".join(json.dumps(row) + "\n" for row in kept)))
 
     def event(self, position: Position, text: str) -> None:
         """Something worth knowing, for the log and for the eyes."""
@@ -71,7 +72,12 @@ class Log:
         text = f"step {position.step}  {rate:.0f}/s  {left} left  {named}"
         if self.console.is_terminal:
             if self._bar is None:
-                bar = Progress(TextColumn("{task.percentage:3.0f}%"), BarColumn(20), TextColumn("{task.description}"), console=self.console)
+                bar = Progress(
+                    TextColumn("{task.percentage:3.0f}%"),
+                    BarColumn(20),
+                    TextColumn("{task.description}"),
+                    console=self.console,
+                )
                 bar.start()
                 self._bar = (bar, bar.add_task("", total=1.0))
             self._bar[0].update(self._bar[1], completed=done, description=text)

@@ -17,8 +17,8 @@ from unbraid.show import sample_grid, save_picture
 def validate(run: Run, method: Method[Any], data: Data, position: Position, log: Log) -> Position:
     """Measures, logs, draws, and saves the model if it is the best so far (the later one, if equal).
 
-    A method's score is its mean recall@1 by pair over both directions, in percent, or by label where neighbouring
-    rows show the same image; a method without codes, or data without pairs, keeps the latest model.
+    A method's score is its mean recall@1 over both directions, in percent; where `views` neighbouring pairs have the same
+    image of domain a, each of them is a hit. A method without codes, or data without pairs, keeps the latest model.
     """
     score, figures = 0.0, {}
     middle = {}
@@ -40,13 +40,11 @@ def retrieval_figures(
 ) -> dict[str, float]:
     """Recall@1 of shared codes both ways, percent, and of exclusive ones."""
     a, b = encode_part(method, part, "a"), encode_part(method, part, "b")
-    labels = part.labels
-    by_label = views > 1 and labels is not None
-    hit = "label" if by_label else "pair"
-    classes = torch.from_numpy(labels[part.rows]) if by_label and labels is not None else None
-    shared = recall(a.shared, b.shared, run.config.train.distance, hit, classes, middle)
+    same = torch.arange(len(part)) // views if views > 1 else None
+    hit = "pair" if same is None else "label"
+    shared = recall(a.shared, b.shared, run.config.train.distance, hit, same, middle)
     figures = {way: values["1"] for way, values in shared.items()}
     if a.exclusive.shape == b.exclusive.shape:
-        exclusive = recall(a.exclusive, b.exclusive, "euclidean", hit, classes)
+        exclusive = recall(a.exclusive, b.exclusive, "euclidean", hit, same)
         figures.update({f"exclusive {way}": values["1"] for way, values in exclusive.items()})
     return figures

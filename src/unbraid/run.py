@@ -26,7 +26,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from unbraid import __version__
-from unbraid.config import RunConfig, differences, to_json
+from unbraid.config import RunConfig, TrainConfig, differences, to_json
+from unbraid.data.config import DataConfig
 from unbraid.files import read_json, write_atomically, write_json
 from unbraid.method import Method
 from unbraid.types import DataSpec, Domain, ImageSpec, Spec, UserError, VectorSpec
@@ -157,7 +158,9 @@ def _checked_config(path: Path) -> dict[str, Any]:
     values = read_json(path / "config.json")
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         found = values.get("format") if isinstance(values, dict) else None
-        raise UserError(f"{path} is a run of format {found}; this version of unbraid ({__version__}) reads format {FORMAT}")
+        raise UserError(
+            f"{path} is a run of format {found}; this version of unbraid ({__version__}) reads format {FORMAT}"
+        )
     return values
 
 
@@ -167,10 +170,10 @@ def config_from_json(method_name: str, values: dict[str, Any]) -> RunConfig[Any]
 
     kind = method_class(method_name)
     try:
-        return dacite.from_dict(
-            RunConfig,
-            {**values, "method": from_json(kind.config_type, values["method"])},
-            dacite.Config(cast=[Path, tuple], strict=True),
+        return RunConfig(
+            from_json(kind.config_type, values["method"]),
+            from_json(DataConfig, values["data"]),
+            from_json(TrainConfig, values["train"]),
         )
     except (dacite.DaciteError, KeyError) as error:
         raise UserError(f"The run's configuration doesn't fit this version of unbraid: {error}") from error
@@ -220,5 +223,7 @@ def load_model(path: Path) -> tuple[Method[Any], dict[Domain, Tensor], dict[str,
         method.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(f"{file} doesn't fit this version of {meta['method']}: {str(error).splitlines()[0]}") from error
-    centres: dict[Domain, Tensor] = {"a": tensors["centre.a"], "b": tensors["centre.b"]} if "centre.a" in tensors else {}
+    centres: dict[Domain, Tensor] = (
+        {"a": tensors["centre.a"], "b": tensors["centre.b"]} if "centre.a" in tensors else {}
+    )
     return method.eval(), centres, meta

@@ -53,7 +53,9 @@ def grid(
             draw.text((4, y + height / 2), row_names[j], "black", font, "lm")
         for i, cell in enumerate(row):
             if cell:
-                sheet.paste(cell, (left + i * (width + GAP) + (width - cell.width) // 2, y + (height - cell.height) // 2))
+                sheet.paste(
+                    cell, (left + i * (width + GAP) + (width - cell.width) // 2, y + (height - cell.height) // 2)
+                )
     return sheet
 
 
@@ -74,7 +76,8 @@ def save_gif(frames: Sequence[Tensor], path: Path, milliseconds: int = 80) -> No
     pictures += pictures[-2:0:-1]
     rest = pictures[1:]
     write_atomically(
-        path, lambda file: pictures[0].save(file, "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0)
+        path,
+        lambda file: pictures[0].save(file, "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0),
     )
 
 
@@ -83,7 +86,9 @@ def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int
 
     Vectors have no picture: an empty sheet.
     """
-    if not (isinstance(method, Disentangler) and all(isinstance(method_spec, ImageSpec) for method_spec in _specs(method))):
+    if not (
+        isinstance(method, Disentangler) and all(isinstance(method_spec, ImageSpec) for method_spec in _specs(method))
+    ):
         return Image.new("RGB", (8, 8), "white")
     generator = torch.Generator().manual_seed(seed)
     device = next(method.parameters()).device  # pyright: ignore[reportAttributeAccessIssue]
@@ -104,4 +109,3 @@ def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int
 
 def _specs(method: Any) -> tuple[Any, Any]:
     return method.spec.a, method.spec.b
-

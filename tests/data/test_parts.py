@@ -22,7 +22,6 @@ from unbraid.data.parts import (
 )
 from unbraid.types import ImageSpec, Labelled, Paired, Unpaired, UserError
 
-
 SPEC = ImageSpec(4, 4, 1)
 
 

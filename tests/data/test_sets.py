@@ -111,6 +111,16 @@ def test_a_bad_sheet_loses_its_car_alone(cars: Path) -> None:
     assert len(data.skipped) == 1
 
 
+def test_half_a_set_is_refused(cars: Path, paint: Paint) -> None:
+    paint(cars / "maps", [f"train/{i}.png" for i in range(5)])
+    with pytest.raises(UserError, match=r"The set maps under --data\.root .* has 0 items in its test part; 1 are"):
+        load(DataConfig(set="maps", root=cars))
+    for i in range(3):
+        (cars / "cars3d" / f"car_{i:03d}.png").unlink()
+    with pytest.raises(UserError, match="has 17 cars; 18 are the least"):
+        load(DataConfig(set="cars", root=cars))
+
+
 def test_all_views_of_cars_divide_like_the_pairs(cars: Path) -> None:
     views = load(DataConfig(set="cars3d", root=cars))
     pairs = load(DataConfig(set="cars", root=cars))

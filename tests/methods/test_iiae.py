@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import IMAGES, Repeated, random_batch
 
+from helpers import IMAGES, Repeated, random_batch
 from unbraid.method import Clock
 from unbraid.methods.iiae import IIAE, Gaussian, IIAEConfig
 from unbraid.types import Codes, DataSpec, ImageSpec, UserError, VectorSpec

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unbraid.data.cache import mapped
 from unbraid.data.config import DataConfig
 from unbraid.data.images import fit
 from unbraid.data.parts import Data, Items, LabelledPart, PairedPart, Rows, UnpairedPart, divide
@@ -141,7 +142,7 @@ def _open(path: Path) -> dict[str, np.ndarray]:
     try:
         if path.is_dir():
             found = {file.stem: file for file in sorted(path.glob("*.npy"))}
-            return {name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in found.items()}
+            return {name: mapped(file) for name, file in found.items()}
         with open(path, "rb") as file:
             arrays = np.load(file, allow_pickle=False)
             if isinstance(arrays, np.ndarray):

@@ -112,6 +112,7 @@ def load_sketchy(config: DataConfig) -> Data:
     kept = np.flatnonzero(np.isin(own, a.readable) & np.isin(np.arange(len(own)), b.readable))
     names = [sketches.names[i] for i in kept]
     classes, labels = np.unique([name.split("/")[0] for name in names], return_inverse=True)
+    _enough(config, len(classes), 3, "classes with pairs")
     rest, test = held_out(np.arange(len(classes)), max(1, len(classes) // 5), config.seed)
     train, val = held_out(rest, max(1, round(config.val * len(rest))), config.seed + 1)
     split = Split(*(np.flatnonzero(np.isin(labels, part)) for part in (train, val, test)))
@@ -142,6 +143,7 @@ def load_emoji(config: DataConfig) -> Data:
     about = _json(folder / "labels.json")
     sheets = [EMOJI_STYLES[style] for style in config.styles]
     a, b = (cached(folder, [sheet], config.size, config.channels, EMOJI_GRID, config.strict) for sheet in sheets)
+    _enough(config, min(len(a), len(b)), len(about), "tiles for its labels.json")
     bases = ["-".join(code for code in emoji["unified"].split("-") if not _TONE.fullmatch(code)) for emoji in about]
     keys = linked(bases, [emoji["name"] for emoji in about])
     split = divide(keys, config.val, config.test, config.seed)
@@ -173,6 +175,7 @@ def _car_sheets(config: DataConfig) -> tuple[CachedImages, np.ndarray]:
 
 def _divide_cars(car: np.ndarray, cars: np.ndarray, config: DataConfig) -> Split:
     """Rows of the cars held out for test and validation, and of the rest. car: (n,), the car of each row."""
+    _enough(config, len(cars), TEST_CARS + VAL_CARS + 1, "cars")
     rest, test = held_out(cars, TEST_CARS, config.seed)
     train, val = held_out(rest, VAL_CARS, config.seed + 1)
     return Split(*(np.flatnonzero(np.isin(car, part)) for part in (train, val, test)))
@@ -207,9 +210,18 @@ def _json(path: Path) -> list[dict[str, str]]:
         raise UserError(f"{path} can't be read: {error}") from error
 
 
+def _enough(config: DataConfig, count: int, least: int, what: str) -> None:
+    if count < least:
+        raise UserError(
+            f"The set {config.set} under --data.root {config.root} has {count} {what}; {least} are the least"
+        )
+
+
 def _with_test(test: np.ndarray, config: DataConfig) -> Split:
     """Divides rows of a set that has a test part of its own. test: (n,) bool."""
     rows = np.flatnonzero(~test)
+    _enough(config, len(rows), 2, "items outside its test part")
+    _enough(config, int(test.sum()), 1, "items in its test part")
     train, val = held_out(rows, max(1, round(config.val * len(rows))), config.seed)
     return Split(train, val, np.flatnonzero(test))
 

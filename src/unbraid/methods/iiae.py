@@ -23,6 +23,9 @@ from unbraid.nn.blocks import FitSize, dense, dense_stack, down, down_stack, up
 from unbraid.nn.functional import LOG_VARIANCE_LIMIT, kl_normal, reparameterise, tile
 from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec
 
+DROPOUT_LAYER = 1
+"""Position of the decoder's layer that has dropout, in the stack for 256 px."""
+
 
 @dataclass(frozen=True)
 class IIAEConfig:
@@ -45,7 +48,7 @@ class IIAEConfig:
     vector_widths: tuple[int, ...] = (512, 256, 128)
     """Widths of the encoders of feature vectors."""
     dropout: float = 0.5
-    """Dropout in the decoder's first layer."""
+    """Dropout in the decoder's second layer, the one of width 256; images under 256 px may come without that layer."""
     beta: float = 0.02
     """B: weight of the ELBO (eq. 4) against the information terms (eq. 11); of each KL to a prior."""
     lam: float = 50.0
@@ -63,7 +66,8 @@ class IIAEConfig:
     interaction: bool = True
     """Ablation: without it the interaction information I(X;Y;Z_s) leaves eq. 12; r_x, r_y follow q without shaping it."""
     disentanglement: bool = True
-    """Ablation: without it -I(Z_x;Z_s) - I(Z_y;Z_s) leaves eq. 12."""
+    """Ablation: without it -I(Z_x;Z_s) - I(Z_y;Z_s) leaves eq. 12. What remains, 2 I(X;Y;Z_s), is bounded by its conditional
+    half, eq. 10, alone: I(X;Z_s) would need decoders that see z_s only."""
 
 
 class Gaussian(NamedTuple):
@@ -89,12 +93,12 @@ class ImageNetworks(nn.Module):
     def __init__(self, spec: ImageSpec, config: IIAEConfig) -> None:
         super().__init__()
         self.flat = config.code == "flat"
-        room = int(math.log2(max(2, min(spec.height, spec.width) / config.map_size)))
-        layers = min(len(config.widths) + 1, max(1, room))
-        widths, decoder_widths = config.widths[: layers - 1], config.decoder_widths[len(config.widths) - layers + 1 :]
+        layers = halvings(spec, config)
+        unused = len(config.widths) + 1 - layers
+        widths, decoder_widths = config.widths[: layers - 1], config.decoder_widths[unused:]
         self.size = FitSize(spec.height, spec.width, layers)
         height, width = self.size.map_size
-        last = widths[-1] if widths else spec.channels
+        last = widths[-1]
         # q(z_x|x): convolutions, then fully connected from a map of twice the shared map's size
         self.exclusive = nn.Sequential(
             down_stack(spec.channels, widths), nn.Flatten(), nn.Linear(last * 4 * height * width, 2 * config.exclusive)
@@ -116,11 +120,11 @@ class ImageNetworks(nn.Module):
         ins = [entry, *decoder_widths[:-1]]
         self.ups = nn.Sequential(
             *[
-                up(i, o, dropout=config.dropout * (n == 0))
-                for n, (i, o) in enumerate(zip(ins, decoder_widths, strict=True))
+                up(i, o, dropout=config.dropout if n == DROPOUT_LAYER else 0.0)
+                for n, (i, o) in enumerate(zip(ins, decoder_widths, strict=True), unused)
             ]
         )
-        self.to_image = nn.ConvTranspose2d(decoder_widths[-1] if decoder_widths else entry, spec.channels, 4, 2, 1)
+        self.to_image = nn.ConvTranspose2d(decoder_widths[-1], spec.channels, 4, 2, 1)
 
     def grow(self, x: Tensor) -> Tensor:
         """The image at the size the networks work on."""
@@ -170,7 +174,9 @@ def networks(spec: Spec, config: IIAEConfig) -> ImageNetworks | VectorNetworks:
 class SharedHeads(nn.Module):
     """What stands on the two trunks: r_x(z_s|x), r_y(z_s|y), and q(z_s|x, y) on both trunks' features together."""
 
-    def __init__(self, a: ImageNetworks | VectorNetworks, b: ImageNetworks | VectorNetworks, config: IIAEConfig) -> None:
+    def __init__(
+        self, a: ImageNetworks | VectorNetworks, b: ImageNetworks | VectorNetworks, config: IIAEConfig
+    ) -> None:
         super().__init__()
         self.r_a, self.r_b = self._head(a, a.features, config), self._head(b, b.features, config)
         features = a.features + b.features
@@ -179,7 +185,9 @@ class SharedHeads(nn.Module):
                 dense(features, config.vector_widths[0]), nn.Linear(config.vector_widths[0], 2 * config.shared)
             )
         elif a.flat:
-            self.q = nn.Sequential(dense(features, config.dense_width), nn.Linear(config.dense_width, 2 * config.shared))
+            self.q = nn.Sequential(
+                dense(features, config.dense_width), nn.Linear(config.dense_width, 2 * config.shared)
+            )
         else:
             self.q = down_head(features, config.shared)
 
@@ -232,6 +240,8 @@ class IIAE(Method[Paired]):
         trunk_x, trunk_y = self.a.trunk(x), self.b.trunk(y)
         q_x, q_y = Gaussian.of(self.a.exclusive(x)), Gaussian.of(self.b.exclusive(y))
         q_s = Gaussian.of(self.heads.q(torch.cat([trunk_x, trunk_y], 1)))
+        if not c.interaction:  # r_x, r_y learn what q says and leave q, and the trunks it stands on, as they are
+            trunk_x, trunk_y = trunk_x.detach(), trunk_y.detach()
         r_x, r_y = Gaussian.of(self.heads.r_a(trunk_x)), Gaussian.of(self.heads.r_b(trunk_y))
         # eq. 4: one sample of each posterior; the decoders see samples of q only
         z_s = q_s.sample()
@@ -241,7 +251,6 @@ class IIAE(Method[Paired]):
         own = elbo + information * c.disentanglement  # weight of a domain's own terms: eqs. 4, 9
         annealing = 1 - math.exp(-(clock.step + 1) / c.anneal)  # k(t)
         shared = elbo if c.interaction else elbo + 2 * information * c.disentanglement
-        # without the interaction term r_x, r_y learn what q says and leave it as it is
         target = q_s if c.interaction else Gaussian(q_s.mean.detach(), q_s.log_variance.detach())
         yield {
             "model": {
@@ -288,6 +297,8 @@ def _check(spec: DataSpec, config: IIAEConfig) -> None:
     """UserError for what can't be built."""
     if isinstance(spec.a, VectorSpec) != isinstance(spec.b, VectorSpec):
         raise UserError(f"IIAE needs two domains of one kind; found {spec.a} and {spec.b}")
+    if not (config.widths and config.vector_widths):
+        raise UserError("--method.widths and --method.vector-widths need at least one entry")
     if len(config.widths) != len(config.decoder_widths):
         raise UserError(
             f"--method.widths has {len(config.widths)} entries and --method.decoder-widths {len(config.decoder_widths)}; "
@@ -302,7 +313,12 @@ def _check(spec: DataSpec, config: IIAEConfig) -> None:
             )
 
 
+def halvings(spec: ImageSpec, config: IIAEConfig) -> int:
+    """How often images of this size are halved: down to `map_size`, at least twice, and at most as `widths` says."""
+    room = math.floor(math.log2(min(spec.height, spec.width) / config.map_size))
+    return min(len(config.widths) + 1, max(2, room))
+
+
 def networks_map(spec: ImageSpec, config: IIAEConfig) -> tuple[int, int]:
     """(h, w) of the shared map for images of this size."""
-    room = int(math.log2(max(2, min(spec.height, spec.width) / config.map_size)))
-    return FitSize(spec.height, spec.width, min(len(config.widths) + 1, max(1, room))).map_size
+    return FitSize(spec.height, spec.width, halvings(spec, config)).map_size

@@ -18,7 +18,9 @@ BLOCK = 2048
 """Queries compared at a time, so memory is BLOCK x gallery."""
 
 
-def prepared(codes: Float[Tensor, "n ..."], distance: Distance, centre: Float[Tensor, "..."] | None) -> Float[Tensor, "n d"]:
+def prepared(
+    codes: Float[Tensor, "n ..."], distance: Distance, centre: Float[Tensor, "..."] | None
+) -> Float[Tensor, "n d"]:
     """Codes as vectors whose Euclidean distance is the one asked for: centred and of length one for cosine."""
     if distance == "euclidean":
         return codes.flatten(1).float()

@@ -45,8 +45,8 @@ def dense(size: int, width: int, *, norm: bool = True) -> nn.Sequential:
 
 
 def dense_stack(size: int, widths: Sequence[int]) -> nn.Sequential:
-    """One `dense` for each width."""
-    ins = [size, *widths[:-1]]
+    """One `dense` for each width; nothing for none."""
+    ins = [size, *widths][: len(widths)]
     return nn.Sequential(*[dense(i, o) for i, o in zip(ins, widths, strict=True)])
 
 

@@ -1,0 +1,240 @@
+"""The commands as a user types them, on a small run; and what they say when something is wrong."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import write_png
+from unbraid.cli import COMMANDS, main
+
+SMALL = [
+    *("--method.widths", "8", "--method.decoder-widths", "8", "--method.map-size", "4", "--method.shared", "4"),
+    *("--train.batch", "4", "--train.steps", "6", "--train.evaluate-every", "3"),
+]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folders of 30 pairs, paired by name."""
+    root = tmp_path_factory.mktemp("folders")
+    for i in range(30):
+        write_png(root / "photo" / f"{i:02d}.png", i)
+        write_png(root / "sketch" / f"{i:02d}.png", 100 + i)
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on them."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNBRAID_CACHE", str(path.parent / "cache"))
+        sides = ["--data.a", str(folders / "photo"), "--data.b", str(folders / "sketch")]
+        assert main(["train", "iiae", *sides, "--run", str(path), *SMALL]) == 0
+        assert main(["evaluate", str(path)]) == 0
+    return path
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on the error stream."""
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("unbraid: error:")]
+    assert len(errors) == 1
+    return errors[0]
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def test_help_answers_in_under_a_second() -> None:
+    subprocess.run([sys.executable, "-m", "unbraid", "--help"], check=True, capture_output=True)  # warms the disk
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        out = subprocess.run(
+            [sys.executable, "-m", "unbraid", "--help"], check=True, capture_output=True, text=True
+        ).stdout
+        times.append(time.perf_counter() - began)
+    assert min(times) < 1
+    assert all(f"unbraid {command}" in out for command in COMMANDS)
+
+
+def test_a_run_on_two_folders_is_complete(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        *("config.json", "parts.json", "model.safetensors", "state.pt", "log.jsonl", "samples"),
+        *("metrics.json", "pictures", "examples", "README.md"),
+    }
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["recall"].keys() == {"shared", "exclusive", "pixels"}
+    for ways in metrics["recall"].values():
+        assert ways.keys() == {"a->b", "b->a"}
+        assert all(way.keys() == {"1", "5", "10"} for way in ways.values())
+    assert metrics["protocol"]["part"] == "test"
+    assert len(list((run / "pictures").glob("*.png"))) == 8
+    parts = json.loads((run / "parts.json").read_text())
+    assert parts["train"] + len(parts["val"]) + len(parts["test"]) == 30
+
+
+def test_translate_writes_a_file_for_each_answer_and_a_grid(run: Path, folders: Path, tmp_path: Path) -> None:
+    images = [str(folders / "photo" / f"0{i}.png") for i in range(3)]
+    out = tmp_path / "out"
+    assert (
+        main(["translate", str(run), *images, "--source", "a", "--target", "b", "--samples", "2", "--out", str(out)])
+        == 0
+    )
+    assert {path.name for path in out.iterdir()} == {f"0{i}-{j}.png" for i in range(3) for j in (1, 2)} | {"grid.png"}
+    assert size_of(out / "00-1.png") == (16, 16)
+
+
+def test_translate_is_the_same_for_the_same_seed_and_takes_a_reference(
+    run: Path, folders: Path, tmp_path: Path
+) -> None:
+    image, like = str(folders / "photo" / "01.png"), str(folders / "sketch" / "02.png")
+    for name, more in (
+        ("one", ["--seed", "3"]),
+        ("two", ["--seed", "3"]),
+        ("three", ["--seed", "4"]),
+        ("like", ["--like", like]),
+    ):
+        assert main(["translate", str(run), image, "--out", str(tmp_path / name), *more]) == 0
+    files = {name: (tmp_path / name / "01-1.png").read_bytes() for name in ("one", "two", "three", "like")}
+    assert files["one"] == files["two"]
+    assert files["one"] != files["three"]
+    assert len(list((tmp_path / "like").iterdir())) == 2
+
+
+def test_translate_takes_folders_and_leaves_out_what_it_cannot_read(
+    run: Path, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed = tmp_path / "mixed"
+    write_png(mixed / "good.png", 1)
+    (mixed / "bad.png").write_text("no image")
+    assert main(["translate", str(run), str(mixed), "--out", str(tmp_path / "out"), "--samples", "1"]) == 0
+    assert "bad.png" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good-1.png", "grid.png"}
+
+
+def test_translate_keeps_answers_of_equal_names_apart(run: Path, tmp_path: Path) -> None:
+    images = [write_png(tmp_path / folder / "x.png", i) for i, folder in enumerate("pqr")]
+    assert main(["translate", str(run), *map(str, images), "--samples", "1", "--out", str(tmp_path / "out")]) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+def test_analogy_interpolate_and_encode(run: Path, folders: Path, tmp_path: Path) -> None:
+    one, two, three = (str(folders / "sketch" / f"0{i}.png") for i in range(3))
+    command = ["analogy", str(run), "--shared", one, two, "--exclusive", three, "--domain", "b"]
+    assert main([*command, "--out", str(tmp_path / "analogy.png")]) == 0
+    assert size_of(tmp_path / "analogy.png")[0] > 100
+    for part in ("shared", "exclusive"):
+        out = tmp_path / f"{part}.png"
+        assert main(["interpolate", str(run), one, two, "--part", part, "--domain", "b", "--out", str(out)]) == 0
+        with Image.open(out.with_suffix(".gif")) as animation:
+            assert getattr(animation, "n_frames", 0) == 16
+    assert main(["encode", str(run), one, two, "--domain", "b", "--out", str(tmp_path / "codes.npz")]) == 0
+    with np.load(tmp_path / "codes.npz", allow_pickle=False) as codes:
+        assert codes["shared"].shape == (2, 4, 4, 4)
+        assert codes["exclusive"].shape == (2, 8)
+        assert codes["names"].tolist() == ["00", "01"]
+
+
+def test_a_dry_run_prints_the_configuration_and_writes_nothing(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sides = ["--data.a", str(folders / "photo"), "--data.b", str(folders / "sketch")]
+    assert main(["train", "iiae", *sides, "--run", str(tmp_path / "run"), *SMALL, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert '"widths": [' in out
+    assert "24 train, 3 validation, 3 test" in out
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_no_run_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text("precious")
+    assert main(["train", "demo", "--run", str(tmp_path)]) == 2
+    assert "exists and is not a run" in said(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["translat"], "no command 'translat'"),
+        (["train", "nothing", "--run", "x"], "no recipe or method 'nothing'"),
+        (["evaluate", "nowhere"], "no run folder nowhere"),
+        (["translate", "nowhere", "x.png", "--out", "y"], "no run folder nowhere"),
+        (["train", "iiae-maps", "--run", "x"], "--data.root"),
+        (["train", "iiae", "--run", "x", "--train.steps", "1"], "--data.a"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert message in said(capsys)
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_image_that_cannot_be_read_is_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, content in (
+        ("empty.png", b""),
+        ("text.png", b"hello"),
+        ("cut.png", write_png(tmp_path / "w.png", 1).read_bytes()[:300]),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert main(["translate", str(run), str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
+        assert name in said(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_damaged_or_of_another_version_is_said(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for name in ("config.json", "parts.json"):
+        (copy / name).write_bytes((run / name).read_bytes())
+    assert main(["evaluate", str(copy)]) == 2
+    assert "no model yet" in said(capsys)
+    (copy / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:500])
+    assert main(["evaluate", str(copy)]) == 2
+    assert "damaged" in said(capsys)
+    (copy / "config.json").write_text((run / "config.json").read_text().replace('"format": 1', '"format": 99'))
+    (copy / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes())
+    assert main(["evaluate", str(copy)]) == 2
+    assert "format 99" in said(capsys)
+
+
+def test_images_that_changed_since_training_are_noticed(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own"
+    for i in range(12):
+        write_png(own / "a" / f"{i}.png", i)
+        write_png(own / "b" / f"{i}.png", 50 + i)
+    sides = ["--data.a", str(own / "a"), "--data.b", str(own / "b")]
+    assert main(["train", "iiae", *sides, "--run", str(tmp_path / "run"), *SMALL]) == 0
+    (own / "a" / "3.png").unlink()
+    assert main(["evaluate", str(tmp_path / "run")]) == 2
+    assert "not those the run began with" in said(capsys)
+
+
+def test_an_output_that_cannot_be_written_is_said(
+    run: Path, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    image = str(folders / "photo" / "00.png")
+    assert main(["translate", str(run), image, "--out", str(tmp_path / "file" / "out")]) == 2
+    assert "Could not write" in said(capsys)
