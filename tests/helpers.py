@@ -40,7 +40,8 @@ def paired_data(spec: DataSpec, count: int = 24) -> Data:
     rows = [np.arange(i * third, (i + 1) * third) for i in range(3)]
     names = [str(i) for i in range(count)]
     labels = np.arange(count) % 4
-    return Data("random", spec, *(PairedPart(a, b, r, names, labels) for r in rows))
+    train, val, test = (PairedPart(a, b, r, names, labels) for r in rows)
+    return Data("random", spec, train, val, test)
 
 
 class Repeated(Iterator[Any]):

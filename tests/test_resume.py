@@ -66,7 +66,7 @@ def test_sigkill_at_arbitrary_moments_changes_nothing(tmp_path: Path) -> None:
             time.sleep(0.01)  # imports take seconds; the moments that matter come after them
         time.sleep(moments.uniform(0, 0.4))
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate()
         kills += process.returncode == -signal.SIGKILL
     finish(broken)
     assert kills >= 3

@@ -1,4 +1,4 @@
-"""Unbraid: what two kinds of images of the same things share, what is particular to each, and how to move between them."""
+"""Unbraid: what two kinds of images of the same things share, what each has alone, and how to move between them."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -88,7 +88,7 @@ class Trained:
         domain: Domain,
         steps: int = 9,
     ) -> Float[Tensor, "{steps} ..."]:
-        """From `first` towards `second` along one part of the code, in a straight line; the other part stays `first`'s."""
+        """From `first` towards `second` along one part of the code, in a straight line; the rest stays `first`'s."""
         start, end = self.encode(first, domain), self.encode(second, domain)
         frames = []
         for share in torch.linspace(0, 1, steps):

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from unbraid.data.parts import Part, Rows, side
-from unbraid.method import Disentangler
 from unbraid.types import DOMAINS, Codes, Domain
 
 BATCH = 100
@@ -31,10 +30,9 @@ def evaluating(method: nn.Module) -> Iterator[None]:
 
 def encode_all(method: Any, x: Tensor, domain: Domain) -> Codes:
     """The codes of any number of items, on the CPU. x: (n, *spec.shape)."""
-    assert isinstance(method, Disentangler)
     device = next(method.parameters()).device
     with evaluating(method):
-        batches = [method.encode(part.to(device), domain) for part in x.split(BATCH)]
+        batches: list[Codes] = [method.encode(part.to(device), domain) for part in x.split(BATCH)]
     return Codes(
         torch.cat([codes.shared.float().cpu() for codes in batches]),
         torch.cat([codes.exclusive.float().cpu() for codes in batches]),

@@ -73,7 +73,8 @@ class TrainArguments(Generic[MethodConfig]):
     """Print the complete configuration and what the data looks like, and leave."""
 
 
-TRAIN_HELP = """usage: unbraid train RECIPE|METHOD --run DIR [--data.root DIR] [--train.minutes M] [--method.FIELD V] [--dry-run]
+TRAIN_HELP = """usage: unbraid train RECIPE|METHOD --run DIR [--data.root DIR] [--train.minutes M]
+                     [--method.FIELD V] [--dry-run]
 
 The first argument is a recipe or a method; `unbraid train NAME --help` lists every setting with its default.
 
@@ -256,7 +257,7 @@ def translate(
 
 
 def analogy(run: Path_, shared: tuple[Path, ...], exclusive: tuple[Path, ...], out: Path, domain: Domain = "a") -> None:
-    """Draws a grid: what the image of the row shares with the other domain, with what the image of the column has alone.
+    """Draws a grid: what the image of the row shares with the other domain, with what that of the column has alone.
 
     Args:
         run: Folder of the run.

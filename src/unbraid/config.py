@@ -10,7 +10,7 @@ from unbraid.data.config import DataConfig
 
 MethodConfig = TypeVar("MethodConfig")
 Distance = Literal["cosine", "euclidean"]
-"""How codes are compared. cosine: of the angle between codes from which their domain's mean, over training images, was taken."""
+"""How codes are compared. cosine: by angle, after each domain's mean code over training images is taken away."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TrainConfig:
     batch: int = 8
     """Items, or pairs, in a step."""
     average: float = 0.0
-    """Decay of a running average of the weights, which is then what is evaluated and kept; 0 keeps the weights themselves."""
+    """Decay of a running average of the weights, which is then evaluated and kept; 0 keeps the weights themselves."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto: bf16 where processor or GPU has it, else fp32. Losses, KL and statistics are fp32 always."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

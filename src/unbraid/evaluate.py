@@ -32,7 +32,7 @@ def measure(run: Run, model: Trained, data: Data, distance: Distance | None = No
     if not isinstance(part, PairedPart):
         raise UserError(f"{data.name} has no known pairs, so there is nothing to measure retrieval by")
     distance = distance or run.config.train.distance
-    codes = {domain: encode_part(model.method, part, domain) for domain in DOMAINS}
+    codes: dict[Domain, Codes] = {domain: encode_part(model.method, part, domain) for domain in DOMAINS}
     labels = None if part.labels is None else torch.from_numpy(part.labels[part.rows])
     metrics: dict[str, Any] = {
         "protocol": {

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from unbraid.types import UserError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Lets `write` fill a temporary file beside `path`, then puts it in its place, or leaves `path` as it was.
 
     Raises UserError for a full disk or a folder that can't be written to.

@@ -12,16 +12,17 @@ from unbraid.method import Disentangler, Method
 from unbraid.metrics.retrieval import recall
 from unbraid.run import Position, Run
 from unbraid.show import sample_grid, save_picture
+from unbraid.types import Domain
 
 
 def validate(run: Run, method: Method[Any], data: Data, position: Position, log: Log) -> Position:
     """Measures, logs, draws, and saves the model if it is the best so far (the later one, if equal).
 
-    A method's score is its mean recall@1 over both directions, in percent; where `views` neighbouring pairs have the same
-    image of domain a, each of them is a hit. A method without codes, or data without pairs, keeps the latest model.
+    A method's score is its mean recall@1 over both directions, in percent; where `views` neighbouring pairs have the
+    same image of domain a, each of them is a hit. Without codes or pairs the latest model is kept.
     """
     score, figures = 0.0, {}
-    middle = {}
+    middle: dict[Domain, torch.Tensor] = {}
     if isinstance(method, Disentangler) and isinstance(data.val, PairedPart):
         middle = centres(method, data.train)
         figures = retrieval_figures(run, method, data.val, data.test_views, middle)
@@ -36,7 +37,7 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
 
 
 def retrieval_figures(
-    run: Run, method: Method[Any], part: PairedPart, views: int, middle: dict[Any, torch.Tensor]
+    run: Run, method: Method[Any], part: PairedPart, views: int, middle: dict[Domain, torch.Tensor]
 ) -> dict[str, float]:
     """Recall@1 of shared codes both ways, percent, and of exclusive ones."""
     a, b = encode_part(method, part, "a"), encode_part(method, part, "b")

@@ -76,7 +76,7 @@ class Translator(Protocol):
     """Can show an item of one domain in the other."""
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
-        """(n, *spec[src].shape) -> (n, *spec[dst].shape). style: (n, d) exclusive codes of `dst`, drawn if not given."""
+        """(n, *spec[src].shape) -> (n, *spec[dst].shape). style: (n, d) exclusive codes, drawn if not given."""
         ...
 
 

@@ -27,7 +27,7 @@ class Precision:
 
 
 def choose(config: TrainConfig) -> Precision:
-    """What the configuration asks for, or, for "auto", the best this machine has. UserError if a GPU is asked for in vain."""
+    """What the configuration asks for, or, for "auto", the best there is. UserError if a GPU is asked for in vain."""
     has_gpu = torch.cuda.is_available()
     if config.device == "cuda" and not has_gpu:
         raise UserError("--train.device cuda: torch sees no GPU here. Leave it out to use the processor")

@@ -126,12 +126,12 @@ class Run:
             raise
         except Exception as error:  # torch raises many kinds for a damaged file
             raise UserError(
-                f"{path} is damaged ({type(error).__name__}). Nothing was changed. Move it away to train again from the "
-                "start; the best model so far, model.safetensors, can still be used"
+                f"{path} is damaged ({type(error).__name__}). Nothing was changed. Move it away to train again from "
+                "the start; the best model so far, model.safetensors, can still be used"
             ) from error
 
-    def save_model(self, method: Method[Any], centres: Mapping[str, Tensor], step: int) -> None:
-        """Writes model.safetensors: weights, and the mean shared code of each domain, by which cosine distances are centred."""
+    def save_model(self, method: Method[Any], centres: Mapping[Domain, Tensor], step: int) -> None:
+        """Writes model.safetensors: weights, and the mean shared code of each domain, to centre distances."""
         tensors = {f"method.{name}": value.detach().cpu().contiguous() for name, value in method.state_dict().items()}
         tensors.update({f"centre.{domain}": value.detach().cpu().contiguous() for domain, value in centres.items()})
         metadata = {

@@ -82,7 +82,7 @@ def save_gif(frames: Sequence[Tensor], path: Path, milliseconds: int = 80) -> No
 
 
 def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int = 3) -> Image.Image:
-    """For items of both domains: the item, what it is decoded to in its own domain, samples in the other, its counterpart.
+    """For items of both domains: the item, decoded again in its own domain, samples in the other, its counterpart.
 
     Vectors have no picture: an empty sheet.
     """
@@ -92,7 +92,7 @@ def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int
         return Image.new("RGB", (8, 8), "white")
     generator = torch.Generator().manual_seed(seed)
     device = next(method.parameters()).device  # pyright: ignore[reportAttributeAccessIssue]
-    rows: list[list[Tensor | None]] = []
+    rows: list[list[Tensor]] = []
     with evaluating(method):  # pyright: ignore[reportArgumentType]
         for src in DOMAINS:
             dst = other(src)

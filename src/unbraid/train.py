@@ -206,7 +206,7 @@ class Length:
 
 
 class Moved(Iterator[Any]):
-    """Batches on the device where the method is; images laid out channels last, which convolutions take without copies."""
+    """Batches on the method's device; images are laid out channels last, which convolutions take without copies."""
 
     def __init__(self, batches: Iterator[Any], device: torch.device) -> None:
         self.batches, self.device = batches, device

@@ -83,7 +83,9 @@ class _Request:
         for index, name in enumerate(self.names):
             try:
                 stat = os.stat(self.path(index))
-                digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+                # a file skipped for its permissions gets another chance when they are mended
+                allowed = os.access(self.path(index), os.R_OK)
+                digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{allowed}\n".encode())
             except OSError:  # it will be among the skipped ones, with its reason
                 digest.update(f"{name}\n".encode())
         return digest.hexdigest()[:24]

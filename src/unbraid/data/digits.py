@@ -2,8 +2,8 @@
 same digit, coloured, on black (CD).
 
 Gonzalez-Garcia et al. 2018 (section 4.1) made the set and published no generator. This colouring was read off 29 of
-their own pairs: ground and digit colours look uniform in the RGB cube; the digit is pasted without blending (grey levels
-under 100 show the ground), which leaves a dark rim; very dark digits don't occur.
+their own pairs: ground and digit colours look uniform in the RGB cube; the digit is pasted without blending (grey
+levels under 100 show the ground), which leaves a dark rim; very dark digits don't occur.
 """
 
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ def load_mnist(config: DataConfig) -> Data:
     """
     path = Path(config.root or ".") / "mnist" / "mnist.npz"
     if config.root is None or not path.is_file():
-        raise UserError(f"The set mnist-cdcb needs --data.root, a folder that holds mnist/mnist.npz; {path} was not found")
+        raise UserError(f"The set mnist-cdcb needs --data.root, a folder with mnist/mnist.npz; {path} was not found")
     with np.load(path, allow_pickle=False) as arrays:
         x = np.concatenate([arrays["x_train"], arrays["x_test"]])
         y = np.concatenate([arrays["y_train"], arrays["y_test"]])

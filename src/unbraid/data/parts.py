@@ -245,7 +245,6 @@ class Batches(Generic[Batch], Iterator[Batch]):
         return self.part.batch(at, int(epochs[0]) + 1, self.augmentation, self.seed)  # type: ignore[return-value]
 
 
-
 def side(part: Part, domain: Domain) -> tuple[Items, Rows]:
     """The items of one domain and the rows of them that are in this part. Labelled parts have one domain only."""
     if isinstance(part, LabelledPart):

@@ -36,7 +36,7 @@ class IIAEConfig:
     widths: tuple[int, ...] = (32, 64, 128, 256)
     """Channels of the encoders' convolutions, each of which halves the size. Small images use the first of them."""
     decoder_widths: tuple[int, ...] = (512, 256, 128, 64)
-    """Channels of the decoder's transposed convolutions, one for each of `widths`. Small images use the last of them."""
+    """Channels of the decoder's transposed convolutions, one for each of `widths`. Small images use the last."""
     map_size: int = 8
     """No map is halved below this height or width; 8 is what 256 px come to in the paper."""
     shared: int = 128
@@ -64,10 +64,10 @@ class IIAEConfig:
     decay: bool = False
     """Let the rate fall to 0 by a half cosine over the run. The paper keeps it constant."""
     interaction: bool = True
-    """Ablation: without it the interaction information I(X;Y;Z_s) leaves eq. 12; r_x, r_y follow q without shaping it."""
+    """Ablation: without it the interaction information I(X;Y;Z_s) leaves eq. 12; r_x, r_y only follow q."""
     disentanglement: bool = True
-    """Ablation: without it -I(Z_x;Z_s) - I(Z_y;Z_s) leaves eq. 12. What remains, 2 I(X;Y;Z_s), is bounded by its conditional
-    half, eq. 10, alone: I(X;Z_s) would need decoders that see z_s only."""
+    """Ablation: without it -I(Z_x;Z_s) - I(Z_y;Z_s) leaves eq. 12. What remains, 2 I(X;Y;Z_s), is bounded by its
+    conditional half, eq. 10, alone: I(X;Z_s) would need decoders that see z_s only."""
 
 
 class Gaussian(NamedTuple):
@@ -301,8 +301,8 @@ def _check(spec: DataSpec, config: IIAEConfig) -> None:
         raise UserError("--method.widths and --method.vector-widths need at least one entry")
     if len(config.widths) != len(config.decoder_widths):
         raise UserError(
-            f"--method.widths has {len(config.widths)} entries and --method.decoder-widths {len(config.decoder_widths)}; "
-            "give one decoder width for each width"
+            f"--method.widths has {len(config.widths)} entries, --method.decoder-widths "
+            f"{len(config.decoder_widths)}; give one decoder width for each width"
         )
     if isinstance(spec.a, ImageSpec) and isinstance(spec.b, ImageSpec) and config.code == "spatial":
         sizes = [networks_map(s, config) for s in (spec.a, spec.b)]

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unbraid.config import Distance
+from unbraid.types import Domain
 
 KS = (1, 5, 10)
 BLOCK = 2048
@@ -37,7 +38,7 @@ def distances(queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"]) -> F
 
 
 def pair_ranks(queries: Float[Tensor, "n d"], gallery: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
-    """How many gallery items are at least as near to query i as item i, its counterpart, is. 0 is a hit at the first place.
+    """How many gallery items are at least as near to query i as item i, its counterpart, is. 0: the first place.
 
     Ties count against the counterpart, so codes that are all alike find nothing.
     """
@@ -76,7 +77,7 @@ def recall(
     distance: Distance = "cosine",
     hit: Literal["pair", "label"] = "pair",
     labels: Int[Tensor, " n"] | None = None,
-    centres: Mapping[str, Tensor] | None = None,
+    centres: Mapping[Domain, Tensor] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Recall at 1, 5 and 10, in percent, both ways; row i of `a` and of `b` are a pair, of class labels[i].
 

@@ -1,0 +1,1 @@
+"""Networks and functions that the methods share."""
