@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unbraid.codes import encode_all, evaluating
 from unbraid.method import Disentangler, Method, Translator
+from unbraid.metrics.space import CodeSpace
 from unbraid.run import load_model
 from unbraid.types import Codes, DataSpec, Domain, UserError
 
@@ -20,12 +21,13 @@ from unbraid.types import Codes, DataSpec, Domain, UserError
 class Trained:
     """A trained model, on the processor, in evaluation mode.
 
-    spec: what its domains look like. centres: mean shared code of each domain. step: when it was best. Images go in and
-    come out as (n, c, h, w) float32 in [-1, 1], vectors as (n, d); `unbraid.data.images.read_image` reads files so.
+    spec: what its domains look like. space: how shared codes are compared, if pairs were known. step: when it was best.
+    Images go in and come out as (n, c, h, w) float32 in [-1, 1], vectors as (n, d);
+    `unbraid.data.images.read_image` reads files so.
     """
 
-    def __init__(self, method: Method[Any], centres: dict[Domain, Tensor], name: str, step: int) -> None:
-        self.method, self.centres, self.name, self.step = method, centres, name, step
+    def __init__(self, method: Method[Any], space: CodeSpace | None, name: str, step: int) -> None:
+        self.method, self.space, self.name, self.step = method, space, name, step
         self.spec: DataSpec = method.spec
 
     def __repr__(self) -> str:
@@ -118,5 +120,5 @@ def load(run: str | Path) -> Trained:
 
     Raises UserError if there is none yet, it is damaged, or of another version.
     """
-    method, centres, meta = load_model(Path(run))
-    return Trained(method, centres, meta["method"], meta["step"])
+    method, space, meta = load_model(Path(run))
+    return Trained(method, space, meta["method"], meta["step"])

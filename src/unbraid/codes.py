@@ -1,4 +1,4 @@
-"""Codes of whole parts of the data, in batches, and their centres."""
+"""Codes of whole parts of the data, in batches."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unbraid.data.parts import Part, Rows, side
+from unbraid.data.parts import PairedPart, Part, Rows, side
+from unbraid.metrics.space import CodeSpace
 from unbraid.types import DOMAINS, Codes, Domain
 
 BATCH = 100
-CENTRE_ITEMS = 2000
-"""How many training images the centres of codes are measured on."""
+SPACE_PAIRS = 2000
+"""How many training pairs the geometry of codes is fitted on, at most."""
 
 
 @contextmanager
@@ -58,6 +59,7 @@ def encode_part(method: Any, part: Part, domain: Domain, limit: int | None = Non
     return Codes(torch.cat([c.shared for c in batches]), torch.cat([c.exclusive for c in batches]))
 
 
-def centres(method: Any, train: Part) -> dict[Domain, Tensor]:
-    """The mean shared code of each domain over training images: what cosine distances are measured around."""
-    return {domain: encode_part(method, train, domain, CENTRE_ITEMS).shared.mean(0) for domain in DOMAINS}
+def code_space(method: Any, train: PairedPart) -> CodeSpace:
+    """The geometry of shared codes, fitted on training pairs as they are stored."""
+    a, b = (encode_part(method, train, domain, SPACE_PAIRS).shared for domain in DOMAINS)
+    return CodeSpace.fit(a, b)

@@ -9,8 +9,9 @@ from typing import Any, Generic, Literal, TypeVar
 from unbraid.data.config import DataConfig
 
 MethodConfig = TypeVar("MethodConfig")
-Distance = Literal["cosine", "euclidean"]
-"""How codes are compared. cosine: by angle, after each domain's mean code over training images is taken away."""
+Distance = Literal["whitened", "cosine", "euclidean"]
+"""How codes are compared. cosine: by angle, after each domain's mean code over training images is taken away; whitened:
+the same, after directions in which training pairs differ were weighed down; euclidean: as they are."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class TrainConfig:
     """Steps between two measurements on the validation part, each with sample pictures."""
     checkpoint_seconds: float = 60.0
     """Seconds between two checkpoints; one is also written at each measurement."""
-    distance: Distance = "cosine"
+    distance: Distance = "whitened"
     """Distance of shared codes by which the best checkpoint is chosen."""
     tensorboard: bool = False
     """Also write TensorBoard files to RUN/tensorboard (pip install 'unbraid[tensorboard]')."""

@@ -3,7 +3,7 @@
 import datetime
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -32,57 +32,47 @@ def measure(run: Run, model: Trained, data: Data, distance: Distance | None = No
     if not isinstance(part, PairedPart):
         raise UserError(f"{data.name} has no known pairs, so there is nothing to measure retrieval by")
     distance = distance or run.config.train.distance
+    if model.space is None:
+        distance = "euclidean"
     codes: dict[Domain, Codes] = {domain: encode_part(model.method, part, domain) for domain in DOMAINS}
     labels = None if part.labels is None else torch.from_numpy(part.labels[part.rows])
+    views = torch.arange(len(part)) // data.test_views if data.test_views > 1 else None
     metrics: dict[str, Any] = {
         "protocol": {
             "data": data.name,
             "part": "test",
             "queries": len(part),
             "gallery": len(part),
-            "hit": "pair"
-            if data.test_views == 1
-            else f"any of the {data.test_views} pairs with the same image of domain a",
+            "hit": "pair" if views is None else f"any of the {data.test_views} pairs with the same image of domain a",
             "distance": distance,
             "exclusive and pixel distance": "euclidean",
-            "centred on": "the mean code of training images" if distance == "cosine" else "nothing",
             "model": f"{model.name}, step {model.step}, chosen on the validation part ({len(data.val)} pairs)",
             "seed": run.config.train.seed,
             "remark": data.remark,
             "version": unbraid.__version__,
             "date": datetime.date.today().isoformat(),
         },
-        "recall": _recalls(codes, part, distance, model.centres, views(data, len(part))),
+        "recall": _recalls(codes, part, distance, model, views),
     }
     if labels is not None:
-        metrics["recall_label"] = _recalls(codes, part, distance, model.centres, labels)
-    elsewhere: Distance = "euclidean" if distance == "cosine" else "cosine"
-    metrics[f"recall_{elsewhere}"] = {
-        "shared": _recalls(codes, part, elsewhere, model.centres, views(data, len(part)))["shared"]
-    }
+        metrics["recall_label"] = _recalls(codes, part, distance, model, labels)
+    for elsewhere in get_args(Distance):
+        if elsewhere not in (distance, *(() if model.space else ("whitened", "cosine"))):
+            figures = recall(codes["a"].shared, codes["b"].shared, views, elsewhere, model.space)
+            metrics[f"recall_{elsewhere}"] = {"shared": figures}
     return metrics
 
 
-def views(data: Data, count: int) -> Tensor | None:
-    """Which pairs show the same image of domain a, as a number for each pair; None if every image has one pair."""
-    return torch.arange(count) // data.test_views if data.test_views > 1 else None
-
-
 def _recalls(
-    codes: dict[Domain, Codes],
-    part: PairedPart,
-    distance: Distance,
-    centres: dict[Domain, Tensor],
-    labels: Tensor | None,
+    codes: dict[Domain, Codes], part: PairedPart, distance: Distance, model: Trained, labels: Tensor | None
 ) -> dict[str, Any]:
-    hit = "pair" if labels is None else "label"
     a, b = codes["a"], codes["b"]
-    table = {"shared": recall(a.shared, b.shared, distance, hit, labels, centres)}
+    table = {"shared": recall(a.shared, b.shared, labels, distance, model.space)}
     if a.exclusive.shape == b.exclusive.shape:
-        table["exclusive"] = recall(a.exclusive, b.exclusive, "euclidean", hit, labels)
+        table["exclusive"] = recall(a.exclusive, b.exclusive, labels)
     x, y = read(part, "a"), read(part, "b")
     if x.shape == y.shape:
-        table["pixels"] = recall(x, y, "euclidean", hit, labels)
+        table["pixels"] = recall(x, y, labels)
     return table
 
 
@@ -134,12 +124,16 @@ def examples(data: Data, folder: Path, count: int = PICTURED) -> None:
 
 def table(metrics: dict[str, Any]) -> str:
     """The recalls as lines of text."""
-    lines = [f"{'recall, %':<18}{'way':<8}" + "".join(f"@{k:<8}" for k in ("1", "5", "10"))]
-    for key, label in (("recall", "pair"), ("recall_label", "label")):
+    lines = [f"{'recall, %':<22}{'way':<8}" + "".join(f"@{k:<8}" for k in ("1", "5", "10"))]
+    keys = [("recall", "pair"), ("recall_label", "label")]
+    keys += [
+        (key, key.removeprefix("recall_")) for key in metrics if key.startswith("recall_") and key != "recall_label"
+    ]
+    for key, label in keys:
         for what, ways in metrics.get(key, {}).items():
             for way, values in ways.items():
                 figures = "".join(f"{values[k]:<9.2f}" for k in ("1", "5", "10"))
-                lines.append(f"{f'{what} ({label})':<18}{way:<8}{figures}")
+                lines.append(f"{f'{what} ({label})':<22}{way:<8}{figures}")
     return "\n".join(lines)
 
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import torch
 
-from unbraid.codes import centres, encode_part
+from unbraid.codes import code_space, encode_part
 from unbraid.data.parts import Data, PairedPart
 from unbraid.log import Log
 from unbraid.method import Disentangler, Method
 from unbraid.metrics.retrieval import recall
+from unbraid.metrics.space import CodeSpace
 from unbraid.run import Position, Run
 from unbraid.show import sample_grid, save_picture
-from unbraid.types import Domain
 
 
 def validate(run: Run, method: Method[Any], data: Data, position: Position, log: Log) -> Position:
@@ -22,30 +22,30 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
     same image of domain a, each of them is a hit. Without codes or pairs the latest model is kept.
     """
     score, figures = 0.0, {}
-    middle: dict[Domain, torch.Tensor] = {}
+    space = None
     if isinstance(method, Disentangler) and isinstance(data.val, PairedPart):
-        middle = centres(method, data.train)
-        figures = retrieval_figures(run, method, data.val, data.test_views, middle)
+        space = code_space(method, data.train) if isinstance(data.train, PairedPart) else None
+        figures = retrieval_figures(run, method, data.val, data.test_views, space)
         score = (figures["a->b"] + figures["b->a"]) / 2
     log.validation(position, figures)
     picture = run.path / "samples" / f"{position.stage}-{position.step:07d}.png"
     save_picture(sample_grid(method, data.val, seed=run.config.train.seed), picture)
     if score >= position.best:
-        run.save_model(method, middle, position.step)
+        run.save_model(method, space, position.step)
         position = dataclasses.replace(position, best=score, best_step=position.step)
     return position
 
 
 def retrieval_figures(
-    run: Run, method: Method[Any], part: PairedPart, views: int, middle: dict[Domain, torch.Tensor]
+    run: Run, method: Method[Any], part: PairedPart, views: int, space: CodeSpace | None
 ) -> dict[str, float]:
     """Recall@1 of shared codes both ways, percent, and of exclusive ones."""
     a, b = encode_part(method, part, "a"), encode_part(method, part, "b")
     same = torch.arange(len(part)) // views if views > 1 else None
-    hit = "pair" if same is None else "label"
-    shared = recall(a.shared, b.shared, run.config.train.distance, hit, same, middle)
+    distance = run.config.train.distance if space else "euclidean"
+    shared = recall(a.shared, b.shared, same, distance, space)
     figures = {way: values["1"] for way, values in shared.items()}
     if a.exclusive.shape == b.exclusive.shape:
-        exclusive = recall(a.exclusive, b.exclusive, "euclidean", hit, same)
+        exclusive = recall(a.exclusive, b.exclusive, same)
         figures.update({f"exclusive {way}": values["1"] for way, values in exclusive.items()})
     return figures

@@ -30,7 +30,8 @@ from unbraid.config import RunConfig, TrainConfig, differences, to_json
 from unbraid.data.config import DataConfig
 from unbraid.files import read_json, write_atomically, write_json
 from unbraid.method import Method
-from unbraid.types import DataSpec, Domain, ImageSpec, Spec, UserError, VectorSpec
+from unbraid.metrics.space import CodeSpace
+from unbraid.types import DataSpec, ImageSpec, Spec, UserError, VectorSpec
 
 FORMAT = 1
 """Version of the folder's layout; a run of another one is refused."""
@@ -130,10 +131,11 @@ class Run:
                 "the start; the best model so far, model.safetensors, can still be used"
             ) from error
 
-    def save_model(self, method: Method[Any], centres: Mapping[Domain, Tensor], step: int) -> None:
-        """Writes model.safetensors: weights, and the mean shared code of each domain, to centre distances."""
+    def save_model(self, method: Method[Any], space: CodeSpace | None, step: int) -> None:
+        """Writes model.safetensors: weights, and the geometry of shared codes."""
         tensors = {f"method.{name}": value.detach().cpu().contiguous() for name, value in method.state_dict().items()}
-        tensors.update({f"centre.{domain}": value.detach().cpu().contiguous() for domain, value in centres.items()})
+        if space is not None:
+            tensors.update({f"space.{name}": value for name, value in space.tensors().items()})
         metadata = {
             "unbraid": json.dumps(
                 {
@@ -195,8 +197,8 @@ def spec_from_json(values: dict[str, Any]) -> Spec:
     return kind(**values)
 
 
-def load_model(path: Path) -> tuple[Method[Any], dict[Domain, Tensor], dict[str, Any]]:
-    """The best model of the run in folder `path`: (method in evaluation mode, centres of shared codes, metadata).
+def load_model(path: Path) -> tuple[Method[Any], CodeSpace | None, dict[str, Any]]:
+    """The best model of the run in folder `path`: (method in evaluation mode, geometry of shared codes, metadata).
 
     Raises UserError if there is no model yet, it is damaged, or of another version.
     """
@@ -223,7 +225,5 @@ def load_model(path: Path) -> tuple[Method[Any], dict[Domain, Tensor], dict[str,
         method.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(f"{file} doesn't fit this version of {meta['method']}: {str(error).splitlines()[0]}") from error
-    centres: dict[Domain, Tensor] = (
-        {"a": tensors["centre.a"], "b": tensors["centre.b"]} if "centre.a" in tensors else {}
-    )
-    return method.eval(), centres, meta
+    parts = {name.removeprefix("space."): value for name, value in tensors.items() if name.startswith("space.")}
+    return method.eval(), CodeSpace(**parts) if parts else None, meta

@@ -55,7 +55,9 @@ def test_the_papers_sizes_are_the_default() -> None:
     shared = model.heads.r_a(model.a.trunk(torch.empty(1, 3, 256, 256, device="meta")))
     assert shared.shape == (1, 256, 8, 8)  # mean and log-variance of 8x8x128
     assert model.a.exclusive(torch.empty(1, 3, 256, 256, device="meta")).shape == (1, 16)
-    convolutions = [m.out_channels for m in model.a.ups.modules() if isinstance(m, torch.nn.ConvTranspose2d)]
+    convolutions = [
+        m.out_channels for m in model.a.get_submodule("ups").modules() if isinstance(m, torch.nn.ConvTranspose2d)
+    ]
     assert convolutions == [512, 256, 128, 64]
 
 

@@ -1,10 +1,14 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unbraid.config import Distance
 from unbraid.metrics.retrieval import label_ranks, pair_ranks, recall, recall_at
+from unbraid.metrics.space import CodeSpace
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -13,18 +17,19 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_equal_codes_find_each_other() -> None:
     codes = normal(50, 8)
-    figures = recall(codes, codes, "euclidean")
+    figures = recall(codes, codes)
     assert figures == {way: {"1": 100.0, "5": 100.0, "10": 100.0} for way in ("a->b", "b->a")}
 
 
 def test_codes_that_are_all_alike_find_nothing() -> None:
     codes = torch.ones(50, 8)
-    for distance in ("euclidean", "cosine"):
-        assert recall(codes, codes, distance)["a->b"] == {"1": 0.0, "5": 0.0, "10": 0.0}
+    space = CodeSpace.fit(normal(60, 8), normal(60, 8, seed=1))
+    for distance in get_args(Distance):
+        assert recall(codes, codes, None, distance, space)["a->b"] == {"1": 0.0, "5": 0.0, "10": 0.0}
 
 
 def test_unrelated_codes_hit_by_chance() -> None:
-    figures = recall(normal(2000, 16), normal(2000, 16, seed=1), "euclidean")
+    figures = recall(normal(2000, 16), normal(2000, 16, seed=1))
     assert figures["a->b"]["1"] < 0.5
 
 
@@ -53,25 +58,18 @@ def test_blocks_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> No
     assert torch.equal(whole, pair_ranks(x, y))
 
 
-def test_centres_take_a_domains_offset_away() -> None:
-    codes = normal(100, 8)
-    offsets = {"a": torch.full((8,), 5.0), "b": torch.full((8,), -3.0)}
-    x, y = codes + offsets["a"], codes + offsets["b"]
-    assert recall(x, y, "cosine", centres=offsets)["a->b"]["1"] == 100
-    assert recall(x, y, "cosine")["a->b"]["1"] < 50
-
-
 def test_maps_are_compared_flat() -> None:
     codes = normal(20, 3, 4, 4)
-    assert recall(codes, codes.clone(), "cosine")["b->a"]["1"] == 100
+    space = CodeSpace.fit(normal(60, 3, 4, 4), normal(60, 3, 4, 4, seed=1))
+    assert recall(codes, codes.clone(), None, "whitened", space)["b->a"]["1"] == 100
 
 
-def test_label_hits_need_labels() -> None:
-    with pytest.raises(ValueError, match="labels"):
-        recall(normal(4, 2), normal(4, 2), hit="label")
+def test_a_distance_that_needs_a_space_says_so() -> None:
+    with pytest.raises(ValueError, match="CodeSpace"):
+        recall(normal(4, 2), normal(4, 2), None, "cosine")
 
 
 def test_far_from_the_origin_ranks_stay_exact() -> None:
     x = normal(200, 6) + 1000
     noise = torch.from_numpy(np.random.default_rng(0).normal(0, 1e-2, (200, 6)).astype(np.float32))
-    assert recall(x, x + noise, "euclidean")["a->b"]["1"] > 95
+    assert recall(x, x + noise)["a->b"]["1"] > 95

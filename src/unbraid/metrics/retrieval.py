@@ -1,33 +1,21 @@
 """Retrieval across domains: a query from one domain, a gallery of the other, and whether the right item comes first.
 
-Protocols differ between papers, and then figures differ: `hit="pair"` counts the query's own counterpart only (IIAE),
-`hit="label"` any item of the same class (CdDN on MNIST). Name the split, the size of the gallery and the distance.
+Protocols differ between papers, and then figures differ: a hit by pair is the query's own counterpart only (IIAE), a
+hit by label any item of the same class (CdDN on MNIST). Name the split, the size of the gallery and the distance.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from unbraid.config import Distance
-from unbraid.types import Domain
+from unbraid.metrics.space import CodeSpace
 
 KS = (1, 5, 10)
 BLOCK = 2048
 """Queries compared at a time, so memory is BLOCK x gallery."""
-
-
-def prepared(
-    codes: Float[Tensor, "n ..."], distance: Distance, centre: Float[Tensor, "..."] | None
-) -> Float[Tensor, "n d"]:
-    """Codes as vectors whose Euclidean distance is the one asked for: centred and of length one for cosine."""
-    if distance == "euclidean":
-        return codes.flatten(1).float()
-    if centre is not None:
-        codes = codes - centre
-    return torch.nn.functional.normalize(codes.flatten(1).float(), dim=1)
 
 
 def distances(queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"]) -> Float[Tensor, "q g"]:
@@ -74,22 +62,24 @@ def recall_at(ranks: Int[Tensor, " n"], ks: Sequence[int] = KS) -> dict[str, flo
 def recall(
     a: Float[Tensor, "n ..."],
     b: Float[Tensor, "n ..."],
-    distance: Distance = "cosine",
-    hit: Literal["pair", "label"] = "pair",
     labels: Int[Tensor, " n"] | None = None,
-    centres: Mapping[Domain, Tensor] | None = None,
+    distance: Distance = "euclidean",
+    space: CodeSpace | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Recall at 1, 5 and 10, in percent, both ways; row i of `a` and of `b` are a pair, of class labels[i].
+    """Recall at 1, 5 and 10, in percent, both ways; row i of `a` and of `b` are a pair.
 
-    centres: mean code of each domain over training images, for distance "cosine".
-    Raises ValueError if hit is "label" and there are no labels.
+    Without labels the counterpart alone is a hit; with them, labels[i] being the class of pair i, any of the class.
+    space: what codes are centred and weighed by, for every distance but "euclidean".
+    Raises ValueError if it is missing then.
     """
-    centres = centres or {}
-    x, y = prepared(a, distance, centres.get("a")), prepared(b, distance, centres.get("b"))
-    if hit == "pair":
-        return {"a->b": recall_at(pair_ranks(x, y)), "b->a": recall_at(pair_ranks(y, x))}
+    if distance == "euclidean":
+        x, y = a.flatten(1).float(), b.flatten(1).float()
+    elif space is None:
+        raise ValueError(f"{distance} distance needs a fitted CodeSpace")
+    else:
+        x, y = space.prepared(a, "a", distance), space.prepared(b, "b", distance)
     if labels is None:
-        raise ValueError("hits by label need labels")
+        return {"a->b": recall_at(pair_ranks(x, y)), "b->a": recall_at(pair_ranks(y, x))}
     return {
         "a->b": recall_at(label_ranks(x, y, labels, labels)),
         "b->a": recall_at(label_ranks(y, x, labels, labels)),
