@@ -124,7 +124,7 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
     from unbraid.log import Log
     from unbraid.methods import method_class
     from unbraid.run import Run
-    from unbraid.train import Interrupted, fit
+    from unbraid.train import Interrupted, check, fit
 
     if dry_run:
         print(json.dumps({"method_name": name, **to_json(config)}, indent=2))
@@ -143,14 +143,16 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
         return
     if path is None:
         raise UserError("Where to? Give --run DIR, a folder for the run")
+    check(config.train, method)
     run = Run.open(path, name, config, recipe)
     check_parts(path, listing(data))
     log = Log(path, config.train.tensorboard)
     log.console.print(about, highlight=False, soft_wrap=True)
-    for line in data.skipped:
-        log.console.print(f"left out: {line}", highlight=False, soft_wrap=True)
+    for line in (*([data.remark] if data.remark else []), *(f"left out: {line}" for line in data.skipped)):
+        log.console.print(line, highlight=False, soft_wrap=True)
     try:
-        position = fit(run, method, data, log)
+        with run.locked():
+            position = fit(run, method, data, log)
     except Interrupted as stop:
         log.close()
         print(

@@ -11,15 +11,17 @@ metrics.json, pictures/, examples/, README.md   written by `evaluate`
 Files are replaced atomically: a process killed at any moment leaves the folder as it was or as it should be.
 """
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dacite
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
@@ -68,6 +70,8 @@ class Run:
         run = cls(path, method_name, config)
         asked = {"method_name": method_name, **to_json(config)}
         if (path / "config.json").exists():
+            for left in path.rglob(".*.tmp"):  # by a process that was killed while writing
+                left.unlink(missing_ok=True)
             changed = differences(_checked_config(path)["config"], asked)
             if changed:
                 raise UserError(
@@ -89,6 +93,20 @@ class Run:
         values = _checked_config(path)["config"]
         name = values.pop("method_name", None)
         return cls(path, name, config_from_json(name, values))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second process from training in the same folder. Raises UserError in that one."""
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UserError(
+                f"Another process is training in {self.path}. Wait for it, or give another --run"
+            ) from error
+        with lock:
+            lock.release()  # `with` has taken it a second time
+            yield
 
     def save_position(
         self,

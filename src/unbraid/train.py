@@ -82,8 +82,7 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
     Raises UserError (no length given, not finite, disk full), Interrupted (after saving).
     """
     config = run.config.train
-    if not any((config.steps, config.epochs, config.minutes)):
-        raise UserError("How long? Give --train.steps, --train.epochs or --train.minutes")
+    check(config, method)
     precision = choose(config)
     method.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     state = run.load_state()
@@ -99,6 +98,20 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
             session = Session(run, method, data, log, stage, precision, state)
             position = session.train(position, interrupts)
     return position
+
+
+def check(config: TrainConfig, method: Method[Any]) -> None:
+    """UserError for settings that can't be trained with."""
+    lengths = {"steps": config.steps, "epochs": config.epochs, "minutes": config.minutes}
+    if all(value is None for value in lengths.values()):
+        raise UserError("How long? Give --train.steps, --train.epochs or --train.minutes")
+    for name, value in {**lengths, "batch": config.batch, "evaluate-every": config.evaluate_every}.items():
+        if value is not None and value <= 0:
+            raise UserError(f"--train.{name} {value}: it must be more than 0")
+    if not 0 <= config.average < 1:
+        raise UserError(f"--train.average {config.average}: it must be at least 0 and less than 1")
+    if config.batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in method.modules()):
+        raise UserError("--train.batch 1: these networks normalise vectors over the batch; give at least 2")
 
 
 class Session:

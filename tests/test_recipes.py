@@ -1,0 +1,60 @@
+"""Every recipe is a complete run: it survives being written down, and its networks can be built."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from unbraid.cli import main
+from unbraid.config import to_json
+from unbraid.methods import METHODS
+from unbraid.recipes import RECIPES
+from unbraid.run import config_from_json
+from unbraid.types import DataSpec, ImageSpec
+
+STORED = {"maps": (256, 256), "facades": (256, 256), "cars": (64, 64), "digits": (32, 32), "mnist-cdcb": (32, 32)}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_complete(name: str) -> None:
+    recipe = RECIPES[name]
+    config = recipe.make()
+    assert config_from_json(recipe.method, to_json(config)) == config
+    assert any((config.train.steps, config.train.epochs, config.train.minutes))
+    size = config.data.size or STORED[str(config.data.set)]
+    with torch.device("meta"):
+        METHODS[recipe.method](DataSpec(ImageSpec(*size), ImageSpec(*size)), config.method)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("-paper")])
+def test_the_papers_recipes_have_the_papers_networks(name: str) -> None:
+    config = RECIPES[name].make().method
+    plain = type(config)()
+    for field in ("widths", "decoder_widths", "map_size", "shared", "exclusive", "rate", "dropout", "decay"):
+        assert getattr(config, field) == getattr(plain, field), field
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_dry_runs(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On images of one's own, since the sets are not here; the demo on its own digits."""
+    images = tmp_path / "images"
+    for i in range(10):
+        from helpers import write_png
+
+        write_png(images / "a" / f"{i}.png", i, (32, 32))
+        write_png(images / "b" / f"{i}.png", 100 + i, (32, 32))
+    own = (
+        []
+        if name == "demo"
+        else ["--data.a", str(images / "a"), "--data.b", str(images / "b"), "--data.size", "32", "32"]
+    )
+    assert main(["train", name, *own, "--dry-run"]) == 0
+    assert "M parameters" in capsys.readouterr().out
+    assert dataclasses.is_dataclass(RECIPES[name].make())
+
+
+def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in RECIPES)
