@@ -214,7 +214,8 @@ def evaluate(run: Path_, data: Elsewhere = Elsewhere(), distance: Distance | Non
     )
     if protocol["remark"]:
         print(f"Say with it: {protocol['remark']}")
-    print(f"Written: {run}/metrics.json, {run}/README.md, {run}/pictures/, {run}/examples/")
+    written = [run / name for name in ("metrics.json", "README.md", "pictures", "examples")]
+    print(f"Written: {', '.join(str(path) for path in written if path.exists())}")
 
 
 def translate(

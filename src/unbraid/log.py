@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 from unbraid.files import write_atomically
 from unbraid.run import Position
@@ -69,21 +70,19 @@ class Log:
         left = _clock((1 - done) / speed) if speed > 0 and now - began > 1 else "?"
         rate = items * position.step / max(position.seconds, 1e-9)
         named = "  ".join(f"{name} {value:.3g}" for name, value in losses.items())
-        text = f"step {position.step}  {rate:.0f}/s  {left} left  {named}"
+        text = f"step {position.step}  {rate:.0f} a second  {left} left"
         if self.console.is_terminal:
             if self._bar is None:
+                words = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=False))
                 bar = Progress(
-                    TextColumn("{task.percentage:3.0f}%"),
-                    BarColumn(20),
-                    TextColumn("{task.description}"),
-                    console=self.console,
+                    TextColumn("{task.percentage:3.0f}%"), BarColumn(20), words, console=self.console, expand=True
                 )
                 bar.start()
                 self._bar = (bar, bar.add_task("", total=1.0))
-            self._bar[0].update(self._bar[1], completed=done, description=text)
+            self._bar[0].update(self._bar[1], completed=done, description=f"{text}\n{named}")
         elif now - self._said > PLAIN_SECONDS:
             self._said = now
-            self.console.print(f"{100 * done:3.0f}%  {text}", highlight=False, soft_wrap=True)
+            self.console.print(f"{100 * done:3.0f}%  {text}  {named}", highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Takes the bar away."""
