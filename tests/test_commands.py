@@ -69,7 +69,7 @@ def test_help_answers_in_under_a_second() -> None:
 def test_a_run_on_two_folders_is_complete(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert names == {
-        *("config.json", "parts.json", "model.safetensors", "state.pt", "log.jsonl", "samples"),
+        *("config.json", "parts.json", "model.safetensors", "state.pt", "log.jsonl", "samples", ".lock"),
         *("metrics.json", "pictures", "examples", "README.md"),
     }
     metrics = json.loads((run / "metrics.json").read_text())

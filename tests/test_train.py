@@ -215,3 +215,30 @@ def test_losses_in_the_log_are_means_and_come_back_alike_after_a_stop(tmp_path: 
     fit(run, method, paired_data(IMAGES), Log(run.path, quiet=True))
     (again,) = [row for row in read_log(run.path / "log.jsonl") if "losses" in row]
     assert json.dumps(whole["losses"]) == json.dumps(again["losses"])
+
+
+def test_one_process_trains_a_run(tmp_path: Path) -> None:
+    run, _ = iiae_run(tmp_path / "run")
+    (run.path / ".state.pt.123.tmp").write_text("half a checkpoint")
+    with run.locked():
+        assert not (run.path / ".state.pt.123.tmp").exists()
+        with pytest.raises(UserError, match="Another process trains"), run.locked():
+            pass
+    with run.locked():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch": 0}, "--train.batch 0"),
+        ({"steps": -1}, "--train.steps -1"),
+        ({"evaluate_every": 0}, "--train.evaluate-every 0"),
+        ({"average": 1.0}, "--train.average"),
+        ({"device": "cuda"}, "no GPU"),
+    ],
+)
+def test_settings_that_cannot_be_trained_with_are_said(tmp_path: Path, settings: Any, message: str) -> None:
+    run, method = iiae_run(tmp_path / "run", **settings)
+    with pytest.raises(UserError, match=message):
+        fit(run, method, paired_data(IMAGES), Log(run.path, quiet=True))

@@ -13,7 +13,7 @@ from unbraid.apply import Trained
 from unbraid.codes import encode_part, read, spread
 from unbraid.config import Distance
 from unbraid.data.parts import Data, PairedPart
-from unbraid.files import write_atomically, write_json
+from unbraid.files import read_json, write_atomically, write_json
 from unbraid.metrics.retrieval import recall
 from unbraid.run import Run
 from unbraid.show import grid, save_gif, save_picture, to_picture
@@ -174,8 +174,9 @@ def evaluate(run: Run, model: Trained, data: Data, distance: Distance | None = N
     """Measures, draws, writes everything into the run's folder. Returns what metrics.json holds."""
     metrics = measure(run, model, data, distance)
     path = run.path / "metrics.json"
-    if path.exists():  # keys that other measurements wrote stay
-        metrics = {**json.loads(path.read_text()), **metrics}
+    if path.exists():  # what other measurements wrote stays
+        before = {key: value for key, value in read_json(path).items() if not key.startswith("recall")}
+        metrics = {**before, **metrics}
     write_json(path, metrics)
     pictures(model, data, run.path / "pictures")
     examples(data, run.path / "examples")

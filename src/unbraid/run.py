@@ -70,8 +70,6 @@ class Run:
         run = cls(path, method_name, config)
         asked = {"method_name": method_name, **to_json(config)}
         if (path / "config.json").exists():
-            for left in path.rglob(".*.tmp"):  # by a process that was killed while writing
-                left.unlink(missing_ok=True)
             changed = differences(_checked_config(path)["config"], asked)
             if changed:
                 raise UserError(
@@ -101,12 +99,13 @@ class Run:
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise UserError(
-                f"Another process is training in {self.path}. Wait for it, or give another --run"
-            ) from error
-        with lock:
-            lock.release()  # `with` has taken it a second time
+            raise UserError(f"Another process trains in {self.path}. Wait for it, or give another --run") from error
+        try:
+            for left in self.path.rglob(".*.tmp"):  # by a process that was killed while writing
+                left.unlink(missing_ok=True)
             yield
+        finally:
+            lock.release()
 
     def save_position(
         self,
@@ -116,12 +115,7 @@ class Run:
         average: dict[str, Any] | None,
     ) -> None:
         """Writes state.pt. Raises UserError, and leaves the last one, if a weight is not finite."""
-        for name, value in method.state_dict().items():
-            if value.is_floating_point() and not value.isfinite().all():
-                raise UserError(
-                    f"Step {position.step}: {name} is no longer finite; the last good checkpoint is kept. "
-                    "Try, in another run folder, a lower --method.rate or --train.precision fp32"
-                )
+        check_weights(method, position.step)
         state = {
             "format": FORMAT,
             "position": dataclasses.asdict(position),
@@ -150,7 +144,8 @@ class Run:
             ) from error
 
     def save_model(self, method: Method[Any], space: CodeSpace | None, step: int) -> None:
-        """Writes model.safetensors: weights, and the geometry of shared codes."""
+        """Writes model.safetensors: weights, and the geometry of shared codes. UserError as from `save_position`."""
+        check_weights(method, step)
         tensors = {f"method.{name}": value.detach().cpu().contiguous() for name, value in method.state_dict().items()}
         if space is not None:
             tensors.update({f"space.{name}": value for name, value in space.tensors().items()})
@@ -168,6 +163,16 @@ class Run:
         }
         data = safetensors_bytes(tensors, metadata)
         write_atomically(self.path / "model.safetensors", lambda file: _write_bytes(file, data))
+
+
+def check_weights(method: Method[Any], step: int) -> None:
+    """UserError that names a weight which is not finite."""
+    for name, value in method.state_dict().items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise UserError(
+                f"Step {step}: {name} is no longer finite; the last good checkpoint is kept. "
+                "Try, in another run folder, a lower --method.rate or --train.precision fp32"
+            )
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -127,14 +127,8 @@ class Session:
         precision: Precision,
         state: dict[str, Any] | None,
     ) -> None:
-        self.run, self.method, self.data, self.log, self.stage, self.precision = (
-            run,
-            method,
-            data,
-            log,
-            stage,
-            precision,
-        )
+        self.run, self.method, self.data, self.log = run, method, data, log
+        self.stage, self.precision = stage, precision
         self.optimisers = method.optimisers(stage.name)
         self.rates = {
             name: [group["lr"] for group in optimiser.param_groups] for name, optimiser in self.optimisers.items()

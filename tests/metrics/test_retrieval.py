@@ -28,6 +28,13 @@ def test_codes_that_are_all_alike_find_nothing() -> None:
         assert recall(codes, codes, None, distance, space)["a->b"] == {"1": 0.0, "5": 0.0, "10": 0.0}
 
 
+def test_codes_that_are_not_numbers_find_nothing() -> None:
+    codes = normal(20, 4)
+    codes[3:] = torch.nan
+    assert recall(codes, codes)["a->b"]["1"] == 0
+    assert recall(codes, codes, torch.arange(20) % 3)["a->b"]["1"] == 0
+
+
 def test_unrelated_codes_hit_by_chance() -> None:
     figures = recall(normal(2000, 16), normal(2000, 16, seed=1))
     assert figures["a->b"]["1"] < 0.5

@@ -34,7 +34,7 @@ def pair_ranks(queries: Float[Tensor, "n d"], gallery: Float[Tensor, "n d"]) -> 
     for start in range(0, len(queries), BLOCK):
         block = distances(queries[start : start + BLOCK], gallery)
         own = block[torch.arange(len(block)), torch.arange(start, start + len(block))]
-        ranks.append((block <= own[:, None]).sum(1) - 1)
+        ranks.append((~(block > own[:, None])).sum(1) - 1)  # so that what is not a number is no hit
     return torch.cat(ranks)
 
 
@@ -50,7 +50,7 @@ def label_ranks(
         block = distances(queries[start : start + BLOCK], gallery)
         same = query_labels[start : start + BLOCK, None] == gallery_labels[None]
         nearest = block.masked_fill(~same, torch.inf).min(1, keepdim=True).values
-        ranks.append(((block <= nearest) & ~same).sum(1))
+        ranks.append((~(block > nearest) & ~same).sum(1))
     return torch.cat(ranks)
 
 
