@@ -277,7 +277,7 @@ def analogy(run: Path_, shared: tuple[Path, ...], exclusive: tuple[Path, ...], o
     made = model.analogy(rows, columns, domain)
     cells: list[list[Tensor | None]] = [[None, *columns]]
     cells += [[item, *answers] for item, answers in zip(rows, made, strict=True)]
-    save_picture(grid(cells, ["shared | exclusive", *column_names], ["", *row_names]), out)
+    save_picture(grid(cells, ["shared", *column_names], ["", *row_names]), out)
     print(f"Written: {out}")
 
 

@@ -89,7 +89,7 @@ def pictures(model: Trained, data: Data, folder: Path) -> list[Path]:
         files.append(_translations(model, x, y, domain, folder / f"translate-{domain}-to-{other(domain)}.png"))
         made = model.analogy(x[:5], x[-5:], domain)
         rows = [[None, *x[-5:]], *([item, *row] for item, row in zip(x[:5], made, strict=True))]
-        picture = grid(rows, ["shared | exclusive"])
+        picture = grid(rows, ["shared", "exclusive"])
         files.append(folder / f"analogy-{domain}.png")
         save_picture(picture, files[-1])
         for what in ("shared", "exclusive"):
