@@ -3,7 +3,8 @@
     python benchmarks/collect.py runs/iiae-maps [more runs]
 
 For each run it writes benchmarks/results/RUN.json: the command, the protocol, the figures, the curve on the validation
-part, the time; and docs/pictures/RUN-curve.png, with the pictures that `evaluate` drew beside it.
+part, the time; and docs/pictures/RUN-curve.png, with some of the pictures that `evaluate` drew beside it. Then
+it writes the tables of docs/benchmarks.md anew from all results.
 """
 
 import json
@@ -26,6 +27,10 @@ HERE = Path(__file__).parent
 PICTURES = HERE.parent / "docs" / "pictures"
 PLACES = ("data.root", "data.a", "data.b", "data.pairs", "data.side_by_side", "data.classes", "data.arrays")
 """Settings that say where things lie on one machine."""
+PICTURED = ("translate-a-to-b.png", "translate-b-to-a.png", "analogy-a.png", "interpolate-shared-a.png")
+SHOWN = ("demo", "iiae-mnist-cdcb", "iiae-maps", "iiae-facades", "iiae-cars")
+"""Runs whose pictures the documentation shows."""
+PAGE = HERE.parent / "docs" / "benchmarks.md"
 
 
 def command(config: dict[str, Any]) -> str:
@@ -74,18 +79,68 @@ def draw(record: dict[str, Any], path: Path) -> None:
     pyplot.close(figure)
 
 
+def row(record: dict[str, Any]) -> str:
+    """One line of the table of results."""
+    metrics = record["metrics"]
+    protocol = metrics["protocol"]
+
+    def both(recall: dict[str, Any] | None) -> str:
+        return " / ".join(f"{recall[way]['1']:.2f}" for way in ("a->b", "b->a")) if recall else "-"
+
+    distances = {protocol["distance"]: metrics["recall"]["shared"]}
+    distances |= {
+        key[7:]: value["shared"] for key, value in metrics.items() if key.startswith("recall_") and "label" not in key
+    }
+    cells = [
+        f"`{record['command']}`",
+        protocol["queries"],
+        protocol["distance"],
+        f"**{both(metrics['recall']['shared'])}**",
+        *(both(distances.get(name)) for name in ("whitened", "cosine", "euclidean")),
+        both(metrics["recall"].get("exclusive")),
+        both(metrics["recall"].get("pixels")),
+        both(metrics.get("recall_label", {}).get("shared")),
+        f"{record['minutes']:.1f}",
+        record["steps"],
+        protocol["seed"],
+        protocol["date"],
+    ]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def fill_tables() -> None:
+    """Puts the results into docs/benchmarks.md, between the marks."""
+    head = (
+        "| command | gallery | distance | recall@1 | whitened | cosine | Euclidean | exclusive | pixels | by label | "
+        "minutes | steps | seed | date |\n|" + "---|" * 14
+    )
+    text = PAGE.read_text()
+    for mark, names in (
+        ("results", lambda name: not name.startswith("abl-")),
+        ("ablations", lambda name: name.startswith("abl-")),
+    ):
+        records = [read_json(path) for path in sorted((HERE / "results").glob("*.json")) if names(path.stem)]
+        lines = [head, *(row(record) for record in records if "metrics" in record)]
+        before, rest = text.split(f"<!-- {mark} -->\n", 1)
+        _, after = rest.split(f"<!-- end of {mark} -->", 1)
+        text = f"{before}<!-- {mark} -->\n" + "\n".join(lines) + f"\n<!-- end of {mark} -->{after}"
+    PAGE.write_text(text)
+
+
 def main(runs: list[str]) -> None:
     """Collects each run."""
-    for name in runs:
-        run = Path(name)
+    for folder in runs:
+        run = Path(folder)
         record = collect(run)
         write_json(HERE / "results" / f"{run.name}.json", record)
         PICTURES.mkdir(parents=True, exist_ok=True)
-        draw(record, PICTURES / f"{run.name}-curve.png")
-        for picture in (run / "pictures").glob("*.png"):
-            shutil.copy(picture, PICTURES / f"{run.name}-{picture.name}")
+        if run.name in SHOWN:
+            draw(record, PICTURES / f"{run.name}-curve.png")
+        for name in PICTURED if run.name in SHOWN else ():
+            shutil.copy(run / "pictures" / name, PICTURES / f"{run.name}-{name}")
         recall = record["metrics"]["recall"]["shared"]
         print(f"{run.name}: {json.dumps({way: value['1'] for way, value in recall.items()})}; {record['command']}")
+    fill_tables()
 
 
 if __name__ == "__main__":
