@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -26,8 +26,12 @@ from unbraid.files import read_json, write_atomically, write_json
 from unbraid.types import Domain, ImageSpec, UserError
 
 MethodConfig = TypeVar("MethodConfig")
-Path_ = tyro.conf.Positional[Path]
-Images = tyro.conf.Positional[tuple[Path, ...]]
+GRID_ROWS = 50
+"""Rows of a picture of answers at most."""
+RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
+First = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FIRST")]
+Second = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SECOND")]
 
 
 def run(name: str, arguments: Sequence[str]) -> None:
@@ -188,7 +192,7 @@ class Elsewhere:
     """Folder that holds the known data sets, if it is not where it was in training."""
 
 
-def evaluate(run: Path_, data: Elsewhere = Elsewhere(), distance: Distance | None = None) -> None:
+def evaluate(run: RunFolder, data: Elsewhere = Elsewhere(), distance: Distance | None = None) -> None:
     """Measures a run on its test part: prints the table, writes RUN/metrics.json, pictures, examples and README.md.
 
     Args:
@@ -219,7 +223,7 @@ def evaluate(run: Path_, data: Elsewhere = Elsewhere(), distance: Distance | Non
 
 
 def translate(
-    run: Path_,
+    run: RunFolder,
     images: Images,
     out: Path,
     source: Domain = "a",
@@ -255,11 +259,14 @@ def translate(
             save_picture(to_picture(answer), out / f"{name}-{number}.png")
     columns = ["input", *(["like", "answer"] if like else [f"sample {i + 1}" for i in range(samples)])]
     rows = [[x[i], *(reference if reference is not None else []), *answers[i]] for i in range(len(x))]
-    save_picture(grid(rows[:50], columns), out / "grid.png")
-    print(f"Written: {answers.shape[0] * answers.shape[1]} pictures and {out}/grid.png")
+    save_picture(grid(rows[:GRID_ROWS], columns), out / "grid.png")
+    some = f", the first {GRID_ROWS}" if len(rows) > GRID_ROWS else ""
+    print(f"Written: {answers.shape[0] * answers.shape[1]} pictures, and {out}/grid.png of them{some}")
 
 
-def analogy(run: Path_, shared: tuple[Path, ...], exclusive: tuple[Path, ...], out: Path, domain: Domain = "a") -> None:
+def analogy(
+    run: RunFolder, shared: tuple[Path, ...], exclusive: tuple[Path, ...], out: Path, domain: Domain = "a"
+) -> None:
     """Draws a grid: what the image of the row shares with the other domain, with what that of the column has alone.
 
     Args:
@@ -282,9 +289,9 @@ def analogy(run: Path_, shared: tuple[Path, ...], exclusive: tuple[Path, ...], o
 
 
 def interpolate(
-    run: Path_,
-    first: Path_,
-    second: Path_,
+    run: RunFolder,
+    first: First,
+    second: Second,
     out: Path,
     part: Literal["shared", "exclusive"] = "shared",
     domain: Domain = "a",
@@ -313,7 +320,7 @@ def interpolate(
     print(f"Written: {out} and {out.with_suffix('.gif')}")
 
 
-def encode(run: Path_, images: Images, out: Path, domain: Domain = "a") -> None:
+def encode(run: RunFolder, images: Images, out: Path, domain: Domain = "a") -> None:
     """Writes the codes of images to a .npz file with the arrays names, shared and exclusive.
 
     Args:
