@@ -17,7 +17,7 @@ from unbraid.types import UserError
 COMMAND = [
     *("train", "iiae", "--data.set", "digits", "--data.size", "16", "16", "--method.widths", "8"),
     *("--method.decoder-widths", "8", "--method.map-size", "4", "--method.shared", "4", "--method.anneal", "10"),
-    *("--train.batch", "8", "--train.steps", "60", "--train.evaluate-every", "20", "--train.checkpoint-seconds", "0"),
+    *("--train.batch", "8", "--train.steps", "120", "--train.evaluate-every", "40", "--train.checkpoint-seconds", "0"),
     *("--train.average", "0.9", "--data.augment", "shift", "--train.precision", "fp32"),
 ]
 """A checkpoint after each step, so that most kills hit one being written."""
