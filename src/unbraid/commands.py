@@ -56,7 +56,7 @@ def recipes() -> None:
 
     table = Table(box=None, pad_edge=False)
     for column in ("recipe", "what", "paper", "ours"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "recipe")
     for name, recipe in RECIPES.items():
         table.add_row(name, recipe.about, recipe.paper, recipe.ours)
     console = Console()
