@@ -41,7 +41,10 @@ def command(config: dict[str, Any]) -> str:
     words = ["unbraid", "train", recipe, "--run", f"runs/{recipe}"]
     words += ["--data.root", "DATA"] * (asked["data.root"] is not None)
     for key, value in changed.items():
-        if key not in PLACES:
+        section, name = key.replace("_", "-").rsplit(".", 1)
+        if isinstance(value, bool):
+            words.append(f"--{section}.{'' if value else 'no-'}{name}")
+        elif key not in PLACES:
             words += [f"--{key.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
     return " ".join(words)
 
