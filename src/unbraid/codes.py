@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unbraid.data.parts import PairedPart, Part, Rows, side
+from unbraid.data.parts import Data, PairedPart, Part, Rows, side
 from unbraid.metrics.space import CodeSpace
 from unbraid.types import DOMAINS, Codes, Domain
 
@@ -57,6 +57,11 @@ def encode_part(method: Any, part: Part, domain: Domain, limit: int | None = Non
     rows = spread(rows, limit)
     batches = [encode_all(method, items.read(some, 0), domain) for some in np.array_split(rows, -(-len(rows) // BATCH))]
     return Codes(torch.cat([c.shared for c in batches]), torch.cat([c.exclusive for c in batches]))
+
+
+def same_view(data: Data, count: int) -> Tensor | None:
+    """Which of `count` pairs show the same image of domain a, as a number for each pair; None if each has its own."""
+    return torch.arange(count) // data.test_views if data.test_views > 1 else None
 
 
 def code_space(method: Any, train: PairedPart) -> CodeSpace:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import unbraid
 from unbraid.apply import Trained
-from unbraid.codes import encode_part, read, spread
+from unbraid.codes import encode_part, read, same_view, spread
 from unbraid.config import Distance
 from unbraid.data.parts import Data, PairedPart
 from unbraid.files import read_json, write_atomically, write_json
@@ -36,7 +36,7 @@ def measure(run: Run, model: Trained, data: Data, distance: Distance | None = No
         distance = "euclidean"
     codes: dict[Domain, Codes] = {domain: encode_part(model.method, part, domain) for domain in DOMAINS}
     labels = None if part.labels is None else torch.from_numpy(part.labels[part.rows])
-    views = torch.arange(len(part)) // data.test_views if data.test_views > 1 else None
+    views = same_view(data, len(part))
     metrics: dict[str, Any] = {
         "protocol": {
             "data": data.name,

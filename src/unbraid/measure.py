@@ -3,9 +3,9 @@
 import dataclasses
 from typing import Any
 
-import torch
+from torch import Tensor
 
-from unbraid.codes import code_space, encode_part
+from unbraid.codes import code_space, encode_part, same_view
 from unbraid.data.parts import Data, PairedPart
 from unbraid.log import Log
 from unbraid.method import Disentangler, Method
@@ -18,14 +18,14 @@ from unbraid.show import sample_grid, save_picture
 def validate(run: Run, method: Method[Any], data: Data, position: Position, log: Log) -> Position:
     """Measures, logs, draws, and saves the model if it is the best so far (the later one, if equal).
 
-    A method's score is its mean recall@1 over both directions, in percent; where `views` neighbouring pairs have the
+    A method's score is its mean recall@1 over both directions, in percent; where several neighbouring pairs have the
     same image of domain a, each of them is a hit. Without codes or pairs the latest model is kept.
     """
     score, figures = 0.0, {}
     space = None
     if isinstance(method, Disentangler) and isinstance(data.val, PairedPart):
         space = code_space(method, data.train) if isinstance(data.train, PairedPart) else None
-        figures = retrieval_figures(run, method, data.val, data.test_views, space)
+        figures = retrieval_figures(run, method, data.val, same_view(data, len(data.val)), space)
         score = (figures["a->b"] + figures["b->a"]) / 2
     log.validation(position, figures)
     picture = run.path / "samples" / f"{position.stage}-{position.step:07d}.png"
@@ -37,11 +37,10 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
 
 
 def retrieval_figures(
-    run: Run, method: Method[Any], part: PairedPart, views: int, space: CodeSpace | None
+    run: Run, method: Method[Any], part: PairedPart, same: Tensor | None, space: CodeSpace | None
 ) -> dict[str, float]:
-    """Recall@1 of shared codes both ways, percent, and of exclusive ones."""
+    """Recall@1 of shared codes both ways, percent, and of exclusive ones. same: as from `same_view`."""
     a, b = encode_part(method, part, "a"), encode_part(method, part, "b")
-    same = torch.arange(len(part)) // views if views > 1 else None
     distance = run.config.train.distance if space else "euclidean"
     shared = recall(a.shared, b.shared, same, distance, space)
     figures = {way: values["1"] for way, values in shared.items()}

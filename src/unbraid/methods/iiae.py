@@ -226,7 +226,7 @@ class IIAE(Method[Paired]):
         self.heads = SharedHeads(self.a, self.b, config)
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
-        """One Adam over everything, rate 2e-4, betas .5 and .999; fused: three to six times faster on the CPU."""
+        """One Adam over everything, rate 2e-4, betas .5 and .999; fused into one pass over memory."""
         return {"model": Adam(self.parameters(), lr=self.config.rate, betas=(0.5, 0.999), fused=True)}
 
     def rate_factor(self, stage: str, clock: Clock) -> float:
