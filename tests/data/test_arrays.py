@@ -52,7 +52,31 @@ def test_classes_may_be_words(tmp_path: Path) -> None:
     label = np.array(["cat", "ant", "bee"] * 4)
     data = load(DataConfig(arrays=save(tmp_path, False, x=IMAGES, label=label)))
     assert isinstance(data.train, LabelledPart)
-    assert data.train.labels.tolist() == [2, 0, 1] * 4
+    assert data.train.labels.tolist() == [[2], [0], [1]] * 4
+    assert data.train.class_names == ("ant", "bee", "cat")
+
+
+def test_labels_of_two_dimensions_are_attributes(tmp_path: Path) -> None:
+    label = np.array([[0, 5], [1, 5], [1, 9]] * 4)
+    data = load(DataConfig(arrays=save(tmp_path, True, x=IMAGES, label=label)))
+    assert isinstance(data.train, LabelledPart)
+    assert data.train.labels.tolist() == [[0, 0], [1, 0], [1, 1]] * 4
+    assert data.train.class_names == ()
+    assert data.train.content is None
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(np.array([7, 3, -1] * 4), [2, 1, -1]), (np.array(["up", "down", "left"] * 4), [2, 0, 1])],
+)
+def test_content_may_be_known(tmp_path: Path, content: np.ndarray, expected: list[int]) -> None:
+    label = np.arange(12) % 2
+    data = load(DataConfig(arrays=save(tmp_path, False, x=IMAGES, label=label, content=content)))
+    assert isinstance(data.train, LabelledPart)
+    assert data.train.content is not None
+    assert data.train.content.tolist() == expected * 4
+    with pytest.raises(UserError, match="content has 5 entries, x has 12"):
+        load(DataConfig(arrays=save(tmp_path, False, x=IMAGES, label=label, content=content[:5])))
 
 
 def test_unpaired_arrays_of_different_length(tmp_path: Path) -> None:
@@ -139,6 +163,12 @@ def test_settings_that_do_not_fit() -> None:
 def test_unusable_labels(tmp_path: Path, label: np.ndarray, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load(DataConfig(arrays=save(tmp_path, False, a=IMAGES, b=IMAGES, label=label)))
+
+
+def test_unusable_attributes(tmp_path: Path) -> None:
+    for label in (np.zeros((12, 2)), np.zeros((12, 0), int), np.zeros((12, 2, 2), int)):
+        with pytest.raises(UserError, match=r"whole numbers or words, \(n,\) or \(n, k\)"):
+            load(DataConfig(arrays=save(tmp_path, False, x=IMAGES, label=label)))
 
 
 def test_missing_keys_list_what_is_there(tmp_path: Path) -> None:

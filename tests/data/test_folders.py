@@ -9,7 +9,7 @@ from PIL import Image
 from unbraid.data import load
 from unbraid.data.config import DataConfig
 from unbraid.data.folders import list_images
-from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart
+from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart, names_of
 from unbraid.types import ImageSpec, UserError
 
 Paint = Callable[..., None]
@@ -218,11 +218,21 @@ def test_class_folders(tmp_path: Path, paint: Paint) -> None:
         batch = part.batch(np.arange(len(part)), 0)
         count += len(part)
         for row, x, label in zip(part.rows, batch.x, batch.label, strict=True):
-            assert part.names[int(row)].split("/")[0] == ("ant", "bee", "zebra")[label]
+            assert part.names[int(row)].split("/")[0] == part.class_names[int(label)]
             assert part.names[row] == names[round(float(x[0, 0, 0]) * 127.5 + 127.5)]
         assert batch.label.dtype == torch.int64
     assert count == 11
     assert len(data.skipped) == 1
+
+
+def test_class_folders_divided_by_class(tmp_path: Path, paint: Paint) -> None:
+    paint(tmp_path, [f"{kind}/{i}.png" for kind in "abcdef" for i in range(3)])
+    data = load(DataConfig(classes=tmp_path, split="class", test=0.3))
+    train, val, test = (names_of(part) for part in data.parts().values())
+    assert isinstance(data.train, LabelledPart)
+    assert {name[0] for name in val} <= {name[0] for name in train} == set(data.train.class_names[:4])
+    assert {name[0] for name in test} == set(data.train.class_names[4:])
+    assert (len(train), len(val), len(test)) == (11, 1, 6)
 
 
 def test_images_outside_the_class_folders(tmp_path: Path, paint: Paint) -> None:

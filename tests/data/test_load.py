@@ -8,7 +8,7 @@ import pytest
 
 from unbraid.data import load, needs
 from unbraid.data.config import DataConfig
-from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart
+from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart, listing
 from unbraid.types import Labelled, Paired, Unpaired, UserError
 
 Paint = Callable[..., None]
@@ -25,6 +25,11 @@ SOMEWHERE = Path("somewhere")
             "given: --data.a or --data.b, --data.side-by-side",
         ),
         (DataConfig(set="digits", pairs=SOMEWHERE), "--data.pairs needs"),
+        (DataConfig(), "--data.classes, --data.csv and --data.arrays"),
+        (DataConfig(csv=SOMEWHERE, arrays=SOMEWHERE), "given: --data.csv, --data.arrays"),
+        (DataConfig(set="digits", labels=("top",)), "--data.labels chooses columns of --data.csv"),
+        (DataConfig(csv=SOMEWHERE, labels=("x", "y", "x")), "--data.labels x y x: give each label once"),
+        (DataConfig(set="digits", split="image"), "--data.split image is for images with labels, and digits has none"),
         (DataConfig(set="digits", val=0.5, test=0.5), "together less than 1"),
         (DataConfig(set="digits", val=-0.1), "shares"),
         (DataConfig(set="digits", size=(0, 8)), "--data.size 0 8"),
@@ -72,7 +77,49 @@ def unpaired(tmp_path: Path, paint: Paint) -> Data:
 def test_a_method_gets_what_it_needs(paired: Data, unpaired: Data, labelled: Data) -> None:
     assert needs(paired, Paired, "cddn") is paired
     assert needs(unpaired, Unpaired, "xgan") is unpaired
-    assert needs(labelled, Labelled, "lord") is labelled
+
+
+def test_labelled_data_say_how_many_items_and_classes_training_has(labelled: Data, tmp_path: Path) -> None:
+    data = needs(labelled, Labelled, "lord")
+    assert data.train is labelled.train
+    assert (data.spec.items, data.spec.classes, data.spec.domains) == (8, (2,), ())
+    label = np.stack([np.arange(12) % 2, np.arange(12) % 3], axis=1)
+    np.savez(tmp_path / "x.npz", x=np.zeros((12, 4, 4), np.uint8), label=label)
+    assert needs(load(DataConfig(arrays=tmp_path / "x.npz")), Labelled, "lord").spec.classes == (2, 3)
+    np.savez(tmp_path / "y.npz", x=np.zeros((30, 4, 4), np.uint8), label=np.arange(30) % 10)
+    data = load(DataConfig(arrays=tmp_path / "y.npz", split="class", test=0.3))
+    assert needs(data, Labelled, "lord").spec.classes == (7,)
+
+
+def test_two_domains_are_labelled_for_training_alone(paired: Data, unpaired: Data) -> None:
+    for data, count in ((paired, 16), (unpaired, 24)):
+        ready = needs(data, Labelled, "lord", balanced=True)
+        assert isinstance(ready.train, LabelledPart)
+        assert (len(ready.train), ready.spec.items, ready.spec.classes) == (count, count, (2,))
+        assert ready.spec.domains == ("a", "b")
+        assert ready.val is data.val
+        assert ready.test is data.test
+        assert listing(ready)["test"] == listing(data)["test"]
+
+
+def test_domains_of_two_shapes_cannot_be_labelled(tmp_path: Path) -> None:
+    images, vectors = np.zeros((9, 4, 4, 3), np.uint8), np.zeros((9, 5))
+    np.savez(tmp_path / "x.npz", a=images, b=images[..., 0])
+    data = load(DataConfig(arrays=tmp_path / "x.npz"))
+    message = r"4x4 images of 3 channels in a and 4x4 images of 1 channel in b: --data\.size H W and --data\.channels"
+    with pytest.raises(UserError, match=message):
+        needs(data, Labelled, "lord")
+    np.savez(tmp_path / "y.npz", a=images, b=vectors)
+    with pytest.raises(UserError, match=r"4x4 images of 3 channels in a and vectors of 5 values in b$"):
+        needs(load(DataConfig(arrays=tmp_path / "y.npz")), Labelled, "lord")
+
+
+def test_balanced_is_refused_where_there_are_no_classes(paired: Data, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--data\.balanced"):
+        needs(paired, Unpaired, "xgan", balanced=True)
+    np.savez(tmp_path / "x.npz", x=np.zeros((12, 4, 4), np.uint8), label=np.arange(24).reshape(12, 2) % 3)
+    with pytest.raises(UserError, match=r"--data\.balanced needs one label"):
+        load(DataConfig(arrays=tmp_path / "x.npz", balanced=True))
 
 
 def test_pairs_are_hidden_from_training_alone(paired: Data) -> None:
@@ -89,14 +136,13 @@ def test_unpaired_hides_the_pairs_of_any_source() -> None:
         needs(data, Paired, "cddn")
 
 
-def test_what_a_method_cannot_use_is_said_with_counts_and_advice(paired: Data, unpaired: Data, labelled: Data) -> None:
+def test_what_a_method_cannot_use_is_said_with_counts_and_advice(unpaired: Data, labelled: Data) -> None:
     with pytest.raises(UserError, match=r"cddn needs pairs: .*--data\.pairs pairs.*8 items of a and 16 of b"):
         needs(unpaired, Paired, "cddn")
     with pytest.raises(UserError, match=r"xgan needs two domains: .*classes has 8 items of one kind with labels"):
         needs(labelled, Unpaired, "xgan")
-    with pytest.raises(UserError, match=r"lord needs items with labels: --data\.classes.*a and b has 8 pairs"):
-        needs(paired, Labelled, "lord")
-    assert isinstance(labelled.train, LabelledPart)
+    with pytest.raises(UserError, match=r"cddn needs pairs: .*classes has 8 items of one kind with labels"):
+        needs(labelled, Paired, "cddn")
 
 
 def test_the_configuration_is_read_without_torch() -> None:

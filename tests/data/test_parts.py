@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unbraid.data.balanced import BalancedOrder
 from unbraid.data.parts import (
     Batches,
     Chosen,
@@ -15,12 +16,14 @@ from unbraid.data.parts import (
     Rows,
     Split,
     UnpairedPart,
+    as_labelled,
     as_unpaired,
     divide,
     held_out,
     linked,
+    side,
 )
-from unbraid.types import ImageSpec, Labelled, Paired, Unpaired, UserError
+from unbraid.types import DOMAINS, ImageSpec, Labelled, Paired, Unpaired, UserError
 
 SPEC = ImageSpec(4, 4, 1)
 
@@ -53,7 +56,7 @@ def unpaired() -> UnpairedPart:
 
 
 def labelled() -> LabelledPart:
-    return LabelledPart(Numbers(30), np.arange(5, 28), LABELS, NAMES)
+    return LabelledPart(Numbers(30), np.arange(5, 28), LABELS[:, None], NAMES)
 
 
 def same(one: object, other: object) -> bool:
@@ -82,8 +85,31 @@ def test_unpaired_batches_come_from_their_own_rows() -> None:
 
 def test_labelled_batches_carry_the_class() -> None:
     batch = next(Batches[Labelled](labelled(), 8, seed=0, augmentation=("turn",)))
-    assert torch.equal(batch.label, batch.x[:, 0, 0, 0].long() // 10)
-    assert labelled().label(np.array([0, 22])).tolist() == [0, 2]
+    assert torch.equal(batch.label, batch.x[:, :1, 0, 0].long() // 10)
+    assert torch.equal(torch.from_numpy(labelled().rows)[batch.index], batch.x[:, 0, 0, 0].long())
+    assert labelled().label(np.array([0, 22])).tolist() == [[0], [2]]
+
+
+@pytest.mark.parametrize("part", [paired(), unpaired()])
+def test_two_domains_become_two_classes(part: PairedPart | UnpairedPart) -> None:
+    joined = as_labelled(part)
+    batch = joined.batch(np.arange(len(joined)), 1)
+    values, label = batch.x[:, 0, 0, 0].tolist(), batch.label[:, 0].tolist()
+    b = range(105, 128) if isinstance(part, PairedPart) else range(102, 112)
+    assert values == [*range(5, 28), *b]
+    assert label == [0] * 23 + [1] * len(b)
+    assert [joined.names[row] for row in joined.rows[[0, 23]]] == ["a/5", f"b/{b[0] - 100}"]
+    assert len(joined.x) == len(joined.labels) == len(joined.names)
+    for domain in DOMAINS:
+        (items, rows), (old, old_rows) = side(joined, domain), side(part, domain)
+        assert items is old
+        assert rows.tolist() == old_rows.tolist()
+
+
+def test_an_item_of_several_pairs_is_one_labelled_item() -> None:
+    a, b = Chosen(Numbers(9), np.array([4, 4, 7, 4])), Chosen(Numbers(9), np.array([1, 2, 3, 5]))
+    joined = as_labelled(PairedPart(a, b, np.arange(1, 4), NAMES[:4]))
+    assert joined.batch(np.arange(len(joined)), 0).x[:, 0, 0, 0].tolist() == [4, 7, 2, 3, 5]
 
 
 def test_hidden_pairs_are_no_longer_together() -> None:
@@ -187,3 +213,49 @@ def test_rows_are_linked_through_either_column() -> None:
     first = ["c", "b", "b", "d", "a", "z"]
     second = ["1", "1", "2", "3", "2", "4"]
     assert linked(first, second) == ["a", "a", "a", "d", "a", "z"]
+
+
+UNEVEN = np.repeat([0, 1, 2], [20, 7, 3])[:, None]
+
+
+def uneven() -> LabelledPart:
+    return LabelledPart(Numbers(30), np.arange(30), UNEVEN, NAMES)
+
+
+def test_balanced_classes_come_equally_often_and_each_item_once_before_any_again() -> None:
+    batches = Batches[Labelled](uneven(), 4, seed=0, balanced=True)
+    index = torch.cat([next(batches).index for _ in range(30)]).numpy()
+    label = UNEVEN[index, 0]
+    for end in range(1, len(label) + 1):
+        counts = np.bincount(label[:end], minlength=3)
+        assert counts.max() - counts.min() <= 1
+    for number, count in enumerate((20, 7, 3)):
+        shown = index[label == number]
+        passes = [shown[i : i + count].tolist() for i in range(0, len(shown) - count + 1, count)]
+        assert passes
+        assert all(sorted(one) == np.flatnonzero(UNEVEN[:, 0] == number).tolist() for one in passes)
+    assert len({tuple(index[label == 2][i : i + 3]) for i in range(0, 39, 3)}) > 1
+
+
+@pytest.mark.parametrize("augmentation", [(), ("flip", "shift")])
+def test_a_balanced_batch_is_a_function_of_seed_and_step(augmentation: tuple[str, ...]) -> None:
+    running = Batches(uneven(), 7, 3, augmentation, balanced=True)
+    all_batches = [next(running) for _ in range(700)]  # longer than is shuffled at a time
+    for step in (699, 0, 4):
+        assert same(next(Batches(uneven(), 7, 3, augmentation, step, balanced=True)), all_batches[step])
+    assert not same(next(Batches(uneven(), 7, 4, augmentation, balanced=True)), all_batches[0])
+
+
+def test_repeated_items_of_a_small_class_get_new_draws() -> None:
+    order = BalancedOrder(UNEVEN[:, 0], 0)
+    seen = [(int(order.at(np.array([place]))[0]), order.draw(place)) for place in range(0, 90)]
+    small = [one for one in seen if one[0] >= 27]
+    assert len(small) == len(set(small)) == 30
+
+
+def test_only_one_label_can_be_balanced() -> None:
+    with pytest.raises(UserError, match=r"--data\.balanced .* these data have none"):
+        Batches(paired(), 4, 0, balanced=True)
+    attributes = LabelledPart(Numbers(30), np.arange(30), np.repeat(UNEVEN, 2, axis=1), NAMES)
+    with pytest.raises(UserError, match=r"--data\.balanced needs one label for each image, and these data have 2"):
+        Batches(attributes, 4, 0, balanced=True)

@@ -29,6 +29,14 @@ def paired_parts(data: Data) -> tuple[PairedPart, PairedPart, PairedPart]:
     return parts  # type: ignore[return-value]
 
 
+def labelled_parts(data: Data) -> tuple[LabelledPart, LabelledPart, LabelledPart]:
+    parts = data.train, data.val, data.test
+    assert isinstance(parts[0], LabelledPart)
+    assert isinstance(parts[1], LabelledPart)
+    assert isinstance(parts[2], LabelledPart)
+    return parts  # type: ignore[return-value]
+
+
 def names(part: PairedPart | LabelledPart) -> list[str]:
     return [part.names[int(row)] for row in part.rows]
 
@@ -71,8 +79,8 @@ def test_facades_pair_photo_and_label_of_one_folder(tmp_path: Path, paint: Paint
 
 @pytest.fixture
 def cars(tmp_path: Path) -> Path:
-    """20 sheets of 2x2 tiles: red tells the car, green the elevation, blue the azimuth."""
-    for car in range(20):
+    """24 sheets of 2x2 tiles: red tells the car, green the elevation, blue the azimuth."""
+    for car in range(24):
         sheet = np.zeros((4, 2, 24, 2, 3), np.uint8)
         sheet[..., 0] = car
         sheet[..., 1] = np.arange(4)[:, None, None, None]
@@ -86,7 +94,7 @@ def test_cars_pair_the_frontal_view_with_the_23_others(cars: Path) -> None:
     data = load(DataConfig(set="cars", root=cars))
     assert data.test_views == 23
     seen: list[set[int]] = []
-    for part, count in zip(paired_parts(data), (3, 10, 7), strict=True):
+    for part, count in zip(paired_parts(data), (7, 10, 7), strict=True):
         assert len(part) == count * 92
         batch = part.batch(np.arange(len(part)), 0)
         a, b = (((side[:, :, 0, 0] + 1) * 127.5).round().int().numpy() for side in (batch.a, batch.b))
@@ -99,14 +107,14 @@ def test_cars_pair_the_frontal_view_with_the_23_others(cars: Path) -> None:
         frontal = a[:, :2].reshape(-1, 23, 2)  # 23 neighbouring rows show one frontal view
         assert (frontal == frontal[:, :1]).all()
         seen.append(set(a[:, 0].tolist()))
-    assert sum(len(cars) for cars in seen) == len(set.union(*seen)) == 20
+    assert sum(len(cars) for cars in seen) == len(set.union(*seen)) == 24
 
 
 def test_a_bad_sheet_loses_its_car_alone(cars: Path) -> None:
     (cars / "cars3d" / "car_004.png").write_bytes(b"")
     data = load(DataConfig(set="cars", root=cars))
     parts = paired_parts(data)
-    assert sum(len(part) for part in parts) == 19 * 92
+    assert sum(len(part) for part in parts) == 23 * 92
     assert not any(4 in numbers(part)[0] for part in parts)
     assert len(data.skipped) == 1
 
@@ -115,22 +123,49 @@ def test_half_a_set_is_refused(cars: Path, paint: Paint) -> None:
     paint(cars / "maps", [f"train/{i}.png" for i in range(5)])
     with pytest.raises(UserError, match=r"The set maps under --data\.root .* has 0 items in its test part; 1 are"):
         load(DataConfig(set="maps", root=cars))
-    for i in range(3):
+    for i in range(7):
         (cars / "cars3d" / f"car_{i:03d}.png").unlink()
     with pytest.raises(UserError, match="has 17 cars; 18 are the least"):
         load(DataConfig(set="cars", root=cars))
+    with pytest.raises(UserError, match="has 17 cars; 22 are the least"):
+        load(DataConfig(set="cars3d", root=cars))
 
 
-def test_all_views_of_cars_divide_like_the_pairs(cars: Path) -> None:
-    views = load(DataConfig(set="cars3d", root=cars))
-    pairs = load(DataConfig(set="cars", root=cars))
-    for part, other in zip((views.train, views.val, views.test), paired_parts(pairs), strict=True):
-        assert isinstance(part, LabelledPart)
-        batch = part.batch(np.arange(len(part)), 0)
-        red = ((batch.x[:, 0, 0, 0] + 1) * 127.5).round().int()
-        assert red.tolist() == batch.label.tolist()
-        assert set(red.tolist()) == set(numbers(other)[0].tolist())
-        assert len(part) == 96 * len(set(red.tolist()))
+def car_of(part: LabelledPart) -> np.ndarray:
+    """Car, elevation and azimuth of each image, by its colour. (n, 3)."""
+    return ((part.x.read(part.rows, 0)[:, :, 0, 0] + 1) * 127.5).round().int().numpy()
+
+
+def test_all_views_of_cars_hold_20_cars_out(cars: Path) -> None:
+    data = load(DataConfig(set="cars3d", root=cars, val=0.25))
+    train, val, test = labelled_parts(data)
+    assert (len(train), len(val), len(test)) == (3 * 96, 96, 20 * 96)  # validation is by image
+    of = [set(car_of(part)[:, 0].tolist()) for part in (train, val, test)]
+    assert of[0] == of[1]
+    assert not of[0] & of[2]
+    for part, numbers in ((train, range(4)), (val, range(4)), (test, range(4, 24))):
+        label = part.label(np.arange(len(part)))
+        assert set(label[:, 0].tolist()) == set(numbers)
+        assert [part.class_names[i] for i in label[:, 0]] == [str(car) for car in car_of(part)[:, 0]]
+    assert data.parts().keys() == {"train", "val", "test"}
+    other = labelled_parts(load(DataConfig(set="cars3d", root=cars, seed=1)))[2]
+    assert set(car_of(other)[:, 0].tolist()) != of[2]
+
+
+def test_views_of_cars_know_their_view_and_angles(cars: Path) -> None:
+    _, _, test = labelled_parts(load(DataConfig(set="cars3d", root=cars)))
+    _, elevation, azimuth = car_of(test).T
+    assert test.content is not None
+    assert np.array_equal(test.content[test.rows], 24 * elevation + azimuth)
+    assert np.array_equal(test.factors["elevation"][test.rows], 6.0 * elevation)
+    assert np.array_equal(test.factors["azimuth"][test.rows], 15.0 * azimuth)
+    assert names(test)[25].endswith("elevation 6, azimuth 15")
+
+
+def test_views_of_cars_divide_by_image_if_asked(cars: Path) -> None:
+    train, val, test = labelled_parts(load(DataConfig(set="cars3d", root=cars, split="image")))
+    assert (len(train), len(val), len(test)) == (24 * 96 - 460, 230, 230)
+    assert set(car_of(train)[:, 0].tolist()) == set(range(24))
 
 
 def test_sketchy_pairs_each_sketch_with_its_photo_and_holds_out_classes(tmp_path: Path, paint: Paint) -> None:
@@ -201,8 +236,18 @@ def test_avataaars_are_labelled_by_what_is_on_the_head(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"avataaars_64\.npz can't be read"):
         load(DataConfig(set="avataaars", root=tmp_path))
     np.savez(folder / "avataaars_64.npz", x=np.zeros((20, 4, 4, 3), np.uint8))
-    (folder / "labels.json").write_text(json.dumps([{"top": ["hat", "bob"][i % 2]} for i in range(20)]))
+    faces = [{"top": ["hat", "bob"][i % 2], "eyes": "abc"[i % 3], "glasses": [None, "red"][i // 10]} for i in range(20)]
+    (folder / "labels.json").write_text(json.dumps(faces))
     data = load(DataConfig(set="avataaars", root=tmp_path))
     assert isinstance(data.train, LabelledPart)
-    assert data.train.labels.tolist() == [1, 0] * 10
+    assert data.train.labels.tolist() == [[1], [0]] * 10
+    assert data.train.class_names == ("bob", "hat")
     assert data.spec.a == data.spec.b == ImageSpec(4, 4, 3)
+    data = load(DataConfig(set="avataaars", root=tmp_path, labels=("eyes", "glasses")))
+    assert isinstance(data.train, LabelledPart)
+    assert data.train.labels.tolist() == [[i % 3, i // 10] for i in range(20)]
+    with pytest.raises(UserError, match="avataaars has no nose; there are top, eyes, glasses"):
+        load(DataConfig(set="avataaars", root=tmp_path, labels=("nose",)))
+    (folder / "labels.json").write_text(json.dumps(faces[1:]))
+    with pytest.raises(UserError, match=r"labels\.json has 19 faces, avataaars_64\.npz 20"):
+        load(DataConfig(set="avataaars", root=tmp_path))

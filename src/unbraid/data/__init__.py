@@ -15,8 +15,9 @@ def load(config: DataConfig) -> "unbraid.data.parts.Data":
     """
     from dataclasses import replace
 
-    from unbraid.data import arrays, digits, folders, sets
-    from unbraid.data.parts import PairedPart, as_unpaired
+    from unbraid.data import arrays, digits, folders, sets, tables
+    from unbraid.data.parts import LabelledPart, PairedPart, as_unpaired, check_balanced
+    from unbraid.types import UserError
 
     _check(config)
     if config.set is not None:
@@ -37,28 +38,45 @@ def load(config: DataConfig) -> "unbraid.data.parts.Data":
         data = folders.load_side_by_side(config)
     elif config.classes is not None:
         data = folders.load_classes(config)
+    elif config.csv is not None:
+        data = tables.load_csv(config)
     elif config.arrays is not None:
         data = arrays.load_arrays(config)
     else:
         data = folders.load_two_folders(config)
     _check_augment(config, data)
+    if isinstance(data.train, LabelledPart):
+        if config.balanced:
+            check_balanced(data.train)
+    elif config.split:
+        raise UserError(
+            f"--data.split {config.split} is for images with labels, and {data.name} has none: leave it out"
+        )
     if config.unpaired and isinstance(data.train, PairedPart):
         data = replace(data, train=as_unpaired(data.train))
     return data
 
 
-def needs(data: "unbraid.data.parts.Data", batch_type: type, method_name: str) -> "unbraid.data.parts.Data":
+def needs(
+    data: "unbraid.data.parts.Data", batch_type: type, method_name: str, balanced: bool = False
+) -> "unbraid.data.parts.Data":
     """The data as a method trains on them: with the batches it needs, Paired, Unpaired or Labelled.
 
     A method for unpaired data gets pairs with what belongs together hidden, in training; validation and test keep their
-    pairs, to measure by. Raises UserError, with counts and advice, if the data can't offer what the method needs.
+    pairs, to measure by. A method for labelled data gets two domains that look alike as two classes, in training. Its
+    spec says how many items and classes training has. balanced: classes will be drawn equally often.
+    Raises UserError, with counts and advice, if the data can't offer what the method needs.
     """
     from dataclasses import replace
 
-    from unbraid.data.parts import LabelledPart, PairedPart, UnpairedPart, as_unpaired
+    from unbraid.data.parts import LabelledPart, PairedPart, UnpairedPart, as_unpaired, check_balanced
     from unbraid.types import Labelled, Paired, Unpaired, UserError
 
     part = data.train
+    if batch_type is Labelled:
+        return _labelled(data, method_name, balanced)
+    if balanced:
+        check_balanced(part)
     if isinstance(part, UnpairedPart):
         offered, there = Unpaired, f"{len(part.rows_a)} items of a and {len(part.rows_b)} of b without pairs"
     elif isinstance(part, LabelledPart):
@@ -72,9 +90,33 @@ def needs(data: "unbraid.data.parts.Data", batch_type: type, method_name: str) -
     advice = {
         Paired: "pairs: the same names in --data.a and --data.b, or --data.pairs pairs.csv, or --data.side-by-side",
         Unpaired: "two domains: --data.a and --data.b, with or without --data.unpaired",
-        Labelled: "items with labels: --data.classes, a folder with one folder for each class, or --data.arrays",
     }
     raise UserError(f"{method_name} needs {advice[batch_type]}. {data.name} has {there} to train on")
+
+
+def _labelled(data: "unbraid.data.parts.Data", method_name: str, balanced: bool) -> "unbraid.data.parts.Data":
+    """The data with a labelled training part, and the counts of its items and classes."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from unbraid.data.parts import LabelledPart, as_labelled, check_balanced
+    from unbraid.types import DOMAINS, ImageSpec, UserError
+
+    train, spec = data.train, data.spec
+    if not isinstance(train, LabelledPart):
+        if spec.a != spec.b:
+            advice = ": --data.size H W and --data.channels bring images to one shape"
+            images = isinstance(spec.a, ImageSpec) and isinstance(spec.b, ImageSpec)
+            raise UserError(
+                f"{method_name} has one network for both domains, so their items must have one shape; {data.name} has "
+                f"{spec.a} in a and {spec.b} in b{advice if images else ''}"
+            )
+        train, spec = as_labelled(train), replace(spec, domains=DOMAINS)
+    if balanced:
+        check_balanced(train)
+    classes = tuple(len(np.unique(column)) for column in train.labels[train.rows].T)
+    return replace(data, train=train, spec=replace(spec, items=len(train), classes=classes))
 
 
 def _check(config: DataConfig) -> None:
@@ -86,16 +128,23 @@ def _check(config: DataConfig) -> None:
         "--data.a or --data.b": config.a or config.b,
         "--data.side-by-side": config.side_by_side,
         "--data.classes": config.classes,
+        "--data.csv": config.csv,
         "--data.arrays": config.arrays,
     }
     given = [flag for flag, value in sources.items() if value is not None]
     if len(given) != 1:
         raise UserError(
             f"Give one source of data; given: {', '.join(given) or 'none'}. There are --data.set, "
-            "--data.a with --data.b, --data.side-by-side, --data.classes and --data.arrays"
+            "--data.a with --data.b, --data.side-by-side, --data.classes, --data.csv and --data.arrays"
         )
     if config.pairs and not (config.a or config.b):
         raise UserError("--data.pairs needs the folders it speaks of: --data.a and --data.b")
+    if config.labels and not (config.csv or config.set == "avataaars"):
+        raise UserError(
+            "--data.labels chooses columns of --data.csv or attributes of --data.set avataaars; leave it out"
+        )
+    if len(set(config.labels)) < len(config.labels):
+        raise UserError(f"--data.labels {' '.join(config.labels)}: give each label once")
     if not (0 <= config.val < 1 and 0 <= config.test < 1 and config.val + config.test < 1):
         raise UserError(f"--data.val {config.val} and --data.test {config.test} are shares: together less than 1")
     if config.size and min(config.size) < 1:

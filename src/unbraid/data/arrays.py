@@ -15,7 +15,8 @@ from torch import Tensor
 from unbraid.data.cache import mapped
 from unbraid.data.config import DataConfig
 from unbraid.data.images import fit
-from unbraid.data.parts import Data, Items, LabelledPart, PairedPart, Rows, UnpairedPart, divide
+from unbraid.data.labelled import labelled_data
+from unbraid.data.parts import Data, Items, PairedPart, Rows, UnpairedPart, divide
 from unbraid.types import DataSpec, ImageSpec, UserError, VectorSpec
 
 SAMPLE = 64
@@ -57,7 +58,8 @@ class ArrayVectors:
 
 
 def load_arrays(config: DataConfig) -> Data:
-    """Arrays a and b (and label): pairs, or unpaired with --data.unpaired. Arrays x and label: classes.
+    """Arrays a and b (and label): pairs, or unpaired with --data.unpaired. Arrays x and label (and content): classes
+    or, with a label (n, k), attributes.
 
     Raises UserError that lists what is there if arrays are missing, don't fit together, or hold other values than
     images (uint8, uint16, floats in [0, 1] or [-1, 1]) or vectors (floats).
@@ -68,11 +70,11 @@ def load_arrays(config: DataConfig) -> Data:
         return _two(config, arrays)
     if {"x", "label"} <= set(arrays):
         x, remark = array_items(arrays["x"], "x", config)
-        labels = _labels(arrays["label"], len(x), "x")
-        names = [str(i) for i in range(len(x))]
-        split = divide(names, config.val, config.test, config.seed)
-        parts = [LabelledPart(x, rows, labels, names) for rows in (split.train, split.val, split.test)]
-        return Data(config.arrays.stem, DataSpec(x.spec, x.spec), *parts, remark=remark)
+        label, names = arrays["label"], [str(i) for i in range(len(x))]
+        _check_labels(label, "label", len(x), "x", dimensions=(1, 2))
+        columns = {"label": label} if label.ndim == 1 else {f"label {j}": label[:, j] for j in range(label.shape[1])}
+        content = _content(arrays["content"], len(x)) if "content" in arrays else None
+        return labelled_data(config, config.arrays.stem, x, names, columns, remark=remark, content=content)
     found = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items()) or "no arrays"
     raise UserError(f"{config.arrays} holds {found}; needed are a and b, for pairs, or x and label, for classes")
 
@@ -156,11 +158,25 @@ def _open(path: Path) -> dict[str, np.ndarray]:
 
 def _labels(label: np.ndarray, count: int, of: str) -> np.ndarray:
     """(n,) int64 classes, numbered from 0 in the order of their values."""
-    if label.ndim != 1 or label.dtype.kind not in "biuU":
-        raise UserError(f"The array label is {label.dtype} {label.shape}; it must be whole numbers or words, (n,)")
-    if len(label) != count:
-        raise UserError(f"The array label has {len(label)} entries, {of} has {count} items: they must be as many")
+    _check_labels(label, "label", count, of)
     return np.unique(label, return_inverse=True)[1].astype(np.int64)
+
+
+def _content(content: np.ndarray, count: int) -> np.ndarray:
+    """(n,) int64 numbers of what the items show apart from their class; -1, unknown, where the array is below 0."""
+    _check_labels(content, "content", count, "x")
+    numbers = np.unique(content, return_inverse=True)[1].astype(np.int64)
+    if content.dtype.kind == "i":
+        numbers[content < 0] = -1
+    return numbers
+
+
+def _check_labels(label: np.ndarray, name: str, count: int, of: str, dimensions: tuple[int, ...] = (1,)) -> None:
+    if label.ndim not in dimensions or label.dtype.kind not in "biuU" or 0 in label.shape[1:]:
+        shapes = " or ".join(("(n,)", "(n, k)")[: len(dimensions)])
+        raise UserError(f"The array {name} is {label.dtype} {label.shape}; it must be whole numbers or words, {shapes}")
+    if len(label) != count:
+        raise UserError(f"The array {name} has {len(label)} entries, {of} has {count} items: they must be as many")
 
 
 def _range(array: np.ndarray, what: str) -> tuple[float, float]:

@@ -16,7 +16,7 @@ of each car with its other views, cars3d has all views labelled by car."""
 class DataConfig:
     """Which images, how large, and how they are divided.
 
-    Give one source: set, a and b, side-by-side, classes or arrays.
+    Give one source: set, a and b, side-by-side, classes, csv or arrays.
     """
 
     set: SetName | None = None
@@ -37,9 +37,15 @@ class DataConfig:
     """Folder of images whose left half is a and whose right half is b."""
     classes: Path | None = None
     """Folder with one folder of images for each class."""
+    csv: Path | None = None
+    """CSV file of labels, beside or above its images: a header, the column `file`, a column for each label, and perhaps
+    `part` (train, val or test) and `content`."""
+    labels: tuple[str, ...] = ()
+    """The columns of --data.csv, or attributes of the set avataaars, to use; one is a class, several are attributes.
+    Default: all columns; top."""
     arrays: Path | None = None
     """.npz file with the arrays a and b, (n, h, w), (n, h, w, c) or (n, d), and perhaps `label` (n,), or with x and
-    label; or a folder with such arrays as a.npy, b.npy, label.npy, x.npy."""
+    label, (n,) or (n, k), and perhaps `content` (n,); or a folder with such arrays as a.npy, b.npy and so on."""
     size: tuple[int, int] | None = None
     """Height and width to bring the images to: scaled to cover, middle kept. Default: the size they have."""
     channels: int | None = None
@@ -50,6 +56,11 @@ class DataConfig:
     """Share of the training images held out to choose the best checkpoint."""
     test: float = 0.1
     """Share of the images held out for `evaluate`, where the set has no test part of its own."""
+    split: Literal["image", "class"] | None = None
+    """How labelled images are divided. image: each class is in training; class: training never sees the classes of
+    test, a share --data.test of all. Default: as the set is divided of its own, else image."""
+    balanced: bool = False
+    """Draw classes equally often instead of images."""
     augment: tuple[Augmentation, ...] = ()
     """Random moves of training images, alike for both sides of a pair: flip (left-right), turn (quarter turns and
     flips), shift (up to an eighth)."""

@@ -11,7 +11,8 @@ import numpy as np
 from unbraid.data.cache import CachedImages, cached
 from unbraid.data.config import DataConfig
 from unbraid.data.images import SUFFIXES
-from unbraid.data.parts import Chosen, Data, LabelledPart, PairedPart, UnpairedPart, divide, linked
+from unbraid.data.labelled import labelled_data
+from unbraid.data.parts import Chosen, Data, PairedPart, UnpairedPart, divide, linked
 from unbraid.types import DataSpec, UserError
 
 
@@ -110,9 +111,10 @@ def load_side_by_side(config: DataConfig) -> Data:
 
 
 def load_classes(config: DataConfig) -> Data:
-    """A folder with one folder of images for each class; classes are numbered in the order of their names.
+    """A folder with one folder of images for each class; see `labelled_data` for their numbers.
 
-    Raises UserError if the folder is missing or empty, an image lies outside the class folders, or can't be used.
+    Raises UserError if the folder is missing or empty, an image lies outside the class folders, a class has a single
+    image, or images can't be used.
     """
     assert config.classes is not None
     listing = list_images(config.classes)
@@ -124,12 +126,9 @@ def load_classes(config: DataConfig) -> Data:
         )
     images = cached(listing.folder, listing.names, config.size, config.channels, strict=config.strict)
     names = [listing.names[i] for i in images.readable]
-    _, labels = np.unique([name.split("/")[0] for name in names], return_inverse=True)
-    split = divide(names, config.val, config.test, config.seed)
+    columns = {"class": np.array([name.split("/")[0] for name in names])}
     x = Chosen(images, images.readable)
-    parts = [LabelledPart(x, rows, labels, names) for rows in (split.train, split.val, split.test)]
-    spec = DataSpec(images.spec, images.spec)
-    return Data(listing.folder.name, spec, *parts, remark=listing.remark, skipped=images.skipped)
+    return labelled_data(config, listing.folder.name, x, names, columns, remark=listing.remark, skipped=images.skipped)
 
 
 def match_names(a: Listing, b: Listing) -> tuple[list[tuple[str, str]], str]:

@@ -5,7 +5,7 @@ Legend: `rows` are positions in a part, `draw` numbers the passes over the data;
 item (colours, augmentation) is a function of (seed, row, draw), so a stopped run continues as if it never had.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from unbraid.data.augment import augment
+from unbraid.data.balanced import BalancedOrder
 from unbraid.types import DataSpec, Domain, Labelled, Paired, Spec, Unpaired, UserError
 
 Batch = TypeVar("Batch")
+Key = TypeVar("Key", bound=Hashable)
 Rows = np.ndarray
 """(n,) int64."""
 
@@ -59,6 +61,31 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Joined:
+    """The items of two domains that look alike: those of `a`, then those of `b`."""
+
+    a: Items
+    b: Items
+
+    @property
+    def spec(self) -> Spec:
+        """What an item looks like."""
+        return self.a.spec
+
+    def __len__(self) -> int:
+        return len(self.a) + len(self.b)
+
+    def read(self, rows: Rows, draw: int) -> Tensor:
+        """(len(rows), *spec.shape)."""
+        x = torch.empty(len(rows), *self.spec.shape)
+        second = rows >= len(self.a)
+        for items, wanted, offset in ((self.a, ~second, 0), (self.b, second, len(self.a))):
+            if wanted.any():
+                x[torch.from_numpy(wanted)] = items.read(rows[wanted] - offset, draw)
+        return x
+
+
+@dataclass(frozen=True)
 class Split:
     """Which rows belong to which part. Written into the run; nothing is ever selected on test."""
 
@@ -77,6 +104,11 @@ def held_out(rows: Rows, count: int, seed: int) -> tuple[Rows, Rows]:
     return np.sort(order[count:]), np.sort(order[:count])
 
 
+def shuffled(keys: Iterable[Key], seed: int) -> list[Key]:
+    """The keys in an order by a hash of (seed, key): a new key leaves the others' order as it was."""
+    return sorted(keys, key=lambda key: sha256(f"{seed}/{key}".encode()).digest())
+
+
 def divide(keys: Sequence[Hashable], val: float, test: float, seed: int) -> Split:
     """Divides items into train, val and test by shares of their keys; items with the same key stay together.
 
@@ -84,7 +116,7 @@ def divide(keys: Sequence[Hashable], val: float, test: float, seed: int) -> Spli
     most one old key across each border, and none from test to val. Each part gets at least one key.
     Raises UserError if there are fewer than three different keys.
     """
-    order = sorted(set(keys), key=lambda key: sha256(f"{seed}/{key}".encode()).digest())
+    order = shuffled(set(keys), seed)
     if len(order) < 3:
         raise UserError(f"{len(order)} items are too few: training, validation and test need at least one each")
     tests = min(max(1, round(test * len(order))), len(order) - 2)
@@ -169,12 +201,21 @@ class UnpairedPart:
 
 @dataclass(frozen=True)
 class LabelledPart:
-    """Items with a class. names and labels: one for each item of the whole set, labels (all items,) int64 from 0."""
+    """Items with labels: k = 1, a class, or more, attributes. Every array has a row for each item of the whole set.
+
+    labels: (all items, k) int64 from 0; values that training sees come first. names: (all items,).
+    content: (all items,) int64, what an item shows apart from its class, such as the view; -1 where it isn't known.
+    factors: (all items,) float64 each, such as an angle in degrees. Both are for measuring only.
+    class_names: with k = 1, the name of each class by its number.
+    """
 
     x: Items
     rows: Rows
     labels: np.ndarray
     names: Sequence[str]
+    content: np.ndarray | None = None
+    factors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    class_names: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -188,7 +229,7 @@ class LabelledPart:
         return Labelled(x, torch.from_numpy(self.labels[rows]), torch.from_numpy(np.asarray(at)))
 
     def label(self, at: Rows) -> np.ndarray:
-        """(n,) classes of the items at these positions."""
+        """(n, k) labels of the items at these positions."""
         return self.labels[self.rows[at]]
 
 
@@ -198,6 +239,26 @@ Part = PairedPart | UnpairedPart | LabelledPart
 def as_unpaired(part: PairedPart) -> UnpairedPart:
     """The same items, their pairs hidden."""
     return UnpairedPart(part.a, part.b, part.rows, part.rows, part.names, part.names)
+
+
+def as_labelled(part: UnpairedPart | PairedPart) -> LabelledPart:
+    """The items of both domains, which look alike, labelled by their domain: 0 is a, 1 is b.
+
+    An item that stands in several pairs comes once.
+    """
+    (a, rows_a), (b, rows_b) = side(part, "a"), side(part, "b")
+    rows = np.concatenate([_once(a, rows_a), _once(b, rows_b) + len(a)])
+    labels = (np.arange(len(a) + len(b)) >= len(a)).astype(np.int64)[:, None]
+    names = (part.names_a, part.names_b) if isinstance(part, UnpairedPart) else (part.names, part.names)
+    joined = [f"{domain}/{name}" for domain, some in zip("ab", names, strict=True) for name in some]
+    return LabelledPart(Joined(a, b), rows, labels, joined, class_names=("a", "b"))
+
+
+def _once(items: Items, rows: Rows) -> Rows:
+    """The rows without those that show again what an earlier one shows."""
+    if not isinstance(items, Chosen):
+        return rows
+    return rows[np.sort(np.unique(items.chosen[rows], return_index=True)[1])]
 
 
 @dataclass(frozen=True)
@@ -219,15 +280,40 @@ class Data:
         return {"train": self.train, "val": self.val, "test": self.test}
 
 
+def check_balanced(part: Part) -> None:
+    """That the classes of a part can be drawn equally often. UserError if it has no classes."""
+    if not isinstance(part, LabelledPart):
+        raise UserError("--data.balanced draws classes equally often, and these data have none: leave it out")
+    if part.labels.shape[1] > 1:
+        raise UserError(
+            f"--data.balanced needs one label for each image, and these data have {part.labels.shape[1]}: "
+            "give one, or leave --data.balanced out"
+        )
+
+
 class Batches(Generic[Batch], Iterator[Batch]):
     """Endless batches of a part: each pass over it in a new order. Its whole state is `step`, an integer.
 
     The last batch of a pass is filled from the next pass, so every batch has the same size.
+    balanced: classes come equally often instead of items; UserError if the part has no classes.
     """
 
-    def __init__(self, part: Part, size: int, seed: int, augmentation: tuple[str, ...] = (), step: int = 0):
+    def __init__(
+        self,
+        part: Part,
+        size: int,
+        seed: int,
+        augmentation: tuple[str, ...] = (),
+        step: int = 0,
+        balanced: bool = False,
+    ) -> None:
         self.part, self.size, self.seed, self.augmentation, self.step = part, size, seed, augmentation, step
         self._orders: dict[int, Rows] = {}
+        self._balanced: BalancedOrder | None = None
+        if balanced:
+            check_balanced(part)
+            assert isinstance(part, LabelledPart)
+            self._balanced = BalancedOrder(part.labels[part.rows, 0], seed)
 
     def _order(self, epoch: int) -> Rows:
         if epoch not in self._orders:
@@ -238,17 +324,27 @@ class Batches(Generic[Batch], Iterator[Batch]):
     def __next__(self) -> Batch:
         first = self.step * self.size
         places = np.arange(first, first + self.size)
-        epochs, offsets = places // len(self.part), places % len(self.part)
-        at = np.array([self._order(int(e))[o] for e, o in zip(epochs, offsets, strict=True)], dtype=np.int64)
-        self.step += 1
         # draw 0 is the item as stored: training's first pass is draw 1
-        return self.part.batch(at, int(epochs[0]) + 1, self.augmentation, self.seed)  # type: ignore[return-value]
+        if self._balanced:
+            at, draw = self._balanced.at(places), self._balanced.draw(first)
+        else:
+            epochs, offsets = places // len(self.part), places % len(self.part)
+            at = np.array([self._order(int(e))[o] for e, o in zip(epochs, offsets, strict=True)], dtype=np.int64)
+            draw = int(epochs[0]) + 1
+        self.step += 1
+        return self.part.batch(at, draw, self.augmentation, self.seed)  # type: ignore[return-value]
 
 
 def side(part: Part, domain: Domain) -> tuple[Items, Rows]:
-    """The items of one domain and the rows of them that are in this part. Labelled parts have one domain only."""
+    """The items of one domain and the rows of them that are in this part. Labelled parts have one domain only, unless
+    they were made of two."""
     if isinstance(part, LabelledPart):
-        return part.x, part.rows
+        if not isinstance(part.x, Joined):
+            return part.x, part.rows
+        border = len(part.x.a)
+        if domain == "a":
+            return part.x.a, part.rows[part.rows < border]
+        return part.x.b, part.rows[part.rows >= border] - border
     if isinstance(part, PairedPart):
         return (part.a if domain == "a" else part.b), part.rows
     return (part.a, part.rows_a) if domain == "a" else (part.b, part.rows_b)

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +15,16 @@ from unbraid.data.arrays import array_items
 from unbraid.data.cache import CachedImages, cached
 from unbraid.data.config import DataConfig
 from unbraid.data.folders import list_images
-from unbraid.data.parts import Chosen, Data, Items, LabelledPart, PairedPart, Split, divide, held_out, linked
+from unbraid.data.labelled import labelled_data, unseen_classes
+from unbraid.data.parts import Chosen, Data, Items, PairedPart, Split, divide, held_out, linked
 from unbraid.types import DataSpec, UserError
 
 AZIMUTHS, ELEVATIONS = 24, 4
-"""Columns and rows of a Cars3D sheet: steps of 15 degrees, column 0 is the frontal view; 0, 6, 12 and 18 degrees."""
+"""Columns and rows of a Cars3D sheet: azimuths and elevations; column 0 is the frontal view."""
+ELEVATION_STEP, AZIMUTH_STEP = 6.0, 15.0
+"""Degrees."""
 TEST_CARS, VAL_CARS = 7, 10
+TEST_CARS3D = 20
 EMOJI_STYLES = {
     "google": "google.webp",
     "twitter": "twitter.webp",
@@ -87,15 +92,33 @@ def load_cars(config: DataConfig) -> Data:
 
 
 def load_cars3d(config: DataConfig) -> Data:
-    """Every view of Cars3D, 96 of each car, labelled by car: same cars in the parts as in `load_cars`."""
+    """Every view of Cars3D, 96 of each car, labelled by car. Test is 20 cars that training never sees, drawn by the
+    seed, unless --data.split is image.
+
+    Content is the view, 24 * elevation + azimuth in steps; the factors are both angles in degrees.
+    """
     images, cars = _car_sheets(config)
+    _enough(config, len(cars), TEST_CARS3D + 2, "cars")
     views = ELEVATIONS * AZIMUTHS
     car, view = np.repeat(cars, views), np.tile(np.arange(views), len(cars))
-    names = [_view(c, v // AZIMUTHS, v % AZIMUTHS) for c, v in zip(car.tolist(), view.tolist(), strict=True)]
-    split = _divide_cars(car, cars, config)
-    x = Chosen(images, car * views + view)
-    parts = [LabelledPart(x, rows, car, names) for rows in (split.train, split.val, split.test)]
-    return Data("cars3d", DataSpec(x.spec, x.spec), *parts, remark="64 px", skipped=images.skipped)
+    elevation, azimuth = view // AZIMUTHS, view % AZIMUTHS
+    names = [_view(*one) for one in zip(car.tolist(), elevation.tolist(), azimuth.tolist(), strict=True)]
+    own = None
+    if config.split != "image":
+        _, test = held_out(cars, TEST_CARS3D, config.seed)
+        own = unseen_classes(config, "cars3d", car[:, None], names, np.isin(car, test))
+    return labelled_data(
+        config,
+        "cars3d",
+        Chosen(images, car * views + view),
+        names,
+        {"car": car},
+        own,
+        "64 px",
+        images.skipped,
+        view,
+        {"elevation": elevation * ELEVATION_STEP, "azimuth": azimuth * AZIMUTH_STEP},
+    )
 
 
 def load_sketchy(config: DataConfig) -> Data:
@@ -155,14 +178,20 @@ def load_emoji(config: DataConfig) -> Data:
 
 
 def load_avataaars(config: DataConfig) -> Data:
-    """avataaars/avataaars_64.npz, array x, and labels.json; labelled by what is on the head ("top")."""
+    """avataaars/avataaars_64.npz, array x, and labels.json; labelled by --data.labels, default what is on the head."""
     folder = _folder(config, "avataaars", "avataaars_64.npz and labels.json")
     x, _ = array_items(_arrays(folder / "avataaars_64.npz")["x"], "x", config)
-    _, labels = np.unique([face["top"] for face in _json(folder / "labels.json")], return_inverse=True)
+    faces = _json(folder / "labels.json")
+    if len(faces) != len(x):
+        raise UserError(
+            f"{folder}: labels.json has {len(faces)} faces, avataaars_64.npz {len(x)}; they must be as many"
+        )
+    labels = config.labels or ("top",)
+    if unknown := [label for label in labels if label not in faces[0]]:
+        raise UserError(f"--data.labels: avataaars has no {', '.join(unknown)}; there are {', '.join(faces[0])}")
+    columns = {label: np.array([str(face[label]) for face in faces]) for label in labels}
     names = [f"a{i}" for i in range(len(x))]
-    split = divide(names, config.val, config.test, config.seed)
-    parts = [LabelledPart(x, rows, labels, names) for rows in (split.train, split.val, split.test)]
-    return Data("avataaars", DataSpec(x.spec, x.spec), *parts, remark="drawn from parts, seeds a0..a2999")
+    return labelled_data(config, "avataaars", x, names, columns, remark="drawn from parts, seeds a0..a2999")
 
 
 def _car_sheets(config: DataConfig) -> tuple[CachedImages, np.ndarray]:
@@ -182,7 +211,7 @@ def _divide_cars(car: np.ndarray, cars: np.ndarray, config: DataConfig) -> Split
 
 
 def _view(car: int, elevation: int, azimuth: int) -> str:
-    return f"car {car}, elevation {6 * elevation}, azimuth {15 * azimuth}"
+    return f"car {car}, elevation {elevation * ELEVATION_STEP:g}, azimuth {azimuth * AZIMUTH_STEP:g}"
 
 
 def _folder(config: DataConfig, name: str, expected: str) -> Path:
@@ -203,7 +232,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} can't be read: {error}") from error
 
 
-def _json(path: Path) -> list[dict[str, str]]:
+def _json(path: Path) -> list[dict[str, Any]]:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:

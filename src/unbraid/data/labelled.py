@@ -1,0 +1,180 @@
+"""Labelled data: how labels are numbered, and the division into parts that they allow.
+
+Legend: n items, k labels; `labels` are (n, k) int64.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from unbraid.data.config import DataConfig
+from unbraid.data.parts import Data, Items, LabelledPart, Rows, Split, shuffled
+from unbraid.types import DataSpec, UserError
+
+
+def labelled_data(
+    config: DataConfig,
+    name: str,
+    x: Items,
+    names: Sequence[str],
+    columns: Mapping[str, np.ndarray],
+    own: Split | None = None,
+    remark: str = "",
+    skipped: tuple[str, ...] = (),
+    content: np.ndarray | None = None,
+    factors: Mapping[str, np.ndarray] | None = None,
+) -> Data:
+    """Numbers the labels and divides the items.
+
+    columns: k of (n,) words or whole numbers, by name. own: the division that the set has of its own; without
+    one, --data.split says how to divide. Labels are numbered in the order of their values, those that training sees
+    first.
+    Raises UserError if a class has a single image, a part stays empty, or the division isn't what --data.split asks.
+    """
+    found = [np.unique(column, return_inverse=True) for column in columns.values()]
+    values, labels = [value for value, _ in found], np.stack([number for _, number in found], axis=1).astype(np.int64)
+    if len(columns) == 1:
+        _check_single(name, labels[:, 0], values[0])
+    elif config.split == "class":
+        raise UserError(
+            f"--data.split class needs one label for each image; {name} has {len(columns)}: {', '.join(columns)}. "
+            "Give one, or leave --data.split out"
+        )
+    if own is not None:
+        split = own
+        _check_own(config, name, split, labels, values, list(columns))
+    elif config.split == "class":
+        split = _by_class(config, name, labels, names, values[0])
+    else:
+        split = _by_image(config, name, labels, names)
+    for j, column in enumerate(columns):
+        seen = np.unique(labels[split.train, j])
+        if len(seen) < 2:
+            raise UserError(
+                f"{name}: all training images have the same {column}, {values[j][seen[0]]}. "
+                "There is nothing to tell apart: add images of another, or choose another label"
+            )
+        order = np.concatenate([seen, np.setdiff1d(np.arange(len(values[j])), seen)])
+        labels[:, j] = np.argsort(order)[labels[:, j]]
+        values[j] = values[j][order]
+    classes = tuple(str(value) for value in values[0]) if len(columns) == 1 else ()
+    parts = [
+        LabelledPart(x, rows, labels, names, content, factors or {}, classes)
+        for rows in (split.train, split.val, split.test)
+    ]
+    return Data(name, DataSpec(x.spec, x.spec), *parts, remark=remark, skipped=skipped)
+
+
+def unseen_classes(config: DataConfig, name: str, labels: np.ndarray, names: Sequence[str], test: np.ndarray) -> Split:
+    """Test is all items of some classes, validation a share of the other items. test: (n,) bool."""
+    rest = np.flatnonzero(~test)
+    order = _shuffled_rows(rest, names, config.seed)
+    val = _spared(order[::-1], labels, _share(config.val, len(rest)))
+    _check_parts(name, {"validation": val}, len(rest))
+    return Split(np.setdiff1d(rest, val), val, np.flatnonzero(test))
+
+
+def _by_image(config: DataConfig, name: str, labels: np.ndarray, names: Sequence[str]) -> Split:
+    """Test is the head of the shuffled items, validation the tail; each value of each label stays in training too."""
+    order = _shuffled_rows(np.arange(len(names)), names, config.seed)
+    test = _spared(order, labels, _share(config.test, len(order)))
+    rest = order[~np.isin(order, test)]
+    val = _spared(rest[::-1], labels, _share(config.val, len(order)))
+    _check_parts(name, {"test": test, "validation": val}, len(order))
+    return Split(np.setdiff1d(rest, val), val, test)
+
+
+def _by_class(config: DataConfig, name: str, labels: np.ndarray, names: Sequence[str], classes: np.ndarray) -> Split:
+    """Test is a share of the classes, which training never sees."""
+    if len(classes) < 3:
+        raise UserError(
+            f"{name} has {len(classes)} classes; --data.split class needs 3 at least, two to train and one to test. "
+            "Add classes, or give --data.split image"
+        )
+    order = _shuffled_rows(np.arange(len(classes)), list(classes), config.seed)
+    test = order[: min(_share(config.test, len(classes)), len(classes) - 2)]
+    return unseen_classes(config, name, labels, names, np.isin(labels[:, 0], test))
+
+
+def _shuffled_rows(rows: Rows, names: Sequence[object], seed: int) -> Rows:
+    """The rows in the order of a hash of their names."""
+    at = {str(names[row]): row for row in rows}
+    return np.array([at[name] for name in shuffled(at, seed)], dtype=np.int64)
+
+
+def _share(share: float, count: int) -> int:
+    return max(1, round(share * count))
+
+
+def _spared(order: Rows, labels: np.ndarray, count: int) -> Rows:
+    """The first `count` rows of `order` that can be spared: every value of every label keeps one of the other rows.
+
+    Fewer, if there are no more. Sorted.
+    """
+    left = [np.bincount(column) for column in labels[order].T]
+    taken: list[int] = []
+    for row in order:
+        if len(taken) == count:
+            break
+        if all(counts[value] > 1 for counts, value in zip(left, labels[row], strict=True)):
+            taken.append(int(row))
+            for counts, value in zip(left, labels[row], strict=True):
+                counts[value] -= 1
+    return np.array(sorted(taken), dtype=np.int64)
+
+
+def _check_parts(name: str, parts: Mapping[str, Rows], count: int) -> None:
+    for part, rows in parts.items():
+        if not len(rows):
+            raise UserError(
+                f"{name}: of {count} images none can be spared for {part}, since training keeps one of each class. "
+                "Add images, or lower the shares --data.val and --data.test"
+            )
+
+
+def _check_single(name: str, label: np.ndarray, classes: np.ndarray) -> None:
+    """That no class has a single image. label: (n,), classes: names by number."""
+    single = classes[np.bincount(label) == 1]
+    if len(single):
+        raise UserError(
+            f"{name}: {len(single)} of {len(classes)} classes have a single image: {_some(single)}. A class needs 2 at "
+            "least, one to train and one to tell content from class: remove these images, or merge their classes"
+        )
+
+
+def _check_own(
+    config: DataConfig, name: str, split: Split, labels: np.ndarray, values: Sequence[np.ndarray], columns: list[str]
+) -> None:
+    """That the division a set has of its own can be used, and is what --data.split asks for."""
+    sizes = {"train": len(split.train), "val": len(split.val), "test": len(split.test)}
+    if not all(sizes.values()):
+        found = ", ".join(f"{part} {size}" for part, size in sizes.items())
+        raise UserError(f"{name}: each part needs an image at least; there are {found}")
+    for j, column in enumerate(columns):
+        counts = [
+            np.bincount(labels[rows, j], minlength=len(values[j])) for rows in (split.train, split.val, split.test)
+        ]
+        train, val, test = counts
+        if len(bad := np.flatnonzero((val > 0) & (train == 0))):
+            raise UserError(
+                f"{name}: {len(bad)} values of {column} are in validation but not in training: "
+                f"{_some(values[j][bad])}. Validation measures what was trained: move these images to training or test"
+            )
+        bad = np.flatnonzero((test > 0) & (train == 0))
+        if len(bad) and (len(columns) > 1 or config.split == "image"):
+            asked = "--data.split image" if config.split else "several labels"
+            raise UserError(
+                f"{name}: {asked}, but {len(bad)} values of {column} are in test and not in training: "
+                f"{_some(values[j][bad])}. Move some of their images to training"
+            )
+        if config.split == "class" and len(bad := np.flatnonzero((test > 0) & (train > 0))):
+            raise UserError(
+                f"{name}: --data.split class, but {len(bad)} classes of test are also in training, "
+                f"{values[j][bad[0]]} with {test[bad[0]]} test and {train[bad[0]]} training images among them. "
+                "Move each class into one of them, or leave --data.split out"
+            )
+
+
+def _some(values: np.ndarray) -> str:
+    """Up to three of them."""
+    return ", ".join(str(value) for value in values[:3]) + (" and others" if len(values) > 3 else "")
