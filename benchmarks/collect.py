@@ -25,7 +25,7 @@ from unbraid.recipes import RECIPES
 
 HERE = Path(__file__).parent
 PICTURES = HERE.parent / "docs" / "pictures"
-PLACES = ("data.root", "data.a", "data.b", "data.pairs", "data.side_by_side", "data.classes", "data.arrays")
+PLACES = ("data.root", "data.a", "data.b", "data.pairs", "data.side_by_side", "data.classes", "data.csv", "data.arrays")
 """Settings that say where things lie on one machine."""
 PICTURED = ("translate-a-to-b.png", "translate-b-to-a.png", "analogy-a.png", "interpolate-shared-a.png")
 SHOWN = ("demo", "iiae-mnist-cdcb", "iiae-maps", "iiae-facades", "iiae-cars")

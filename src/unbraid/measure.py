@@ -1,39 +1,79 @@
-"""What is measured on the validation part during training: retrieval, a loss, sample pictures. Keeps the best model."""
+"""What is measured on the validation part during training, with sample pictures. Keeps the best model."""
 
 import dataclasses
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from unbraid.codes import code_space, encode_part, same_view
-from unbraid.data.parts import Data, PairedPart
+from unbraid.codes import code_space, decode_all, encode_part, encode_rows, read, same_view, spread
+from unbraid.data.parts import Data, LabelledPart, PairedPart
 from unbraid.log import Log
 from unbraid.method import Disentangler, Method
+from unbraid.metrics.images import psnr
 from unbraid.metrics.retrieval import recall
 from unbraid.metrics.space import CodeSpace
+from unbraid.metrics.transfer import transferred, transfers
 from unbraid.run import Position, Run
-from unbraid.show import sample_grid, save_picture
+from unbraid.show import sample_grid, save_picture, transfer_grid
+from unbraid.types import DOMAINS, Labelled
+
+MEASURED = 500
+"""Items, or transfers, that are measured in validation at most."""
 
 
 def validate(run: Run, method: Method[Any], data: Data, position: Position, log: Log) -> Position:
     """Measures, logs, draws, and saves the model if it is the best so far (the later one, if equal).
 
-    A method's score is its mean recall@1 over both directions, in percent; where several neighbouring pairs have the
-    same image of domain a, each of them is a hit. Without codes or pairs the latest model is kept.
+    A method on pairs scores its mean recall@1 over both directions, in percent; where several neighbouring pairs have
+    the same image of domain a, each of them is a hit. A method on labels scores how well it makes held-out images
+    again, in PSNR, for that needs no labels; while it can't encode such images, and where there are neither codes nor
+    pairs, the latest model is kept.
     """
+    encodes = isinstance(method, Disentangler) and method.stages()[position.stage].encodes
     score, figures = 0.0, {}
     space = None
-    if isinstance(method, Disentangler) and isinstance(data.val, PairedPart):
+    if encodes and method.needs is Labelled:
+        figures = reconstruction_figures(method, data)
+        score = figures["psnr"]
+    elif encodes and isinstance(data.val, PairedPart):
         space = code_space(method, data.train) if isinstance(data.train, PairedPart) else None
         figures = retrieval_figures(run, method, data.val, same_view(data, len(data.val)), space)
         score = (figures["a->b"] + figures["b->a"]) / 2
     log.validation(position, figures)
     picture = run.path / "samples" / f"{position.stage}-{position.step:07d}.png"
-    save_picture(sample_grid(method, data.val, seed=run.config.train.seed), picture)
+    save_picture(_picture(method, data, encodes, run.config.train.seed), picture)
     if score >= position.best:
         run.save_model(method, space, position.step)
         position = dataclasses.replace(position, best=score, best_step=position.step)
     return position
+
+
+def _picture(method: Method[Any], data: Data, encodes: bool, seed: int) -> Any:
+    if not encodes and isinstance(data.train, LabelledPart):
+        return transfer_grid(method, data.train, seed, found=True)
+    if isinstance(data.val, LabelledPart):
+        return transfer_grid(method, data.val, seed)
+    return sample_grid(method, data.val, seed)
+
+
+def reconstruction_figures(method: Method[Any], data: Data) -> dict[str, float]:
+    """Mean PSNR of held-out images made again from their codes; of content transfers too, where the truth is known."""
+    if not isinstance(data.val, LabelledPart):
+        limit = MEASURED // 2
+        made = [decode_all(method, encode_part(method, data.val, domain, limit), domain) for domain in DOMAINS]
+        true = [read(data.val, domain, limit) for domain in DOMAINS]
+        return {"psnr": float(psnr(torch.cat(made), torch.cat(true)).mean())}
+    part = data.val
+    at = spread(np.arange(len(part)), MEASURED)
+    made = decode_all(method, encode_rows(method, part, at), "a")
+    figures = {"psnr": float(psnr(made, part.x.read(part.rows[at], 0)).mean())}
+    tasks = transfers(part, MEASURED, seed=0)
+    if len(tasks):
+        made = transferred(method, part, tasks)
+        figures["transfer_psnr"] = float(psnr(made, part.x.read(part.rows[tasks.truth], 0)).mean())
+    return figures
 
 
 def retrieval_figures(

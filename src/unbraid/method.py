@@ -19,8 +19,8 @@ from unbraid.types import Codes, DataSpec, Domain
 Batch = TypeVar("Batch")
 Terms = dict[str, Tensor]
 """Weighted scalar losses by name: what is minimised is what the log shows."""
-Update = dict[str, Terms]
-"""Player -> what it minimises. The players of one update step together."""
+Update = dict[str | tuple[str, ...], Terms]
+"""Player, or players who minimise the same, -> what they minimise. The players of one update step together."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,19 @@ class Clock:
 
     step: int
     progress: float
+    stage: str = "train"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A phase of training with its own players; `share` is its part of the run's length."""
+    """A phase of training with its own players.
+
+    share: its part of the run's length. encodes: whether items that training doesn't see have codes in this phase.
+    """
 
     name: str = "train"
     share: float = 1.0
+    encodes: bool = True
 
 
 class Method(nn.Module, ABC, Generic[Batch]):
@@ -48,11 +53,16 @@ class Method(nn.Module, ABC, Generic[Batch]):
 
     needs: ClassVar[type]
     config_type: ClassVar[type]
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of the names of what only training needs; it is not part of a trained model."""
 
     def __init__(self, spec: DataSpec, config: Any) -> None:
         super().__init__()
         self.spec = spec
         self.config = config
+
+    def prepare(self) -> None:
+        """Fetches what training needs beside the data. Called before a run begins; raises UserError."""
 
     def stages(self) -> list[Stage]:
         """The phases of training, in order. Most methods have one."""
@@ -69,6 +79,15 @@ class Method(nn.Module, ABC, Generic[Batch]):
     @abstractmethod
     def updates(self, batches: Iterator[Batch], clock: Clock) -> Iterator[Update]:
         """One training step. Yields who minimises what, turn by turn; never from inside a `with`."""
+
+
+@runtime_checkable
+class Latent(Protocol):
+    """Keeps codes of training items, found while training."""
+
+    def found(self, label: Tensor, index: Tensor) -> Codes:
+        """The codes of training items. label: (n, k), index: (n,)."""
+        ...
 
 
 @runtime_checkable

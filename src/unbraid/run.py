@@ -33,7 +33,7 @@ from unbraid.data.config import DataConfig
 from unbraid.files import read_json, write_atomically, write_json
 from unbraid.method import Method
 from unbraid.metrics.space import CodeSpace
-from unbraid.types import DataSpec, ImageSpec, Spec, UserError, VectorSpec
+from unbraid.types import DOMAINS, DataSpec, ImageSpec, Spec, UserError, VectorSpec
 
 FORMAT = 1
 """Version of the folder's layout; a run of another one is refused."""
@@ -146,7 +146,7 @@ class Run:
     def save_model(self, method: Method[Any], space: CodeSpace | None, step: int) -> None:
         """Writes model.safetensors: weights, and the geometry of shared codes. UserError as from `save_position`."""
         check_weights(method, step)
-        tensors = {f"method.{name}": value.detach().cpu().contiguous() for name, value in method.state_dict().items()}
+        tensors = {f"method.{name}": value.detach().cpu().contiguous() for name, value in model_state(method).items()}
         if space is not None:
             tensors.update({f"space.{name}": value for name, value in space.tensors().items()})
         metadata = {
@@ -156,7 +156,12 @@ class Run:
                     "version": __version__,
                     "method": self.method_name,
                     "config": to_json(self.config.method),
-                    "spec": {"a": spec_to_json(method.spec.a), "b": spec_to_json(method.spec.b)},
+                    "spec": {
+                        "a": spec_to_json(method.spec.a),
+                        "b": spec_to_json(method.spec.b),
+                        "classes": method.spec.classes,
+                        "domains": method.spec.domains,
+                    },
                     "step": step,
                 }
             )
@@ -165,9 +170,15 @@ class Run:
         write_atomically(self.path / "model.safetensors", lambda file: _write_bytes(file, data))
 
 
+def model_state(method: Method[Any]) -> dict[str, Tensor]:
+    """The method's weights and statistics, without what only training needs."""
+    state = method.state_dict()
+    return {name: value for name, value in state.items() if not name.startswith(method.training_only)}
+
+
 def check_weights(method: Method[Any], step: int) -> None:
     """UserError that names a weight which is not finite."""
-    for name, value in method.state_dict().items():
+    for name, value in model_state(method).items():
         if value.is_floating_point() and not value.isfinite().all():
             raise UserError(
                 f"Step {step}: {name} is no longer finite; the last good checkpoint is kept. "
@@ -241,11 +252,19 @@ def load_model(path: Path) -> tuple[Method[Any], CodeSpace | None, dict[str, Any
     if meta["format"] != FORMAT:
         raise UserError(f"{file} has format {meta['format']}; this version of unbraid reads {FORMAT}")
     kind = method_class(meta["method"])
-    spec = DataSpec(spec_from_json(meta["spec"]["a"]), spec_from_json(meta["spec"]["b"]))
+    about = meta["spec"]
+    spec = DataSpec(
+        *(spec_from_json(about[domain]) for domain in DOMAINS),
+        classes=tuple(about.get("classes", ())),  # models of the first version have neither
+        domains=tuple(about.get("domains", ())),
+    )
     method = kind(spec, from_json(kind.config_type, meta["config"]))
     weights = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
     try:
-        method.load_state_dict(weights)
+        left = method.load_state_dict(weights, strict=False)
+        missing = [name for name in left.missing_keys if not name.startswith(method.training_only)]
+        if missing or left.unexpected_keys:
+            raise RuntimeError(f"missing: {missing}, unexpected: {left.unexpected_keys}")
     except RuntimeError as error:
         raise UserError(f"{file} doesn't fit this version of {meta['method']}: {str(error).splitlines()[0]}") from error
     parts = {name.removeprefix("space."): value for name, value in tensors.items() if name.startswith("space.")}

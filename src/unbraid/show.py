@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from unbraid.codes import evaluating, read
-from unbraid.data.parts import Part
+from unbraid.data.parts import LabelledPart, Part
 from unbraid.files import write_atomically
 from unbraid.method import Disentangler
 from unbraid.types import DOMAINS, Codes, ImageSpec, other
@@ -79,6 +80,35 @@ def save_gif(frames: Sequence[Tensor], path: Path, milliseconds: int = 80) -> No
         path,
         lambda file: pictures[0].save(file, "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0),
     )
+
+
+def transfer_grid(method: Any, part: LabelledPart, seed: int, found: bool = False, count: int = 5) -> Image.Image:
+    """Row i, column j: the class of the image before row i with the content of the image over column j.
+
+    found: the codes are those found in training for the part's items, instead of what an encoder says.
+    """
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(part))
+    _, first = np.unique(part.labels[part.rows[order], 0], return_index=True)
+    at = order[random.permutation(first)[: 2 * count]]  # of different classes
+    if len(at) < 2 * count:  # few classes
+        at = np.concatenate([at, order[~np.isin(order, at)]])[: 2 * count]
+    half = len(at) // 2
+    device = next(method.parameters()).device
+    x = part.x.read(part.rows[at], 0)
+    with evaluating(method):
+        if found:
+            label = torch.from_numpy(part.label(at)).to(device)
+            codes = method.found(label, torch.from_numpy(at).to(device))
+            if codes.shared.shape[1] == 0:
+                codes = Codes(method.encode(x.to(device), "a").shared, codes.exclusive)
+        else:
+            codes = method.encode(x.to(device), "a")
+        rows: list[list[Tensor | None]] = [[None, *x[half:]]]
+        for i in range(half):
+            exclusive = codes.exclusive[i : i + 1].expand(len(at) - half, -1)
+            rows.append([x[i], *method.decode(Codes(codes.shared[half:], exclusive), "a")])
+    return grid(rows, ["class", "content"])
 
 
 def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int = 3) -> Image.Image:

@@ -24,8 +24,9 @@ from unbraid.data.parts import Batches, Data
 from unbraid.log import LOG_EVERY, Log
 from unbraid.measure import validate
 from unbraid.method import Clock, Method, Stage
+from unbraid.nn.tables import RowAdam
 from unbraid.precision import Precision, choose
-from unbraid.run import Position, Run
+from unbraid.run import Position, Run, model_state
 from unbraid.types import UserError
 
 
@@ -52,15 +53,18 @@ def train_step(
     assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
     with precision or contextlib.nullcontext():
         for update in method.updates(batches, clock):
-            for number, (player, terms) in enumerate(update.items(), 1):
+            turns = [((who,) if isinstance(who, str) else who, terms) for who, terms in update.items()]
+            for number, (players, terms) in enumerate(turns, 1):
                 check_finite(terms, clock.step)
-                optimisers[player].zero_grad(set_to_none=True)
-                movers = [p for group in optimisers[player].param_groups for p in group["params"]]
+                for player in players:
+                    optimisers[player].zero_grad(set_to_none=True)
+                movers = [p for player in players for group in optimisers[player].param_groups for p in group["params"]]
                 # gradients go to the movers alone: what stands between them and the loss needs no freezing
-                torch.stack(list(terms.values())).sum().backward(inputs=movers, retain_graph=number < len(update))
+                torch.stack(list(terms.values())).sum().backward(inputs=movers, retain_graph=number < len(turns))
                 losses.update({name: term.detach() for name, term in terms.items()})
-            for player in update:
-                optimisers[player].step()
+            for players, _ in turns:
+                for player in players:
+                    optimisers[player].step()
             assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
     return losses
 
@@ -97,11 +101,12 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
                 position, state = dataclasses.replace(position, stage=number, step=0, seconds=0.0), None
             session = Session(run, method, data, log, stage, precision, state)
             position = session.train(position, interrupts)
+            session.finish()
     return position
 
 
 def check(config: TrainConfig, method: Method[Any]) -> None:
-    """UserError for settings that can't be trained with."""
+    """UserError for settings that can't be trained with, or if the method lacks what it needs beside the data."""
     lengths = {"steps": config.steps, "epochs": config.epochs, "minutes": config.minutes}
     if all(value is None for value in lengths.values()):
         raise UserError("How long? Give --train.steps, --train.epochs or --train.minutes")
@@ -112,6 +117,7 @@ def check(config: TrainConfig, method: Method[Any]) -> None:
         raise UserError(f"--train.average {config.average}: it must be at least 0 and less than 1")
     if config.batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in method.modules()):
         raise UserError("--train.batch 1: these networks normalise vectors over the batch; give at least 2")
+    method.prepare()
 
 
 class Session:
@@ -143,13 +149,14 @@ class Session:
         """The loop: rate, step, log, measure, checkpoint."""
         config = self.run.config.train
         length = Length.of(config, self.stage, len(self.data.train))
+        balanced = self.run.config.data.balanced
         batches: Batches[Any] = Batches(
-            self.data.train, config.batch, config.seed, self.run.config.data.augment, position.drawn
+            self.data.train, config.batch, config.seed, self.run.config.data.augment, position.drawn, balanced
         )
         moved = Moved(batches, self.precision.device)
         saved, began = time.monotonic(), time.monotonic() - position.seconds
         self.method.train()
-        while (clock := length.clock(position.step, position.seconds)).progress < 1:
+        while (clock := length.clock(position.step, position.seconds, self.stage.name)).progress < 1:
             torch.manual_seed(step_seed(config.seed, position.stage, position.step))
             self.set_rates(clock)
             terms = train_step(self.method, self.optimisers, moved, clock, self.precision.autocast())
@@ -169,6 +176,12 @@ class Session:
             if interrupts.count:
                 raise Interrupted(f"stopped at step {position.step}")
         return position
+
+    def finish(self) -> None:
+        """Brings tables of codes up to date, whose rows move when they are read."""
+        for optimiser in self.optimisers.values():
+            if isinstance(optimiser, RowAdam):
+                optimiser.finish()
 
     def set_rates(self, clock: Clock) -> None:
         """The method's schedule, on top of the rates its optimisers started with."""
@@ -207,9 +220,9 @@ class Length:
         steps = min(config.steps or math.inf, (config.epochs or math.inf) * items / config.batch)
         return cls(stage.share * steps, stage.share * 60 * (config.minutes or math.inf))
 
-    def clock(self, step: int, seconds: float) -> Clock:
+    def clock(self, step: int, seconds: float, stage: str = "train") -> Clock:
         """Where training stands after so many steps and seconds of the stage."""
-        return Clock(step, max(step / self.steps, seconds / self.seconds))
+        return Clock(step, max(step / self.steps, seconds / self.seconds), stage)
 
 
 class Moved(Iterator[Any]):
@@ -233,12 +246,12 @@ class Average:
     The decay warms up, min(decay, (1 + n) / (10 + n)) after n updates, so early weights are soon forgotten.
     """
 
-    def __init__(self, method: nn.Module, decay: float, state: dict[str, Any] | None) -> None:
+    def __init__(self, method: Method[Any], decay: float, state: dict[str, Any] | None) -> None:
         self.method, self.decay = method, decay
         self.updates = 0
         self.mean: dict[str, Tensor] = {}
         if decay:
-            self.mean = {name: value.detach().clone() for name, value in method.state_dict().items()}
+            self.mean = {name: value.detach().clone() for name, value in self._state().items()}
             if state:
                 self.updates, self.mean = state["updates"], {n: v.clone() for n, v in state["mean"].items()}
 
@@ -249,7 +262,7 @@ class Average:
             return
         self.updates += 1
         share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in self.method.state_dict().items():
+        for name, value in self._state().items():
             if value.is_floating_point():
                 self.mean[name].lerp_(value, share)
             else:
@@ -261,12 +274,15 @@ class Average:
         if not self.decay:
             yield
             return
-        own = {name: value.detach().clone() for name, value in self.method.state_dict().items()}
-        self.method.load_state_dict(self.mean)
+        own = {name: value.detach().clone() for name, value in self._state().items()}
+        self.method.load_state_dict(self.mean, strict=False)
         try:
             yield
         finally:
-            self.method.load_state_dict(own)
+            self.method.load_state_dict(own, strict=False)
+
+    def _state(self) -> dict[str, Tensor]:
+        return model_state(self.method)
 
     def state(self) -> dict[str, Any] | None:
         """What a checkpoint must hold."""

@@ -67,6 +67,13 @@ class DataSpec:
 
     a: Spec
     b: Spec
+    items: int = 0
+    """Training items, for methods that keep a code for each; a trained model's spec has 0."""
+    classes: tuple[int, ...] = ()
+    """Labelled data: how many values each label has, over the classes that training sees: (163,) for one class label,
+    (2, 2, 2) for three binary attributes."""
+    domains: tuple[Domain, ...] = ()
+    """Labelled data made of two domains: the domain of each class. Empty if there is one domain."""
 
     def __getitem__(self, domain: Domain) -> Spec:
         return self.a if domain == "a" else self.b
@@ -103,10 +110,14 @@ class Unpaired:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A batch of items with their class. x: (n, *spec.shape), label: (n,), index: (n,)."""
+    """A batch of items with their labels.
+
+    x: (n, *spec.shape), label: (n, k) values of k labels (k = 1: a class; more: attributes), index: (n,) position of
+    the item in its part of the data.
+    """
 
     x: Float[Tensor, "n ..."]
-    label: Int[Tensor, " n"]
+    label: Int[Tensor, "n k"]
     index: Int[Tensor, " n"]
 
 

@@ -4,9 +4,10 @@ from typing import Any
 
 from unbraid.method import Method
 from unbraid.methods.iiae import IIAE
+from unbraid.methods.lord import LORD
 from unbraid.types import UserError
 
-METHODS: dict[str, type[Method[Any]]] = {"iiae": IIAE}
+METHODS: dict[str, type[Method[Any]]] = {"iiae": IIAE, "lord": LORD}
 
 
 def method_class(name: str) -> type[Method[Any]]:

@@ -37,3 +37,15 @@ def kl_normal(
 def tile(codes: Float[Tensor, "n d"], height: int, width: int) -> Float[Tensor, "n d {height} {width}"]:
     """A flat code repeated at every place of a map."""
     return codes[:, :, None, None].expand(-1, -1, height, width)
+
+
+def adain(
+    x: Float[Tensor, "n c h w"], scale: Float[Tensor, "n c"], shift: Float[Tensor, "n c"]
+) -> Float[Tensor, "n c h w"]:
+    """Adaptive instance normalisation: each map of each item to mean `shift` and deviation `scale` (Huang and
+    Belongie 2017, eq. 8). Statistics over (h, w)."""
+    variance, mean = torch.var_mean(x, (2, 3), correction=0)
+    factor = scale.float() * (variance.float() + 1e-5).rsqrt()
+    offset = shift.float() - mean.float() * factor
+    # one pass over the maps: x * factor + offset
+    return torch.addcmul(offset.to(x.dtype)[:, :, None, None], x, factor.to(x.dtype)[:, :, None, None])

@@ -1,0 +1,419 @@
+"""LORD [1]: class and content of labelled images, by optimising a code for each class and for each image.
+
+Every training image has a content code of its own and shares the code of its class with all images of that class. A
+generator makes the image of both; noise on the content code, and a penalty on its size, keep out of it what the class
+code can say. Codes and generator are found together ("codes"); then two encoders learn to give the codes that were
+found ("encoders"), for images, and classes, never seen.
+
+[1] A. Gabbay, Y. Hoshen: Demystifying Inter-Class Disentanglement. ICLR 2020.
+
+Legend: n images, c channels, h height, w width, k labels of an image, d size of a code. c_i, e_y: the paper's codes of
+image i and class y.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import cos, pi
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from unbraid.config import PerceptualConfig
+from unbraid.method import Clock, Method, Stage, Terms, Update
+from unbraid.nn.blocks import SLOPE, UpConv
+from unbraid.nn.functional import adain, kl_normal, reparameterise
+from unbraid.nn.perceptual import Vgg16, find_weights, perceptual_loss
+from unbraid.nn.tables import RowAdam, code_table
+from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Labelled, UserError
+
+UPSAMPLINGS = 4
+STEP = 2**UPSAMPLINGS
+"""Height and width of images are multiples of this."""
+BETAS = (0.5, 0.999)
+
+
+@dataclass(frozen=True)
+class LORDConfig:
+    """What can be chosen in LORD. The defaults are the paper's networks and settings."""
+
+    content: int = 128
+    """Size of a content code."""
+    class_code: int = 256
+    """Size of a class code. With several labels each gets its share of it."""
+    dense: tuple[int, int] = (512, 1024)
+    """Widths of the generator's fully connected layers before its first map."""
+    width: int = 256
+    """Channels of the generator's maps."""
+    last_width: int = 64
+    """Channels of the map before the image."""
+    encoder_widths: tuple[int, ...] = (64, 128, 256, 256, 256)
+    """Channels of an encoder's convolutions; all but the first halve the size."""
+    encoder_dense: int = 256
+    """Width of an encoder's two fully connected layers."""
+    inference: Literal["latent", "semi-amortised", "amortised"] = "latent"
+    """Where training's codes come from (table 3). latent: all are optimised; semi-amortised: content by an encoder;
+    amortised: both by encoders, class codes averaged over the images of a class in a batch."""
+    regularisation: Literal["noise", "kl", "none"] = "noise"
+    """What keeps content codes small (table 3): noise of fixed size with a penalty; KL to N(0, I), with learned
+    variances, which needs an encoder; or nothing."""
+    second_stage: bool = True
+    """Ablation of table 3: without it there are no encoders, and codes of new images are optimised."""
+    noise: float = 1.0
+    """sigma of eq. 6."""
+    decay: float = 0.001
+    """lambda of eq. 6, for a reconstruction loss of the paper's size; of the KL as well."""
+    scale: float = 10.0
+    """The reconstruction loss is multiplied by this, which brings it near the size that the paper reports, 13 to 40;
+    eq. 6 depends on lambda / scale only."""
+    encoder_weights: tuple[float, float] = (10_000.0, 10_000.0)
+    """alpha_1 (class) and alpha_2 (content) of eq. 8, for mean squares over a code's entries."""
+    loss: Literal["vgg16", "pixels"] = "vgg16"
+    """Reconstruct by VGG16's features (the paper) or by the mean absolute difference of pixels."""
+    window: int | None = None
+    """Compare features in a window of so many pixels square, at a place drawn for each batch, and pixels in the whole
+    image, instead of features in the whole image: VGG16 is most of a step, and its cost falls with the window's area.
+    Ours, for small machines."""
+    perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
+    target_gigabytes: float = 3.0
+    """Features of training images are kept, and computed once, if all together take no more than this."""
+    rate: float = 1e-4
+    """Adam's learning rate for the networks."""
+    code_rate: float = 1e-3
+    """Adam's learning rate for the codes."""
+    cosine: bool = False
+    """Let the rates fall to 0 by a half cosine over each stage, as the published programs do. The paper: constant."""
+    first_share: float = 0.5
+    """Share of the run that the first stage takes."""
+    fit_steps: int = 100
+    """Steps in which a new image's codes are optimised, without second stage."""
+
+
+class Generator(nn.Module):
+    """G(e, c): fully connected layers of the content to a map of 1/16 size, four times {upsample, conv 3x3, leaky relu,
+    AdaIN by the class}, conv 5x5, leaky relu, conv 7x7, sigmoid (appendix A.1)."""
+
+    def __init__(self, spec: ImageSpec, config: LORDConfig, class_code: int) -> None:
+        super().__init__()
+        width, (first, second) = config.width, config.dense
+        self.map = (width, spec.height // STEP, spec.width // STEP)
+        self.dense = nn.Sequential(
+            nn.Linear(config.content, first),
+            nn.LeakyReLU(SLOPE),
+            nn.Linear(first, second),
+            nn.LeakyReLU(SLOPE),
+            nn.Linear(second, width * self.map[1] * self.map[2]),
+            nn.LeakyReLU(SLOPE),
+            nn.Unflatten(1, self.map),
+        )
+        self.ups = nn.ModuleList(UpConv(width, width) for _ in range(UPSAMPLINGS))
+        self.styles = nn.Linear(class_code, UPSAMPLINGS * 2 * width)
+        self.styles.bias.data.view(UPSAMPLINGS, 2, width)[:, 0] = 1.0  # ours: start with the scale at 1
+        self.last = nn.Sequential(
+            nn.Conv2d(width, config.last_width, 5, padding=2),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(config.last_width, spec.channels, 7, padding=3),
+        )
+
+    def forward(self, content: Float[Tensor, "n d"], class_code: Float[Tensor, "n e"]) -> Float[Tensor, "n c h w"]:
+        """Images in [-1, 1]."""
+        maps = self.dense(content).contiguous(memory_format=torch.channels_last)
+        styles = self.styles(class_code).unflatten(1, (UPSAMPLINGS, 2, -1))
+        for number, up in enumerate(self.ups):
+            maps = nn.functional.leaky_relu(up(maps), SLOPE)
+            maps = adain(maps, styles[:, number, 0], styles[:, number, 1])
+        return torch.tanh(self.last(maps).float() / 2)  # 2 sigmoid(x) - 1
+
+
+class Encoder(nn.Sequential):
+    """Five convolutions and three fully connected layers (appendix A.1): (n, c, h, w) -> (n, size)."""
+
+    def __init__(self, spec: ImageSpec, config: LORDConfig, size: int) -> None:
+        first, *widths = config.encoder_widths
+        layers: list[nn.Module] = [nn.Conv2d(spec.channels, first, 7, padding=3), nn.LeakyReLU(SLOPE)]
+        for i, o in zip([first, *widths[:-1]], widths, strict=True):
+            layers += [nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(SLOPE)]
+        step, dense = 2 ** len(widths), config.encoder_dense
+        layers += [nn.Flatten(), nn.Linear(widths[-1] * (spec.height // step) * (spec.width // step), dense)]
+        layers += [nn.LeakyReLU(SLOPE), nn.Linear(dense, dense), nn.LeakyReLU(SLOPE), nn.Linear(dense, size)]
+        super().__init__(*layers)
+
+
+class Extractor:
+    """VGG16 for training and fitting: no module, so that its frozen weights are no part of the model.
+
+    Maps of training images are kept, in memory as they are used, if all of them take no more than `gigabytes`.
+    """
+
+    def __init__(self, weights: dict[str, Tensor], items: int, gigabytes: float) -> None:
+        self.weights, self.items, self.room = weights, items, gigabytes * 1e9
+        self._networks: dict[torch.dtype, Vgg16] = {}
+        self._kept: list[Tensor] = []
+        self._known = torch.zeros(0, dtype=torch.bool)
+
+    def network(self, device: torch.device) -> Vgg16:
+        """In bf16 where autocast is on, else in float32."""
+        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
+        if dtype not in self._networks:
+            self._networks[dtype] = Vgg16(self.weights, dtype).to(device)
+        return self._networks[dtype]
+
+    @torch.no_grad()
+    def targets(self, x: Float[Tensor, "n c h w"], index: Int[Tensor, " n"] | None) -> list[Tensor]:
+        """The maps of training images x, positions `index`; of other images, without one."""
+        vgg = self.network(x.device)
+        if index is None or (self._kept and bool(self._known[index].all())):
+            return vgg(x) if index is None else [kept[index] for kept in self._kept]
+        maps = vgg(x)
+        needed = self.items * sum(m[0].numel() * m.element_size() for m in maps)
+        if self.items and needed <= self.room:
+            if not self._kept:
+                self._known = torch.zeros(self.items, dtype=torch.bool, device=x.device)
+                self._kept = [
+                    torch.empty(self.items, *m.shape[1:], dtype=m.dtype, device=m.device).to(
+                        memory_format=torch.channels_last
+                    )
+                    for m in maps
+                ]
+            for kept, m in zip(self._kept, maps, strict=True):
+                kept[index] = m
+            self._known[index] = True
+        return maps
+
+
+class LORD(Method[Labelled]):
+    """Latent optimisation for representation disentanglement [1]. Needs labels: one class, or several attributes.
+
+    Shared code: content. Exclusive code: class. Two domains are two classes, or, by --data.styles-per-class, more.
+
+    Example:
+        >>> from unbraid.types import DataSpec, ImageSpec
+        >>> spec = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32), items=100, classes=(5,))
+        >>> model = LORD(spec, LORDConfig(width=8, last_width=8, encoder_widths=(8, 8, 8, 8, 8), loss="pixels")).eval()
+        >>> codes = model.encode(torch.zeros(2, 3, 32, 32), "a")
+        >>> tuple(codes.shared.shape), tuple(codes.exclusive.shape)
+        ((2, 128), (2, 256))
+    """
+
+    needs = Labelled
+    config_type = LORDConfig
+    training_only = ("content_codes.",)
+    config: LORDConfig
+
+    def __init__(self, spec: DataSpec, config: LORDConfig) -> None:
+        super().__init__(spec, config)
+        _check(spec, config)
+        image = cast(ImageSpec, spec.a)
+        part = config.class_code // len(spec.classes)
+        size = part * len(spec.classes)
+        self.generator = Generator(image, config, size)
+        if config.inference == "latent":
+            self.content_codes = code_table(spec.items, config.content)
+        if config.inference != "amortised":
+            self.class_codes = code_table(sum(spec.classes), part)
+        if config.inference != "latent" or config.second_stage:
+            variances = config.content if config.regularisation == "kl" else 0
+            self.content_encoder = Encoder(image, config, config.content + variances)
+            self.class_encoder = Encoder(image, config, size)
+        self.register_buffer(
+            "offsets", torch.tensor([sum(spec.classes[:i]) for i in range(len(spec.classes))]), persistent=False
+        )
+        self._extractor: Extractor | None = None
+
+    def prepare(self) -> None:
+        """Finds the weights of VGG16. Raises UserError if there are none."""
+        if self.config.loss == "vgg16" and self._extractor is None:
+            weights = find_weights("vgg16", self.config.perceptual)
+            self._extractor = Extractor(weights, self.spec.items, self.config.target_gigabytes)
+
+    def stages(self) -> list[Stage]:
+        """Codes, then encoders; one stage only if everything is amortised, or without the second."""
+        c = self.config
+        if c.inference == "amortised":
+            return [Stage("codes")]
+        if not c.second_stage:
+            return [Stage("codes", encodes=False)]
+        return [Stage("codes", c.first_share, encodes=False), Stage("encoders", 1 - c.first_share)]
+
+    def optimisers(self, stage: str) -> dict[str, Optimizer]:
+        """Codes: Adam for the networks that take part, row-wise Adam for the tables. Encoders: one Adam, no tables."""
+        c = self.config
+        self.prepare()
+        if stage == "encoders":
+            moving = [self.generator, self.class_encoder, self.content_encoder]
+            return {"networks": Adam([p for m in moving for p in m.parameters()], c.rate, BETAS, fused=True)}
+        moving = [self.generator]
+        tables = []
+        if c.inference == "latent":
+            tables.append(self.content_codes)
+        else:
+            moving.append(self.content_encoder)
+        if c.inference == "amortised":
+            moving.append(self.class_encoder)
+        else:
+            tables.append(self.class_codes)
+        optimisers: dict[str, Optimizer] = {
+            "networks": Adam([p for m in moving for p in m.parameters()], c.rate, BETAS, fused=True)
+        }
+        if tables:
+            optimisers["codes"] = RowAdam(tables, c.code_rate, BETAS)
+        return optimisers
+
+    def rate_factor(self, stage: str, clock: Clock) -> float:
+        """Constant as in the paper, or a half cosine down to 0."""
+        return (1 + cos(pi * clock.progress)) / 2 if self.config.cosine else 1.0
+
+    def updates(self, batches: Iterator[Labelled], clock: Clock) -> Iterator[Update]:
+        """One turn, of the stage that the clock says."""
+        batch = next(batches)
+        yield self._encoders_turn(batch) if clock.stage == "encoders" else self._codes_turn(batch)
+
+    def _codes_turn(self, batch: Labelled) -> Update:
+        """Eq. 6, minimised over generator and codes together (eq. 7)."""
+        content, penalty = self._content(batch)
+        made = self.generator(content, self._class_code(batch))
+        terms = {"reconstruction": self._difference(made, batch.x, batch.index), **penalty}
+        return {("networks",) if self.config.inference == "amortised" else ("networks", "codes"): terms}
+
+    def _content(self, batch: Labelled) -> tuple[Float[Tensor, "n d"], Terms]:
+        """c_i + z_i of eq. 6, or its variants of table 3, and the penalty on it."""
+        c = self.config
+        latent = c.inference == "latent"
+        content = self.content_codes(batch.index) if latent else self.content_encoder(batch.x).float()
+        if c.regularisation == "none":
+            return content, {}
+        if c.regularisation == "kl":
+            mean, log_variance = content.chunk(2, 1)
+            return reparameterise(mean, log_variance), {"kl_content": c.decay * kl_normal(mean, log_variance)}
+        decay = c.decay * content.square().sum(1).mean()  # eq. 6, term 2
+        return content + c.noise * torch.randn_like(content), {"decay_content": decay}
+
+    def _class_code(self, batch: Labelled) -> Float[Tensor, "n d"]:
+        """e_y: from the table, or the mean over the batch's images of the class (section 5)."""
+        if self.config.inference != "amortised":
+            return self._class_rows(batch.label)
+        codes = self.class_encoder(batch.x).float()
+        alike = (batch.label[:, None] == batch.label[None]).all(2).float()
+        return (alike / alike.sum(1, keepdim=True)) @ codes
+
+    def _class_rows(self, label: Int[Tensor, "n k"]) -> Float[Tensor, "n d"]:
+        return self.class_codes(label + self.offsets).flatten(1)
+
+    def _encoders_turn(self, batch: Labelled) -> Update:
+        """Eq. 8; the codes that were found, without noise, are targets."""
+        c = self.config
+        content = self._content_mean(batch.x)
+        class_code = self.class_encoder(batch.x).float()
+        made = self.generator(content, class_code)
+        with torch.no_grad():
+            found = self.found(batch.label, batch.index)
+        terms = {
+            "reconstruction": self._difference(made, batch.x, batch.index),  # eq. 8, term 1
+            "class_code": c.encoder_weights[0] * nn.functional.mse_loss(class_code, found.exclusive),  # eq. 8, term 2
+        }
+        if c.inference == "latent":  # else the encoder's own codes are what would be its targets
+            difference = nn.functional.mse_loss(content, found.shared)
+            terms["content_code"] = c.encoder_weights[1] * difference  # eq. 8, term 3
+        return {"networks": terms}
+
+    def _content_mean(self, x: Tensor) -> Float[Tensor, "n d"]:
+        return self.content_encoder(x).float()[:, : self.config.content]
+
+    def _difference(self, made: Tensor, x: Tensor, index: Tensor | None) -> Float[Tensor, ""]:
+        """The reconstruction loss of eq. 6, to training images at `index`, or to others."""
+        if self.config.loss == "pixels":
+            return self.config.scale * (made - x).abs().mean()
+        assert self._extractor is not None
+        size, vgg = self.config.window, self._extractor.network(x.device)
+        if size is None:
+            return self.config.scale * perceptual_loss(vgg, made, self._extractor.targets(x, index))
+        top, left = (int(torch.randint(length - size + 1, ())) for length in x.shape[2:])
+        window = (..., slice(top, top + size), slice(left, left + size))
+        with torch.no_grad():
+            targets = vgg(x[window])
+        return self.config.scale * (perceptual_loss(vgg, made[window], targets) + (made - x).abs().mean())
+
+    def found(self, label: Tensor, index: Tensor) -> Codes:
+        """The codes of training images: content (none if it is encoded), class. label: (n, k), index: (n,)."""
+        latent = self.config.inference == "latent"
+        content = self.content_codes(index) if latent else torch.zeros(len(index), 0, device=index.device)
+        return Codes(content, self._class_rows(label))
+
+    def encode(self, x: Tensor, domain: Domain) -> Codes:
+        """Content and class codes of images of any class (section 3.2)."""
+        if self.config.inference == "latent" and not self.config.second_stage:
+            return self._fitted(x)
+        return Codes(self._content_mean(x), self.class_encoder(x).float())
+
+    def _fitted(self, x: Tensor) -> Codes:
+        """Codes optimised for each image by itself, everything else frozen (section 5, without second stage)."""
+        self.prepare()
+        generator = torch.Generator().manual_seed(0)
+        sizes = (self.config.content, self.generator.styles.in_features)
+        starts = [torch.rand(1, size, generator=generator) * 0.1 - 0.05 for size in sizes]
+        codes = [start.to(x.device).repeat(len(x), 1).requires_grad_() for start in starts]
+        optimiser = Adam(codes, self.config.code_rate, BETAS)
+        with torch.enable_grad():
+            for _ in range(self.config.fit_steps):
+                made = self.generator(*codes)
+                loss = len(x) * self._difference(made, x, None)  # each image's own, whatever is beside it
+                for code, gradient in zip(codes, torch.autograd.grad(loss, codes), strict=True):
+                    code.grad = gradient
+                optimiser.step()
+        return Codes(codes[0].detach(), codes[1].detach())
+
+    def decode(self, codes: Codes, domain: Domain) -> Tensor:
+        """G(e, c) (eq. 9): the image with this content and this class. (n, c, h, w) in [-1, 1]."""
+        return self.generator(codes.shared, codes.exclusive)
+
+    def prior(self, n: int, domain: Domain, generator: torch.Generator) -> Float[Tensor, "n d"]:
+        """Codes of classes drawn from those of `domain`, or from all if there is one domain.
+
+        Raises UserError if everything is amortised, for then no class has a code of its own.
+        """
+        if self.config.inference == "amortised":
+            raise UserError("A fully amortised LORD keeps no class codes to draw from: give an image to take it from")
+        sets = self.spec.domains
+        columns = [
+            torch.tensor([i for i in range(count) if not sets or sets[i] == domain]) for count in self.spec.classes
+        ]
+        drawn = [column[torch.randint(len(column), (n,), generator=generator)] for column in columns]
+        return self._class_rows(torch.stack(drawn, 1).to(self.offsets.device)).detach()
+
+    def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
+        """The content of x with a class of `dst`: as given, or drawn from its classes. (n, *spec[dst].shape)."""
+        if style is None:
+            style = self.prior(len(x), dst, torch.Generator().manual_seed(int(torch.randint(2**31, ()))))
+        return self.decode(Codes(self.encode(x, src).shared, style.to(x.device)), dst)
+
+
+def _check(spec: DataSpec, config: LORDConfig) -> None:
+    """UserError for what can't be built."""
+    if spec.a != spec.b or not isinstance(spec.a, ImageSpec):
+        raise UserError(f"LORD needs images of one size; found {spec.a} and {spec.b}")
+    if spec.a.height % STEP or spec.a.width % STEP or spec.a.channels not in (1, 3):
+        raise UserError(
+            f"LORD makes images of 1 or 3 channels whose height and width are multiples of {STEP}; found {spec.a}. "
+            "Give --data.size, say 64 64, or --data.channels"
+        )
+    if config.loss == "vgg16" and min(spec.a.height, spec.a.width) < 2 * STEP:
+        raise UserError(f"VGG16 needs {2 * STEP} px at least; found {spec.a}. Give --data.size or --method.loss pixels")
+    if config.window is not None and not 2 * STEP <= config.window <= min(spec.a.height, spec.a.width):
+        raise UserError(f"--method.window {config.window}: between {2 * STEP} and the images' size, {spec.a}")
+    if not spec.classes or len(spec.classes) > config.class_code:
+        raise UserError(
+            f"--method.class-code {config.class_code}: it must hold at least one value for each of the "
+            f"{len(spec.classes)} labels"
+        )
+    if len(config.encoder_widths) < 2 or 2 ** (len(config.encoder_widths) - 1) > min(spec.a.height, spec.a.width):
+        raise UserError("--method.encoder-widths: two to five, each but the first halves the image")
+    if config.regularisation == "kl" and config.inference == "latent":
+        raise UserError(
+            "--method.regularisation kl needs an encoder of the content: --method.inference semi-amortised or amortised"
+        )
+    if config.inference == "amortised" and spec.domains:
+        raise UserError("--method.inference amortised keeps no class codes to translate with; it is for labelled data")
+    if not 0 < config.first_share < 1:
+        raise UserError(f"--method.first-share {config.first_share}: more than 0 and less than 1")

@@ -1,0 +1,129 @@
+"""Tables of codes, a row for each training item or class, and an Adam whose step costs what its rows cost.
+
+Legend: r rows, d size of a code.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+FORGOTTEN = 256
+"""A row that is not read moves on for so many steps; then its first moment is less than 2e-12 of what it was."""
+BLOCK = 4096
+"""Rows that are brought up to date at a time."""
+
+
+def code_table(rows: int, size: int) -> nn.Embedding:
+    """A table of codes drawn from U(-.05, .05), whose gradient holds the rows that were read and no others."""
+    table = nn.Embedding(rows, size, sparse=True, _weight=torch.empty(rows, size))
+    table.weight.data.uniform_(-0.05, 0.05)
+    return table
+
+
+class RowAdam(Optimizer):
+    """Adam (Kingma and Ba 2015) for tables of which a step reads few rows: dense Adam's codes at the cost of the batch.
+
+    Dense Adam moves every row at every step, as its moments decay: an unread row goes on coasting. Here that is made
+    up for when the row is read next, before it is read: with k steps missed, the first moment is multiplied by b1^k,
+    the second by b2^k, and the row moves by the sum of the k steps it would have taken. So whatever is read is what
+    dense Adam would have there, to rounding (in those k steps eps is added to the undecayed root of the second moment,
+    and the terms behind FORGOTTEN steps are left out). A step reads, changes and writes the batch's rows only.
+
+    Memory: both moments, each as large as the table, 4 bytes a row, and 4 bytes a step.
+
+    Example:
+        >>> table = code_table(1000, 8)
+        >>> optimiser = RowAdam([table], lr=1e-3)
+        >>> table(torch.tensor([3, 5])).square().sum().backward()
+        >>> optimiser.step()
+    """
+
+    def __init__(
+        self,
+        tables: Iterable[nn.Embedding],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        tables = list(tables)
+        super().__init__([table.weight for table in tables], {"lr": lr, "betas": betas, "eps": eps})
+        assert betas[0] ** 2 < betas[1], "the moves of an unread row must die out"
+        for table in tables:
+            self.state[table.weight] = {
+                "now": torch.zeros((), dtype=torch.float32),
+                "rates": torch.zeros(1024),  # of each step: lr, with both bias corrections
+                "last": torch.zeros(table.num_embeddings, dtype=torch.int32),  # the step that a row stands at
+                "first": torch.zeros_like(table.weight),
+                "second": torch.zeros_like(table.weight),
+            }
+        self._hooks = [table.register_forward_pre_hook(self._before_reading) for table in tables]
+
+    def _before_reading(self, table: nn.Module, arguments: tuple[Any, ...]) -> None:
+        weight = table.weight
+        assert isinstance(weight, nn.Parameter)
+        self._catch_up(weight, arguments[0].unique())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As every optimiser; steps stay whole numbers."""
+        super().load_state_dict(state_dict)
+        for state in self.state.values():
+            state["last"] = state["last"].to(torch.int32)
+
+    def finish(self) -> None:
+        """Brings every row up to date and leaves the tables as they are from now on."""
+        for weight in self.state:
+            for rows in torch.arange(len(weight), device=weight.device).split(BLOCK):
+                self._catch_up(weight, rows)
+        for hook in self._hooks:
+            hook.remove()
+
+    @torch.no_grad()
+    def _catch_up(self, weight: nn.Parameter, rows: Int[Tensor, " r"]) -> None:
+        """The steps that these rows have missed, taken at once."""
+        state, group = self.state[weight], self._group(weight)
+        now = int(state["now"])
+        last = state["last"][rows].long()
+        rows, last = rows[last < now], last[last < now]
+        if not len(rows):
+            return
+        b1, b2 = group["betas"]
+        missed = (now - last)[:, None]
+        after = torch.arange(1, min(FORGOTTEN, int(missed.max())) + 1, device=weight.device)
+        rates = state["rates"][(last[:, None] + after - 1).clamp(max=now - 1)]
+        moves = (rates * (b1 / b2**0.5) ** after).masked_fill(after > missed, 0.0).sum(1, keepdim=True)
+        first, second = state["first"][rows], state["second"][rows]
+        eps = group["eps"] * (1 - b2 ** last[:, None]).sqrt()
+        weight[rows] -= moves * first / (second.sqrt() + eps).clamp(min=1e-30)
+        state["first"][rows] = first * b1**missed
+        state["second"][rows] = second * b2**missed
+        state["last"][rows] = now
+
+    def _group(self, weight: nn.Parameter) -> dict[str, Any]:
+        return next(group for group in self.param_groups if any(p is weight for p in group["params"]))
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step of Adam on the rows that the gradient holds. Rows that were read stand at the present step."""
+        for group in self.param_groups:
+            b1, b2 = group["betas"]
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                step = int(state["now"]) + 1
+                gradient = weight.grad.coalesce()
+                rows, values = gradient.indices()[0], gradient.values()
+                if step > len(state["rates"]):
+                    state["rates"] = torch.cat([state["rates"], torch.zeros_like(state["rates"])])
+                correction = (1 - b2**step) ** 0.5
+                rate = group["lr"] / (1 - b1**step)
+                first = state["first"][rows].lerp_(values, 1 - b1)
+                second = state["second"][rows].mul_(b2).addcmul_(values, values, value=1 - b2)
+                weight[rows] -= rate * first / (second.sqrt() / correction + group["eps"])
+                state["first"][rows], state["second"][rows], state["last"][rows] = first, second, step
+                state["rates"][step - 1] = rate * correction
+                state["now"] += 1
