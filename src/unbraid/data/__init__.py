@@ -6,6 +6,7 @@ from unbraid.data.config import DataConfig
 
 if TYPE_CHECKING:  # here and in the functions: the command line reads unbraid.data.config and must not wait for torch
     import unbraid.data.parts
+    import unbraid.data.styles
 
 
 def load(config: DataConfig) -> "unbraid.data.parts.Data":
@@ -58,13 +59,18 @@ def load(config: DataConfig) -> "unbraid.data.parts.Data":
 
 
 def needs(
-    data: "unbraid.data.parts.Data", batch_type: type, method_name: str, balanced: bool = False
+    data: "unbraid.data.parts.Data",
+    batch_type: type,
+    method_name: str,
+    balanced: bool = False,
+    styles: "unbraid.data.styles.Styles | None" = None,
 ) -> "unbraid.data.parts.Data":
     """The data as a method trains on them: with the batches it needs, Paired, Unpaired or Labelled.
 
     A method for unpaired data gets pairs with what belongs together hidden, in training; validation and test keep their
     pairs, to measure by. A method for labelled data gets two domains that look alike as two classes, in training. Its
-    spec says how many items and classes training has. balanced: classes will be drawn equally often.
+    spec says how many items and classes training has. balanced: classes will be drawn equally often. styles: training's
+    classes are divided so, as `styles.wanted_styles` says; validation and test keep the classes they have.
     Raises UserError, with counts and advice, if the data can't offer what the method needs.
     """
     from dataclasses import replace
@@ -74,7 +80,12 @@ def needs(
 
     part = data.train
     if batch_type is Labelled:
-        return _labelled(data, method_name, balanced)
+        return _labelled(data, method_name, balanced, styles)
+    if styles:
+        raise UserError(
+            f"--data.styles-per-class {styles.count} makes classes, and {method_name} trains without labels: "
+            "leave it out"
+        )
     if balanced:
         check_balanced(part)
     if isinstance(part, UnpairedPart):
@@ -94,7 +105,12 @@ def needs(
     raise UserError(f"{method_name} needs {advice[batch_type]}. {data.name} has {there} to train on")
 
 
-def _labelled(data: "unbraid.data.parts.Data", method_name: str, balanced: bool) -> "unbraid.data.parts.Data":
+def _labelled(
+    data: "unbraid.data.parts.Data",
+    method_name: str,
+    balanced: bool,
+    styles: "unbraid.data.styles.Styles | None",
+) -> "unbraid.data.parts.Data":
     """The data with a labelled training part, and the counts of its items and classes."""
     from dataclasses import replace
 
@@ -115,8 +131,17 @@ def _labelled(data: "unbraid.data.parts.Data", method_name: str, balanced: bool)
         train, spec = as_labelled(train), replace(spec, domains=DOMAINS)
     if balanced:
         check_balanced(train)
+    if styles:
+        from unbraid.data.styles import cluster_styles
+
+        undivided, train = train, cluster_styles(train, styles.count, styles.features, styles.seed)
+        if spec.domains:
+            _, first = np.unique(train.labels[train.rows, 0], return_index=True)
+            spec = replace(spec, domains=tuple(DOMAINS[label] for label in undivided.labels[train.rows[first], 0]))
     classes = tuple(len(np.unique(column)) for column in train.labels[train.rows].T)
-    return replace(data, train=train, spec=replace(spec, items=len(train), classes=classes))
+    values = tuple(tuple(names[:count]) for names, count in zip(train.values, classes, strict=False))
+    counts = replace(spec, items=len(train), classes=classes, values=values, labels=tuple(train.label_names))
+    return replace(data, train=train, spec=counts)
 
 
 def _check(config: DataConfig) -> None:
@@ -149,6 +174,13 @@ def _check(config: DataConfig) -> None:
         raise UserError(f"--data.val {config.val} and --data.test {config.test} are shares: together less than 1")
     if config.size and min(config.size) < 1:
         raise UserError(f"--data.size {config.size[0]} {config.size[1]}: height and width are 1 at least")
+    if config.styles_per_class < 1:
+        raise UserError(f"--data.styles-per-class {config.styles_per_class}: 1 leaves classes as they are; more divide")
+    if config.styles_per_class > 1 and config.set in ("digits", "mnist-cdcb"):
+        raise UserError(
+            f"--data.styles-per-class {config.styles_per_class}: the digits of {config.set} have new colours in each "
+            "pass, so no image keeps its style: leave it out"
+        )
     if config.seed < 0:
         raise UserError(f"--data.seed {config.seed}: a seed is 0 or more")
 

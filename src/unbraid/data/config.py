@@ -61,6 +61,9 @@ class DataConfig:
     test, a share --data.test of all. Default: as the set is divided of its own, else image."""
     balanced: bool = False
     """Draw classes equally often instead of images."""
+    styles_per_class: int = 1
+    """Divide each class into so many styles, by k-means on first-layer features of VGG16, and take styles as classes
+    (labelled data and two unpaired domains)."""
     augment: tuple[Augmentation, ...] = ()
     """Random moves of training images, alike for both sides of a pair: flip (left-right), turn (quarter turns and
     flips), shift (up to an eighth)."""
