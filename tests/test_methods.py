@@ -22,7 +22,7 @@ from unbraid.method import Clock, Disentangler, Method, Translator
 from unbraid.methods import METHODS
 from unbraid.methods.iiae import IIAEConfig
 from unbraid.methods.lord import LORDConfig
-from unbraid.run import Run
+from unbraid.run import Position, Run
 from unbraid.train import fit, train_step
 from unbraid.types import DOMAINS, DataSpec, ImageSpec, other
 
@@ -191,7 +191,7 @@ class StoppingLog(Log):
 
     left = 0
 
-    def progress(self, *arguments: Any) -> None:
+    def progress(self, position: Position, done: float, items: int, losses: dict[str, float]) -> None:
         self.left -= 1
         if self.left == 0:
             raise Stopped

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unbraid.codes import encode_all, evaluating
-from unbraid.method import Disentangler, Method, Translator
+from unbraid.method import Disentangler, Latent, Method, Translator
 from unbraid.metrics.space import CodeSpace
 from unbraid.run import load_model
 from unbraid.types import Codes, DataSpec, Domain, UserError
@@ -81,6 +81,26 @@ class Trained:
         """Row i, column j: the shared part of item i of `shared` with the exclusive part of item j of `exclusive`."""
         rows, columns = self.encode(shared, domain).shared, self.encode(exclusive, domain).exclusive
         return torch.stack([self.decode(Codes(row.expand(len(columns), *row.shape), columns), domain) for row in rows])
+
+    def swap(self, x: Float[Tensor, "n ..."], label: str, value: str) -> Float[Tensor, "n ..."]:
+        """Each image with another value of one label, and everything else as it was. Needs a method with class codes.
+
+        Raises UserError, with what there is, for a label or a value that the model doesn't know.
+        """
+        method = self._disentangler("codes")
+        if not isinstance(method, Latent) or not self.spec.labels:
+            raise UserError(f"{self.name} has no labels to change")
+        if label not in self.spec.labels:
+            raise UserError(f"There is no label {label!r}; there are: {', '.join(self.spec.labels)}")
+        number = self.spec.labels.index(label)
+        if value not in self.spec.values[number]:
+            known = self.spec.values[number]
+            some = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+            raise UserError(f"{label} has no value {value!r}; it has: {some}")
+        codes = self.encode(x, "a")
+        with evaluating(self.method):
+            exclusive = method.with_value(codes.exclusive, number, self.spec.values[number].index(value))
+        return self.decode(Codes(codes.shared, exclusive), "a")
 
     def interpolate(
         self,

@@ -11,16 +11,19 @@ What two kinds of images of the same things share, what is particular to each, a
   unbraid recipes                                        what there is, with the paper's figure and ours
   unbraid train RECIPE --run DIR                         train a recipe; the same command goes on after a stop
   unbraid train METHOD --data.a DIR --data.b DIR --run DIR    train on two folders of your own
-  unbraid evaluate RUN                                   retrieval on the test part, pictures, model card
+  unbraid evaluate RUN                                   figures on the test part, pictures, model card
   unbraid translate RUN IMAGE... --out DIR               show images of one domain in the other
   unbraid analogy RUN --shared IMAGE... --exclusive IMAGE... --out FILE
                                                          what one image shares, with what another has alone
   unbraid interpolate RUN FIRST SECOND --out FILE        from one image to another along one part
+  unbraid transfer RUN --content IMAGE... --class IMAGE... --out FILE
+                                                         the class of one image, with the content of another
+  unbraid swap RUN IMAGE... --label L --value V --out DIR    images with another value of one label
   unbraid encode RUN IMAGE... --out FILE.npz             the codes of images
 
 unbraid COMMAND --help says more. Exit status: 0 done, 2 something you can mend, 130 stopped (and saved).
 """
-COMMANDS = ("recipes", "train", "evaluate", "translate", "analogy", "interpolate", "encode")
+COMMANDS = ("recipes", "train", "evaluate", "translate", "analogy", "interpolate", "transfer", "swap", "encode")
 
 
 def main(arguments: list[str] | None = None) -> int:

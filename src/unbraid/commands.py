@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from unbraid.config import Distance, RunConfig, TrainConfig, to_json
+from unbraid.config import PACKAGED, Distance, PerceptualConfig, RunConfig, TrainConfig, to_json
 from unbraid.data import load as load_data
 from unbraid.data import needs
 from unbraid.data.config import DataConfig
@@ -23,7 +23,7 @@ from unbraid.data.folders import list_images
 from unbraid.data.images import read_image
 from unbraid.data.parts import listing
 from unbraid.files import read_json, write_atomically, write_json
-from unbraid.types import Domain, ImageSpec, UserError
+from unbraid.types import Domain, ImageSpec, Labelled, UserError
 
 MethodConfig = TypeVar("MethodConfig")
 GRID_ROWS = 50
@@ -46,6 +46,8 @@ def run(name: str, arguments: Sequence[str]) -> None:
         "analogy": analogy,
         "interpolate": interpolate,
         "encode": encode,
+        "transfer": transfer,
+        "swap": swap,
     }
     tyro.cli(functions[name], args=list(arguments), prog=f"unbraid {name}")
 
@@ -126,6 +128,7 @@ def train(arguments: Sequence[str]) -> None:
 def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str | None, dry_run: bool) -> None:
     """Builds data and method, trains, says where things are."""
     from unbraid.log import Log
+    from unbraid.method import Latent
     from unbraid.methods import method_class
     from unbraid.run import Run
     from unbraid.train import Interrupted, check, fit
@@ -142,6 +145,8 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
         f"{name}, {size / 1e6:.2f} M parameters; {data.name}: {len(data.train)} train, {len(data.val)} validation, "
         f"{len(data.test)} test; a: {data.spec.a}, b: {data.spec.b}"
     )
+    if config.data.augment and isinstance(method, Latent):
+        raise UserError(f"{name} keeps codes of images as they are stored, and --data.augment moves them: leave it out")
     if dry_run:
         print(about)
         return
@@ -165,7 +170,8 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
         raise KeyboardInterrupt from stop
     finally:
         log.close()
-    score = f" (validation recall@1 {position.best:.1f} %)" if position.best > 0 else ""
+    figure = ("PSNR", "dB") if kind.needs is Labelled else ("recall@1", "%")
+    score = f" (validation {figure[0]} {position.best:.1f} {figure[1]})" if position.best > 0 else ""
     print(f"Done after {position.step} steps; best at step {position.best_step}{score}. Next: unbraid evaluate {path}")
 
 
@@ -192,13 +198,23 @@ class Elsewhere:
     """Folder that holds the known data sets, if it is not where it was in training."""
 
 
-def evaluate(run: RunFolder, data: Elsewhere = Elsewhere(), distance: Distance | None = None) -> None:
+def evaluate(
+    run: RunFolder,
+    data: Elsewhere = Elsewhere(),
+    distance: Distance | None = None,
+    perceptual: PerceptualConfig = PACKAGED,
+    limit: int | None = None,
+) -> None:
     """Measures a run on its test part: prints the table, writes RUN/metrics.json, pictures, examples and README.md.
 
     Args:
         run: Folder of the run.
         distance: Distance of shared codes; the one the run was trained with, if not given.
+        limit: Items in a figure at most, to be done sooner; retrieval takes all. Default: 500 translations of each
+            domain, 2000 transfers, 2000 items of a part for probes.
     """
+    if limit is not None and limit < 8:
+        raise UserError(f"--limit {limit}: at least 8")
     from unbraid.apply import load
     from unbraid.evaluate import evaluate as measure
     from unbraid.evaluate import table
@@ -211,12 +227,11 @@ def evaluate(run: RunFolder, data: Elsewhere = Elsewhere(), distance: Distance |
     loaded = load_data(config)
     check_parts(run, listing(loaded))
     loaded = needs(loaded, model.method.needs, model.name, config.balanced)
-    metrics = measure(opened, model, loaded, distance)
+    metrics = measure(opened, model, loaded, distance, perceptual, limit)
     print(table(metrics))
     protocol = metrics["protocol"]
-    print(
-        f"{protocol['queries']} test pairs of {protocol['data']}, {protocol['distance']} distance; {protocol['model']}"
-    )
+    by = f", {protocol['distance']} distance" if "distance" in protocol else ""
+    print(f"\n{protocol['items']} test items of {protocol['data']}{by}; {protocol['model']}")
     if protocol["remark"]:
         print(f"Say with it: {protocol['remark']}")
     written = [run / name for name in ("metrics.json", "README.md", "pictures", "examples")]
@@ -287,6 +302,56 @@ def analogy(
     cells += [[item, *answers] for item, answers in zip(rows, made, strict=True)]
     save_picture(grid(cells, ["shared", *column_names], ["", *row_names]), out)
     print(f"Written: {out}")
+
+
+def transfer(
+    run: RunFolder,
+    content: tuple[Path, ...],
+    class_: Annotated[tuple[Path, ...], tyro.conf.arg(name="class")],
+    out: Path,
+) -> None:
+    """Draws a grid: the class of the image before the row, with the content of the image over the column.
+
+    Args:
+        run: Folder of the run, of a method trained on labelled images.
+        content: Images, or folders of them, that give the columns.
+        class_: Images, or folders of them, that give the rows.
+        out: PNG file.
+    """
+    from unbraid.show import grid, save_picture
+
+    model = _image_model(run)
+    if not model.spec.classes:
+        raise UserError(f"{model.name} was not trained on labelled images; `unbraid analogy` draws what it exchanges")
+    row_names, rows = read_images(class_, model.spec.a)
+    column_names, columns = read_images(content, model.spec.a)
+    made = model.analogy(columns, rows, "a")
+    cells: list[list[Tensor | None]] = [[None, *columns]]
+    cells += [[item, *made[:, i]] for i, item in enumerate(rows)]
+    save_picture(grid(cells, ["class", *column_names], ["", *row_names]), out)
+    print(f"Written: {out}")
+
+
+def swap(run: RunFolder, images: Images, label: str, value: str, out: Path) -> None:
+    """Shows images with another value of one label: a file for each, and all of them in OUT/grid.png.
+
+    Args:
+        run: Folder of the run, of a method trained on labelled images.
+        images: Image files, or folders of them.
+        label: Which label: a column of the CSV file, or what the data call it.
+        value: The value to give it.
+        out: Folder for the answers.
+    """
+    from unbraid.show import grid, save_picture, to_picture
+
+    model = _image_model(run)
+    names, x = read_images(images, model.spec.a)
+    made = model.swap(x, label, value)
+    for name, answer in zip(names, made, strict=True):
+        save_picture(to_picture(answer), out / f"{name}.png")
+    rows = [[x[i], made[i]] for i in range(len(x))]
+    save_picture(grid(rows[:GRID_ROWS], ["input", value]), out / "grid.png")
+    print(f"Written: {len(made)} pictures, and {out}/grid.png of them")
 
 
 def interpolate(

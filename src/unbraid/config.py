@@ -56,6 +56,10 @@ class PerceptualConfig:
     """Allow torchvision to download them."""
 
 
+PACKAGED = PerceptualConfig()
+"""Weights from torchvision's cache or an installed package."""
+
+
 @dataclass(frozen=True)
 class RunConfig(Generic[MethodConfig]):
     """A complete run."""

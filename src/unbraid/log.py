@@ -54,7 +54,7 @@ class Log:
         self._write(position, {"validation": figures})
         text = ", ".join(f"{name} {value:.1f}" for name, value in figures.items())
         self.console.print(
-            f"step {position.step}, {position.seconds / 60:.1f} min: held-out recall@1, %: {text or 'not measured'}",
+            f"step {position.step}, {position.seconds / 60:.1f} min: held-out {text or 'items not measured'}",
             highlight=False,
             soft_wrap=True,
         )

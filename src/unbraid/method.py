@@ -83,10 +83,14 @@ class Method(nn.Module, ABC, Generic[Batch]):
 
 @runtime_checkable
 class Latent(Protocol):
-    """Keeps codes of training items, found while training."""
+    """Keeps codes of training items and of the values of their labels, found while training."""
 
     def found(self, label: Tensor, index: Tensor) -> Codes:
         """The codes of training items. label: (n, k), index: (n,)."""
+        ...
+
+    def with_value(self, exclusive: Tensor, label: int, value: int) -> Tensor:
+        """Exclusive codes with another value of one label: (n, d) -> (n, d)."""
         ...
 
 

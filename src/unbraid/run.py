@@ -14,7 +14,10 @@ Files are replaced atomically: a process killed at any moment leaves the folder 
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unbraid import __version__
@@ -33,8 +36,10 @@ from unbraid.data.config import DataConfig
 from unbraid.files import read_json, write_atomically, write_json
 from unbraid.method import Method
 from unbraid.metrics.space import CodeSpace
-from unbraid.types import DOMAINS, DataSpec, ImageSpec, Spec, UserError, VectorSpec
+from unbraid.types import DataSpec, ImageSpec, Spec, UserError, VectorSpec
 
+LARGE = 250_000_000
+"""Bytes of a state that is written beside training."""
 FORMAT = 1
 """Version of the folder's layout; a run of another one is refused."""
 
@@ -60,6 +65,7 @@ class Run:
 
     def __init__(self, path: Path, method_name: str, config: RunConfig[Any]) -> None:
         self.path, self.method_name, self.config = path, method_name, config
+        self._writer = BackgroundWriter()
 
     @classmethod
     def open(cls, path: Path, method_name: str, config: RunConfig[Any], recipe: str | None = None) -> "Run":
@@ -113,8 +119,13 @@ class Run:
         optimisers: Mapping[str, Optimizer],
         position: Position,
         average: dict[str, Any] | None,
+        wait: bool = True,
     ) -> None:
-        """Writes state.pt. Raises UserError, and leaves the last one, if a weight is not finite."""
+        """Writes state.pt. Raises UserError, and leaves the last one, if a weight is not finite.
+
+        wait: be done on return. Otherwise a large state may be written while training goes on, or, if the last one is
+        being written still, not at all this time; what went wrong with it is raised at the next call.
+        """
         check_weights(method, position.step)
         state = {
             "format": FORMAT,
@@ -123,7 +134,15 @@ class Run:
             "optimisers": {name: optimiser.state_dict() for name, optimiser in optimisers.items()},
             "average": average,
         }
-        write_atomically(self.path / "state.pt", lambda file: torch.save(state, file))
+
+        def write() -> None:
+            write_atomically(self.path / "state.pt", lambda file: torch.save(state, file))
+
+        if wait or not _large(state):
+            self._writer.wait()
+            write()
+        else:
+            self._writer.start(write)
 
     def load_state(self) -> dict[str, Any] | None:
         """What state.pt holds, or None before the first checkpoint. Raises UserError if it is damaged."""
@@ -160,6 +179,8 @@ class Run:
                         "a": spec_to_json(method.spec.a),
                         "b": spec_to_json(method.spec.b),
                         "classes": method.spec.classes,
+                        "values": method.spec.values,
+                        "labels": method.spec.labels,
                         "domains": method.spec.domains,
                     },
                     "step": step,
@@ -170,10 +191,76 @@ class Run:
         write_atomically(self.path / "model.safetensors", lambda file: _write_bytes(file, data))
 
 
-def model_state(method: Method[Any]) -> dict[str, Tensor]:
+class BackgroundWriter:
+    """Writes one file at a time in a process that is forked off, and so sees everything as it was at that moment.
+
+    The pages that training changes meanwhile are copied by the system; nothing else is.
+    """
+
+    def __init__(self) -> None:
+        self._running: tuple[int, int] | None = None
+
+    def start(self, write: Callable[[], None]) -> None:
+        """Begins, unless the last one is still being written. Raises UserError if that one failed."""
+        if not self._done():
+            return
+        reading, writing = os.pipe()
+        with warnings.catch_warnings(action="ignore"):  # Python warns of threads, which the child doesn't need
+            child = os.fork()
+        if child == 0:
+            message = ""
+            try:
+                write()
+            except BaseException as error:  # the parent says it
+                message = str(error) or type(error).__name__
+            os.write(writing, message.encode()[:4000])
+            os._exit(0)
+        os.close(writing)
+        self._running = child, reading
+
+    def wait(self) -> None:
+        """Until nothing is being written. Raises UserError if it failed."""
+        self._done(block=True)
+
+    def _done(self, block: bool = False) -> bool:
+        if self._running is None:
+            return True
+        child, reading = self._running
+        if os.waitpid(child, 0 if block else os.WNOHANG)[0] == 0:
+            return False
+        self._running = None
+        with os.fdopen(reading) as pipe:
+            message = pipe.read()
+        if message:
+            raise UserError(message)
+        return True
+
+
+def _large(state: Any) -> bool:
+    """Whether writing it takes seconds, and a forked process can do it: it must not touch a GPU."""
+    tensors = list(_tensors(state))
+    return (
+        sys.platform == "linux"
+        and sum(t.numel() * t.element_size() for t in tensors) > LARGE
+        and all(t.device.type == "cpu" for t in tensors)
+    )
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
+
+
+def model_state(method: nn.Module) -> dict[str, Tensor]:
     """The method's weights and statistics, without what only training needs."""
-    state = method.state_dict()
-    return {name: value for name, value in state.items() if not name.startswith(method.training_only)}
+    left_out = method.training_only if isinstance(method, Method) else ()
+    return {name: value for name, value in method.state_dict().items() if not name.startswith(left_out)}
 
 
 def check_weights(method: Method[Any], step: int) -> None:
@@ -254,8 +341,12 @@ def load_model(path: Path) -> tuple[Method[Any], CodeSpace | None, dict[str, Any
     kind = method_class(meta["method"])
     about = meta["spec"]
     spec = DataSpec(
-        *(spec_from_json(about[domain]) for domain in DOMAINS),
-        classes=tuple(about.get("classes", ())),  # models of the first version have neither
+        spec_from_json(about["a"]),
+        spec_from_json(about["b"]),
+        # models of the first version have none of these
+        classes=tuple(about.get("classes", ())),
+        values=tuple(tuple(names) for names in about.get("values", ())),
+        labels=tuple(about.get("labels", ())),
         domains=tuple(about.get("domains", ())),
     )
     method = kind(spec, from_json(kind.config_type, meta["config"]))

@@ -170,7 +170,8 @@ class Session:
                 with self.average.applied():
                     position = validate(self.run, self.method, self.data, position, self.log)
             if measured or interrupts.count or time.monotonic() - saved > config.checkpoint_seconds:
-                self.run.save_position(self.method, self.optimisers, position, self.average.state())
+                last = done >= 1 or interrupts.count > 0
+                self.run.save_position(self.method, self.optimisers, position, self.average.state(), wait=last)
                 saved = time.monotonic()
                 began = saved - position.seconds  # measuring and saving are not training
             if interrupts.count:
@@ -246,12 +247,12 @@ class Average:
     The decay warms up, min(decay, (1 + n) / (10 + n)) after n updates, so early weights are soon forgotten.
     """
 
-    def __init__(self, method: Method[Any], decay: float, state: dict[str, Any] | None) -> None:
+    def __init__(self, method: nn.Module, decay: float, state: dict[str, Any] | None) -> None:
         self.method, self.decay = method, decay
         self.updates = 0
         self.mean: dict[str, Tensor] = {}
         if decay:
-            self.mean = {name: value.detach().clone() for name, value in self._state().items()}
+            self.mean = {name: value.detach().clone() for name, value in model_state(self.method).items()}
             if state:
                 self.updates, self.mean = state["updates"], {n: v.clone() for n, v in state["mean"].items()}
 
@@ -262,7 +263,7 @@ class Average:
             return
         self.updates += 1
         share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in self._state().items():
+        for name, value in model_state(self.method).items():
             if value.is_floating_point():
                 self.mean[name].lerp_(value, share)
             else:
@@ -274,15 +275,12 @@ class Average:
         if not self.decay:
             yield
             return
-        own = {name: value.detach().clone() for name, value in self._state().items()}
+        own = {name: value.detach().clone() for name, value in model_state(self.method).items()}
         self.method.load_state_dict(self.mean, strict=False)
         try:
             yield
         finally:
             self.method.load_state_dict(own, strict=False)
-
-    def _state(self) -> dict[str, Tensor]:
-        return model_state(self.method)
 
     def state(self) -> dict[str, Any] | None:
         """What a checkpoint must hold."""

@@ -72,6 +72,10 @@ class DataSpec:
     classes: tuple[int, ...] = ()
     """Labelled data: how many values each label has, over the classes that training sees: (163,) for one class label,
     (2, 2, 2) for three binary attributes."""
+    values: tuple[tuple[str, ...], ...] = ()
+    """Labelled data: what the values of each label are called, as many as `classes` says."""
+    labels: tuple[str, ...] = ()
+    """Labelled data: what each label is called."""
     domains: tuple[Domain, ...] = ()
     """Labelled data made of two domains: the domain of each class. Empty if there is one domain."""
 

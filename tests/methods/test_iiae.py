@@ -9,7 +9,7 @@ import torch
 from helpers import IMAGES, Repeated, random_batch
 from unbraid.method import Clock
 from unbraid.methods.iiae import IIAE, Gaussian, IIAEConfig
-from unbraid.types import Codes, DataSpec, ImageSpec, UserError, VectorSpec
+from unbraid.types import Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
 
 SMALL = IIAEConfig(widths=(8, 8), decoder_widths=(8, 8), map_size=4, shared=4, dropout=0.0)
 
@@ -88,6 +88,7 @@ def test_translation_is_shared_of_one_and_exclusive_of_the_other() -> None:
     torch.manual_seed(0)
     model = IIAE(IMAGES, SMALL).eval()
     batch = random_batch(IMAGES)
+    assert isinstance(batch, Paired)
     with torch.no_grad():
         x, y = model.encode(batch.a, "a"), model.encode(batch.b, "b")
         guided = model.translate(batch.a, "a", "b", style=y.exclusive)

@@ -57,9 +57,9 @@ def labelled_data(
         order = np.concatenate([seen, np.setdiff1d(np.arange(len(values[j])), seen)])
         labels[:, j] = np.argsort(order)[labels[:, j]]
         values[j] = values[j][order]
-    classes = tuple(str(value) for value in values[0]) if len(columns) == 1 else ()
+    called = tuple(tuple(str(value) for value in some) for some in values)
     parts = [
-        LabelledPart(x, rows, labels, names, content, factors or {}, classes)
+        LabelledPart(x, rows, labels, names, content, factors or {}, called, tuple(columns))
         for rows in (split.train, split.val, split.test)
     ]
     return Data(name, DataSpec(x.spec, x.spec), *parts, remark=remark, skipped=skipped)

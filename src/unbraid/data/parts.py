@@ -206,7 +206,7 @@ class LabelledPart:
     labels: (all items, k) int64 from 0; values that training sees come first. names: (all items,).
     content: (all items,) int64, what an item shows apart from its class, such as the view; -1 where it isn't known.
     factors: (all items,) float64 each, such as an angle in degrees. Both are for measuring only.
-    class_names: with k = 1, the name of each class by its number.
+    values: the names of each label's values, by their numbers. label_names: those of the labels.
     """
 
     x: Items
@@ -215,7 +215,13 @@ class LabelledPart:
     names: Sequence[str]
     content: np.ndarray | None = None
     factors: Mapping[str, np.ndarray] = field(default_factory=dict)
-    class_names: Sequence[str] = ()
+    values: Sequence[Sequence[str]] = ()
+    label_names: Sequence[str] = ()
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """With k = 1, the name of each class by its number; else nothing."""
+        return self.values[0] if len(self.values) == 1 else ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -251,7 +257,7 @@ def as_labelled(part: UnpairedPart | PairedPart) -> LabelledPart:
     labels = (np.arange(len(a) + len(b)) >= len(a)).astype(np.int64)[:, None]
     names = (part.names_a, part.names_b) if isinstance(part, UnpairedPart) else (part.names, part.names)
     joined = [f"{domain}/{name}" for domain, some in zip("ab", names, strict=True) for name in some]
-    return LabelledPart(Joined(a, b), rows, labels, joined, class_names=("a", "b"))
+    return LabelledPart(Joined(a, b), rows, labels, joined, values=(("a", "b"),), label_names=("domain",))
 
 
 def _once(items: Items, rows: Rows) -> Rows:

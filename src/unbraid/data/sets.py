@@ -117,7 +117,12 @@ def load_cars3d(config: DataConfig) -> Data:
         "64 px",
         images.skipped,
         view,
-        {"elevation": elevation * ELEVATION_STEP, "azimuth": azimuth * AZIMUTH_STEP},
+        # an angle has no beginning: what can be regressed on is where it points
+        {
+            "elevation": elevation * ELEVATION_STEP,
+            "azimuth cosine": np.cos(np.radians(azimuth * AZIMUTH_STEP)),
+            "azimuth sine": np.sin(np.radians(azimuth * AZIMUTH_STEP)),
+        },
     )
 
 

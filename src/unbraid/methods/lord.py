@@ -201,6 +201,7 @@ class LORD(Method[Labelled]):
     config_type = LORDConfig
     training_only = ("content_codes.",)
     config: LORDConfig
+    offsets: Tensor
 
     def __init__(self, spec: DataSpec, config: LORDConfig) -> None:
         super().__init__(spec, config)
@@ -244,7 +245,7 @@ class LORD(Method[Labelled]):
         if stage == "encoders":
             moving = [self.generator, self.class_encoder, self.content_encoder]
             return {"networks": Adam([p for m in moving for p in m.parameters()], c.rate, BETAS, fused=True)}
-        moving = [self.generator]
+        moving: list[nn.Module] = [self.generator]
         tables = []
         if c.inference == "latent":
             tables.append(self.content_codes)
@@ -340,6 +341,18 @@ class LORD(Method[Labelled]):
         latent = self.config.inference == "latent"
         content = self.content_codes(index) if latent else torch.zeros(len(index), 0, device=index.device)
         return Codes(content, self._class_rows(label))
+
+    def with_value(self, exclusive: Tensor, label: int, value: int) -> Tensor:
+        """Class codes with the code of another value of one label (appendix A.9). (n, d) -> (n, d).
+
+        Raises UserError if everything is amortised, for then values have no codes.
+        """
+        if self.config.inference == "amortised":
+            raise UserError("A fully amortised LORD keeps no codes of classes: give an image to take it from")
+        parts = list(exclusive.chunk(len(self.spec.classes), 1))
+        row = self.offsets[label] + value
+        parts[label] = self.class_codes(row[None]).expand(len(exclusive), -1)
+        return torch.cat(parts, 1)
 
     def encode(self, x: Tensor, domain: Domain) -> Codes:
         """Content and class codes of images of any class (section 3.2)."""

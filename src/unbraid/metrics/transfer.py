@@ -33,17 +33,20 @@ class Transfers:
 def transfers(part: LabelledPart, count: int, seed: int) -> Transfers:
     """At most `count` tasks, drawn by the seed: a true image, another of its class, another of its content.
 
+    With several labels, a class is what agrees in all of them.
+
     Empty if content isn't known, or no image has both.
     """
     if part.content is None:
         return Transfers(*(np.empty(0, np.int64) for _ in range(3)))
     random = np.random.default_rng(seed)
-    classes, content = part.labels[part.rows, 0], part.content[part.rows]
+    _, classes = np.unique(part.labels[part.rows], axis=0, return_inverse=True)
+    classes, content = classes.ravel(), part.content[part.rows]
     by_class, by_content = _positions(classes), _positions(content)
     tasks: list[tuple[int, int, int]] = []
-    for truth in random.permutation(np.flatnonzero(content >= 0)):
-        alike = by_class[classes[truth]]
-        same = by_content[content[truth]]
+    for truth in random.permutation(np.flatnonzero(content >= 0)).tolist():
+        alike = by_class[int(classes[truth])]
+        same = by_content[int(content[truth])]
         alike, same = alike[content[alike] != content[truth]], same[classes[same] != classes[truth]]
         if len(alike) and len(same):
             tasks.append((random.choice(alike), random.choice(same), truth))

@@ -82,7 +82,7 @@ class RowAdam(Optimizer):
             hook.remove()
 
     @torch.no_grad()
-    def _catch_up(self, weight: nn.Parameter, rows: Int[Tensor, " r"]) -> None:
+    def _catch_up(self, weight: Tensor, rows: Int[Tensor, " r"]) -> None:
         """The steps that these rows have missed, taken at once."""
         state, group = self.state[weight], self._group(weight)
         now = int(state["now"])
@@ -102,7 +102,7 @@ class RowAdam(Optimizer):
         state["second"][rows] = second * b2**missed
         state["last"][rows] = now
 
-    def _group(self, weight: nn.Parameter) -> dict[str, Any]:
+    def _group(self, weight: Tensor) -> dict[str, Any]:
         return next(group for group in self.param_groups if any(p is weight for p in group["params"]))
 
     @torch.no_grad()

@@ -1,0 +1,222 @@
+"""What `evaluate` measures of a trained model on the test part: retrieval, translations, content transfer, leakage."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unbraid.apply import Trained
+from unbraid.codes import encode_part, encode_rows, read, same_view, spread
+from unbraid.config import PACKAGED, Distance, PerceptualConfig
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part
+from unbraid.method import Disentangler, Translator
+from unbraid.metrics.images import Lpips, features, frechet_distance, kernel_distance, psnr, ssim
+from unbraid.metrics.probes import probe, regress
+from unbraid.metrics.retrieval import recall
+from unbraid.metrics.transfer import transferred, transfers
+from unbraid.nn.perceptual import Vgg16, find_weights
+from unbraid.types import DOMAINS, Codes, Domain, ImageSpec, UserError, other
+
+TRANSLATED = 500
+"""Images of each domain that are translated and compared, at most."""
+TRANSFERS = 2000
+"""Content transfers that are compared, at most."""
+FEWEST = 8
+"""Images of a set whose distance to another is measured, at least."""
+PROBED = 2000
+"""Items of a part whose codes are probed, at most."""
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The networks that images are compared by. Without weights both are missing, and `remark` says so."""
+
+    lpips: Lpips | None
+    vgg: Vgg16 | None
+    remark: str = ""
+
+    @classmethod
+    def find(cls, config: PerceptualConfig) -> "Judges":
+        """As `config` names them. Raises UserError if a file or a download that the user asked for is no good."""
+        try:
+            lpips = Lpips(find_weights("alexnet", config, "--perceptual"))
+            return cls(lpips, Vgg16(find_weights("vgg16", config, "--perceptual")))
+        except UserError as error:
+            if config != PACKAGED:
+                raise
+            return cls(None, None, f"LPIPS, Fréchet and kernel distances are not measured. {error}")
+
+    def pairs(self, made: Tensor, true: Tensor) -> dict[str, float]:
+        """Mean LPIPS, PSNR and SSIM of images and what they should be."""
+        figures = {"psnr": _mean(psnr(made, true)), "ssim": _mean(ssim(made, true))}
+        return {"lpips": _mean(self.lpips(made, true)), **figures} if self.lpips else figures
+
+    def sets(self, made: Tensor, true: Tensor) -> dict[str, float]:
+        """Fréchet and kernel distance of two sets of images, over the features named in the protocol."""
+        if self.vgg is None or min(len(made), len(true)) < FEWEST:
+            return {}
+        x, y = features(self.vgg, made), features(self.vgg, true)
+        return {"frechet": frechet_distance(x, y), "kernel": kernel_distance(x, y)}
+
+
+def _mean(values: Tensor) -> float:
+    return round(float(values.clamp(max=100).mean()), 4)  # equal images have an infinite PSNR
+
+
+def retrieval(model: Trained, data: Data, distance: Distance) -> dict[str, Any]:
+    """Recall both ways, of shared and exclusive codes and of pixels, by pair and by label; by other distances too."""
+    part = data.test
+    assert isinstance(part, PairedPart)
+    codes: dict[Domain, Codes] = {domain: encode_part(model.method, part, domain) for domain in DOMAINS}
+    views = same_view(data, len(part))
+    metrics: dict[str, Any] = {"recall": _recalls(codes, part, distance, model, views)}
+    if part.labels is not None:
+        metrics["recall_label"] = _recalls(codes, part, distance, model, torch.from_numpy(part.labels[part.rows]))
+    for elsewhere in get_args(Distance):
+        if elsewhere not in (distance, *(() if model.space else ("whitened", "cosine"))):
+            figures = recall(codes["a"].shared, codes["b"].shared, views, elsewhere, model.space)
+            metrics[f"recall_{elsewhere}"] = {"shared": figures}
+    return metrics
+
+
+def _recalls(
+    codes: dict[Domain, Codes], part: PairedPart, distance: Distance, model: Trained, labels: Tensor | None
+) -> dict[str, Any]:
+    a, b = codes["a"], codes["b"]
+    table = {"shared": recall(a.shared, b.shared, labels, distance, model.space)}
+    if a.exclusive.shape == b.exclusive.shape:
+        table["exclusive"] = recall(a.exclusive, b.exclusive, labels)
+    x, y = read(part, "a"), read(part, "b")
+    if x.shape == y.shape:
+        table["pixels"] = recall(x, y, labels)
+    return table
+
+
+def translation(model: Trained, part: Part, judges: Judges, limit: int | None) -> dict[str, Any]:
+    """Translations both ways, against true counterparts where they are known, and as a set against the target domain.
+
+    sample: exclusive code drawn, one for each image. guided: exclusive code of the true counterpart. random: another
+    image of the target domain in place of an answer. real: one half of the target domain against the other.
+    Empty for vectors and for what doesn't translate.
+    """
+    if not (isinstance(model.method, Translator) and all(isinstance(model.spec[d], ImageSpec) for d in DOMAINS)):
+        return {}
+    table: dict[str, Any] = {}
+    for source in DOMAINS:
+        target = other(source)
+        x, y = (read(part, domain, min(TRANSLATED, limit or TRANSLATED)) for domain in (source, target))
+        made = torch.cat([model.translate(x[i : i + 1], source, target, seed=i)[:, 0] for i in range(len(x))])
+        figures: dict[str, Any] = {"images": len(x)}
+        if isinstance(part, PairedPart):
+            figures["sample"] = judges.pairs(made, y)
+            if isinstance(model.method, Disentangler):
+                shared, style = model.encode(x, source).shared, model.encode(y, target).exclusive
+                figures["guided"] = judges.pairs(_decoded(model, Codes(shared, style), target), y)
+            figures["random"] = judges.pairs(y.roll(len(y) // 2, 0), y)
+        figures["sample set"] = judges.sets(made, y)
+        figures["real set"] = judges.sets(y[::2], y[1::2])
+        table[f"{source}->{target}"] = figures
+    return table
+
+
+def _decoded(model: Trained, codes: Codes, domain: Domain) -> Tensor:
+    batches = zip(codes.shared.split(100), codes.exclusive.split(100), strict=True)
+    return torch.cat([model.decode(Codes(shared, exclusive), domain) for shared, exclusive in batches])
+
+
+def content_transfer(
+    model: Trained, part: LabelledPart, judges: Judges, limit: int | None, seed: int
+) -> dict[str, Any]:
+    """The class of one image with the content of another, against the image that shows both.
+
+    class image: the image that gives the class in place of an answer. again: the true image, from its own codes.
+    Empty if content isn't known.
+    """
+    tasks = transfers(part, min(TRANSFERS, limit or TRANSFERS), seed)
+    if not len(tasks):
+        return {}
+    true = part.x.read(part.rows[tasks.truth], 0)
+    made = transferred(model.method, part, tasks)
+    codes = encode_rows(model.method, part, tasks.truth)
+    return {
+        "tasks": len(tasks),
+        "transfer": {**judges.pairs(made, true), **judges.sets(made, true)},
+        "again": judges.pairs(_decoded(model, codes, "a"), true),
+        "class image": judges.pairs(part.x.read(part.rows[tasks.class_from], 0), true),
+    }
+
+
+def probes(model: Trained, data: Data, limit: int | None, seed: int) -> dict[str, Any]:
+    """What a reader finds in each code that the other one is for. Accuracy in percent beside chance, or R^2.
+
+    A quarter of the items is held out from each probe. Empty for a method without codes.
+    """
+    if not isinstance(model.method, Disentangler):
+        return {}
+    count = min(PROBED, limit or PROBED)
+    if isinstance(data.test, LabelledPart):
+        # by image: classes seen in training have a probe of their own, and so have those of the test part
+        parts = [("training classes", data.train), ("test part", data.test)]
+        return {name: _labelled(model, part, count, seed) for name, part in parts if isinstance(part, LabelledPart)}
+    a, b = (encode_part(model.method, data.test, domain, count) for domain in DOMAINS)
+    table: dict[str, Any] = {}
+    held_out = _quarter(len(a.shared), seed)
+    domains = torch.cat([torch.zeros(len(a.shared)), torch.ones(len(b.shared))]).long()
+    both = torch.cat([held_out, _quarter(len(b.shared), seed)])
+    for name, pair in {"shared": (a.shared, b.shared), "exclusive": (a.exclusive, b.exclusive)}.items():
+        if pair[0].shape[1:] == pair[1].shape[1:]:
+            table[f"domain from {name}"] = _both_kinds(torch.cat(pair).flatten(1), domains, both, seed)
+    if isinstance(data.test, PairedPart) and data.test.labels is not None:
+        labels = torch.from_numpy(data.test.labels[spread(data.test.rows, count)])
+        for domain, codes in (("a", a), ("b", b)):
+            for name, code in {"shared": codes.shared, "exclusive": codes.exclusive}.items():
+                table[f"label from {name}, {domain}"] = _both_kinds(code.flatten(1), labels, held_out, seed)
+    return table
+
+
+def _labelled(model: Trained, part: LabelledPart, count: int, seed: int) -> dict[str, Any]:
+    at = spread(np.arange(len(part)), count)
+    codes = encode_rows(model.method, part, at)
+    held_out = _quarter(len(at), seed)
+    table: dict[str, Any] = {}
+    labels = torch.from_numpy(part.label(at))
+    views = {"content": codes.shared.flatten(1), "class": codes.exclusive}
+    for name, code in views.items():
+        for column in range(labels.shape[1]):
+            what = "class" if labels.shape[1] == 1 else f"label {column + 1}"
+            table[f"{what} from {name}"] = _both_kinds(code, labels[:, column], held_out, seed)
+        if part.content is not None:
+            content = part.content[part.rows[at]]
+            known = np.flatnonzero(content >= 0)
+            if len(known) > 8:
+                table[f"content from {name}"] = _both_kinds(
+                    code[known], torch.from_numpy(content[known]), held_out[known], seed
+                )
+        for factor, values in part.factors.items():
+            wanted = torch.from_numpy(values[part.rows[at]]).float()
+            table[f"{factor} from {name}, R^2"] = _regressed(code, wanted, held_out, seed)
+    return table
+
+
+def _regressed(codes: Tensor, factor: Tensor, held_out: Tensor, seed: int) -> dict[str, Any]:
+    try:
+        return {kind: asdict(regress(codes, factor, held_out, kind, seed)) for kind in ("linear", "mlp")}
+    except ValueError as error:
+        return {"not measured": str(error)}
+
+
+def _both_kinds(codes: Tensor, labels: Tensor, held_out: Tensor, seed: int) -> dict[str, Any]:
+    try:
+        return {kind: asdict(probe(codes, labels, held_out, kind, seed)) for kind in ("linear", "mlp")}
+    except ValueError as error:  # too few items, or too few classes
+        return {"not measured": str(error)}
+
+
+def _quarter(count: int, seed: int) -> Tensor:
+    """(n,) bool: a quarter of the items, drawn by the seed; one at least."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    chosen = torch.zeros(count, dtype=torch.bool)
+    chosen[order[: max(1, count // 4)]] = True
+    return chosen
