@@ -11,9 +11,10 @@ from unbraid.config import to_json
 from unbraid.methods import METHODS
 from unbraid.recipes import RECIPES
 from unbraid.run import config_from_json
-from unbraid.types import DataSpec, ImageSpec
+from unbraid.types import DataSpec, ImageSpec, Labelled
 
 STORED = {"maps": (256, 256), "facades": (256, 256), "cars": (64, 64), "digits": (32, 32), "mnist-cdcb": (32, 32)}
+STORED["cars3d"] = (64, 64)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -24,14 +25,19 @@ def test_a_recipe_is_complete(name: str) -> None:
     assert any((config.train.steps, config.train.epochs, config.train.minutes))
     size = config.data.size or STORED[str(config.data.set)]
     with torch.device("meta"):
-        METHODS[recipe.method](DataSpec(ImageSpec(*size), ImageSpec(*size)), config.method)
+        classes = (5,) if METHODS[recipe.method].needs is Labelled else ()
+        METHODS[recipe.method](DataSpec(ImageSpec(*size), ImageSpec(*size), 10, classes), config.method)
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("-paper")])
 def test_the_papers_recipes_have_the_papers_networks(name: str) -> None:
     config = RECIPES[name].make().method
     plain = type(config)()
-    for field in ("widths", "decoder_widths", "map_size", "shared", "exclusive", "rate", "dropout", "decay"):
+    paper = {
+        "iiae": ("widths", "decoder_widths", "map_size", "shared", "exclusive", "rate", "dropout", "decay"),
+        "lord": tuple(field.name for field in dataclasses.fields(plain)),
+    }
+    for field in paper[RECIPES[name].method]:
         assert getattr(config, field) == getattr(plain, field), field
 
 
@@ -44,11 +50,10 @@ def test_a_recipe_dry_runs(name: str, tmp_path: Path, capsys: pytest.CaptureFixt
 
         write_png(images / "a" / f"{i}.png", i, (32, 32))
         write_png(images / "b" / f"{i}.png", 100 + i, (32, 32))
-    own = (
-        []
-        if name == "demo"
-        else ["--data.a", str(images / "a"), "--data.b", str(images / "b"), "--data.size", "32", "32"]
-    )
+    sources = ["--data.a", str(images / "a"), "--data.b", str(images / "b")]
+    if RECIPES[name].make().data.set in ("cars3d", "avataaars"):
+        sources = ["--data.classes", str(images)]
+    own = [] if name == "demo" else [*sources, "--data.size", "32", "32"]
     assert main(["train", name, *own, "--dry-run"]) == 0
     assert "M parameters" in capsys.readouterr().out
     assert dataclasses.is_dataclass(RECIPES[name].make())

@@ -22,6 +22,7 @@ from unbraid.data.config import DataConfig
 from unbraid.data.folders import list_images
 from unbraid.data.images import read_image
 from unbraid.data.parts import listing
+from unbraid.data.styles import wanted_styles
 from unbraid.files import read_json, write_atomically, write_json
 from unbraid.types import Domain, ImageSpec, Labelled, UserError
 
@@ -137,7 +138,8 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
         print(json.dumps({"method_name": name, **to_json(config)}, indent=2))
     data = load_data(config.data)
     kind, parts = method_class(name), listing(data)
-    data = needs(data, kind.needs, name, config.data.balanced)
+    styles = wanted_styles(config.data, getattr(config.method, "perceptual", None))
+    data = needs(data, kind.needs, name, config.data.balanced, styles)
     torch.manual_seed(config.train.seed)
     method = kind(data.spec, config.method)
     size = sum(p.numel() for p in method.parameters())

@@ -171,6 +171,27 @@ def lord_cars3d_variant(**changes: Any) -> Callable[[], RunConfig[LORDConfig]]:
     return make
 
 
+def lord_emoji(styles: int) -> Callable[[], RunConfig[LORDConfig]]:
+    """Two styles of emoji at 32 px, line art and colour, pairs hidden: two classes, or each divided into styles."""
+
+    def make() -> RunConfig[LORDConfig]:
+        data = DataConfig(
+            set="emoji", styles=("openmoji-black", "google"), size=(32, 32), unpaired=True, styles_per_class=styles
+        )
+        return RunConfig(replace(SMALL_LORD, window=None), data, TrainConfig(minutes=10, batch=32, evaluate_every=1000))
+
+    return make
+
+
+def lord_avataaars() -> RunConfig[LORDConfig]:
+    """Cartoon faces by what is on the head, 32 px: hair and hats are the class, the face is content."""
+    return RunConfig(
+        replace(SMALL_LORD, window=None),
+        DataConfig(set="avataaars", size=(32, 32), balanced=True),
+        TrainConfig(minutes=10, batch=32, evaluate_every=1000),
+    )
+
+
 VARIANTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("full", "the full method", ".078", {}),
     ("amortised-kl", "amortised, KL", ".094", {"inference": "amortised", "regularisation": "kl"}),
@@ -199,6 +220,9 @@ RECIPES: dict[str, Recipe] = {
     "iiae-facades-paper": Recipe("iiae", AT_PAPER_SIZE, iiae_facades_paper, "96.2 / 99.1"),
     "iiae-cars-paper": Recipe("iiae", AT_PAPER_SIZE, iiae_cars_paper),
     "lord-cars3d": Recipe("lord", "163 cars, content transfer on 20 others, 64 px, 80 minutes", lord_cars3d, ".078"),
+    "lord-emoji-styles": Recipe("lord", "line art and colour emoji, unpaired, 20 styles each, 32 px", lord_emoji(20)),
+    "lord-emoji-two-classes": Recipe("lord", "the same without styles: two classes", lord_emoji(1)),
+    "lord-avataaars": Recipe("lord", "cartoon faces by hair and hats, 32 px, 10 minutes", lord_avataaars),
     "lord-cars3d-paper": Recipe("lord", AT_PAPER_SIZE, lord_cars3d_paper, ".078"),
     **{
         f"lord-cars3d-{name}": Recipe(

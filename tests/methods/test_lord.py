@@ -120,9 +120,7 @@ def test_content_comes_through_another_class() -> None:
     with evaluating(model):
         codes = model.encode(batch.x, "a")
         style = codes.exclusive.flip(0)
-        assert torch.equal(
-            model.translate(batch.x, "a", "b", style), model.decode(Codes(codes.shared, style), "b")
-        )
+        assert torch.equal(model.translate(batch.x, "a", "b", style), model.decode(Codes(codes.shared, style), "b"))
 
 
 def test_any_multiple_of_16_gives_an_image_of_that_size() -> None:
