@@ -120,3 +120,12 @@ def test_pairs_know_nothing_of_transfer(images: Path, tmp_path: Path, capsys: py
     capsys.readouterr()
     assert train(images, tmp_path / "run", "--data.csv", str(images / "labels.csv"), "--data.augment", "flip") == 2
     assert "--data.augment" in capsys.readouterr().err
+
+
+def test_leakage_is_a_curve_if_asked_for(images: Path, tmp_path: Path) -> None:
+    source = ["--data.csv", str(images / "labels.csv"), "--data.labels", "kind", "--train.probe"]
+    assert train(images, tmp_path / "run", *source) == 0
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    curve = [row["validation"] for row in rows if "validation" in row]
+    assert {row["stage"] for row in rows if "validation" in row} == {0, 1}
+    assert all("class from content" in figures for figures in curve)

@@ -38,6 +38,8 @@ class TrainConfig:
     """Seconds between two checkpoints; one is also written at each measurement."""
     distance: Distance = "whitened"
     """Distance of shared codes by which the best checkpoint is chosen."""
+    probe: bool = False
+    """Also read the class from content codes of training images at each measurement, as a curve of what leaks."""
     tensorboard: bool = False
     """Also write TensorBoard files to RUN/tensorboard (pip install 'unbraid[tensorboard]')."""
     seed: int = 0
@@ -69,7 +71,7 @@ class RunConfig(Generic[MethodConfig]):
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
-FREE_KEYS = ("data.root", "train.device", "train.tensorboard", "train.checkpoint_seconds")
+FREE_KEYS = ("data.root", "train.device", "train.tensorboard", "train.checkpoint_seconds", "train.probe")
 """What may differ when a run is resumed: it changes where and how it is computed, not what."""
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.codes import code_space, decode_all, encode_part, encode_rows, read, same_view, spread
+from unbraid.codes import code_space, decode_all, encode_part, encode_rows, evaluating, read, same_view, spread
 from unbraid.data.parts import Data, LabelledPart, PairedPart
 from unbraid.log import Log
-from unbraid.method import Disentangler, Method
+from unbraid.method import Disentangler, Latent, Method
 from unbraid.metrics.images import psnr
+from unbraid.metrics.probes import probe
 from unbraid.metrics.retrieval import recall
 from unbraid.metrics.space import CodeSpace
 from unbraid.metrics.transfer import transferred, transfers
@@ -21,6 +22,8 @@ from unbraid.types import DOMAINS, Labelled
 
 MEASURED = 500
 """Items, or transfers, that are measured in validation at most."""
+PROBED = 2000
+"""Training images whose codes are probed at most."""
 
 
 def validate(run: Run, method: Method[Any], data: Data, position: Position, log: Log) -> Position:
@@ -41,6 +44,8 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
         space = code_space(method, data.train) if isinstance(data.train, PairedPart) else None
         figures = retrieval_figures(run, method, data.val, same_view(data, len(data.val)), space)
         score = (figures["a->b"] + figures["b->a"]) / 2
+    if run.config.train.probe and isinstance(data.train, LabelledPart) and isinstance(method, Disentangler):
+        figures = {**figures, **leakage_figures(method, data.train, encodes)}
     log.validation(position, figures)
     picture = run.path / "samples" / f"{position.stage}-{position.step:07d}.png"
     save_picture(_picture(method, data, encodes, run.config.train.seed), picture)
@@ -74,6 +79,24 @@ def reconstruction_figures(method: Method[Any], data: Data) -> dict[str, float]:
         made = transferred(method, part, tasks)
         figures["transfer_psnr"] = float(psnr(made, part.x.read(part.rows[tasks.truth], 0)).mean())
     return figures
+
+
+def leakage_figures(method: Method[Any], part: LabelledPart, encodes: bool) -> dict[str, float]:
+    """Accuracy of a linear reader of the class in content codes, percent, and chance: of those found for training
+    images while nothing else can be encoded, then of those an encoder gives. A quarter of the images is held out."""
+    at = spread(np.arange(len(part)), PROBED)
+    labels = torch.from_numpy(part.label(at))
+    device = next(method.parameters()).device
+    content = torch.empty(0, 0)
+    if not encodes and isinstance(method, Latent):
+        with evaluating(method):
+            content = method.found(labels.to(device), torch.from_numpy(at).to(device)).shared.cpu()
+    if content.shape[1] == 0:  # there are none in tables
+        content = encode_rows(method, part, at).shared.flatten(1)
+    order = np.random.default_rng(0).permutation(len(at))
+    quarter = len(at) // 4
+    found = probe(content, labels[:, 0], (order[quarter:], order[:quarter]))
+    return {"class from content": found.accuracy, "chance": found.chance}
 
 
 def retrieval_figures(

@@ -76,7 +76,7 @@ class Run:
         run = cls(path, method_name, config)
         asked = {"method_name": method_name, **to_json(config)}
         if (path / "config.json").exists():
-            changed = differences(_checked_config(path)["config"], asked)
+            changed = differences(_with_defaults(_checked_config(path)["config"]), asked)
             if changed:
                 raise UserError(
                     f"{path} is a run with other settings: {'; '.join(changed)}. "
@@ -285,6 +285,15 @@ def _checked_config(path: Path) -> dict[str, Any]:
             f"{path} is a run of format {found}; this version of unbraid ({__version__}) reads format {FORMAT}"
         )
     return values
+
+
+def _with_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """A run's settings with the defaults of those that are newer than the run."""
+    name = values["method_name"]
+    return {
+        "method_name": name,
+        **to_json(config_from_json(name, {k: v for k, v in values.items() if k != "method_name"})),
+    }
 
 
 def config_from_json(method_name: str, values: dict[str, Any]) -> RunConfig[Any]:
