@@ -7,9 +7,9 @@ part, the time; and docs/pictures/RUN-curve.png, with some of the pictures that 
 it writes the tables of docs/benchmarks.md anew from all results.
 """
 
-import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,25 @@ HERE = Path(__file__).parent
 PICTURES = HERE.parent / "docs" / "pictures"
 PLACES = ("data.root", "data.a", "data.b", "data.pairs", "data.side_by_side", "data.classes", "data.csv", "data.arrays")
 """Settings that say where things lie on one machine."""
-PICTURED = ("translate-a-to-b.png", "translate-b-to-a.png", "analogy-a.png", "interpolate-shared-a.png")
-SHOWN = ("demo", "iiae-mnist-cdcb", "iiae-maps", "iiae-facades", "iiae-cars")
+PICTURED = (
+    "translate-a-to-b.png",
+    "translate-b-to-a.png",
+    "analogy-a.png",
+    "interpolate-shared-a.png",
+    "transfer.png",
+    "transfer-training-classes.png",
+    "interpolate-content-a.png",
+)
+SHOWN = (
+    "demo",
+    "iiae-mnist-cdcb",
+    "iiae-maps",
+    "iiae-facades",
+    "iiae-cars",
+    "lord-cars3d",
+    "lord-emoji-styles",
+    "lord-emoji-two-classes",
+)
 """Runs whose pictures the documentation shows."""
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 
@@ -53,8 +70,14 @@ def collect(run: Path) -> dict[str, Any]:
     """The record of one run."""
     config, metrics = read_json(run / "config.json"), read_json(run / "metrics.json")
     rows = read_log(run / "log.jsonl")
+    ended = {row["stage"]: row["seconds"] for row in rows}  # the last of each stage
+    steps = {row["stage"]: row["step"] for row in rows}
     curve = [
-        {"minutes": round(row["seconds"] / 60, 2), "step": row["step"], **row["validation"]}
+        {
+            "minutes": round((row["seconds"] + sum(s for stage, s in ended.items() if stage < row["stage"])) / 60, 2),
+            "step": row["step"] + sum(s for stage, s in steps.items() if stage < row["stage"]),
+            **row["validation"],
+        }
         for row in rows
         if "validation" in row
     ]
@@ -69,13 +92,17 @@ def collect(run: Path) -> dict[str, Any]:
 
 
 def draw(record: dict[str, Any], path: Path) -> None:
-    """Held-out recall@1 over the minutes of training."""
+    """Held-out recall@1, or PSNR, over the minutes of training."""
     figure, axes = pyplot.subplots(figsize=(6, 3.2), layout="constrained")
-    for way in ("a->b", "b->a"):
-        axes.plot([p["minutes"] for p in record["curve"]], [p[way] for p in record["curve"]], marker=".", label=way)
+    retrieval = "a->b" in record["curve"][-1]
+    for name in ("a->b", "b->a") if retrieval else ("psnr", "transfer_psnr"):
+        points = [point for point in record["curve"] if name in point]
+        if points:
+            axes.plot([p["minutes"] for p in points], [p[name] for p in points], marker=".", label=name)
     axes.set_xlabel("minutes of training")
-    axes.set_ylabel("recall@1, validation part, %")
-    axes.set_ylim(0, 101)
+    axes.set_ylabel("recall@1, validation part, %" if retrieval else "validation part, dB")
+    if retrieval:
+        axes.set_ylim(0, 101)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=110)
@@ -111,6 +138,72 @@ def row(record: dict[str, Any]) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
+def figure(values: dict[str, Any], name: str, digits: int = 4) -> str:
+    """A figure, or "-" where it isn't measured."""
+    return f"{values[name]:.{digits}f}" if name in values else "-"
+
+
+def probed(table: dict[str, Any], what: str) -> str:
+    """linear / mlp (chance), percent."""
+    kinds = table.get(what, {})
+    if "linear" not in kinds:
+        return "-"
+    return f"{kinds['linear']['accuracy']:.1f} / {kinds['mlp']['accuracy']:.1f} ({kinds['linear']['chance']:.1f})"
+
+
+def transfer_row(record: dict[str, Any]) -> str:
+    """One line of the table of content transfer."""
+    metrics = record["metrics"]
+    transfer, probes = metrics["content_transfer"], metrics["probes"]
+    seen, unseen = probes["training classes"], probes["test part"]
+    cells = [
+        f"`{record['command']}`",
+        transfer["tasks"],
+        f"**{figure(transfer['transfer'], 'lpips')}**",
+        figure(transfer["again"], "lpips"),
+        figure(transfer["class image"], "lpips"),
+        figure(transfer["transfer"], "psnr", 2),
+        probed(seen, "class from content"),
+        probed(seen, "content from class"),
+        probed(unseen, "class from content"),
+        probed(unseen, "content from class"),
+        f"{record['minutes']:.1f}",
+        record["steps"],
+        metrics["protocol"]["seed"],
+        metrics["protocol"]["date"],
+    ]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def translation_row(record: dict[str, Any]) -> str:
+    """One line of the table of translations between unpaired domains."""
+    metrics = record["metrics"]
+    both = [metrics["translation"][way] for way in ("a->b", "b->a")]
+    cells = [
+        f"`{record['command']}`",
+        *(" / ".join(figure(way[what], "lpips") for way in both) for what in ("sample", "guided", "random")),
+        *(" / ".join(figure(way[what], "frechet", 0) for way in both) for what in ("sample set", "real set")),
+        " / ".join(f"{metrics['recall']['shared'][way]['1']:.1f}" for way in ("a->b", "b->a")),
+        f"{record['minutes']:.1f}",
+        record["steps"],
+        metrics["protocol"]["seed"],
+        metrics["protocol"]["date"],
+    ]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+TRANSFERS = (
+    "| command | tasks | transfer, LPIPS | again | class image | transfer, PSNR | class from content, seen | "
+    "content from class, seen | class from content, unseen | content from class, unseen | minutes | steps | seed | date |\n|"
+    + "---|"
+    * 14
+)
+TRANSLATIONS = (
+    "| command | sample, LPIPS | guided | random | Fréchet, sample | Fréchet, real | recall@1 | minutes | steps | seed "
+    "| date |\n|" + "---|" * 11
+)
+
+
 def fill_tables() -> None:
     """Puts the results into docs/benchmarks.md, between the marks."""
     head = (
@@ -118,12 +211,20 @@ def fill_tables() -> None:
         "minutes | steps | seed | date |\n|" + "---|" * 14
     )
     text = PAGE.read_text()
-    for mark, names in (
-        ("results", lambda name: not name.startswith("abl-")),
-        ("ablations", lambda name: name.startswith("abl-")),
-    ):
-        records = [read_json(path) for path in sorted((HERE / "results").glob("*.json")) if names(path.stem)]
-        lines = [head, *(row(record) for record in records if "metrics" in record)]
+    lord = {
+        name: "lord" if name == "lord-cars3d" else "variants" if name.startswith("lord-cars3d-") else "domains"
+        for name in (path.stem for path in (HERE / "results").glob("lord-*.json"))
+    }
+    tables: tuple[tuple[str, str, Callable[[str], bool], Callable[[dict[str, Any]], str]], ...] = (
+        ("results", head, lambda name: not name.startswith(("abl-", "lord-")), row),
+        ("ablations", head, lambda name: name.startswith("abl-"), row),
+        ("lord", TRANSFERS, lambda name: lord.get(name) == "lord", transfer_row),
+        ("variants", TRANSFERS, lambda name: lord.get(name) == "variants", transfer_row),
+        ("domains", TRANSLATIONS, lambda name: lord.get(name) == "domains", translation_row),
+    )
+    for mark, title, wanted, line in tables:
+        records = [read_json(path) for path in sorted((HERE / "results").glob("*.json")) if wanted(path.stem)]
+        lines = [title, *(line(record) for record in records if "metrics" in record)]
         before, rest = text.split(f"<!-- {mark} -->\n", 1)
         _, after = rest.split(f"<!-- end of {mark} -->", 1)
         text = f"{before}<!-- {mark} -->\n" + "\n".join(lines) + f"\n<!-- end of {mark} -->{after}"
@@ -140,9 +241,9 @@ def main(runs: list[str]) -> None:
         if run.name in SHOWN:
             draw(record, PICTURES / f"{run.name}-curve.png")
         for name in PICTURED if run.name in SHOWN else ():
-            shutil.copy(run / "pictures" / name, PICTURES / f"{run.name}-{name}")
-        recall = record["metrics"]["recall"]["shared"]
-        print(f"{run.name}: {json.dumps({way: value['1'] for way, value in recall.items()})}; {record['command']}")
+            if (run / "pictures" / name).exists():
+                shutil.copy(run / "pictures" / name, PICTURES / f"{run.name}-{name}")
+        print(f"{run.name}: {record['command']}")
     fill_tables()
 
 

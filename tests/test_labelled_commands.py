@@ -89,8 +89,16 @@ def test_swap_shows_another_value(run: Path, images: Path, tmp_path: Path, capsy
 
 def test_several_labels_get_a_picture_each(images: Path, tmp_path: Path) -> None:
     assert train(images, tmp_path / "run", "--data.csv", str(images / "labels.csv")) == 0
-    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    assert main(["evaluate", str(tmp_path / "run"), "--limit", "8"]) == 0
     assert {path.name for path in (tmp_path / "run" / "pictures").glob("swap-*")} == {"swap-kind.png", "swap-size.png"}
+
+
+def test_a_fully_amortised_run_has_all_but_swaps(images: Path, tmp_path: Path) -> None:
+    source = ["--data.csv", str(images / "labels.csv"), "--method.inference", "amortised"]
+    assert train(images, tmp_path / "run", *source) == 0
+    assert main(["evaluate", str(tmp_path / "run"), "--limit", "8"]) == 0
+    assert (tmp_path / "run" / "README.md").exists()
+    assert not list((tmp_path / "run" / "pictures").glob("swap-*"))
 
 
 def test_unseen_classes(images: Path, tmp_path: Path) -> None:

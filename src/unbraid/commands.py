@@ -147,8 +147,12 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
         f"{name}, {size / 1e6:.2f} M parameters; {data.name}: {len(data.train)} train, {len(data.val)} validation, "
         f"{len(data.test)} test; a: {data.spec.a}, b: {data.spec.b}"
     )
-    if config.data.augment and isinstance(method, Latent):
-        raise UserError(f"{name} keeps codes of images as they are stored, and --data.augment moves them: leave it out")
+    if isinstance(method, Latent):
+        moved = "--data.augment moves them" if config.data.augment else ""
+        if config.data.set in ("digits", "mnist-cdcb"):
+            moved = f"the digits of {config.data.set} have new colours in each pass"
+        if moved:
+            raise UserError(f"{name} keeps a code for each image, which must stay as it is; {moved}")
     if dry_run:
         print(about)
         return

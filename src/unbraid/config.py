@@ -71,7 +71,17 @@ class RunConfig(Generic[MethodConfig]):
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
-FREE_KEYS = ("data.root", "train.device", "train.tensorboard", "train.checkpoint_seconds", "train.probe")
+FREE_KEYS = (
+    "data.root",
+    "train.device",
+    "train.tensorboard",
+    "train.checkpoint_seconds",
+    "train.probe",
+    "method.target_gigabytes",
+    "method.perceptual.vgg16",
+    "method.perceptual.alexnet",
+    "method.perceptual.download",
+)
 """What may differ when a run is resumed: it changes where and how it is computed, not what."""
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unbraid.apply import Trained
-from unbraid.codes import encode_part, encode_rows, read, same_view, spread
+from unbraid.codes import BATCH, encode_part, encode_rows, evaluating, read, same_view, spread
 from unbraid.config import PACKAGED, Distance, PerceptualConfig
 from unbraid.data.parts import Data, LabelledPart, PairedPart, Part
 from unbraid.method import Disentangler, Translator
@@ -16,7 +16,7 @@ from unbraid.metrics.images import Lpips, features, frechet_distance, kernel_dis
 from unbraid.metrics.probes import probe, regress
 from unbraid.metrics.retrieval import recall
 from unbraid.metrics.transfer import transferred, transfers
-from unbraid.nn.perceptual import Vgg16, find_weights
+from unbraid.nn.perceptual import SMALLEST, Vgg16, find_weights
 from unbraid.types import DOMAINS, Codes, Domain, ImageSpec, UserError, other
 
 TRANSLATED = 500
@@ -51,11 +51,16 @@ class Judges:
     def pairs(self, made: Tensor, true: Tensor) -> dict[str, float]:
         """Mean LPIPS, PSNR and SSIM of images and what they should be."""
         figures = {"psnr": _mean(psnr(made, true)), "ssim": _mean(ssim(made, true))}
-        return {"lpips": _mean(self.lpips(made, true)), **figures} if self.lpips else figures
+        seen = self.lpips is not None and made.shape[1] in (1, 3)
+        return {"lpips": _mean(self.lpips(made, true)), **figures} if seen else figures
 
     def sets(self, made: Tensor, true: Tensor) -> dict[str, float]:
-        """Fréchet and kernel distance of two sets of images, over the features named in the protocol."""
-        if self.vgg is None or min(len(made), len(true)) < FEWEST:
+        """Fréchet and kernel distance of two sets of images, over the features named in the protocol.
+
+        Empty without weights, for fewer than FEWEST images, and for images that VGG16 can't see.
+        """
+        small = min(len(made), len(true)) < FEWEST or min(made.shape[2:]) < SMALLEST
+        if self.vgg is None or small or made.shape[1] not in (1, 3):
             return {}
         x, y = features(self.vgg, made), features(self.vgg, true)
         return {"frechet": frechet_distance(x, y), "kernel": kernel_distance(x, y)}
@@ -107,7 +112,7 @@ def translation(model: Trained, part: Part, judges: Judges, limit: int | None) -
     for source in DOMAINS:
         target = other(source)
         x, y = (read(part, domain, min(TRANSLATED, limit or TRANSLATED)) for domain in (source, target))
-        made = torch.cat([model.translate(x[i : i + 1], source, target, seed=i)[:, 0] for i in range(len(x))])
+        made = _sampled(model, x, source)
         figures: dict[str, Any] = {"images": len(x)}
         if isinstance(part, PairedPart):
             figures["sample"] = judges.pairs(made, y)
@@ -121,8 +126,21 @@ def translation(model: Trained, part: Part, judges: Judges, limit: int | None) -
     return table
 
 
+def _sampled(model: Trained, x: Tensor, source: Domain) -> Tensor:
+    """A translation of each item, its exclusive code drawn for it alone."""
+    target, method = other(source), model.method
+    assert isinstance(method, Translator)
+    generator = torch.Generator().manual_seed(0)
+    answers = []
+    with evaluating(model.method):
+        for some in x.split(BATCH):
+            style = method.prior(len(some), target, generator) if isinstance(method, Disentangler) else None
+            answers.append(method.translate(some, source, target, style))
+    return torch.cat(answers)
+
+
 def _decoded(model: Trained, codes: Codes, domain: Domain) -> Tensor:
-    batches = zip(codes.shared.split(100), codes.exclusive.split(100), strict=True)
+    batches = zip(codes.shared.split(BATCH), codes.exclusive.split(BATCH), strict=True)
     return torch.cat([model.decode(Codes(shared, exclusive), domain) for shared, exclusive in batches])
 
 
@@ -155,7 +173,8 @@ def probes(model: Trained, data: Data, limit: int | None, seed: int) -> dict[str
     """
     if not isinstance(model.method, Disentangler):
         return {}
-    count = min(PROBED, limit or PROBED)
+    most = PROBED if isinstance(data.test, LabelledPart) else PROBED // 2  # of each domain
+    count = min(most, limit or most)
     if isinstance(data.test, LabelledPart):
         # by image: classes seen in training have a probe of their own, and so have those of the test part
         parts = [("training classes", data.train), ("test part", data.test)]

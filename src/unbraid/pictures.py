@@ -1,5 +1,6 @@
 """The pictures that `evaluate` makes of the test part: translations, analogies, interpolations, content transfer."""
 
+import contextlib
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from unbraid.codes import read, spread
 from unbraid.data.parts import Data, LabelledPart, PairedPart, Part
 from unbraid.method import Latent
 from unbraid.show import grid, save_gif, save_picture, to_picture, transfer_grid
-from unbraid.types import DOMAINS, Domain, ImageSpec, other
+from unbraid.types import DOMAINS, Domain, ImageSpec, UserError, other
 
 PICTURED = 8
 """Items in a picture."""
@@ -25,13 +26,11 @@ def pictures(model: Trained, data: Data, folder: Path, seed: int) -> None:
         save_picture(transfer_grid(model.method, data.test, seed), folder / "transfer.png")
         if isinstance(data.train, LabelledPart):
             save_picture(transfer_grid(model.method, data.train, seed), folder / "transfer-training-classes.png")
-        _interpolations(model, x := read(data.test, "a", PICTURED), "a", folder, "content", "class")
+        x = read(data.test, "a", PICTURED)
+        _interpolations(model, x, "a", folder, "content", "class")
         if len(model.spec.labels) > 1 and isinstance(model.method, Latent):
-            for label, values in zip(model.spec.labels, model.spec.values, strict=True):
-                shown = values[:PICTURED]
-                made = torch.stack([model.swap(x, label, value) for value in shown], 1)
-                rows = [[item, *row] for item, row in zip(x, made, strict=True)]
-                save_picture(grid(rows, ["input", *shown]), folder / f"swap-{label.replace('/', '_')}.png")
+            with contextlib.suppress(UserError):  # values have no codes if everything is amortised
+                _swaps(model, x, folder)
         return
     for domain in DOMAINS:
         x = read(data.test, domain, PICTURED)
@@ -41,6 +40,15 @@ def pictures(model: Trained, data: Data, folder: Path, seed: int) -> None:
         rows = [[None, *x[-5:]], *([item, *row] for item, row in zip(x[:5], made, strict=True))]
         save_picture(grid(rows, ["shared", "exclusive"]), folder / f"analogy-{domain}.png")
         _interpolations(model, x, domain, folder)
+
+
+def _swaps(model: Trained, x: Tensor, folder: Path) -> None:
+    """Each image with each value of one label, a picture for each label."""
+    for label, values in zip(model.spec.labels, model.spec.values, strict=True):
+        shown = values[:PICTURED]
+        made = torch.stack([model.swap(x, label, value) for value in shown], 1)
+        rows = [[item, *row] for item, row in zip(x, made, strict=True)]
+        save_picture(grid(rows, ["input", *shown]), folder / f"swap-{label.replace('/', '_')}.png")
 
 
 def _interpolations(

