@@ -193,10 +193,9 @@ def translation_row(record: dict[str, Any]) -> str:
 
 
 TRANSFERS = (
-    "| command | tasks | transfer, LPIPS | again | class image | transfer, PSNR | class from content, seen | "
-    "content from class, seen | class from content, unseen | content from class, unseen | minutes | steps | seed | date |\n|"
-    + "---|"
-    * 14
+    "| command | tasks | transfer, LPIPS | again | class image | transfer, PSNR | class from content, seen "
+    "| content from class, seen | class from content, unseen | content from class, unseen | minutes | steps | seed "
+    "| date |\n|" + "---|" * 14
 )
 TRANSLATIONS = (
     "| command | sample, LPIPS | guided | random | Fréchet, sample | Fréchet, real | recall@1 | minutes | steps | seed "

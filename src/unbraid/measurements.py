@@ -51,8 +51,9 @@ class Judges:
     def pairs(self, made: Tensor, true: Tensor) -> dict[str, float]:
         """Mean LPIPS, PSNR and SSIM of images and what they should be."""
         figures = {"psnr": _mean(psnr(made, true)), "ssim": _mean(ssim(made, true))}
-        seen = self.lpips is not None and made.shape[1] in (1, 3)
-        return {"lpips": _mean(self.lpips(made, true)), **figures} if seen else figures
+        if self.lpips is None or made.shape[1] not in (1, 3):  # it sees grey and colour
+            return figures
+        return {"lpips": _mean(self.lpips(made, true)), **figures}
 
     def sets(self, made: Tensor, true: Tensor) -> dict[str, float]:
         """Fréchet and kernel distance of two sets of images, over the features named in the protocol.

@@ -33,3 +33,10 @@ def test_adain_sets_mean_and_deviation_of_each_map() -> None:
 def test_adain_is_blind_to_the_scale_of_what_comes_in() -> None:
     x, one, zero = torch.randn(2, 3, 8, 8), torch.ones(2, 3), torch.zeros(2, 3)
     torch.testing.assert_close(adain(x, one, zero), adain(7 * x + 3, one, zero), rtol=1e-3, atol=1e-3)
+
+
+def test_adain_has_the_gradient_of_what_it_computes() -> None:
+    torch.manual_seed(0)
+    x, scale, shift = (torch.randn(*s, dtype=torch.float64) for s in ((2, 3, 4, 5), (2, 3), (2, 3)))
+    inputs = [t.requires_grad_() for t in (x, scale, shift)]
+    assert torch.autograd.gradcheck(adain, inputs)

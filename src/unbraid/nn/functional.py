@@ -1,5 +1,7 @@
 """Pure functions of tensors that the methods' objectives are made of."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -44,8 +46,40 @@ def adain(
 ) -> Float[Tensor, "n c h w"]:
     """Adaptive instance normalisation: each map of each item to mean `shift` and deviation `scale` (Huang and
     Belongie 2017, eq. 8). Statistics over (h, w)."""
-    variance, mean = torch.var_mean(x, (2, 3), correction=0)
-    factor = scale.float() * (variance.float() + 1e-5).rsqrt()
-    offset = shift.float() - mean.float() * factor
-    # one pass over the maps: x * factor + offset
+    return _AdaIN.apply(x, scale, shift)  # pyright: ignore[reportReturnType]
+
+
+class _AdaIN(torch.autograd.Function):
+    """`adain` with its gradient written out: half the passes over the maps that autograd makes of it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        variance, mean = torch.var_mean(x, (2, 3), correction=0)
+        variance, mean = _exact(variance), _exact(mean)
+        root = (variance + 1e-5).rsqrt()
+        factor = _exact(scale) * root
+        ctx.save_for_backward(x, mean, root, factor)
+        ctx.dtypes = scale.dtype, shift.dtype
+        return _mapped(x, factor, _exact(shift) - mean * factor)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, mean, root, factor = ctx.saved_tensors
+        count, wide = x.shape[2] * x.shape[3], mean.dtype
+        total = gradient.sum((2, 3), dtype=wide)
+        along = root * ((gradient * x).sum((2, 3), dtype=wide) - mean * total)  # sum of gradient x normalised map
+        back = -factor * root * along / count
+        rest = _mapped(x, back, -factor * total / count - back * mean)
+        moved = torch.addcmul(rest, gradient, factor.to(x.dtype)[:, :, None, None])
+        return moved, along.to(ctx.dtypes[0]), total.to(ctx.dtypes[1])
+
+
+def _exact(values: Tensor) -> Tensor:
+    """In float32, or float64 if they are."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _mapped(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
+    """x * factor + offset, a factor and an offset for each map, in one pass."""
     return torch.addcmul(offset.to(x.dtype)[:, :, None, None], x, factor.to(x.dtype)[:, :, None, None])
