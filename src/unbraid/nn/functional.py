@@ -64,7 +64,7 @@ class _AdaIN(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, mean, root, factor = ctx.saved_tensors
         count, wide = x.shape[2] * x.shape[3], mean.dtype
         total = gradient.sum((2, 3), dtype=wide)
