@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unbraid.data.parts import Data, LabelledPart, PairedPart, Rows, as_labelled
+from unbraid.methods.lord import LORDConfig
 from unbraid.types import DataSpec, ImageSpec, Labelled, Paired, Spec, VectorSpec
 
 
@@ -96,6 +97,17 @@ def smooth_batch(spec: DataSpec, count: int = 4) -> Paired | Labelled:
     return Paired(means[0], means[1], batch.index)
 
 
+SMALL_LORD = LORDConfig(
+    content=8,
+    class_code=12,
+    dense=(16, 16),
+    width=8,
+    last_width=8,
+    encoder_widths=(8, 8, 8),
+    encoder_dense=16,
+    loss="pixels",
+)
+"""LORD's smallest, without VGG16."""
 IMAGES = DataSpec(ImageSpec(16, 16), ImageSpec(16, 16))
 VECTORS = DataSpec(VectorSpec(12), VectorSpec(9))
 

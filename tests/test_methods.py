@@ -14,14 +14,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 import unbraid
-from helpers import IMAGES, VECTORS, Repeated, random_batch, random_data, random_items, smooth_batch
+from helpers import IMAGES, SMALL_LORD, VECTORS, Repeated, random_batch, random_data, random_items, smooth_batch
 from unbraid.codes import evaluating
 from unbraid.config import RunConfig, TrainConfig
 from unbraid.log import Log
 from unbraid.method import Clock, Disentangler, Method, Translator
 from unbraid.methods import METHODS
 from unbraid.methods.iiae import IIAEConfig
-from unbraid.methods.lord import LORDConfig
 from unbraid.run import Position, Run
 from unbraid.train import fit, train_step
 from unbraid.types import DOMAINS, DataSpec, ImageSpec, other
@@ -49,17 +48,7 @@ SMALL = IIAEConfig(
 )
 ODD = DataSpec(ImageSpec(17, 22, 1), ImageSpec(17, 22, 5))
 UNLIKE = DataSpec(ImageSpec(16, 24), ImageSpec(20, 16, 1))
-LORD = LORDConfig(
-    content=8,
-    class_code=12,
-    dense=(16, 16),
-    width=8,
-    last_width=8,
-    encoder_widths=(8, 8, 8),
-    encoder_dense=16,
-    loss="pixels",
-    code_rate=1e-2,
-)
+LORD = replace(SMALL_LORD, code_rate=1e-2)
 CLASSES = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32), items=8, classes=(4,))
 CASES = {
     "iiae-spatial": Case("iiae", IMAGES, SMALL),

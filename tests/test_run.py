@@ -8,25 +8,16 @@ import pytest
 import torch
 
 import unbraid.run as module
+from helpers import SMALL_LORD as SMALL
 from helpers import labelled_random
 from unbraid.config import RunConfig, TrainConfig
 from unbraid.files import read_json, write_json
 from unbraid.log import Log
-from unbraid.methods.lord import LORD, LORDConfig
+from unbraid.methods.lord import LORD
 from unbraid.run import BackgroundWriter, Run
 from unbraid.train import fit
 from unbraid.types import DataSpec, ImageSpec, UserError
 
-SMALL = LORDConfig(
-    content=8,
-    class_code=8,
-    dense=(16, 16),
-    width=8,
-    last_width=8,
-    encoder_widths=(8, 8),
-    encoder_dense=8,
-    loss="pixels",
-)
 SPEC = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32), items=8, classes=(4,))
 
 

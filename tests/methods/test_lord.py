@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from helpers import SMALL_LORD as SMALL
 from helpers import Repeated, labelled_random, random_batch
 from unbraid.codes import evaluating
 from unbraid.config import RunConfig, TrainConfig
@@ -16,16 +17,6 @@ from unbraid.run import Run, load_model
 from unbraid.train import fit, train_step
 from unbraid.types import Codes, DataSpec, ImageSpec, Labelled, UserError, VectorSpec
 
-SMALL = LORDConfig(
-    content=8,
-    class_code=12,
-    dense=(16, 16),
-    width=8,
-    last_width=8,
-    encoder_widths=(8, 8, 8),
-    encoder_dense=16,
-    loss="pixels",
-)
 SPEC = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32), items=8, classes=(4,))
 CODES, ENCODERS = Clock(0, 0.0, "codes"), Clock(0, 0.0, "encoders")
 
