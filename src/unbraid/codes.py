@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, Rows, side
+from unbraid.data.parts import Data, Items, LabelledPart, PairedPart, Part, Rows, side
 from unbraid.metrics.space import CodeSpace
 from unbraid.types import DOMAINS, Codes, Domain
 
@@ -54,17 +54,17 @@ def read(part: Part, domain: Domain, limit: int | None = None) -> Tensor:
 def encode_part(method: Any, part: Part, domain: Domain, limit: int | None = None) -> Codes:
     """The codes of one side of a part, or of `limit` items spread over it, read as it goes."""
     items, rows = side(part, domain)
-    rows = spread(rows, limit)
-    batches = [encode_all(method, items.read(some, 0), domain) for some in np.array_split(rows, -(-len(rows) // BATCH))]
-    return Codes(torch.cat([c.shared for c in batches]), torch.cat([c.exclusive for c in batches]))
+    return _encode(method, items, spread(rows, limit), domain)
 
 
 def encode_rows(method: Any, part: LabelledPart, at: Rows) -> Codes:
     """The codes of the items at these positions of a labelled part, read as it goes."""
-    parts = [
-        encode_all(method, part.x.read(part.rows[some], 0), "a") for some in np.array_split(at, -(-len(at) // BATCH))
-    ]
-    return Codes(torch.cat([c.shared for c in parts]), torch.cat([c.exclusive for c in parts]))
+    return _encode(method, part.x, part.rows[at], "a")
+
+
+def _encode(method: Any, items: Items, rows: Rows, domain: Domain) -> Codes:
+    batches = [encode_all(method, items.read(some, 0), domain) for some in np.array_split(rows, -(-len(rows) // BATCH))]
+    return Codes(torch.cat([c.shared for c in batches]), torch.cat([c.exclusive for c in batches]))
 
 
 def decode_all(method: Any, codes: Codes, domain: Domain) -> Tensor:

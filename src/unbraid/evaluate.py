@@ -14,9 +14,6 @@ from unbraid.metrics.images import FEATURES
 from unbraid.pictures import examples, pictures
 from unbraid.run import Run
 
-RETRIEVAL = "recall"
-"""What the retrieval figures' names begin with."""
-
 
 def measure(
     run: Run,
@@ -161,7 +158,7 @@ def evaluate(
     metrics = measure(run, model, data, distance, perceptual, limit)
     path = run.path / "metrics.json"
     if path.exists():  # what other commands wrote stays
-        before = {key: value for key, value in read_json(path).items() if not key.startswith(RETRIEVAL)}
+        before = {key: value for key, value in read_json(path).items() if not key.startswith("recall")}
         metrics = {**before, **metrics}
     write_json(path, metrics)
     pictures(model, data, run.path / "pictures", run.config.train.seed)

@@ -1,5 +1,6 @@
 """What `evaluate` measures of a trained model on the test part: retrieval, translations, content transfer, leakage."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unbraid.apply import Trained
-from unbraid.codes import BATCH, encode_part, encode_rows, evaluating, read, same_view, spread
+from unbraid.codes import BATCH, decode_all, encode_part, encode_rows, evaluating, read, same_view, spread
 from unbraid.config import PACKAGED, Distance, PerceptualConfig
 from unbraid.data.parts import Data, LabelledPart, PairedPart, Part
 from unbraid.method import Disentangler, Translator
@@ -119,7 +120,7 @@ def translation(model: Trained, part: Part, judges: Judges, limit: int | None) -
             figures["sample"] = judges.pairs(made, y)
             if isinstance(model.method, Disentangler):
                 shared, style = model.encode(x, source).shared, model.encode(y, target).exclusive
-                figures["guided"] = judges.pairs(_decoded(model, Codes(shared, style), target), y)
+                figures["guided"] = judges.pairs(decode_all(model.method, Codes(shared, style), target), y)
             figures["random"] = judges.pairs(y.roll(len(y) // 2, 0), y)
         figures["sample set"] = judges.sets(made, y)
         figures["real set"] = judges.sets(y[::2], y[1::2])
@@ -140,11 +141,6 @@ def _sampled(model: Trained, x: Tensor, source: Domain) -> Tensor:
     return torch.cat(answers)
 
 
-def _decoded(model: Trained, codes: Codes, domain: Domain) -> Tensor:
-    batches = zip(codes.shared.split(BATCH), codes.exclusive.split(BATCH), strict=True)
-    return torch.cat([model.decode(Codes(shared, exclusive), domain) for shared, exclusive in batches])
-
-
 def content_transfer(
     model: Trained, part: LabelledPart, judges: Judges, limit: int | None, seed: int
 ) -> dict[str, Any]:
@@ -162,7 +158,7 @@ def content_transfer(
     return {
         "tasks": len(tasks),
         "transfer": {**judges.pairs(made, true), **judges.sets(made, true)},
-        "again": judges.pairs(_decoded(model, codes, "a"), true),
+        "again": judges.pairs(decode_all(model.method, codes, "a"), true),
         "class image": judges.pairs(part.x.read(part.rows[tasks.class_from], 0), true),
     }
 
@@ -187,12 +183,12 @@ def probes(model: Trained, data: Data, limit: int | None, seed: int) -> dict[str
     both = torch.cat([held_out, _quarter(len(b.shared), seed)])
     for name, pair in {"shared": (a.shared, b.shared), "exclusive": (a.exclusive, b.exclusive)}.items():
         if pair[0].shape[1:] == pair[1].shape[1:]:
-            table[f"domain from {name}"] = _both_kinds(torch.cat(pair).flatten(1), domains, both, seed)
+            table[f"domain from {name}"] = _both_kinds(probe, torch.cat(pair).flatten(1), domains, both, seed)
     if isinstance(data.test, PairedPart) and data.test.labels is not None:
         labels = torch.from_numpy(data.test.labels[spread(data.test.rows, count)])
         for domain, codes in (("a", a), ("b", b)):
             for name, code in {"shared": codes.shared, "exclusive": codes.exclusive}.items():
-                table[f"label from {name}, {domain}"] = _both_kinds(code.flatten(1), labels, held_out, seed)
+                table[f"label from {name}, {domain}"] = _both_kinds(probe, code.flatten(1), labels, held_out, seed)
     return table
 
 
@@ -206,30 +202,24 @@ def _labelled(model: Trained, part: LabelledPart, count: int, seed: int) -> dict
     for name, code in views.items():
         for column in range(labels.shape[1]):
             what = "class" if labels.shape[1] == 1 else f"label {column + 1}"
-            table[f"{what} from {name}"] = _both_kinds(code, labels[:, column], held_out, seed)
+            table[f"{what} from {name}"] = _both_kinds(probe, code, labels[:, column], held_out, seed)
         if part.content is not None:
             content = part.content[part.rows[at]]
             known = np.flatnonzero(content >= 0)
             if len(known) > 8:
                 table[f"content from {name}"] = _both_kinds(
-                    code[known], torch.from_numpy(content[known]), held_out[known], seed
+                    probe, code[known], torch.from_numpy(content[known]), held_out[known], seed
                 )
         for factor, values in part.factors.items():
             wanted = torch.from_numpy(values[part.rows[at]]).float()
-            table[f"{factor} from {name}, R^2"] = _regressed(code, wanted, held_out, seed)
+            table[f"{factor} from {name}, R^2"] = _both_kinds(regress, code, wanted, held_out, seed)
     return table
 
 
-def _regressed(codes: Tensor, factor: Tensor, held_out: Tensor, seed: int) -> dict[str, Any]:
+def _both_kinds(read: Callable[..., Any], codes: Tensor, wanted: Tensor, held_out: Tensor, seed: int) -> dict[str, Any]:
+    """What a linear and a one-hidden-layer reader, `probe` or `regress`, find; or why there is nothing to find."""
     try:
-        return {kind: asdict(regress(codes, factor, held_out, kind, seed)) for kind in ("linear", "mlp")}
-    except ValueError as error:
-        return {"not measured": str(error)}
-
-
-def _both_kinds(codes: Tensor, labels: Tensor, held_out: Tensor, seed: int) -> dict[str, Any]:
-    try:
-        return {kind: asdict(probe(codes, labels, held_out, kind, seed)) for kind in ("linear", "mlp")}
+        return {kind: asdict(read(codes, wanted, held_out, kind, seed)) for kind in ("linear", "mlp")}
     except ValueError as error:  # too few items, or too few classes
         return {"not measured": str(error)}
 
