@@ -7,6 +7,7 @@ part, the time; and docs/pictures/RUN-curve.png, with some of the pictures that 
 it writes the tables of docs/benchmarks.md anew from all results.
 """
 
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from unbraid.config import flat, to_json
 from unbraid.files import read_json, write_json
 from unbraid.log import read_log
 from unbraid.recipes import RECIPES
+from unbraid.types import DOMAINS
 
 HERE = Path(__file__).parent
 PICTURES = HERE.parent / "docs" / "pictures"
@@ -31,12 +33,15 @@ PICTURED = (
     "translate-a-to-b.png",
     "translate-b-to-a.png",
     "analogy-a.png",
+    "analogy-b.png",
     "interpolate-shared-a.png",
+    "interpolate-exclusive-a.png",
     "transfer.png",
     "transfer-training-classes.png",
     "interpolate-content-a.png",
 )
 SHOWN = (
+    "cddn-mnist-cdcb",
     "demo",
     "iiae-mnist-cdcb",
     "iiae-maps",
@@ -109,6 +114,33 @@ def draw(record: dict[str, Any], path: Path) -> None:
     pyplot.close(figure)
 
 
+def draw_watched(run: Path, path: Path) -> None:
+    """What a method watches over the minutes of training, and how much its samples cover and vary; if it watches."""
+    rows = read_log(run / "log.jsonl")
+    watched = [(row["seconds"] / 60, row["watched"]) for row in rows if "watched" in row]
+    held_out = [(row["seconds"] / 60, row["validation"]) for row in rows if "validation" in row]
+    if not watched:
+        return
+    figure, panels = pyplot.subplots(2, 2, figsize=(9, 5.6), layout="constrained")
+    shown = {
+        "critics' distances": (watched, "distance"),
+        "critics' slopes": (watched, "slope"),
+        "lengths of gradients": (watched, "gradient norm"),
+        "samples on the validation part, %": (held_out, ("coverage", "variety")),
+    }
+    for axes, (title, (points, part)) in zip(panels.flat, shown.items(), strict=True):
+        parts = (part,) if isinstance(part, str) else part
+        for name in [name for name in points[-1][1] if any(one in name for one in parts)]:
+            known = [(minutes, values[name]) for minutes, values in points if name in values]
+            axes.plot(*zip(*known, strict=True), label=name.replace("_", " "), linewidth=0.8)
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("minutes of training", fontsize=8)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
 def row(record: dict[str, Any]) -> str:
     """One line of the table of results."""
     metrics = record["metrics"]
@@ -118,15 +150,14 @@ def row(record: dict[str, Any]) -> str:
         return " / ".join(f"{recall[way]['1']:.2f}" for way in ("a->b", "b->a")) if recall else "-"
 
     distances = {protocol["distance"]: metrics["recall"]["shared"]}
-    distances |= {
-        key[7:]: value["shared"] for key, value in metrics.items() if key.startswith("recall_") and "label" not in key
-    }
+    names = ("whitened", "cosine", "euclidean")
+    distances |= {name: metrics[f"recall_{name}"]["shared"] for name in names if f"recall_{name}" in metrics}
     cells = [
         f"`{record['command']}`",
         protocol["queries"],
         protocol["distance"],
         f"**{both(metrics['recall']['shared'])}**",
-        *(both(distances.get(name)) for name in ("whitened", "cosine", "euclidean")),
+        *(both(distances.get(name)) for name in names),
         both(metrics["recall"].get("exclusive")),
         both(metrics["recall"].get("pixels")),
         both(metrics.get("recall_label", {}).get("shared")),
@@ -192,6 +223,44 @@ def translation_row(record: dict[str, Any]) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
+def samples_row(record: dict[str, Any]) -> str:
+    """One line of the table of what is made of codes."""
+    metrics = record["metrics"]
+    ways, analogy, union = ("a->b", "b->a"), metrics["analogy"], metrics["union"]
+
+    def analogies(what: str) -> str:
+        return " / ".join(
+            f"{analogy[domain][what]['distance']:.1f} ± {analogy[domain][what]['distance deviation']:.1f}"
+            for domain in DOMAINS
+            if domain in analogy
+        )
+
+    def both(table: dict[str, Any], what: str, name: str, digits: int = 3) -> str:
+        return " / ".join(figure(table[way][what], name, digits) for way in ways)
+
+    def neighbours(what: str, name: str) -> str:
+        return " / ".join(figure(union[what][way], name, 1) for way in ways)
+
+    shared, label = metrics["recall"]["shared"], metrics.get("recall_label", {}).get("shared")
+    cells = [
+        f"`{record['command']}`",
+        " / ".join(f"{shared[way]['1']:.2f}" for way in ways),
+        " / ".join(f"{label[way]['1']:.2f}" for way in ways) if label else "-",
+        f"**{analogies('made')}**",
+        analogies("copy"),
+        neighbours("shared", "other domain"),
+        neighbours("shared", "label"),
+        both(metrics["nearest_view"], "sample", "lpips"),
+        both(metrics["diversity"], "samples", "lpips"),
+        both(metrics["diversity"], "real pairs", "lpips"),
+        f"{record['minutes']:.1f}",
+        record["steps"],
+        metrics["protocol"]["seed"],
+        metrics["protocol"]["date"],
+    ]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
 TRANSFERS = (
     "| command | tasks | transfer, LPIPS | again | class image | transfer, PSNR | class from content, seen "
     "| content from class, seen | class from content, unseen | content from class, unseen | minutes | steps | seed "
@@ -203,6 +272,19 @@ TRANSLATIONS = (
 )
 
 
+SAMPLES = (
+    "| command | recall@1 by pair | by label | analogy a / b | copying | neighbours of the other domain, % "
+    "| of the label, % | nearest view, LPIPS | samples, LPIPS | real pairs, LPIPS | minutes | steps | seed | date |\n|"
+    + "---|"
+    * 14
+)
+
+
+def is_ablation(name: str) -> bool:
+    """Of CdDN, on digits."""
+    return name.startswith("cddn-mnist-cdcb-")
+
+
 def fill_tables() -> None:
     """Puts the results into docs/benchmarks.md, between the marks."""
     head = (
@@ -211,12 +293,19 @@ def fill_tables() -> None:
     )
     text = PAGE.read_text()
     lord = {
-        name: "lord" if name == "lord-cars3d" else "variants" if name.startswith("lord-cars3d-") else "domains"
+        name: "lord"
+        if re.fullmatch(r"lord-cars3d(-\d+)?", name)
+        else "variants"
+        if name.startswith("lord-cars3d-")
+        else "domains"
         for name in (path.stem for path in (HERE / "results").glob("lord-*.json"))
     }
     tables: tuple[tuple[str, str, Callable[[str], bool], Callable[[dict[str, Any]], str]], ...] = (
-        ("results", head, lambda name: not name.startswith(("abl-", "lord-")), row),
+        ("results", head, lambda name: not name.startswith(("abl-", "lord-", "cddn-")), row),
         ("ablations", head, lambda name: name.startswith("abl-"), row),
+        ("cddn", head, lambda name: name.startswith("cddn-") and not is_ablation(name), row),
+        ("samples", SAMPLES, lambda name: name.startswith("cddn-") and not is_ablation(name), samples_row),
+        ("cddn-ablations", SAMPLES, is_ablation, samples_row),
         ("lord", TRANSFERS, lambda name: lord.get(name) == "lord", transfer_row),
         ("variants", TRANSFERS, lambda name: lord.get(name) == "variants", transfer_row),
         ("domains", TRANSLATIONS, lambda name: lord.get(name) == "domains", translation_row),
@@ -239,6 +328,7 @@ def main(runs: list[str]) -> None:
         PICTURES.mkdir(parents=True, exist_ok=True)
         if run.name in SHOWN:
             draw(record, PICTURES / f"{run.name}-curve.png")
+            draw_watched(run, PICTURES / f"{run.name}-watched.png")
         for name in PICTURED if run.name in SHOWN else ():
             if (run / "pictures" / name).exists():
                 shutil.copy(run / "pictures" / name, PICTURES / f"{run.name}-{name}")

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Rows, as_labelled
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Rows, as_labelled, as_unpaired
+from unbraid.methods.cddn import CdDNConfig
 from unbraid.methods.lord import LORDConfig
-from unbraid.types import DataSpec, ImageSpec, Labelled, Paired, Spec, VectorSpec
+from unbraid.types import DataSpec, ImageSpec, Labelled, Paired, Spec, Unpaired, VectorSpec
 
 
 class Stored:
@@ -57,10 +59,12 @@ def labelled_random(spec: DataSpec, count: int = 24) -> Data:
     return Data("random", replace(spec, items=third), train, val, test)
 
 
-def random_data(spec: DataSpec) -> Data:
-    """Random data of the kind that the spec speaks of."""
+def random_data(spec: DataSpec, needs: type = Paired) -> Data:
+    """Random data of the kind that the spec speaks of; without labels, with the pairs hidden in training if wanted."""
     if not spec.classes:
-        return paired_data(spec)
+        data = paired_data(spec)
+        assert isinstance(data.train, PairedPart)
+        return replace(data, train=as_unpaired(data.train)) if needs is Unpaired else data
     if not spec.domains:
         return labelled_random(spec)
     data = paired_data(spec, 12)
@@ -78,21 +82,26 @@ class Repeated(Iterator[Any]):
         return self.batch
 
 
-def random_batch(spec: DataSpec, count: int = 4, seed: int = 0) -> Paired | Labelled:
+def random_batch(spec: DataSpec, count: int = 4, seed: int = 0, needs: type = Paired) -> Paired | Unpaired | Labelled:
     if spec.classes:
         random = torch.Generator().manual_seed(seed)
         labels = [torch.randint(classes, (count,), generator=random) for classes in spec.classes]
         return Labelled(random_items(spec.a, count, seed).x, torch.stack(labels, 1), torch.arange(count))
-    return Paired(random_items(spec.a, count, seed).x, random_items(spec.b, count, seed + 1).x, torch.arange(count))
+    a, b = random_items(spec.a, count, seed).x, random_items(spec.b, count, seed + 1).x
+    return Unpaired(a, b) if needs is Unpaired else Paired(a, b, torch.arange(count))
 
 
-def smooth_batch(spec: DataSpec, count: int = 4) -> Paired | Labelled:
-    """Items a small network can learn by heart: images of one colour each."""
-    batch = random_batch(spec, count)
+def smooth_batch(spec: DataSpec, count: int = 4, needs: type = Paired) -> Paired | Unpaired | Labelled:
+    """Items a small network can learn by heart: images of one colour each, or, unpaired, of a few soft patches, for
+    instance norm takes a single colour away."""
+    batch = random_batch(spec, count, needs=needs)
     if isinstance(batch, Labelled):
         return replace(batch, x=batch.x[..., :1, :1].expand(batch.x.shape).contiguous())
     if isinstance(spec.a, VectorSpec):
         return batch
+    if isinstance(batch, Unpaired):
+        soft = [interpolate(x[..., :4, :4], x.shape[2:], mode="bilinear") for x in (batch.a, batch.b)]
+        return Unpaired(*soft)
     means = [x[..., :1, :1].expand(x.shape).contiguous() for x in (batch.a, batch.b)]
     return Paired(means[0], means[1], batch.index)
 
@@ -108,8 +117,26 @@ SMALL_LORD = LORDConfig(
     loss="pixels",
 )
 """LORD's smallest, without VGG16."""
+SMALL_CDDN = CdDNConfig(
+    widths=(8, 8),
+    decoder_widths=(8, 8),
+    map_size=4,
+    shared=6,
+    dropout=(0.0, 0.0),
+    critic_widths=(8, 8),
+    latent_critic_widths=(8,),
+)
+"""CdDN's smallest."""
 IMAGES = DataSpec(ImageSpec(16, 16), ImageSpec(16, 16))
 VECTORS = DataSpec(VectorSpec(12), VectorSpec(9))
+
+
+def write_pairs(root: Path, count: int = 30) -> Path:
+    """Folders photo and sketch of `root`, paired by name."""
+    for i in range(count):
+        write_png(root / "photo" / f"{i:02d}.png", i)
+        write_png(root / "sketch" / f"{i:02d}.png", 100 + i)
+    return root
 
 
 def write_png(path: Path, seed: int, size: tuple[int, int] = (16, 16)) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import write_png
+from helpers import write_pairs, write_png
 from unbraid.cli import COMMANDS, main
 
 SMALL = [
@@ -22,11 +22,7 @@ SMALL = [
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two folders of 30 pairs, paired by name."""
-    root = tmp_path_factory.mktemp("folders")
-    for i in range(30):
-        write_png(root / "photo" / f"{i:02d}.png", i)
-        write_png(root / "sketch" / f"{i:02d}.png", 100 + i)
-    return root
+    return write_pairs(tmp_path_factory.mktemp("folders"))
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +74,14 @@ def test_a_run_on_two_folders_is_complete(run: Path) -> None:
         assert ways.keys() == {"a->b", "b->a"}
         assert all(way.keys() == {"1", "5", "10"} for way in ways.values())
     assert metrics["protocol"]["part"] == "test"
+    assert metrics["union"].keys() == {"neighbours", "queries", "chance", "shared", "exclusive", "pixels"}
+    assert metrics["recall_through_translation"].keys() == {"queries", "samples", "pair"}
+    for name in ("nearest_view", "diversity"):
+        assert metrics[name].keys() == {"a->b", "b->a"}
+    assert "analogy" not in metrics  # nobody knows the truth
+    card = (run / "README.md").read_text()
+    for row in ("translated (pair)", "both domains, % of 10", "nearest view a->b sample", "diversity b->a samples"):
+        assert row in card
     assert len(list((run / "pictures").glob("*.png"))) == 8
     parts = json.loads((run / "parts.json").read_text())
     assert parts["train"] + len(parts["val"]) + len(parts["test"]) == 30

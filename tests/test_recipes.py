@@ -11,10 +11,10 @@ from unbraid.config import to_json
 from unbraid.methods import METHODS
 from unbraid.recipes import RECIPES
 from unbraid.run import config_from_json
-from unbraid.types import DataSpec, ImageSpec, Labelled
+from unbraid.types import DataSpec, ImageSpec, Labelled, VectorSpec
 
 STORED = {"maps": (256, 256), "facades": (256, 256), "cars": (64, 64), "digits": (32, 32), "mnist-cdcb": (32, 32)}
-STORED["cars3d"] = (64, 64)
+STORED |= dict.fromkeys(("cars3d", "car-sides", "emoji"), (64, 64))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -23,10 +23,14 @@ def test_a_recipe_is_complete(name: str) -> None:
     config = recipe.make()
     assert config_from_json(recipe.method, to_json(config)) == config
     assert any((config.train.steps, config.train.epochs, config.train.minutes))
-    size = config.data.size or STORED[str(config.data.set)]
-    with torch.device("meta"):
+    if config.data.set == "synthetic":
+        spec = DataSpec(VectorSpec(2), VectorSpec(1))
+    else:
+        size = config.data.size or STORED[str(config.data.set)]
         classes = (5,) if METHODS[recipe.method].needs is Labelled else ()
-        METHODS[recipe.method](DataSpec(ImageSpec(*size), ImageSpec(*size), 10, classes), config.method)
+        spec = DataSpec(ImageSpec(*size), ImageSpec(*size), 10, classes)
+    with torch.device("meta"):
+        METHODS[recipe.method](spec, config.method)
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("-paper")])
@@ -34,7 +38,10 @@ def test_the_papers_recipes_have_the_papers_networks(name: str) -> None:
     config = RECIPES[name].make().method
     plain = type(config)()
     paper = {
+        "cddn": tuple(field.name for field in dataclasses.fields(plain)),
         "iiae": ("widths", "decoder_widths", "map_size", "shared", "exclusive", "rate", "dropout", "decay"),
+        "cyclegan": tuple(field.name for field in dataclasses.fields(plain)),
+        "uncooperative": tuple(field.name for field in dataclasses.fields(plain)),
         "lord": tuple(field.name for field in dataclasses.fields(plain)),
     }
     for field in paper[RECIPES[name].method]:
@@ -43,7 +50,7 @@ def test_the_papers_recipes_have_the_papers_networks(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_dry_runs(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On images of one's own, since the sets are not here; the demo on its own digits."""
+    """On images of one's own, since the sets are not here; the demo and drawn vectors on their own data."""
     images = tmp_path / "images"
     for i in range(10):
         from helpers import write_png
@@ -53,7 +60,8 @@ def test_a_recipe_dry_runs(name: str, tmp_path: Path, capsys: pytest.CaptureFixt
     sources = ["--data.a", str(images / "a"), "--data.b", str(images / "b")]
     if RECIPES[name].make().data.set in ("cars3d", "avataaars"):
         sources = ["--data.classes", str(images)]
-    own = [] if name == "demo" else [*sources, "--data.size", "32", "32"]
+    alone = name == "demo" or RECIPES[name].make().data.set == "synthetic"
+    own = [] if alone else [*sources, "--data.size", "32", "32"]
     assert main(["train", name, *own, "--dry-run"]) == 0
     assert "M parameters" in capsys.readouterr().out
     assert dataclasses.is_dataclass(RECIPES[name].make())

@@ -56,6 +56,50 @@ def test_a_turn_sees_what_the_turn_before_it_did() -> None:
     assert game.right == 0.5  # 3 - .25 * 2 * (3 + 2)
 
 
+class Shared(Game):
+    """Both players own both parameters."""
+
+    def optimisers(self, stage: str) -> dict[str, Optimizer]:
+        return {"one": SGD(self.parameters(), 0.25), "two": SGD(self.parameters(), 0.5)}
+
+    def updates(self, batches: Iterator[Paired], clock: Clock) -> Iterator[Update]:
+        yield {"one": {"square": self.left**2}, "two": {"product": self.left * self.right}}
+
+
+def test_players_of_one_parameter_each_move_it_by_their_own_gradient_of_where_the_update_began() -> None:
+    game = Shared()
+    train_step(game, game.optimisers(""), Repeated(None), Clock(0, 0))
+    assert game.left == 1 - 0.25 * 2 - 0.5 * 3
+    assert game.right == 3 - 0.5 * 1
+
+
+class Watching(IIAE):
+    """Watches the step, and finds fault with steps over 100."""
+
+    def updates(self, batches: Iterator[Paired], clock: Clock) -> Iterator[Update]:
+        self.watched["step"] = torch.tensor(float(clock.step))
+        yield from super().updates(batches, clock)
+
+    def warnings(self, watched: dict[str, float]) -> list[str]:
+        return ["steps were many"] if watched["step"] > 100 else []
+
+
+def test_what_a_method_watches_is_logged_and_a_lasting_trouble_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unbraid.train.LOG_EVERY", 10)
+    run, _ = iiae_run(tmp_path / "run", steps=230, evaluate_every=1000)
+    fit(run, Watching(IMAGES, SMALL), paired_data(IMAGES), Log(run.path, quiet=True))
+    rows = read_log(run.path / "log.jsonl")
+    watched = {row["step"]: row["watched"] for row in rows if "watched" in row}
+    assert watched[30]["step"] == 24.5  # the mean of 20 to 29
+    assert watched[30]["gradient norm, model"] > 0
+    assert all("step" not in row["losses"] for row in rows if "losses" in row)
+    # the first line over 100 is that of steps 100 to 109, at 110; the tenth comes at 200
+    warned = [(row["step"], row["event"]) for row in rows if "Warning" in row.get("event", "")]
+    assert warned == [(200, "Warning: for 100 steps steps were many")]
+
+
 def test_a_loss_that_is_not_finite_is_named_and_nobody_moves() -> None:
     game = Game(bad_at=0)
     with pytest.raises(NonFiniteLoss, match="away = nan"):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unbraid.data.parts import Data, Items, LabelledPart, PairedPart, Part, Rows, side
 from unbraid.metrics.space import CodeSpace
-from unbraid.types import DOMAINS, Codes, Domain
+from unbraid.types import DOMAINS, Codes, Domain, other
 
 BATCH = 100
 SPACE_PAIRS = 2000
@@ -78,8 +78,16 @@ def decode_all(method: Any, codes: Codes, domain: Domain) -> Tensor:
     return torch.cat(made)
 
 
+def sample_all(method: Any, x: Tensor, source: Domain, count: int, generator: torch.Generator) -> Tensor:
+    """`count` translations of each item, every exclusive code drawn by itself, on the CPU. (n, count, *shape)."""
+    target = other(source)
+    shared = encode_all(method, x, source).shared
+    styles = (method.prior(len(x), target, generator).cpu() for _ in range(count))
+    return torch.stack([decode_all(method, Codes(shared, style), target) for style in styles], 1)
+
+
 def same_view(data: Data, count: int) -> Tensor | None:
-    """Which of `count` pairs show the same image of domain a, as a number for each pair; None if each has its own."""
+    """Which of `count` pairs show the same thing, as a number for each pair; None if each shows its own."""
     return torch.arange(count) // data.test_views if data.test_views > 1 else None
 
 

@@ -2,17 +2,20 @@
 
 import datetime
 import json
-from typing import Any
+from typing import Any, get_args
 
 import unbraid
 from unbraid.apply import Trained
 from unbraid.config import PACKAGED, Distance, PerceptualConfig
 from unbraid.data.parts import Data, LabelledPart, PairedPart
 from unbraid.files import read_json, write_atomically, write_json
-from unbraid.measurements import Judges, content_transfer, probes, retrieval, translation
+from unbraid.generation import analogy, diversity, nearest_view, through_translation
+from unbraid.measurements import Judges, content_transfer, probes, residual, retrieval, translation
+from unbraid.method import Disentangler
 from unbraid.metrics.images import FEATURES
 from unbraid.pictures import examples, pictures
 from unbraid.run import Run
+from unbraid.types import Unpaired
 
 
 def measure(
@@ -27,11 +30,14 @@ def measure(
     part, seed = data.test, run.config.train.seed
     distance = (distance or run.config.train.distance) if model.space else "euclidean"
     judges = Judges.find(perceptual)
+    chosen = f"chosen on the validation part ({len(data.val)} items)"
+    if model.method.needs is Unpaired:
+        chosen = "the last that was measured in training"
     protocol: dict[str, Any] = {
         "data": data.name,
         "part": "test",
         "items": len(part),
-        "model": f"{model.name}, step {model.step}, chosen on the validation part ({len(data.val)} items)",
+        "model": f"{model.name}, step {model.step}, {chosen}",
         "features": FEATURES if judges.vgg else "",
         "seed": seed,
         "remark": "; ".join(filter(None, (data.remark, judges.remark))),
@@ -39,12 +45,12 @@ def measure(
         "date": datetime.date.today().isoformat(),
     }
     metrics: dict[str, Any] = {"protocol": protocol}
-    if isinstance(part, PairedPart):
+    if isinstance(part, PairedPart) and isinstance(model.method, Disentangler):
         views = data.test_views
         protocol |= {
             "queries": len(part),
             "gallery": len(part),
-            "hit": "pair" if views == 1 else f"any of the {views} pairs with the same image of domain a",
+            "hit": "pair" if views == 1 else f"any of the {views} pairs of the same thing",
             "distance": distance,
             "exclusive and pixel distance": "euclidean",
         }
@@ -52,7 +58,15 @@ def measure(
     if isinstance(part, LabelledPart):
         measured = {"content_transfer": content_transfer(model, part, judges, limit, seed)}
     else:
-        measured = {"translation": translation(model, part, judges, limit)}
+        measured = {
+            "recall_through_translation": through_translation(model, data, limit, seed),
+            "translation": translation(model, part, judges, limit),
+            "analogy": analogy(model, part, judges, limit, seed),
+            "nearest_view": nearest_view(model, part, judges, limit, seed),
+            "diversity": diversity(model, part, judges, limit, seed),
+        }
+        if isinstance(part, PairedPart):
+            measured["residual"] = residual(model, part)
     measured["probes"] = probes(model, data, limit, seed)
     return {**metrics, **{name: figures for name, figures in measured.items() if figures}}
 
@@ -60,20 +74,48 @@ def measure(
 def table(metrics: dict[str, Any]) -> str:
     """The figures as lines of text."""
     return "\n\n".join(
-        "\n".join(lines) for lines in (_recalls(metrics), _distances(metrics), _probes(metrics)) if len(lines) > 1
+        "\n".join(lines)
+        for lines in (
+            _recalls(metrics),
+            _union(metrics),
+            _residual(metrics),
+            _distances(metrics),
+            _samples(metrics),
+            _probes(metrics),
+        )
+        if len(lines) > 1
     )
 
 
 def _recalls(metrics: dict[str, Any]) -> list[str]:
     lines = [f"{'recall, %':<22}{'way':<8}" + "".join(f"@{k:<8}" for k in ("1", "5", "10"))]
     keys = [("recall", "pair"), ("recall_label", "label")]
-    keys += [(key, key[7:]) for key in metrics if key.startswith("recall_") and key != "recall_label"]
-    for key, label in keys:
-        for what, ways in metrics.get(key, {}).items():
-            for way, values in ways.items():
-                figures = "".join(f"{values[k]:<9.2f}" for k in ("1", "5", "10"))
-                lines.append(f"{f'{what} ({label})':<22}{way:<8}{figures}")
+    keys += [(f"recall_{name}", name) for name in get_args(Distance)]
+    rows = {f"{what} ({label})": ways for key, label in keys for what, ways in metrics.get(key, {}).items()}
+    through = metrics.get("recall_through_translation", {})
+    rows |= {f"translated ({label})": through[label] for label in ("pair", "label") if label in through}
+    for what, ways in rows.items():
+        for way, values in ways.items():
+            figures = "".join(f"{values[k]:<9.2f}" for k in ("1", "5", "10"))
+            lines.append(f"{what:<22}{way:<8}{figures}")
     return lines
+
+
+def _union(metrics: dict[str, Any]) -> list[str]:
+    names = ("other domain", "label", "counterpart")
+    found = metrics.get("union", {})
+    head = f"both domains, % of {found.get('neighbours')}"
+    lines = [f"{head:<22}{'way':<8}" + "".join(f"{name:<14}" for name in names)]
+    for what in ("shared", "exclusive", "pixels", "chance"):
+        for way, values in found.get(what, {}).items():
+            cells = "".join(f"{values[name]:<14.2f}" if name in values else f"{'':<14}" for name in names)
+            lines.append(f"{what:<22}{way:<8}{cells}".rstrip())
+    return lines
+
+
+def _residual(metrics: dict[str, Any]) -> list[str]:
+    found = metrics.get("residual", {})
+    return ["correlation with the truth", *(f"{name:<30}{value:.4f}" for name, value in found.items())]
 
 
 def _distances(metrics: dict[str, Any]) -> list[str]:
@@ -85,6 +127,19 @@ def _distances(metrics: dict[str, Any]) -> list[str]:
             if isinstance(values, dict) and values:
                 cells = "".join(f"{values[n]:<10.4f}" if n in values else f"{'':<10}" for n in names)
                 lines.append(f"{f'{way} {what}':<30}{cells}".rstrip())
+    return lines
+
+
+def _samples(metrics: dict[str, Any]) -> list[str]:
+    names = ("distance", "distance deviation", "lpips", "lpips deviation", "psnr", "ssim")
+    heads = ("distance", "+-", "lpips", "+-", "psnr", "ssim")
+    lines = [f"{'made images':<36}" + "".join(f"{head:<10}" for head in heads).rstrip()]
+    for key, title in {"analogy": "analogy", "nearest_view": "nearest view", "diversity": "diversity"}.items():
+        for way, figures in metrics.get(key, {}).items():
+            for what, values in figures.items():
+                if isinstance(values, dict):
+                    cells = "".join(f"{values[n]:<10.4f}" if n in values else f"{'':<10}" for n in names)
+                    lines.append(f"{f'{title} {way} {what}':<36}{cells}".rstrip())
     return lines
 
 

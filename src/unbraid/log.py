@@ -49,10 +49,17 @@ class Log:
             for name, value in losses.items():
                 self._board.add_scalar(f"loss/{name}", value, position.step)
 
+    def watched(self, position: Position, values: dict[str, float]) -> None:
+        """Means of what the method watches, and lengths of gradients."""
+        self._write(position, {"watched": values})
+        if self._board:
+            for name, value in values.items():
+                self._board.add_scalar(f"watched/{name}", value, position.step)
+
     def validation(self, position: Position, figures: dict[str, float]) -> None:
         """What was measured on the validation part."""
         self._write(position, {"validation": figures})
-        text = ", ".join(f"{name} {value:.1f}" for name, value in figures.items())
+        text = in_a_line(figures)
         self.console.print(
             f"step {position.step}, {position.seconds / 60:.1f} min: held-out {text or 'items not measured'}",
             highlight=False,
@@ -99,6 +106,19 @@ class Log:
                 file.write(json.dumps({**head, **row}) + "\n")
         except OSError as error:
             raise UserError(f"Could not write {self.path}: {error.strerror}. The last checkpoint is kept") from error
+
+
+def in_a_line(figures: dict[str, float]) -> str:
+    """The figures in few words: those of both directions stand together, "exclusive 0.2 / 0.1"; a->b comes first."""
+    words = []
+    for name, value in figures.items():
+        what = name.removesuffix("a->b")
+        back = figures.get(f"{what}b->a")
+        if what and what != name and back is not None:
+            words.append(f"{what}{value:.1f} / {back:.1f}")
+        elif not (name.endswith(" b->a") and f"{name.removesuffix('b->a')}a->b" in figures):
+            words.append(f"{name} {value:.1f}")
+    return ", ".join(words)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

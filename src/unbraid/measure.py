@@ -7,32 +7,49 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.codes import code_space, decode_all, encode_part, encode_rows, evaluating, read, same_view, spread
-from unbraid.data.parts import Data, LabelledPart, PairedPart
+from unbraid.codes import (
+    code_space,
+    decode_all,
+    encode_part,
+    encode_rows,
+    evaluating,
+    read,
+    same_view,
+    sample_all,
+    spread,
+)
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, once, side
 from unbraid.log import Log
-from unbraid.method import Disentangler, Latent, Method
+from unbraid.method import Disentangler, Latent, Method, Translator
+from unbraid.metrics.coverage import coverage, variety
 from unbraid.metrics.images import psnr
 from unbraid.metrics.probes import probe
+from unbraid.metrics.residual import correlation
 from unbraid.metrics.retrieval import recall
 from unbraid.metrics.space import CodeSpace
 from unbraid.metrics.transfer import transferred, transfers
 from unbraid.run import Position, Run
 from unbraid.show import sample_grid, save_picture, transfer_grid
-from unbraid.types import DOMAINS, Labelled
+from unbraid.types import DOMAINS, Domain, ImageSpec, Labelled, Unpaired, UserError, VectorSpec, other
 
 MEASURED = 500
 """Items, or transfers, that are measured in validation at most."""
 PROBED = 2000
 """Training images whose codes are probed at most."""
+SAMPLED = 100
+"""Held-out images of each domain that are shown in the other, at most."""
+SAMPLES = 4
+"""Samples for each of them."""
 
 
 def validate(run: Run, method: Method[Any], data: Data, position: Position, log: Log) -> Position:
     """Measures, logs, draws, and saves the model if it is the best so far (the later one, if equal).
 
-    A method on pairs scores its mean recall@1 over both directions, in percent; where several neighbouring pairs have
-    the same image of domain a, each of them is a hit. A method on labels scores how well it makes held-out images
+    A method on pairs scores its mean recall@1 over both directions, in percent; where several neighbouring pairs show
+    the same thing, each of them is a hit. A method on labels scores how well it makes held-out images
     again, in PSNR, for that needs no labels; while it can't encode such images, and where there are neither codes nor
-    pairs, the latest model is kept.
+    pairs, the latest model is kept. So it is for a method on unpaired data: recall is logged where validation has
+    pairs, but pairs that are hidden from training don't choose the model either.
     """
     encodes = isinstance(method, Disentangler) and method.stages()[position.stage].encodes
     score, figures = 0.0, {}
@@ -43,7 +60,11 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
     elif encodes and isinstance(data.val, PairedPart):
         space = code_space(method, data.train) if isinstance(data.train, PairedPart) else None
         figures = retrieval_figures(run, method, data.val, same_view(data, len(data.val)), space)
-        score = (figures["a->b"] + figures["b->a"]) / 2
+        score = 0.0 if method.needs is Unpaired else (figures["a->b"] + figures["b->a"]) / 2
+        found = residual_figures(method, data.val)
+        figures.update({f"{name}, %": 100 * value for name, value in found.items()})
+    if encodes and not isinstance(data.val, LabelledPart):
+        figures = {**figures, **sample_figures(method, data.val)}
     if run.config.train.probe and isinstance(data.train, LabelledPart) and isinstance(method, Disentangler):
         figures = {**figures, **leakage_figures(method, data.train, encodes)}
     log.validation(position, figures)
@@ -63,6 +84,24 @@ def _picture(method: Method[Any], data: Data, encodes: bool, seed: int) -> Any:
     return sample_grid(method, data.val, seed)
 
 
+def residual_figures(method: Method[Any], part: PairedPart) -> dict[str, float]:
+    """Correlations, in [0, 1], of what is found in items of a with the true residual and content, where these are known
+    as single numbers: residual: of the exclusive code and the true residual; content: of the translation and the true
+    item of b; leak: of the exclusive code and the true content. Empty where they aren't."""
+    if "residual" not in part.factors or method.spec.b != VectorSpec(1) or not isinstance(method, Disentangler):
+        return {}
+    codes = encode_part(method, part, "a")
+    if codes.exclusive.shape[1] != 1 or codes.shared.shape[1:] != (1,):
+        return {}
+    true = torch.from_numpy(part.factors["residual"][part.rows]).float()
+    content, exclusive = read(part, "b")[:, 0], codes.exclusive[:, 0]
+    return {
+        "residual": correlation(exclusive, true),
+        "content": correlation(codes.shared[:, 0], content),
+        "leak": correlation(exclusive, content),
+    }
+
+
 def reconstruction_figures(method: Method[Any], data: Data) -> dict[str, float]:
     """Mean PSNR of held-out images made again from their codes; of content transfers too, where the truth is known."""
     if not isinstance(data.val, LabelledPart):
@@ -79,6 +118,35 @@ def reconstruction_figures(method: Method[Any], data: Data) -> dict[str, float]:
         made = transferred(method, part, tasks)
         figures["transfer_psnr"] = float(psnr(made, part.x.read(part.rows[tasks.truth], 0)).mean())
     return figures
+
+
+def sample_figures(method: Method[Any], part: Part) -> dict[str, float]:
+    """How many of the held-out images' ways samples cover, and how much samples for one image vary, percent, both ways.
+
+    Empty for what doesn't draw images. Codes come from generators of their own.
+    """
+    images = all(isinstance(method.spec[domain], ImageSpec) for domain in DOMAINS)
+    if not (images and isinstance(method, Disentangler) and isinstance(method, Translator)):
+        return {}
+    figures: dict[str, float] = {}
+    varieties: dict[str, float] = {}
+    for source in DOMAINS:
+        x, real = (_distinct(part, domain) for domain in (source, other(source)))
+        generator = torch.Generator().manual_seed(0)
+        try:
+            made = sample_all(method, x, source, SAMPLES, generator)
+        except UserError:  # it has nothing to draw codes from
+            return {}
+        way = f"{source}->{other(source)}"
+        if len(real) > 1:
+            figures[f"coverage {way}"] = coverage(real, made.flatten(0, 1))
+            varieties[f"variety {way}"] = variety(made, real)
+    return {**figures, **varieties}
+
+
+def _distinct(part: Part, domain: Domain) -> Tensor:
+    items, rows = side(part, domain)
+    return items.read(spread(once(items, rows), SAMPLED), 0)
 
 
 def leakage_figures(method: Method[Any], part: LabelledPart, encodes: bool) -> dict[str, float]:

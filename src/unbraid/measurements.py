@@ -11,11 +11,12 @@ from torch import Tensor
 from unbraid.apply import Trained
 from unbraid.codes import BATCH, decode_all, encode_part, encode_rows, evaluating, read, same_view, spread
 from unbraid.config import PACKAGED, Distance, PerceptualConfig
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Part
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, identities, side
+from unbraid.measure import residual_figures
 from unbraid.method import Disentangler, Translator
 from unbraid.metrics.images import Lpips, features, frechet_distance, kernel_distance, psnr, ssim
 from unbraid.metrics.probes import probe, regress
-from unbraid.metrics.retrieval import recall
+from unbraid.metrics.retrieval import NEIGHBOURS, recall, union, union_chance
 from unbraid.metrics.transfer import transferred, transfers
 from unbraid.nn.perceptual import SMALLEST, Vgg16, find_weights
 from unbraid.types import DOMAINS, Codes, Domain, ImageSpec, UserError, other
@@ -26,8 +27,12 @@ TRANSFERS = 2000
 """Content transfers that are compared, at most."""
 FEWEST = 8
 """Images of a set whose distance to another is measured, at least."""
+QUERIES = 2000
+"""Items of each domain whose neighbours among the items of both are counted, at most."""
 PROBED = 2000
 """Items of a part whose codes are probed, at most."""
+LARGEST_PROBED = 20_000
+"""Values of a code that is probed, at most."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,17 @@ class Judges:
 
     def pairs(self, made: Tensor, true: Tensor) -> dict[str, float]:
         """Mean LPIPS, PSNR and SSIM of images and what they should be."""
-        figures = {"psnr": _mean(psnr(made, true)), "ssim": _mean(ssim(made, true))}
-        if self.lpips is None or made.shape[1] not in (1, 3):  # it sees grey and colour
-            return figures
-        return {"lpips": _mean(self.lpips(made, true)), **figures}
+        return {name: mean(values) for name, values in self.each(made, true).items()}
+
+    def each(self, made: Tensor, true: Tensor) -> dict[str, Tensor]:
+        """LPIPS, PSNR and SSIM of each image and what it should be: (n,) each."""
+        return {**self.looks(made, true), "psnr": psnr(made, true), "ssim": ssim(made, true)}
+
+    def looks(self, made: Tensor, true: Tensor) -> dict[str, Tensor]:
+        """LPIPS of each image and what it should be, (n,). Empty without weights, or for other than grey and colour."""
+        if self.lpips is None or made.shape[1] not in (1, 3):
+            return {}
+        return {"lpips": self.lpips(made, true)}
 
     def sets(self, made: Tensor, true: Tensor) -> dict[str, float]:
         """Fréchet and kernel distance of two sets of images, over the features named in the protocol.
@@ -68,36 +80,68 @@ class Judges:
         return {"frechet": frechet_distance(x, y), "kernel": kernel_distance(x, y)}
 
 
-def _mean(values: Tensor) -> float:
+def mean(values: Tensor) -> float:
+    """The figure that is given for so many images."""
     return round(float(values.clamp(max=100).mean()), 4)  # equal images have an infinite PSNR
 
 
 def retrieval(model: Trained, data: Data, distance: Distance) -> dict[str, Any]:
-    """Recall both ways, of shared and exclusive codes and of pixels, by pair and by label; by other distances too."""
+    """Recall both ways, of shared and exclusive codes and of pixels, by pair and by label; by other distances too.
+
+    And what their neighbours are among the items of both domains.
+    """
     part = data.test
     assert isinstance(part, PairedPart)
-    codes: dict[Domain, Codes] = {domain: encode_part(model.method, part, domain) for domain in DOMAINS}
-    views = same_view(data, len(part))
-    metrics: dict[str, Any] = {"recall": _recalls(codes, part, distance, model, views)}
-    if part.labels is not None:
-        metrics["recall_label"] = _recalls(codes, part, distance, model, torch.from_numpy(part.labels[part.rows]))
+    compared = _compared(model, part)
+    views, labels = same_view(data, len(part)), part.label(np.arange(len(part)))
+    metrics: dict[str, Any] = {"recall": _recalls(compared, distance, model, views)}
+    if labels is not None:
+        metrics["recall_label"] = _recalls(compared, distance, model, torch.from_numpy(labels))
     for elsewhere in get_args(Distance):
         if elsewhere not in (distance, *(() if model.space else ("whitened", "cosine"))):
-            figures = recall(codes["a"].shared, codes["b"].shared, views, elsewhere, model.space)
+            figures = recall(*compared["shared"], views, elsewhere, model.space)
             metrics[f"recall_{elsewhere}"] = {"shared": figures}
-    return metrics
+    return {**metrics, "union": _unions(compared, part, distance, model)}
+
+
+def _compared(model: Trained, part: PairedPart) -> dict[str, tuple[Tensor, Tensor]]:
+    """What retrieval compares, of a and of b: codes and pixels, (n, ...) each, of those that have one shape."""
+    a, b = (encode_part(model.method, part, domain) for domain in DOMAINS)
+    others = {"exclusive": (a.exclusive, b.exclusive), "pixels": (read(part, "a"), read(part, "b"))}
+    alike = {name: pair for name, pair in others.items() if pair[0].shape == pair[1].shape}
+    return {"shared": (a.shared, b.shared), **alike}
 
 
 def _recalls(
-    codes: dict[Domain, Codes], part: PairedPart, distance: Distance, model: Trained, labels: Tensor | None
+    compared: dict[str, tuple[Tensor, Tensor]], distance: Distance, model: Trained, labels: Tensor | None
 ) -> dict[str, Any]:
-    a, b = codes["a"], codes["b"]
-    table = {"shared": recall(a.shared, b.shared, labels, distance, model.space)}
-    if a.exclusive.shape == b.exclusive.shape:
-        table["exclusive"] = recall(a.exclusive, b.exclusive, labels)
-    x, y = read(part, "a"), read(part, "b")
-    if x.shape == y.shape:
-        table["pixels"] = recall(x, y, labels)
+    return {
+        name: recall(a, b, labels, distance, model.space) if name == "shared" else recall(a, b, labels)
+        for name, (a, b) in compared.items()
+    }
+
+
+def _unions(
+    compared: dict[str, tuple[Tensor, Tensor]], part: PairedPart, distance: Distance, model: Trained
+) -> dict[str, Any]:
+    """Neighbours among the items of both domains, each of which is there once, and what chance would give."""
+    numbers = [np.unique(identities(*side(part, domain)), return_index=True, return_inverse=True) for domain in DOMAINS]
+    once = [torch.from_numpy(first) for _, first, _ in numbers]
+    pairs = torch.from_numpy(np.unique(np.stack([inverse for _, _, inverse in numbers], 1), axis=0))
+    labels = part.label(np.arange(len(part)))
+    table: dict[str, Any] = {"neighbours": NEIGHBOURS, "queries": {}, "chance": {}, **{name: {} for name in compared}}
+    for own, (source, target) in enumerate((("a", "b"), ("b", "a"))):
+        way, mine, theirs = f"{source}->{target}", once[own], once[1 - own]
+        at = torch.from_numpy(spread(np.arange(len(mine)), QUERIES))
+        partners = pairs if own == 0 else pairs.flip(1)
+        classes = None if labels is None else (torch.from_numpy(labels)[mine], torch.from_numpy(labels)[theirs])
+        table["queries"][way] = len(at)
+        table["chance"][way] = union_chance(len(mine), len(theirs), partners, classes, at)
+        for name, pair in compared.items():
+            vectors = [x.flatten(1).float() for x in pair]
+            if name == "shared" and model.space:
+                vectors = [model.space.prepared(x, d, distance) for x, d in zip(pair, DOMAINS, strict=True)]
+            table[name][way] = union(vectors[own][mine], vectors[1 - own][theirs], partners, classes, at)
     return table
 
 
@@ -114,7 +158,7 @@ def translation(model: Trained, part: Part, judges: Judges, limit: int | None) -
     for source in DOMAINS:
         target = other(source)
         x, y = (read(part, domain, min(TRANSLATED, limit or TRANSLATED)) for domain in (source, target))
-        made = _sampled(model, x, source)
+        made = sampled(model, x, source)
         figures: dict[str, Any] = {"images": len(x)}
         if isinstance(part, PairedPart):
             figures["sample"] = judges.pairs(made, y)
@@ -128,7 +172,7 @@ def translation(model: Trained, part: Part, judges: Judges, limit: int | None) -
     return table
 
 
-def _sampled(model: Trained, x: Tensor, source: Domain) -> Tensor:
+def sampled(model: Trained, x: Tensor, source: Domain) -> Tensor:
     """A translation of each item, its exclusive code drawn for it alone."""
     target, method = other(source), model.method
     assert isinstance(method, Translator)
@@ -139,6 +183,12 @@ def _sampled(model: Trained, x: Tensor, source: Domain) -> Tensor:
             style = method.prior(len(some), target, generator) if isinstance(method, Disentangler) else None
             answers.append(method.translate(some, source, target, style))
     return torch.cat(answers)
+
+
+def residual(model: Trained, part: PairedPart) -> dict[str, float]:
+    """How far what is found follows the residual and the content that the data were made of: correlations, in [0, 1],
+    as `residual_figures` says. Empty where these aren't known."""
+    return {name: round(value, 5) for name, value in residual_figures(model.method, part).items()}
 
 
 def content_transfer(
@@ -218,6 +268,8 @@ def _labelled(model: Trained, part: LabelledPart, count: int, seed: int) -> dict
 
 def _both_kinds(read: Callable[..., Any], codes: Tensor, wanted: Tensor, held_out: Tensor, seed: int) -> dict[str, Any]:
     """What a linear and a one-hidden-layer reader, `probe` or `regress`, find; or why there is nothing to find."""
+    if not 0 < codes.shape[1] <= LARGEST_PROBED:
+        return {"not measured": f"codes have {codes.shape[1]} values; at most {LARGEST_PROBED} are probed"}
     try:
         return {kind: asdict(read(codes, wanted, held_out, kind, seed)) for kind in ("linear", "mlp")}
     except ValueError as error:  # too few items, or too few classes

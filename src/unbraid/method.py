@@ -60,6 +60,13 @@ class Method(nn.Module, ABC, Generic[Batch]):
         super().__init__()
         self.spec = spec
         self.config = config
+        self.watched: dict[str, Tensor] = {}
+        """Detached scalars that `updates` may set at each step, by name: nobody minimises them, their means are
+        logged, and with them the length of each player's gradient."""
+
+    def warnings(self, watched: dict[str, float]) -> list[str]:
+        """What is wrong when the means of what is watched look like this. The user hears of it if it lasts."""
+        return []
 
     def prepare(self) -> None:
         """Fetches what training needs beside the data. Called before a run begins; raises UserError."""

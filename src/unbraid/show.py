@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from unbraid.codes import evaluating, read
-from unbraid.data.parts import LabelledPart, Part
+from unbraid.data.parts import LabelledPart, PairedPart, Part
 from unbraid.files import write_atomically
 from unbraid.method import Disentangler
 from unbraid.types import DOMAINS, Codes, ImageSpec, other
@@ -112,14 +112,15 @@ def transfer_grid(method: Any, part: LabelledPart, seed: int, found: bool = Fals
 
 
 def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int = 3) -> Image.Image:
-    """For items of both domains: the item, decoded again in its own domain, samples in the other, its counterpart.
+    """For items of both domains: the item, decoded again in its own domain, samples in the other, its counterpart, or,
+    without pairs, an item to take the exclusive code from.
 
-    Vectors have no picture: an empty sheet.
+    Without codes: the item, its translation, and that translated back. Vectors have no picture: an empty sheet.
     """
-    if not (
-        isinstance(method, Disentangler) and all(isinstance(method_spec, ImageSpec) for method_spec in _specs(method))
-    ):
+    if not all(isinstance(spec, ImageSpec) for spec in _specs(method)):
         return Image.new("RGB", (8, 8), "white")
+    if not isinstance(method, Disentangler):
+        return _there_and_back(method, part, count)
     generator = torch.Generator().manual_seed(seed)
     device = next(method.parameters()).device  # pyright: ignore[reportAttributeAccessIssue]
     rows: list[list[Tensor]] = []
@@ -127,14 +128,34 @@ def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int
         for src in DOMAINS:
             dst = other(src)
             x, y = (read(part, domain, count).to(device) for domain in (src, dst))
+            least = min(len(x), len(y))  # without pairs there may be more of one
+            x, y = x[:least], y[:least]
             codes, theirs = method.encode(x, src), method.encode(y, dst)
             own = method.decode(codes, src)
             styles = [method.prior(len(x), dst, generator).to(device) for _ in range(samples)]
             made = [method.decode(Codes(codes.shared, style), dst) for style in styles]
             guided = method.decode(Codes(codes.shared, theirs.exclusive), dst)
             rows += [[x[i], own[i], *(m[i] for m in made), guided[i], y[i]] for i in range(len(x))]
-    columns = ["input", "again", *(f"sample {i + 1}" for i in range(samples)), "guided", "true"]
+    columns = [
+        "input",
+        "again",
+        *(f"sample {i + 1}" for i in range(samples)),
+        "guided",
+        "true" if isinstance(part, PairedPart) else "by",
+    ]
     return grid(rows, columns)
+
+
+def _there_and_back(method: Any, part: Part, count: int) -> Image.Image:
+    device = next(method.parameters()).device
+    rows: list[list[Tensor]] = []
+    with evaluating(method):
+        for src in DOMAINS:
+            x = read(part, src, count).to(device)
+            there = method.translate(x, src, other(src))
+            back = method.translate(there, other(src), src)
+            rows += [[x[i], there[i], back[i]] for i in range(len(x))]
+    return grid(rows, ["input", "there", "back"])
 
 
 def _specs(method: Any) -> tuple[Any, Any]:

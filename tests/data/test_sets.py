@@ -8,7 +8,7 @@ from PIL import Image
 
 from unbraid.data import load
 from unbraid.data.config import DataConfig, SetName
-from unbraid.data.parts import Data, LabelledPart, PairedPart
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Recombining
 from unbraid.types import ImageSpec, UserError
 
 Paint = Callable[..., None]
@@ -41,7 +41,9 @@ def names(part: PairedPart | LabelledPart) -> list[str]:
     return [part.names[int(row)] for row in part.rows]
 
 
-@pytest.mark.parametrize("name", ["maps", "facades", "cars", "cars3d", "sketchy", "cuhk", "emoji", "avataaars"])
+@pytest.mark.parametrize(
+    "name", ["maps", "facades", "cars", "car-sides", "cars3d", "sketchy", "cuhk", "emoji", "avataaars"]
+)
 def test_missing_sets_say_what_was_expected_where(tmp_path: Path, name: SetName) -> None:
     with pytest.raises(UserError, match=rf"The set {name} needs --data\.root"):
         load(DataConfig(set=name))
@@ -108,6 +110,40 @@ def test_cars_pair_the_frontal_view_with_the_23_others(cars: Path) -> None:
         assert (frontal == frontal[:, :1]).all()
         seen.append(set(a[:, 0].tolist()))
     assert sum(len(cars) for cars in seen) == len(set.union(*seen)) == 24
+
+
+def test_sides_of_cars_pair_both_ends_with_both_profiles(cars: Path) -> None:
+    data = load(DataConfig(set="car-sides", root=cars))
+    assert data.test_views == 4
+    one_view = paired_parts(load(DataConfig(set="cars", root=cars)))
+    for part, count, other in zip(paired_parts(data), (7, 10, 7), one_view, strict=True):
+        assert len(part) == count * 16
+        batch = part.batch(np.arange(len(part)), 0)
+        a, b = (((side[:, :, 0, 0] + 1) * 127.5).round().int().numpy() for side in (batch.a, batch.b))
+        assert a[:, 2].reshape(-1, 4).tolist() == [[0, 0, 12, 12]] * (len(part) // 4)
+        assert b[:, 2].reshape(-1, 4).tolist() == [[6, 18, 6, 18]] * (len(part) // 4)
+        assert np.array_equal(a[:, :2], b[:, :2])
+        assert (a[:, :2].reshape(-1, 4, 2) == a[::4, None, :2]).all()
+        labels = part.label(np.arange(len(part)))
+        assert labels is not None
+        assert np.array_equal(a[:, 0], labels)
+        assert set(a[:, 0]) == set(numbers(other)[0])  # the same cars are held out
+        assert len(set(names(part))) == len(part)
+
+
+def test_cars_know_what_they_look_like_from_where_another_is_seen(cars: Path) -> None:
+    expected: dict[SetName, str] = {"cars": "b", "car-sides": "ab"}
+    for name, domains in expected.items():
+        test = paired_parts(load(DataConfig(set=name, root=cars)))[2]
+        assert isinstance(test.a, Recombining) == ("a" in domains)
+        for items in (test.a, test.b)[2 - len(domains) :]:
+            assert isinstance(items, Recombining)
+            shared, exclusive = test.rows, np.random.default_rng(0).permutation(test.rows)
+            made, one, other = (
+                ((x[:, :, 0, 0] + 1) * 127.5).round().int().numpy()
+                for x in (items.recombined(shared, exclusive), items.read(shared, 0), items.read(exclusive, 0))
+            )
+            assert np.array_equal(made, np.concatenate([one[:, :2], other[:, 2:]], axis=1))
 
 
 def test_a_bad_sheet_loses_its_car_alone(cars: Path) -> None:

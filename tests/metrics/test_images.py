@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.models import alexnet
 
 from unbraid.config import PerceptualConfig
-from unbraid.metrics.images import Lpips, features, frechet_distance, kernel_distance, psnr, ssim
+from unbraid.metrics.images import Lpips, features, frechet_distance, kernel_distance, psnr, rms_distance, ssim
 from unbraid.nn.perceptual import CONVOLUTIONS, Vgg16, find_weights
 
 installed = pytest.mark.skipif(
@@ -36,6 +36,14 @@ def test_psnr_is_the_formula() -> None:
     a = torch.zeros(3, 1, 4, 4)
     b = torch.tensor([0.2, 0.02, 0.0]).view(3, 1, 1, 1).expand(3, 1, 4, 4)
     assert psnr(a, b).tolist() == pytest.approx([20.0, 40.0, float("inf")], rel=1e-5)
+
+
+def test_rms_distance_is_in_percent_of_the_range() -> None:
+    a = -torch.ones(3, 2, 4, 4)
+    b = a.clone()
+    b[1, 0] = 1.0  # half of the values are off by the whole range
+    b[2] = 1.0
+    assert rms_distance(a, b).tolist() == pytest.approx([0.0, 100 * 0.5**0.5, 100.0])
 
 
 def test_ssim_is_the_papers() -> None:
@@ -94,6 +102,14 @@ def test_lpips_orders_images_by_how_near_they_look(lpips: Lpips) -> None:
     assert (near > 0).all()
     assert (near < far).all()
     torch.testing.assert_close(lpips(a, a + 0.02), lpips(a + 0.02, a))
+
+
+@installed
+@pytest.mark.parametrize("shape", [(5, 3, 48, 40), (4, 1, 12, 20)])
+def test_lpips_among_images_is_that_of_their_pairs(lpips: Lpips, shape: tuple[int, ...]) -> None:
+    x = random(*shape)
+    wanted = torch.stack([lpips(x, one.expand_as(x)) for one in x[:, None]])
+    torch.testing.assert_close(lpips.among(x), wanted, rtol=1e-4, atol=1e-6)
 
 
 @installed

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unbraid.config import Distance
-from unbraid.metrics.retrieval import label_ranks, pair_ranks, recall, recall_at
+from unbraid.metrics.retrieval import hit_ranks, label_ranks, pair_ranks, recall, recall_at, union, union_chance
 from unbraid.metrics.space import CodeSpace
 
 
@@ -80,3 +80,72 @@ def test_far_from_the_origin_ranks_stay_exact() -> None:
     x = normal(200, 6) + 1000
     noise = torch.from_numpy(np.random.default_rng(0).normal(0, 1e-2, (200, 6)).astype(np.float32))
     assert recall(x, x + noise)["a->b"]["1"] > 95
+
+
+def both(n: int) -> torch.Tensor:
+    """Pairs of equal positions. (n, 2)."""
+    return torch.arange(n)[:, None].expand(n, 2)
+
+
+def test_any_hit_counts_and_other_hits_are_not_in_its_way() -> None:
+    block = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 0.0, 2.0]])
+    hits = torch.tensor([[False, True, True, False], [False, True, False, True]])
+    assert hit_ranks(block, hits).tolist() == [1, 2]
+
+
+def test_the_union_of_equal_codes_is_half_of_the_other_domain() -> None:
+    codes, labels = normal(400, 8), torch.arange(400) % 5
+    figures = union(codes, codes, both(400), (labels, labels))
+    # the query's copy has one place, the other nine go to images and their copies
+    assert figures["other domain"] == pytest.approx(55, abs=0.5)
+    assert figures["counterpart"] == 100
+
+
+def test_domains_that_lie_apart_find_their_own() -> None:
+    own = normal(100, 4)
+    figures = union(own, own + 100, both(100))
+    assert figures == {"other domain": 0.0, "counterpart": 0.0}
+
+
+def test_neighbours_in_the_union_are_those_of_a_plain_loop() -> None:
+    own, others = normal(30, 3), normal(20, 3, seed=1)
+    labels = torch.arange(30) % 3, torch.arange(20) % 4
+    partners, at = torch.tensor([[2, 7], [2, 9], [5, 0], [29, 19]]), torch.tensor([2, 5, 29])
+    other = label = found = 0
+    for query in at.tolist():
+        far = [(float((own[query] - x).square().sum()), "own", i) for i, x in enumerate(own) if i != query]
+        far += [(float((own[query] - x).square().sum()), "other", i) for i, x in enumerate(others)]
+        near = sorted(far)[:4]
+        other += sum(which == "other" for _, which, _ in near)
+        label += sum(labels[which == "other"][i] == labels[0][query] for _, which, i in near)
+        found += any([query, i] in partners.tolist() for _, which, i in near if which == "other")
+    figures = union(own, others, partners, labels, at, k=4)
+    wanted = {"other domain": other / 12, "label": int(label) / 12, "counterpart": found / 3}
+    assert figures == pytest.approx({name: 100 * share for name, share in wanted.items()}, abs=1e-3)
+
+
+def test_what_is_as_far_as_the_last_neighbour_shares_its_place() -> None:
+    labels = torch.arange(60) % 3, torch.arange(40) % 3
+    figures = union(torch.ones(60, 2), torch.ones(40, 2), both(40), labels)
+    assert figures == pytest.approx(union_chance(60, 40, both(40), labels), abs=1e-3)
+
+
+def test_chance_in_the_union_is_what_random_codes_get() -> None:
+    labels = torch.arange(200) % 4, torch.arange(200) % 4
+    chance = union_chance(200, 200, both(200), labels)
+    assert chance == pytest.approx(
+        {"other domain": 100 * 200 / 399, "label": 100 * 99 / 399, "counterpart": 1000 / 399}, abs=1e-3
+    )
+    figures = union(normal(200, 2), normal(200, 2, seed=1), both(200), labels)
+    assert figures["other domain"] == pytest.approx(chance["other domain"], abs=3)
+    assert figures["label"] == pytest.approx(chance["label"], abs=3)
+    two = torch.tensor([[0, 0], [0, 1], [1, 0]])
+    # among 3 others, two of them counterparts of the first: drawing 2 misses both never; one of them of the second
+    assert union_chance(2, 2, two, k=2)["counterpart"] == pytest.approx(100 * (1 + 2 / 3) / 2, abs=1e-3)
+
+
+def test_blocks_of_the_union_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, others = normal(30, 4), normal(25, 4, seed=1)
+    whole = union(own, others, both(25))
+    monkeypatch.setattr("unbraid.metrics.retrieval.BLOCK", 28)
+    assert union(own, others, both(25)) == whole

@@ -16,7 +16,7 @@ def load(config: DataConfig) -> "unbraid.data.parts.Data":
     """
     from dataclasses import replace
 
-    from unbraid.data import arrays, digits, folders, sets, tables
+    from unbraid.data import arrays, digits, folders, sets, synthetic, tables
     from unbraid.data.parts import LabelledPart, PairedPart, as_unpaired, check_balanced
     from unbraid.types import UserError
 
@@ -28,11 +28,14 @@ def load(config: DataConfig) -> "unbraid.data.parts.Data":
             "maps": sets.load_maps,
             "facades": sets.load_facades,
             "cars": sets.load_cars,
+            "car-sides": sets.load_car_sides,
             "cars3d": sets.load_cars3d,
             "sketchy": sets.load_sketchy,
             "cuhk": sets.load_cuhk,
             "emoji": sets.load_emoji,
             "avataaars": sets.load_avataaars,
+            "synthetic": synthetic.load_synthetic,
+            "synthetic-identifiable": synthetic.load_synthetic,
         }
         data = loaders[config.set](config)
     elif config.side_by_side is not None:

@@ -7,9 +7,24 @@ from typing import Literal
 Augmentation = Literal["flip", "turn", "shift"]
 """flip: left-right; turn: quarter turns and flips of square images; shift: up to an eighth of the size."""
 
-SetName = Literal["digits", "mnist-cdcb", "maps", "facades", "cars", "cars3d", "sketchy", "cuhk", "emoji", "avataaars"]
-"""digits: 5,000 real digits that ship with the package; the others lie under `--data.root`. cars pairs the frontal view
-of each car with its other views, cars3d has all views labelled by car."""
+SetName = Literal[
+    "digits",
+    "mnist-cdcb",
+    "maps",
+    "facades",
+    "cars",
+    "car-sides",
+    "cars3d",
+    "sketchy",
+    "cuhk",
+    "emoji",
+    "avataaars",
+    "synthetic",
+    "synthetic-identifiable",
+]
+"""digits: 5,000 real digits that ship with the package; synthetic and synthetic-identifiable: vectors drawn on the fly;
+the others lie under `--data.root`. cars pairs the frontal view of each car with its other views, car-sides its front
+and rear with its profiles, cars3d has all views labelled by car."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +35,7 @@ class DataConfig:
     """
 
     set: SetName | None = None
-    """A known data set; all but `digits` need --data.root."""
+    """A known data set; all but `digits` and the synthetic ones need --data.root."""
     root: Path | None = None
     """Folder that holds the known data sets."""
     a: Path | None = None

@@ -45,8 +45,15 @@ class ColouredDigits:
 
     def read(self, rows: Rows, draw: int) -> Tensor:
         """(len(rows), 3, h, w) in [-1, 1]."""
+        return self._painted(rows, rows, draw)
+
+    def recombined(self, shared: Rows, exclusive: Rows) -> Tensor:
+        """The digits of the one in the colours of the others. (n, 3, h, w) in [-1, 1]."""
+        return self._painted(shared, exclusive, 0)
+
+    def _painted(self, rows: Rows, colours: Rows, draw: int) -> Tensor:
         grey = np.pad(self.digits[rows], ((0, 0), (2, 2), (2, 2))).astype(np.float32)
-        colour = _colours(self.part, len(self.digits), self.seed, draw)[rows][:, :, None, None]
+        colour = _colours(self.part, len(self.digits), self.seed, draw)[colours][:, :, None, None]
         x = grey[:, None]
         image = np.where(x >= RIM, x, colour) if self.part == "ground" else x / 255 * colour
         images = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)) / 127.5 - 1

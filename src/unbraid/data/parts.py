@@ -40,6 +40,18 @@ class Items(Protocol):
         ...
 
 
+@runtime_checkable
+class Recombining(Items, Protocol):
+    """Items that can be taken apart and put together anew, so that the truth of an analogy is known. For measuring."""
+
+    def recombined(self, shared: Rows, exclusive: Rows) -> Tensor:
+        """What row shared[i] has in common with its counterpart, with what is particular to row exclusive[i].
+
+        (n, *spec.shape), of items as they are stored.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Chosen:
     """Some items of others, in an order of their own: item i is item chosen[i] of `items`. chosen: (n,) int64."""
@@ -58,6 +70,21 @@ class Chosen:
     def read(self, rows: Rows, draw: int) -> Tensor:
         """(len(rows), *spec.shape)."""
         return self.items.read(self.chosen[rows], draw)
+
+
+@dataclass(frozen=True)
+class Views(Chosen):
+    """Some of the views of things: item `thing * views + view` of `items` shows a thing from one side.
+
+    The thing is what pairs share, the view what is particular.
+    """
+
+    views: int
+
+    def recombined(self, shared: Rows, exclusive: Rows) -> Tensor:
+        """The things of the one, seen as the others are. (n, *spec.shape)."""
+        things, views = self.chosen[shared] // self.views, self.chosen[exclusive] % self.views
+        return self.items.read(things * self.views + views, 0)
 
 
 @dataclass(frozen=True)
@@ -150,6 +177,7 @@ class PairedPart:
     """Pairs of one part: item `rows[i]` of `a` and item `rows[i]` of `b` show the same thing.
 
     names: one for each pair of the whole set, labels: its class if known, (all pairs,) int64.
+    factors: (all pairs,) float64 each, true values behind the items, such as `residual`. For measuring only.
     """
 
     a: Items
@@ -157,6 +185,7 @@ class PairedPart:
     rows: Rows
     names: Sequence[str]
     labels: np.ndarray | None = None
+    factors: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -253,18 +282,21 @@ def as_labelled(part: UnpairedPart | PairedPart) -> LabelledPart:
     An item that stands in several pairs comes once.
     """
     (a, rows_a), (b, rows_b) = side(part, "a"), side(part, "b")
-    rows = np.concatenate([_once(a, rows_a), _once(b, rows_b) + len(a)])
+    rows = np.concatenate([once(a, rows_a), once(b, rows_b) + len(a)])
     labels = (np.arange(len(a) + len(b)) >= len(a)).astype(np.int64)[:, None]
     names = (part.names_a, part.names_b) if isinstance(part, UnpairedPart) else (part.names, part.names)
     joined = [f"{domain}/{name}" for domain, some in zip("ab", names, strict=True) for name in some]
     return LabelledPart(Joined(a, b), rows, labels, joined, values=(("a", "b"),), label_names=("domain",))
 
 
-def _once(items: Items, rows: Rows) -> Rows:
+def identities(items: Items, rows: Rows) -> Rows:
+    """A number for each row, the same for rows that show the same item. (n,)."""
+    return items.chosen[rows] if isinstance(items, Chosen) else rows
+
+
+def once(items: Items, rows: Rows) -> Rows:
     """The rows without those that show again what an earlier one shows."""
-    if not isinstance(items, Chosen):
-        return rows
-    return rows[np.sort(np.unique(items.chosen[rows], return_index=True)[1])]
+    return rows[np.sort(np.unique(identities(items, rows), return_index=True)[1])]
 
 
 @dataclass(frozen=True)
@@ -279,7 +311,7 @@ class Data:
     remark: str = ""
     skipped: tuple[str, ...] = field(default=())
     test_views: int = 1
-    """How many neighbouring test rows show the same `a` item (cars: every view of b for one front view)."""
+    """How many neighbouring test rows pair images of the same thing (cars: every view of b with one front view)."""
 
     def parts(self) -> dict[str, Part]:
         """The parts by name."""
@@ -335,7 +367,8 @@ class Batches(Generic[Batch], Iterator[Batch]):
             at, draw = self._balanced.at(places), self._balanced.draw(first)
         else:
             epochs, offsets = places // len(self.part), places % len(self.part)
-            at = np.array([self._order(int(e))[o] for e, o in zip(epochs, offsets, strict=True)], dtype=np.int64)
+            passes = range(int(epochs[0]), int(epochs[-1]) + 1)  # a batch may reach into the next one
+            at = np.concatenate([self._order(epoch)[offsets[epochs == epoch]] for epoch in passes])
             draw = int(epochs[0]) + 1
         self.step += 1
         return self.part.batch(at, draw, self.augmentation, self.seed)  # type: ignore[return-value]

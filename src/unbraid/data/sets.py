@@ -16,13 +16,15 @@ from unbraid.data.cache import CachedImages, cached
 from unbraid.data.config import DataConfig
 from unbraid.data.folders import list_images
 from unbraid.data.labelled import labelled_data, unseen_classes
-from unbraid.data.parts import Chosen, Data, Items, PairedPart, Split, divide, held_out, linked
+from unbraid.data.parts import Chosen, Data, Items, PairedPart, Split, Views, divide, held_out, linked
 from unbraid.types import DataSpec, UserError
 
 AZIMUTHS, ELEVATIONS = 24, 4
 """Columns and rows of a Cars3D sheet: azimuths and elevations; column 0 is the frontal view."""
 ELEVATION_STEP, AZIMUTH_STEP = 6.0, 15.0
 """Degrees."""
+ENDS, SIDES = (0, 12), (6, 18)
+"""Columns of a sheet: a car's front and rear, and its two profiles."""
 TEST_CARS, VAL_CARS = 7, 10
 TEST_CARS3D = 20
 EMOJI_STYLES = {
@@ -81,13 +83,37 @@ def load_cars(config: DataConfig) -> Data:
     return _paired(
         "cars",
         Chosen(images, frontal),
-        Chosen(images, frontal + azimuth),
+        Views(images, frontal + azimuth, AZIMUTHS),
         names,
         split,
         "64 px",
         images.skipped,
         labels=car,
         test_views=AZIMUTHS - 1,
+    )
+
+
+def load_car_sides(config: DataConfig) -> Data:
+    """Cars3D as CdDN pairs it: front or rear view (a) with either profile (b) at the same elevation, 16 pairs a car.
+
+    The same cars are held out as in `cars`. Labels number the cars.
+    """
+    images, cars = _car_sheets(config)
+    grids = np.meshgrid(cars, np.arange(ELEVATIONS), ENDS, SIDES, indexing="ij")
+    car, elevation, end, side = (grid.ravel() for grid in grids)
+    first = (car * ELEVATIONS + elevation) * AZIMUTHS
+    views = zip(car.tolist(), elevation.tolist(), end.tolist(), side.tolist(), strict=True)
+    names = [f"{_view(*view)} with {side * AZIMUTH_STEP:g}" for *view, side in views]
+    return _paired(
+        "car-sides",
+        Views(images, first + end, AZIMUTHS),
+        Views(images, first + side, AZIMUTHS),
+        names,
+        _divide_cars(car, cars, config),
+        "64 px",
+        images.skipped,
+        labels=car,
+        test_views=len(ENDS) * len(SIDES),
     )
 
 

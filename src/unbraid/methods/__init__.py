@@ -3,11 +3,20 @@
 from typing import Any
 
 from unbraid.method import Method
+from unbraid.methods.cddn import CdDN
+from unbraid.methods.cyclegan import CycleGAN
 from unbraid.methods.iiae import IIAE
 from unbraid.methods.lord import LORD
+from unbraid.methods.uncooperative import Uncooperative
 from unbraid.types import UserError
 
-METHODS: dict[str, type[Method[Any]]] = {"iiae": IIAE, "lord": LORD}
+METHODS: dict[str, type[Method[Any]]] = {
+    "cddn": CdDN,
+    "cyclegan": CycleGAN,
+    "iiae": IIAE,
+    "lord": LORD,
+    "uncooperative": Uncooperative,
+}
 
 
 def method_class(name: str) -> type[Method[Any]]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from unbraid.method import Clock, Method, Update
-from unbraid.nn.blocks import FitSize, dense, dense_stack, down, down_stack, up
+from unbraid.nn.blocks import FitSize, dense, dense_stack, down, down_stack, halvings, up
 from unbraid.nn.functional import LOG_VARIANCE_LIMIT, kl_normal, reparameterise, tile
 from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec
 
@@ -93,7 +93,7 @@ class ImageNetworks(nn.Module):
     def __init__(self, spec: ImageSpec, config: IIAEConfig) -> None:
         super().__init__()
         self.flat = config.code == "flat"
-        layers = halvings(spec, config)
+        layers = depth(spec, config)
         unused = len(config.widths) + 1 - layers
         widths, decoder_widths = config.widths[: layers - 1], config.decoder_widths[unused:]
         self.size = FitSize(spec.height, spec.width, layers)
@@ -313,12 +313,11 @@ def _check(spec: DataSpec, config: IIAEConfig) -> None:
             )
 
 
-def halvings(spec: ImageSpec, config: IIAEConfig) -> int:
-    """How often images of this size are halved: down to `map_size`, at least twice, and at most as `widths` says."""
-    room = math.floor(math.log2(min(spec.height, spec.width) / config.map_size))
-    return min(len(config.widths) + 1, max(2, room))
+def depth(spec: ImageSpec, config: IIAEConfig) -> int:
+    """How often images of this size are halved."""
+    return halvings(spec.height, spec.width, config.map_size, len(config.widths) + 1)
 
 
 def networks_map(spec: ImageSpec, config: IIAEConfig) -> tuple[int, int]:
     """(h, w) of the shared map for images of this size."""
-    return FitSize(spec.height, spec.width, halvings(spec, config)).map_size
+    return FitSize(spec.height, spec.width, depth(spec, config)).map_size

@@ -4,6 +4,7 @@ Legend: n and m images, c channels, h height, w width, d size of a feature vecto
 """
 
 import warnings
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -24,6 +25,14 @@ def psnr(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tens
     Infinite for equal images.
     """
     return 10 * (4 / (a.float() - b.float()).square().flatten(1).mean(1)).log10()
+
+
+def rms_distance(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+    """100 times the root mean square difference of each pair, values taken to [0, 1]: 0 for equal images, at most 100.
+
+    What Gonzalez-Garcia et al. 2018 (table 3) call Euclidean distance x 10^-2 is read so.
+    """
+    return 50 * (a.float() - b.float()).square().flatten(1).mean(1).sqrt()
 
 
 def ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
@@ -76,6 +85,18 @@ class Lpips(nn.Module):
         with torch.autocast(a.device.type, enabled=False):
             pairs = zip(a.split(BATCH), b.split(BATCH), strict=True)
             return torch.cat([self.network(_fitted(x), _fitted(y)).flatten() for x, y in pairs])
+
+    @torch.no_grad()
+    def among(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n n"]:
+        """Distances of all pairs of a few images, each of which the network sees once."""
+        with torch.autocast(images.device.type, enabled=False):
+            maps = self.network.net(self.network.scaling_layer(_fitted(images)))
+        total, heads = torch.zeros(len(images), len(images)), cast(Any, self.network.lins)
+        for number, head in enumerate(heads):
+            # weighted squares of differences are squared distances of vectors weighted by the root
+            unit = functional.normalize(maps[number], dim=1) * head.model[-1].weight.sqrt()
+            total += torch.cdist(unit.flatten(1), unit.flatten(1)).square() / unit[0, 0].numel()
+        return total
 
 
 def _fitted(x: Tensor) -> Tensor:

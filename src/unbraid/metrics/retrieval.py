@@ -7,7 +7,7 @@ hit by label any item of the same class (CdDN on MNIST). Name the split, the siz
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unbraid.config import Distance
@@ -16,6 +16,8 @@ from unbraid.metrics.space import CodeSpace
 KS = (1, 5, 10)
 BLOCK = 2048
 """Queries compared at a time, so memory is BLOCK x gallery."""
+NEIGHBOURS = 10
+"""How many items of both domains are looked at, in `union`."""
 
 
 def distances(queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"]) -> Float[Tensor, "q g"]:
@@ -48,10 +50,14 @@ def label_ranks(
     ranks = []
     for start in range(0, len(queries), BLOCK):
         block = distances(queries[start : start + BLOCK], gallery)
-        same = query_labels[start : start + BLOCK, None] == gallery_labels[None]
-        nearest = block.masked_fill(~same, torch.inf).min(1, keepdim=True).values
-        ranks.append((~(block > nearest) & ~same).sum(1))
+        ranks.append(hit_ranks(block, query_labels[start : start + BLOCK, None] == gallery_labels[None]))
     return torch.cat(ranks)
+
+
+def hit_ranks(block: Float[Tensor, "q g"], hits: Bool[Tensor, "q g"]) -> Int[Tensor, " q"]:
+    """How many gallery items that are no hit are at least as near as the nearest hit. block: distances."""
+    nearest = block.masked_fill(~hits, torch.inf).min(1, keepdim=True).values
+    return (~(block > nearest) & ~hits).sum(1)
 
 
 def recall_at(ranks: Int[Tensor, " n"], ks: Sequence[int] = KS) -> dict[str, float]:
@@ -84,3 +90,78 @@ def recall(
         "a->b": recall_at(label_ranks(x, y, labels, labels)),
         "b->a": recall_at(label_ranks(y, x, labels, labels)),
     }
+
+
+def union(
+    own: Float[Tensor, "n d"],
+    others: Float[Tensor, "m d"],
+    partners: Int[Tensor, "p 2"],
+    labels: tuple[Int[Tensor, " n"], Int[Tensor, " m"]] | None = None,
+    at: Int[Tensor, " q"] | None = None,
+    k: int = NEIGHBOURS,
+) -> dict[str, float]:
+    """What the k nearest neighbours of items are in both domains together, the item itself left out, in percent.
+
+    other domain: neighbours from the other one. label: neighbours of the query's class. counterpart: queries with
+    one of their counterparts among the neighbours. (Gonzalez-Garcia et al. 2018, figure 4b.)
+    own, others: vectors of the queries' domain and of the other. partners: the pairs, positions in `own` and `others`.
+    at: positions in `own` of the queries, increasing; default: all. Neighbours as far as the k-th share the places
+    that are left.
+    """
+    at = torch.arange(len(own)) if at is None else at
+    classes = torch.cat(labels) if labels else None
+    k = min(k, len(own) + len(others) - 1)
+    shares: dict[str, list[Tensor]] = {"other domain": []} | ({"label": []} if labels else {}) | {"counterpart": []}
+    for some in at.split(BLOCK // 4):
+        block = torch.cat([distances(own[some], own), distances(own[some], others)], 1)
+        block[torch.arange(len(some)), some] = torch.inf
+        taken = _taken(block, k)
+        shares["other domain"].append(taken[:, len(own) :].sum(1) / k)
+        if classes is not None:
+            shares["label"].append((taken * (classes[some, None] == classes)).sum(1) / k)
+        shares["counterpart"].append((taken[:, len(own) :] * _paired(some, partners, len(others))).amax(1))
+    return {name: _percent(torch.cat(values)) for name, values in shares.items()}
+
+
+def union_chance(
+    own: int,
+    others: int,
+    partners: Int[Tensor, "p 2"],
+    labels: tuple[Int[Tensor, " n"], Int[Tensor, " m"]] | None = None,
+    at: Int[Tensor, " q"] | None = None,
+    k: int = NEIGHBOURS,
+) -> dict[str, float]:
+    """What `union` gives for neighbours drawn at random. own, others: how many items the domains have."""
+    at = torch.arange(own) if at is None else at
+    size = own + others - 1
+    k = min(k, size)
+    figures = {"other domain": _percent(torch.tensor([others / size]))}
+    if labels:
+        counts = torch.bincount(torch.cat(labels))
+        figures["label"] = _percent((counts[labels[0][at]] - 1) / size)
+    counterparts = torch.bincount(partners[:, 0], minlength=own)[at].double()
+    missed = torch.ones_like(counterparts)
+    for drawn in range(k):  # none of the k is a counterpart
+        missed *= ((size - counterparts - drawn) / (size - drawn)).clamp(min=0)
+    figures["counterpart"] = _percent(1 - missed)
+    return figures
+
+
+def _taken(block: Float[Tensor, "q g"], k: int) -> Float[Tensor, "q g"]:
+    """How much of a place among the k nearest each item has: 1, 0, or as much as others that are as far as the k-th."""
+    furthest = block.topk(k, largest=False).values[:, -1:]
+    inside, edge = block < furthest, block == furthest
+    left = (k - inside.sum(1, keepdim=True)) / edge.sum(1, keepdim=True).clamp(min=1)
+    return inside + edge * left
+
+
+def _paired(some: Int[Tensor, " q"], partners: Int[Tensor, "p 2"], count: int) -> Bool[Tensor, "q m"]:
+    """Whether an item of the other domain is a counterpart of a query. some: increasing positions."""
+    pairs = partners[torch.isin(partners[:, 0], some)]
+    table = torch.zeros(len(some), count, dtype=torch.bool)
+    table[torch.searchsorted(some, pairs[:, 0].contiguous()), pairs[:, 1]] = True
+    return table
+
+
+def _percent(shares: Tensor) -> float:
+    return round(100 * shares.double().mean().item(), 3)

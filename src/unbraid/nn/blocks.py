@@ -3,6 +3,7 @@
 Shapes: (n, c, h, w) maps, (n, d) vectors.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -67,6 +68,12 @@ class UpConv(nn.Module):
         w = nn.functional.pad(self.weight.flip(2, 3), (1, 1, 1, 1))
         kernel = w[..., :-1, :-1] + w[..., 1:, :-1] + w[..., :-1, 1:] + w[..., 1:, 1:]
         return nn.functional.conv_transpose2d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=1)
+
+
+def halvings(height: int, width: int, map_size: int, most: int) -> int:
+    """How often images of this size are halved: down to `map_size`, at least twice, and at most `most` times."""
+    room = math.floor(math.log2(min(height, width) / map_size))
+    return min(most, max(2, room))
 
 
 class FitSize(nn.Module):

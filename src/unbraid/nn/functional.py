@@ -41,6 +41,21 @@ def tile(codes: Float[Tensor, "n d"], height: int, width: int) -> Float[Tensor, 
     return codes[:, :, None, None].expand(-1, -1, height, width)
 
 
+def reversed_gradient(x: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """x itself, through which gradients come back with their sign turned (Ganin and Lempitsky 2015, lambda 1)."""
+    return _Reversed.apply(x)  # pyright: ignore[reportReturnType]
+
+
+class _Reversed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return -gradient
+
+
 def adain(
     x: Float[Tensor, "n c h w"], scale: Float[Tensor, "n c"], shift: Float[Tensor, "n c"]
 ) -> Float[Tensor, "n c h w"]:
@@ -83,3 +98,13 @@ def _exact(values: Tensor) -> Tensor:
 def _mapped(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
     """x * factor + offset, a factor and an offset for each map, in one pass."""
     return torch.addcmul(offset.to(x.dtype)[:, :, None, None], x, factor.to(x.dtype)[:, :, None, None])
+
+
+def least_squares(scores: Float[Tensor, "*s"], target: float) -> Float[Tensor, ""]:
+    """Mean of (scores - target)^2: what least-squares adversaries, and those who would please them, minimise."""
+    return (scores - target).square().mean()
+
+
+def plateau_then_linear(plateau: float, progress: float) -> float:
+    """Factor of a rate: 1 for a share `plateau` of the run, then down to 0 in a straight line."""
+    return 1.0 if progress < plateau else (1 - progress) / (1 - plateau)

@@ -1,0 +1,91 @@
+"""Wasserstein critics of images, given the image they answer to, and their gradient penalty (Gulrajani et al. 2017).
+
+Shapes: source (n, c', h', w') is what an image answers to, image (n, c, h, w) what is judged, scores (n,).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unbraid.nn.blocks import SLOPE
+from unbraid.types import ImageSpec
+
+STRIDE, KERNEL, PADDING = 2, 4, 1
+
+
+class Critic(nn.Module):
+    """conv 4x4 stride 2 and leaky relu for each width, then one score. No normalisation.
+
+    source: what an image answers to looks like this; it is brought to the image's size and laid on top of it.
+    """
+
+    def __init__(self, source: ImageSpec, image: ImageSpec, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.image = image
+        ins = [source.channels + image.channels, *widths[:-1]]
+        self.convolutions = nn.ModuleList(
+            [nn.Conv2d(i, o, KERNEL, STRIDE, PADDING) for i, o in zip(ins, widths, strict=True)]
+        )
+        size = (image.height, image.width)
+        for _ in widths:
+            size = (size[0] // STRIDE, size[1] // STRIDE)
+        self.map = (widths[-1], *size)
+        self.score = nn.Linear(widths[-1] * size[0] * size[1], 1, bias=False)  # in differences it cancels
+
+    def forward(self, source: Tensor, image: Tensor) -> Float[Tensor, " n"]:
+        """One score for each image, float32: a difference of large numbers."""
+        x = self._together(source, image)
+        for convolution in self._layers():
+            x = functional.leaky_relu(convolution(x), SLOPE)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.score(x.float().flatten(1)).squeeze(1)
+
+    def slope(self, source: Tensor, image: Tensor) -> Float[Tensor, "n c h w"]:
+        """The gradient of the scores with respect to the images, itself differentiable in the critic's weights.
+
+        The critic is linear on each side of its relus, so the gradient is a product of transposed convolutions and of
+        the relus' slopes there, which don't move with the weights. A second derivative by autograd also follows what
+        is always nought. Float32; only where the relus stand is read in the precision around.
+        """
+        with torch.no_grad():
+            x, factors, sizes = self._together(source, image), [], []
+            for convolution in self._layers():
+                sizes.append(x.shape[2:])
+                x = convolution(x)
+                factors.append(torch.where(x > 0, 1.0, SLOPE))
+                x = functional.leaky_relu(x, SLOPE)
+        with torch.autocast(image.device.type, enabled=False):
+            gradient = self.score.weight.view(1, *self.map)
+            for convolution, factor, size in zip(
+                reversed(self._layers()), reversed(factors), reversed(sizes), strict=True
+            ):
+                gradient = gradient * factor
+                weight = convolution.weight
+                if convolution is self.convolutions[0]:
+                    weight = weight[:, -self.image.channels :]
+                odd = [(length + 2 * PADDING - KERNEL) % STRIDE for length in size]
+                gradient = functional.conv_transpose2d(gradient, weight, None, STRIDE, PADDING, odd)
+        return gradient
+
+    def _layers(self) -> list[nn.Conv2d]:
+        return [layer for layer in self.convolutions if isinstance(layer, nn.Conv2d)]
+
+    def _together(self, source: Tensor, image: Tensor) -> Tensor:
+        size = image.shape[2:]
+        if source.shape[2:] != size:
+            source = functional.interpolate(source, size, mode="bilinear", antialias=True)
+        return torch.cat([source, image], 1)
+
+
+def slopes(critic: Critic, source: Tensor, real: Tensor, made: Tensor) -> Float[Tensor, " n"]:
+    """How steep the critic is at a random place between each real image and its made one: its gradient's length."""
+    share = torch.rand(len(real), 1, 1, 1, device=real.device)
+    return critic.slope(source, real.lerp(made.to(real.dtype), 1 - share)).flatten(1).norm(dim=1)
+
+
+def gradient_penalty(slopes: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Mean of (slope - 1)^2: Gulrajani et al. 2017, eq. 3, without its weight."""
+    return (slopes - 1).square().mean()

@@ -1,0 +1,72 @@
+"""Adversaries that judge patches of images: 70x70 of 256 px, in proportion for other sizes (Isola et al. 2017).
+
+Legend: n images, c channels, h height, w width; a score stands for one patch.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
+
+from unbraid.nn.blocks import SLOPE
+from unbraid.nn.functional import least_squares
+from unbraid.nn.spectral import SpectralConv, SpectralLinear
+from unbraid.types import ImageSpec
+
+Regularised = Literal["instance", "spectral", "none"]
+"""instance norm of maps (CycleGAN), spectral norm of weights (Miyato et al. 2018), or neither."""
+
+
+def patch_halvings(spec: ImageSpec) -> int:
+    """How often the adversary halves images of this size: 3, 2, 1 times for 256, 128, 64 px and less, which makes
+    patches of 70, 34, 16 px: about a quarter of the side."""
+    return min(3, max(1, round(math.log2(min(spec.height, spec.width) / 32))))
+
+
+class PatchAdversary(nn.Module):
+    """Convs 4x4: `halvings` of stride 2, one of stride 1, one to the scores; leaky relu. Widths double from `width`."""
+
+    def __init__(self, channels: int, width: int, halvings: int, regularised: Regularised) -> None:
+        super().__init__()
+        widths = [width * 2 ** min(i, 3) for i in range(halvings + 1)]
+        layers: list[nn.Module] = []
+        for number, (i, o) in enumerate(zip([channels, *widths], [*widths, 1], strict=True)):
+            first, last = number == 0, number == len(widths)
+            normalised = regularised == "instance" and not (first or last)
+            stride = 2 if number < halvings else 1
+            if regularised == "spectral":
+                layers.append(SpectralConv(i, o, 4, stride, 1))
+            else:
+                layers.append(nn.Conv2d(i, o, 4, stride, 1, bias=not normalised))
+                nn.init.normal_(layers[-1].get_parameter("weight"), 0.0, 0.02)
+            if normalised:
+                layers.append(nn.InstanceNorm2d(o))
+            if not last:
+                layers.append(nn.LeakyReLU(SLOPE, inplace=True))
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 _ _"]:
+        """A score for each patch, float32."""
+        return self.body(x).float()
+
+
+class VectorAdversary(nn.Module):
+    """One hidden layer, leaky relu: (n, d) -> a score for each vector."""
+
+    def __init__(self, size: int, hidden: int, regularised: Regularised) -> None:
+        super().__init__()
+        layer = SpectralLinear if regularised == "spectral" else nn.Linear
+        self.first, self.last = layer(size, hidden), layer(hidden, 1)
+
+    def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n 1"]:
+        """(n, 1), float32."""
+        return self.last(leaky_relu(self.first(x), SLOPE)).float()
+
+
+def tell(adversary: nn.Module, real: Tensor, made: Tensor) -> Float[Tensor, ""]:
+    """1/2 [(A(real) - 1)^2 + A(made)^2], both in one pass: what an adversary minimises (Mao et al. 2017)."""
+    told_real, told_made = adversary(torch.cat([real, made])).chunk(2)
+    return 0.5 * (least_squares(told_real, 1.0) + least_squares(told_made, 0.0))

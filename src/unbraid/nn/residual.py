@@ -1,0 +1,109 @@
+"""Networks for translation at full size: two halvings, residual blocks at a quarter of the size, two doublings.
+
+The layout is that of Johnson, Alahi and Fei-Fei 2016 as CycleGAN (Zhu et al. 2017, appendix 7.2) uses it: instance
+norm, reflect padding. Convolutions before a norm have no bias, since the norm would take it away.
+
+Legend: n images, c channels, h height, w width; `width` is the number of channels at full size, and maps at a quarter
+of the size have 4 * width.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unbraid.nn.blocks import FitSize
+from unbraid.types import DataSpec, ImageSpec, UserError, VectorSpec
+
+HALVINGS = 2
+SMALLEST = 8
+"""Height and width at least: maps of one place have no spread to normalise by."""
+
+
+def conv_norm(channels: int, width: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Reflect-padded convolution, instance norm, relu: (n, channels, h, w) -> (n, width, h/stride, w/stride)."""
+    padded = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False, padding_mode="reflect")
+    return nn.Sequential(padded, nn.InstanceNorm2d(width), nn.ReLU(inplace=True))
+
+
+def halvings(channels: int, width: int) -> nn.Sequential:
+    """conv 7x7 and two convs 3x3 of stride 2: (n, channels, h, w) -> (n, 4 * width, h/4, w/4)."""
+    return nn.Sequential(
+        conv_norm(channels, width, 7), conv_norm(width, 2 * width, 3, 2), conv_norm(2 * width, 4 * width, 3, 2)
+    )
+
+
+def doublings(channels: int, width: int, out: int) -> nn.Sequential:
+    """Two transposed convs 3x3 and conv 7x7, linear: (n, channels, h, w) -> (n, out, 4h, 4w)."""
+
+    def doubling(channels: int, width: int) -> nn.Sequential:
+        up = nn.ConvTranspose2d(channels, width, 3, 2, 1, output_padding=1, bias=False)
+        return nn.Sequential(up, nn.InstanceNorm2d(width), nn.ReLU(inplace=True))
+
+    last = nn.Conv2d(width, out, 7, padding=3, padding_mode="reflect")
+    return nn.Sequential(doubling(channels, 2 * width), doubling(2 * width, width), last)
+
+
+class ResidualBlock(nn.Module):
+    """x + norm(conv(relu(norm(conv(x))))), both 3x3: (n, width, h, w) -> the same."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        last = nn.Conv2d(width, width, 3, padding=1, bias=False, padding_mode="reflect")
+        self.body = nn.Sequential(conv_norm(width, width, 3), last, nn.InstanceNorm2d(width))
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """(n, width, h, w)."""
+        return x + self.body(x)
+
+
+def residual_blocks(width: int, count: int) -> nn.Sequential:
+    """`count` residual blocks."""
+    return nn.Sequential(*[ResidualBlock(width) for _ in range(count)])
+
+
+class ResidualTranslator(nn.Module):
+    """Images to images of the same size, of any size from SMALLEST on: CycleGAN's generator."""
+
+    def __init__(self, spec: ImageSpec, channels: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.size = FitSize(spec.height, spec.width, HALVINGS)
+        self.body = nn.Sequential(
+            halvings(spec.channels, width), residual_blocks(4 * width, blocks), doublings(4 * width, width, channels)
+        )
+
+    def forward(self, x: Float[Tensor, "n _ h w"]) -> Float[Tensor, "n _ h w"]:
+        """(n, spec.channels, h, w) -> (n, channels, h, w) in [-1, 1], float32."""
+        return self.size.cut(torch.tanh(self.body(self.size.grow(x)).float()))
+
+
+class VectorTranslator(nn.Module):
+    """The fully connected counterpart for vectors, one hidden layer with relu: (n, size) -> (n, out)."""
+
+    def __init__(self, size: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(size, hidden), nn.Linear(hidden, out)
+
+    def forward(self, x: Float[Tensor, "n _"]) -> Float[Tensor, "n _"]:
+        """(n, out), float32."""
+        return self.last(torch.relu(self.first(x))).float()
+
+
+def start_small(module: nn.Module) -> None:
+    """Draws a convolution's weights from N(0, .02), as CycleGAN does. For `nn.Module.apply`."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def check_alike(name: str, spec: DataSpec) -> None:
+    """UserError unless the domains are both vectors, or images of one size that is large enough."""
+    a, b = spec.a, spec.b
+    if isinstance(a, VectorSpec) and isinstance(b, VectorSpec):
+        return
+    if not (isinstance(a, ImageSpec) and isinstance(b, ImageSpec)):
+        raise UserError(f"{name} needs two domains of one kind; found {a} and {b}")
+    if (a.height, a.width) != (b.height, b.width):
+        raise UserError(f"{name} needs images of one size in both domains; found {a} and {b}. Give --data.size H W")
+    if min(a.height, a.width) < SMALLEST:
+        raise UserError(f"{name} needs images of at least {SMALLEST} x {SMALLEST}; found {a}. Give --data.size H W")

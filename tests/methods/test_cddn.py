@@ -1,0 +1,187 @@
+"""The game against its equations: who moves by what, what each ablation leaves out, what a user is warned of."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from helpers import IMAGES, Repeated, random_batch
+from helpers import SMALL_CDDN as SMALL
+from unbraid.method import Clock
+from unbraid.methods.cddn import CdDN, CdDNConfig
+from unbraid.nn.functional import tile
+from unbraid.train import train_step
+from unbraid.types import Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
+
+WATCHED = {f"critic {what} {domain}": 1.0 for what in ("distance", "slope") for domain in "ab"}
+
+
+def turns(config: CdDNConfig) -> tuple[CdDN, Paired, list[Mapping[Any, Mapping[str, Tensor]]]]:
+    torch.manual_seed(0)
+    model = CdDN(IMAGES, config)
+    batch = random_batch(IMAGES)
+    assert isinstance(batch, Paired)
+    return model, batch, list(model.updates(Repeated(batch), Clock(0, 0.0)))
+
+
+def names(config: CdDNConfig) -> set[str]:
+    return {name for update in turns(config)[2] for terms in update.values() for name in terms}
+
+
+def test_the_papers_sizes_are_the_default() -> None:
+    with torch.device("meta"):
+        model = CdDN(DataSpec(ImageSpec(256, 256), ImageSpec(256, 256)), CdDNConfig())
+        codes = model.eval().encode(torch.empty(1, 3, 256, 256), "a")
+        assert model.decode(codes, "b").shape == (1, 3, 256, 256)
+    assert codes.shared.shape == (1, 512, 8, 8)
+    assert codes.exclusive.shape == (1, 8)
+
+
+def test_the_programs_sizes_can_be_had() -> None:
+    with torch.device("meta"):
+        config = CdDNConfig(critic_widths=(64, 128, 256, 512), latent_critic=False)
+        model = CdDN(DataSpec(ImageSpec(256, 256), ImageSpec(256, 256)), config)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(46.7, rel=0.02)
+
+
+def test_weights_are_those_of_equation_6() -> None:
+    def losses(config: CdDNConfig) -> dict[str, float]:
+        return {
+            name: term.item()
+            for update in turns(config)[2]
+            for terms in update.values()
+            for name, term in terms.items()
+        }
+
+    unit = losses(
+        replace(SMALL, gan=1.0, exclusive_gan=1.0, latent_gan=1.0, alike=1.0, autoencoding=1.0, latent=1.0, penalty=1.0)
+    )
+    weighted = losses(
+        replace(
+            SMALL, gan=2.0, exclusive_gan=0.5, latent_gan=3.0, alike=5.0, autoencoding=6.0, latent=7.0, penalty=10.0
+        )
+    )
+    factors = {"gan": 2.0, "exclusive_gan": 0.5, "latent_gan": 3.0, "penalty": 10.0, "exclusive_penalty": 10.0}
+    factors |= {"alike": 5.0, "autoencoder": 6.0, "latent_shared": 7.0, "latent_exclusive": 7.0}
+    for name, value in unit.items():
+        factor = factors.get(name.removesuffix("_a").removesuffix("_b"), 1.0)
+        assert weighted[name] == pytest.approx(factor * value, rel=1e-4), name
+
+
+def test_the_cross_domain_autoencoder_decodes_the_other_sides_shared_map() -> None:
+    """Eq. 5 by hand: F_d(S_y, E_x) against x, with the statistics of the batch that training takes."""
+    config = replace(SMALL, noise=0.0)
+    model, batch, updates = turns(config)
+    torch.manual_seed(0)
+    model = CdDN(IMAGES, config)
+    x, y = model.a.encoder(batch.a), model.b.encoder(batch.b)
+    noise = torch.randn_like(x.exclusive)
+    both = model.a.decode(torch.cat([y.shared, y.shared]), torch.cat([noise, x.exclusive]))
+    expected = 100 * (both.chunk(2)[1] - batch.a).abs().mean()
+    torch.testing.assert_close(updates[1]["generators"]["autoencoder_a"], expected)
+
+
+def test_each_ablation_leaves_its_terms_out_and_no_other() -> None:
+    full = names(SMALL)
+    without: dict[str, CdDNConfig] = {
+        "autoencoder": replace(SMALL, autoencoder="none"),
+        "exclusive_": replace(SMALL, reversal=False),
+        "alike": replace(SMALL, alike=0.0),
+        "latent_shared|latent_exclusive": replace(SMALL, latent=0.0),
+        "latent_critic|latent_gan": replace(SMALL, latent_critic=False),
+    }
+    for beginnings, config in without.items():
+        assert full - names(config) == {name for name in full if name.startswith(tuple(beginnings.split("|")))}
+        assert names(config) < full
+
+
+def test_exclusive_decoders_and_encoders_pull_against_each_other() -> None:
+    """The gradient of the exclusive GAN's loss reaches the encoder with its sign turned."""
+    model, batch, _ = turns(SMALL)
+    decoder, critic = model.rivals_a.decoder, model.rivals_a.exclusive_critic
+    assert decoder is not None
+    assert critic is not None
+    *_, last = model.updates(Repeated(batch), Clock(0, 0.0))
+    weight = model.a.encoder.get_parameter("exclusive.2.weight")
+    (turned,) = torch.autograd.grad(last["generators"]["exclusive_gan_a"], weight)
+
+    def score() -> Tensor:
+        """What the critic thinks of the guess."""
+        return critic(batch.a, decoder(tile(model.a.encoder(batch.a).exclusive, 4, 4))).mean()
+
+    before = score()
+    with torch.no_grad():
+        weight -= 1e-2 * turned / turned.norm()
+    after = score()
+    assert after < before  # the encoder's step makes the guess worse
+
+
+def test_separate_optimisers_move_by_their_own_gradients() -> None:
+    """The authors' program: as many moves as kinds of losses, each of the size of the rate."""
+    model, batch, _ = turns(replace(SMALL, separate_optimisers=True, alike=0.01, autoencoding=0.01, latent=0.01))
+    optimisers = model.optimisers("train")
+    assert set(optimisers) == {"critics", *model.generator_players()}
+    before = model.a.decoder.to_image.weight.detach().clone()
+    train_step(model, optimisers, Repeated(batch), Clock(0, 0.0))
+    moved = (model.a.decoder.to_image.weight.detach() - before).abs() / model.config.rate
+    # gan, autoencoder and latent move this weight: Adam's first step is the rate, whatever the weight of the loss
+    assert moved.max() == pytest.approx(3, abs=0.1)
+
+
+def test_made_images_leave_the_encoders_statistics_alone() -> None:
+    model, batch, _ = turns(SMALL)
+    fresh = CdDN(IMAGES, SMALL)
+    fresh.load_state_dict(model.state_dict())
+    fresh.a.encoder(batch.a)
+    list(model.updates(Repeated(batch), Clock(0, 0.0)))
+    for one, two in zip(fresh.a.encoder.buffers(), model.a.encoder.buffers(), strict=True):
+        if one.is_floating_point():
+            torch.testing.assert_close(one, two)
+
+
+def test_noise_is_laid_on_codes_in_training_only() -> None:
+    model = CdDN(IMAGES, SMALL)
+    codes = Codes(torch.zeros(2, 6, 4, 4), torch.zeros(2, 8))
+    model.eval()
+    assert torch.equal(model.decode(codes, "a"), model.decode(codes, "a"))
+    model.train()
+    assert not torch.equal(model.decode(codes, "a"), model.decode(codes, "a"))
+
+
+def test_critics_are_watched() -> None:
+    model, _, updates = turns(SMALL)
+    assert {*WATCHED} < {*model.watched}
+    assert model.watched["critic distance a"] == -updates[0]["critics"]["critic_a"]
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "said"),
+    [
+        ("critic slope a", 3.0, "exploded"),
+        ("critic slope b", 0.1, "gone flat"),
+        ("critic distance b", -0.1, "made images for real"),
+    ],
+)
+def test_a_critic_in_trouble_is_named(what: str, value: float, said: str) -> None:
+    model = CdDN(IMAGES, SMALL)
+    assert model.warnings(WATCHED) == []
+    (warning,) = model.warnings({**WATCHED, what: value})
+    assert said in warning
+    assert f"domain {what[-1]}" in warning
+
+
+@pytest.mark.parametrize(
+    ("spec", "config", "said"),
+    [
+        (DataSpec(VectorSpec(3), VectorSpec(3)), SMALL, "vectors of 3 values"),
+        (DataSpec(ImageSpec(16, 24), ImageSpec(20, 16, 1)), SMALL, "16x24 images .* 20x16 images of 1 channel"),
+        (IMAGES, replace(SMALL, dropout=(0.0,)), "--method.dropout 1"),
+        (IMAGES, replace(SMALL, critic_widths=(8,) * 5), "need 32 pixels"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(spec: DataSpec, config: CdDNConfig, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        CdDN(spec, config)

@@ -1,0 +1,93 @@
+"""The objective against its equations, and the paper's networks."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from helpers import IMAGES, VECTORS, Repeated, random_batch
+from unbraid.method import Clock, Disentangler, Translator
+from unbraid.methods.cyclegan import CycleGAN, CycleGANConfig
+from unbraid.types import DataSpec, ImageSpec, Unpaired, UserError, VectorSpec
+
+SMALL = CycleGANConfig(width=4, blocks=1, adversary_width=4, hidden=8, history=0)
+
+
+def terms(config: CycleGANConfig, spec: DataSpec = IMAGES) -> tuple[CycleGAN, Unpaired, dict[str, torch.Tensor]]:
+    torch.manual_seed(0)
+    model, batch = CycleGAN(spec, config), random_batch(spec, needs=Unpaired)
+    assert isinstance(batch, Unpaired)
+    updates = model.updates(Repeated(batch), Clock(0, 0.0))
+    return model, batch, {name: term for u in updates for some in u.values() for name, term in some.items()}
+
+
+@pytest.mark.parametrize("spec", [IMAGES, VECTORS], ids=["images", "vectors"])
+def test_terms_are_those_of_the_equations(spec: DataSpec) -> None:
+    model, batch, found = terms(replace(SMALL, again=7.0), spec)
+    x, y = batch.a, batch.b
+    with torch.no_grad():
+        made_a, made_b = model.translate(y, "b", "a"), model.translate(x, "a", "b")
+        judge_a, judge_b = model.adversaries["a"], model.adversaries["b"]
+        expected = {
+            "again_a": 7 * (model.translate(made_b, "b", "a") - x).abs().mean(),
+            "again_b": 7 * (model.translate(made_a, "a", "b") - y).abs().mean(),
+            "fool_a": (judge_a(made_a) - 1).square().mean(),
+            "fool_b": (judge_b(made_b) - 1).square().mean(),
+            "tell_a": ((judge_a(x) - 1).square().mean() + judge_a(made_a).square().mean()) / 2,
+            "tell_b": ((judge_b(y) - 1).square().mean() + judge_b(made_b).square().mean()) / 2,
+        }
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+
+
+def test_the_identity_loss_is_weighted_beside_the_cycles() -> None:
+    model, batch, found = terms(replace(SMALL, again=10.0, identity=0.5))
+    with torch.no_grad():
+        torch.testing.assert_close(found["same_a"], 5 * (model.to_a(batch.a) - batch.a).abs().mean())
+        torch.testing.assert_close(found["same_b"], 5 * (model.to_b(batch.b) - batch.b).abs().mean())
+
+
+def test_adversaries_do_not_move_the_translators() -> None:
+    _, _, found = terms(SMALL)
+    model, batch, _ = terms(SMALL)
+    (found["tell_a"] + found["tell_b"]).backward()
+    turns = model.updates(Repeated(batch), Clock(0, 0.0))
+    next(turns)
+    (told,) = next(turns).values()
+    torch.stack(list(told.values())).sum().backward()
+    assert all(p.grad is None for p in [*model.to_a.parameters(), *model.to_b.parameters()])
+
+
+@pytest.mark.parametrize(("size", "blocks", "scores"), [(256, 9, 30), (128, 6, 30), (64, 6, 30)])
+def test_the_papers_sizes_are_the_default(size: int, blocks: int, scores: int) -> None:
+    with torch.device("meta"):
+        model = CycleGAN(DataSpec(ImageSpec(size, size), ImageSpec(size, size)), CycleGANConfig())
+        x = torch.empty(1, 3, size, size)
+        assert model.translate(x, "a", "b").shape == x.shape
+        assert model.adversaries["a"](x).shape == (1, 1, scores, scores)
+    found = [m for m in model.to_a.modules() if type(m).__name__ == "ResidualBlock"]
+    assert len(found) == blocks
+
+
+def test_it_translates_and_has_no_codes() -> None:
+    model, batch, _ = terms(SMALL)
+    assert isinstance(model, Translator)
+    assert not isinstance(model, Disentangler)
+    with torch.no_grad():
+        assert torch.equal(model.translate(batch.a, "a", "b"), model.to_b(batch.a))
+
+
+@pytest.mark.parametrize(
+    ("spec", "config", "message"),
+    [
+        (DataSpec(ImageSpec(16, 16), VectorSpec(4)), SMALL, "two domains of one kind"),
+        (DataSpec(ImageSpec(16, 16), ImageSpec(16, 20)), SMALL, "images of one size"),
+        (DataSpec(ImageSpec(16, 16), ImageSpec(16, 16, 1)), replace(SMALL, identity=0.5), "items have one shape"),
+        (IMAGES, replace(SMALL, plateau=-0.1), "a share of the run"),
+        (IMAGES, replace(SMALL, history=-1), "0 or more"),
+    ],
+)
+def test_what_cannot_be_built_is_said(spec: DataSpec, config: CycleGANConfig, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        CycleGAN(spec, config)

@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from unbraid.nn.critic import Critic, gradient_penalty, slopes
+from unbraid.types import ImageSpec
+
+SIZES = pytest.mark.parametrize("size", [(32, 32), (33, 21)])
+
+
+def judged(size: tuple[int, int]) -> tuple[Critic, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    critic = Critic(ImageSpec(16, 16, 1), ImageSpec(*size, 3), (8, 16, 24))
+    return critic, torch.randn(5, 1, 16, 16), torch.randn(5, 3, *size)
+
+
+@SIZES
+def test_the_slope_is_the_gradient_with_respect_to_the_image(size: tuple[int, int]) -> None:
+    critic, source, image = judged(size)
+    image.requires_grad_()
+    (expected,) = torch.autograd.grad(critic(source, image).sum(), image)
+    torch.testing.assert_close(critic.slope(source, image), expected)
+
+
+@SIZES
+def test_the_penaltys_gradient_is_that_of_a_second_derivative(size: tuple[int, int]) -> None:
+    critic, source, image = judged(size)
+    image.requires_grad_()
+    weights = [parameter for parameter in critic.parameters() if parameter.ndim > 1]  # biases have none
+    (slope,) = torch.autograd.grad(critic(source, image).sum(), image, create_graph=True)
+    expected = torch.autograd.grad(gradient_penalty(slope.flatten(1).norm(dim=1)), weights)
+    ours = torch.autograd.grad(gradient_penalty(critic.slope(source, image).flatten(1).norm(dim=1)), weights)
+    for one, two in zip(ours, expected, strict=True):
+        torch.testing.assert_close(one, two)
+        assert one.abs().sum() > 0
+
+
+def test_the_penalty_is_nought_at_slope_one_and_grows_on_both_sides() -> None:
+    assert gradient_penalty(torch.ones(3)) == 0
+    torch.testing.assert_close(gradient_penalty(torch.tensor([0.0, 3.0])), torch.tensor(2.5))
+
+
+def test_slopes_are_taken_between_the_real_and_the_made_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    critic, source, _ = judged((32, 32))
+    seen: list[torch.Tensor] = []
+
+    def slope(self: Critic, source: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        seen.append(image)
+        return torch.full_like(image, 2.0)
+
+    monkeypatch.setattr(Critic, "slope", slope)
+    found = slopes(critic, source, torch.zeros(5, 3, 32, 32), torch.ones(5, 3, 32, 32))
+    torch.testing.assert_close(found, torch.full((5,), 2 * (3 * 32 * 32) ** 0.5))
+    shares = seen[0].flatten(1)
+    assert (shares == shares[:, :1]).all()  # one place on the line for all of an image
+    assert len(shares[:, 0].unique()) == 5
+    assert 0 <= shares.min() < shares.max() <= 1
+
+
+def test_scores_and_slopes_are_float32_in_bf16() -> None:
+    critic, source, image = judged((32, 32))
+    plain = critic.slope(source, image)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert critic(source, image).dtype == torch.float32
+        slope = critic.slope(source, image)
+    assert slope.dtype == torch.float32
+    assert (slope - plain).norm() < 0.2 * plain.norm()  # a few relus stand elsewhere
+
+
+def test_what_is_answered_to_matters() -> None:
+    critic, source, image = judged((32, 32))
+    assert not torch.allclose(critic(source, image), critic(source + 1, image))

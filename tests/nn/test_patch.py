@@ -1,0 +1,39 @@
+"""Adversaries of patches."""
+
+import pytest
+import torch
+
+from unbraid.nn.patch import PatchAdversary, Regularised, VectorAdversary, patch_halvings
+from unbraid.types import ImageSpec
+
+
+@pytest.mark.parametrize(("size", "halvings", "patch"), [(256, 3, 70), (128, 2, 34), (64, 1, 16), (32, 1, 16)])
+def test_a_score_sees_a_patch_in_proportion_to_the_image(size: int, halvings: int, patch: int) -> None:
+    """Measured: the pixels that the gradient of the middle score reaches."""
+    assert patch_halvings(ImageSpec(size, size)) == halvings
+    torch.manual_seed(0)
+    adversary = PatchAdversary(1, 2, halvings, "none")
+    x = torch.randn(1, 1, 256, 256, requires_grad=True)
+    scores = adversary(x)
+    middle = scores.shape[2] // 2
+    scores[0, 0, middle, middle].backward()
+    assert x.grad is not None
+    reached = x.grad[0, 0].abs().sum(1) > 0
+    assert int(reached.sum()) == patch
+
+
+@pytest.mark.parametrize("regularised", ["instance", "spectral", "none"])
+def test_odd_sizes_and_any_channels_have_scores(regularised: Regularised) -> None:
+    adversary = PatchAdversary(5, 4, 1, regularised)
+    assert adversary(torch.randn(2, 5, 17, 22)).shape[:2] == (2, 1)
+    assert VectorAdversary(7, 4, regularised)(torch.randn(2, 7)).shape == (2, 1)
+
+
+def test_spectral_norm_bounds_the_slope() -> None:
+    """Each layer stretches by 1 at most, so two items' scores differ by no more than the items do."""
+    torch.manual_seed(0)
+    adversary = VectorAdversary(6, 16, "spectral").eval()
+    x, y = torch.randn(500, 6) * 3, torch.randn(500, 6) * 3
+    with torch.no_grad():
+        slope = (adversary(x) - adversary(y)).abs()[:, 0] / (x - y).norm(dim=1)
+    assert slope.max() <= 1.01

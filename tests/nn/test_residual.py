@@ -1,0 +1,34 @@
+"""Translators of CycleGAN's kind."""
+
+import pytest
+import torch
+
+from unbraid.nn.residual import ResidualTranslator, check_alike, start_small
+from unbraid.types import DataSpec, ImageSpec, VectorSpec
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (17, 22), (5, 32)])
+def test_any_size_comes_back_at_its_size(height: int, width: int) -> None:
+    translator = ResidualTranslator(ImageSpec(height, width, 2), 3, width=4, blocks=1)
+    made = translator(torch.randn(2, 2, height, width))
+    assert made.shape == (2, 3, height, width)
+    assert made.abs().max() <= 1
+
+
+def test_the_paper_counts_its_weights() -> None:
+    """11.4 million in a generator of nine blocks at 256 px, as the published program prints."""
+    with torch.device("meta"):
+        translator = ResidualTranslator(ImageSpec(256, 256), 3, width=64, blocks=9)
+    assert 11.3e6 < sum(p.numel() for p in translator.parameters()) < 11.4e6  # less the biases that a norm takes away
+
+
+def test_weights_start_small() -> None:
+    torch.manual_seed(0)
+    translator = ResidualTranslator(ImageSpec(16, 16), 3, width=8, blocks=1).apply(start_small)
+    kernels = torch.cat([p.detach().flatten() for p in translator.parameters() if p.ndim == 4])
+    assert float(kernels.std()) == pytest.approx(0.02, rel=0.05)
+
+
+def test_domains_of_one_kind_and_size_are_alike() -> None:
+    check_alike("x", DataSpec(VectorSpec(2), VectorSpec(1)))
+    check_alike("x", DataSpec(ImageSpec(16, 20, 1), ImageSpec(16, 20, 3)))

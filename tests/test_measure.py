@@ -1,0 +1,50 @@
+from typing import Any
+
+import torch
+
+from helpers import IMAGES, SMALL_LORD, VECTORS, paired_data
+from unbraid.log import in_a_line
+from unbraid.measure import sample_figures
+from unbraid.methods.iiae import IIAE, IIAEConfig
+from unbraid.methods.lord import LORD
+from unbraid.types import DataSpec, UserError
+
+SMALL = IIAEConfig(widths=(8, 8), decoder_widths=(8, 8), map_size=4, shared=4, vector_widths=(16, 16, 8))
+
+
+def test_samples_of_held_out_images_are_measured_and_disturb_nothing() -> None:
+    torch.manual_seed(0)
+    method, data = IIAE(IMAGES, SMALL), paired_data(IMAGES)
+    before = torch.get_rng_state()
+    figures = sample_figures(method, data.val)
+    names = ["coverage a->b", "coverage b->a", "variety a->b", "variety b->a"]
+    assert list(figures) == names
+    assert all(0 <= value <= 200 for value in figures.values())
+    assert torch.equal(torch.get_rng_state(), before)
+    assert method.training
+    assert sample_figures(method, data.val) == figures
+
+
+def test_one_answer_to_everything_covers_little_and_has_no_variety() -> None:
+    method, data = IIAE(IMAGES, SMALL), paired_data(IMAGES)
+    method.decode = lambda codes, domain: torch.ones(len(codes.shared), 3, 16, 16)  # type: ignore[method-assign]
+    assert set(sample_figures(method, data.val).values()) == {0.0}
+
+
+def test_vectors_and_methods_without_a_prior_are_left_out() -> None:
+    assert sample_figures(IIAE(VECTORS, SMALL), paired_data(VECTORS).val) == {}
+    method = LORD(DataSpec(IMAGES.a, IMAGES.b, items=8, classes=(2,), domains=("a", "b")), SMALL_LORD)
+
+    def none(*args: Any) -> None:
+        raise UserError("nothing to draw from")
+
+    assert len(sample_figures(method, paired_data(IMAGES).val)) == 4
+    method.prior = none  # type: ignore[method-assign, assignment]
+    assert sample_figures(method, paired_data(IMAGES).val) == {}
+
+
+def test_figures_of_both_directions_share_a_name_in_the_line() -> None:
+    figures = {"a->b": 95.0, "b->a": 94.04, "exclusive a->b": 0.2, "exclusive b->a": 0.0, "psnr": 20.0}
+    assert in_a_line(figures) == "a->b 95.0, b->a 94.0, exclusive 0.2 / 0.0, psnr 20.0"
+    assert in_a_line({"coverage b->a": 3.0}) == "coverage b->a 3.0"
+    assert in_a_line({}) == ""

@@ -1,0 +1,130 @@
+"""Commands on methods that need no pairs: one without codes, and one whose poor domain has no exclusive code."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import write_pairs, write_png
+from unbraid.cli import main
+
+LENGTH = ["--train.batch", "4", "--train.steps", "6", "--train.evaluate-every", "3"]
+SMALL = {
+    "cyclegan": ["--method.width", "4", "--method.blocks", "1", "--method.adversary-width", "4"],
+    "uncooperative": ["--method.width", "4", "--method.blocks", "2", "--method.adversary-width", "4"],
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 pairs by name, and 13 more photos."""
+    root = write_pairs(tmp_path_factory.mktemp("folders"))
+    for i in range(30):
+        write_png(root / "more" / f"{i:02d}.png", i)
+    for i in range(13):
+        write_png(root / "more" / f"x{i:02d}.png", 200 + i)
+    return root
+
+
+@pytest.fixture(scope="module", params=["paired", "unpaired"])
+def pairs(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module", params=["cyclegan", "uncooperative"])
+def run(
+    request: pytest.FixtureRequest, folders: Path, pairs: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """A finished run of either method, on pairs hidden from training or on folders of unequal numbers."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    a = "photo" if pairs == "paired" else "more"
+    sides = ["--data.a", str(folders / a), "--data.b", str(folders / "sketch")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNBRAID_CACHE", str(path.parent / "cache"))
+        more = ["--data.unpaired"] if pairs == "unpaired" else []
+        assert main(["train", request.param, *sides, *more, "--run", str(path), *SMALL[request.param], *LENGTH]) == 0
+        assert main(["evaluate", str(path), "--limit", "8"]) == 0
+    return path, request.param
+
+
+def test_a_run_is_complete(run: tuple[Path, str], pairs: str) -> None:
+    path, method = run
+    metrics = json.loads((path / "metrics.json").read_text())
+    codes, known = method == "uncooperative", pairs == "paired"
+    assert ("recall" in metrics) == (codes and known)
+    if "recall" in metrics:
+        assert metrics["recall"].keys() == {"shared", "pixels"}  # exclusive codes of the domains are not alike
+    assert metrics["translation"].keys() == {"a->b", "b->a"}
+    for figures in metrics["translation"].values():
+        assert ("sample" in figures) == known
+        assert ("guided" in figures) == (known and codes)
+    expected = {"translate-a-to-b.png", "translate-b-to-a.png"}
+    if codes:  # domain a alone has something of its own
+        strips = [f"interpolate-{part}-a" for part in ("shared", "exclusive")]
+        expected |= {"analogy-a.png", *(f"{strip}{ending}" for strip in strips for ending in (".png", ".gif"))}
+    assert {file.name for file in (path / "pictures").iterdir()} == expected
+    for sample in (path / "samples").iterdir():
+        with Image.open(sample) as picture:
+            assert picture.width > 100
+    rows = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
+    recalls = {"a->b", "b->a"} if codes and known else set()
+    sampled = {f"{what} {way}" for what in ("coverage", "variety") for way in ("a->b", "b->a")} if codes else set()
+    assert rows[-1]["validation"].keys() == recalls | sampled
+
+
+def test_hidden_pairs_do_not_choose_the_model(run: tuple[Path, str]) -> None:
+    """The latest is kept, whatever validation says."""
+    import torch
+
+    state = torch.load(run[0] / "state.pt", weights_only=True)
+    assert (state["position"]["best"], state["position"]["best_step"]) == (0.0, 6)
+    metrics = json.loads((run[0] / "metrics.json").read_text())
+    assert metrics["protocol"]["model"].endswith("step 6, the last that was measured in training")
+
+
+def test_both_translate_both_ways(run: tuple[Path, str], folders: Path, tmp_path: Path) -> None:
+    path, _ = run
+    for source, folder in (("a", "photo"), ("b", "sketch")):
+        command = ["translate", str(path), str(folders / folder / "01.png"), "--source", source]
+        for name in ("one", "two"):
+            assert main([*command, "--samples", "2", "--out", str(tmp_path / source / name)]) == 0
+        files = [(tmp_path / source / name / "01-2.png").read_bytes() for name in ("one", "two")]
+        assert files[0] == files[1]  # the same seed
+
+
+def test_what_needs_codes_says_so_or_works(
+    run: tuple[Path, str], folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, method = run
+    one, two = (str(folders / "photo" / f"0{i}.png") for i in range(2))
+    sketch = str(folders / "sketch" / "00.png")
+    commands = [
+        ["analogy", str(path), "--shared", one, "--exclusive", two, "--out", str(tmp_path / "analogy.png")],
+        ["interpolate", str(path), one, two, "--part", "exclusive", "--out", str(tmp_path / "strip.png")],
+        ["encode", str(path), one, two, "--out", str(tmp_path / "codes.npz")],
+        ["translate", str(path), sketch, "--source", "b", "--like", one, "--out", str(tmp_path / "guided")],
+    ]
+    for command in commands:
+        status = main(command)
+        if method == "cyclegan":
+            assert status == 2
+            assert "cyclegan has no codes" in capsys.readouterr().err
+        else:
+            assert status == 0
+    if method == "uncooperative":
+        with np.load(tmp_path / "codes.npz", allow_pickle=False) as codes:
+            assert codes["shared"].shape == (2, 3, 16, 16)
+            assert codes["exclusive"].shape == (2, 3 * 16 * 4 * 4)
+    else:
+        assert not any(tmp_path.iterdir())
+
+
+def test_the_same_command_goes_on(run: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A finished run has nothing left to do; its data are those it began with."""
+    path, method = run
+    config = json.loads((path / "config.json").read_text())["config"]["data"]
+    sides = ["--data.a", config["a"], "--data.b", config["b"], *(["--data.unpaired"] if config["unpaired"] else [])]
+    assert main(["train", method, *sides, "--run", str(path), *SMALL[method], *LENGTH]) == 0
+    assert "Done after 6 steps" in capsys.readouterr().out
