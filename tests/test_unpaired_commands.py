@@ -60,7 +60,10 @@ def test_a_run_is_complete(run: tuple[Path, str], pairs: str) -> None:
     for figures in metrics["translation"].values():
         assert ("sample" in figures) == known
         assert ("guided" in figures) == (known and codes)
-    expected = {"translate-a-to-b.png", "translate-b-to-a.png"}
+    assert metrics["cheat"].keys() == {"a->b", "b->a"}
+    assert ("hidden_pair" in metrics) == known
+    assert ("mismatched" in metrics["cheat"]["a->b"]["decoding"]) == codes
+    expected = {f"{what}-{way}.png" for what in ("translate", "cheat") for way in ("a-to-b", "b-to-a")}
     if codes:  # domain a alone has something of its own
         strips = [f"interpolate-{part}-a" for part in ("shared", "exclusive")]
         expected |= {"analogy-a.png", *(f"{strip}{ending}" for strip in strips for ending in (".png", ".gif"))}
@@ -128,3 +131,63 @@ def test_the_same_command_goes_on(run: tuple[Path, str], capsys: pytest.CaptureF
     sides = ["--data.a", config["a"], "--data.b", config["b"], *(["--data.unpaired"] if config["unpaired"] else [])]
     assert main(["train", method, *sides, "--run", str(path), *SMALL[method], *LENGTH]) == 0
     assert "Done after 6 steps" in capsys.readouterr().out
+
+
+def test_cheat_prints_three_measures_and_keeps_the_others(
+    run: tuple[Path, str], pairs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = run
+    before = json.loads((path / "metrics.json").read_text())
+    for picture in (path / "pictures").glob("cheat-*.png"):
+        picture.unlink()
+    assert main(["cheat", str(path), "--limit", "8"]) == 0
+    printed = capsys.readouterr().out
+    assert ("a->b hidden pair: translation" in printed) == (pairs == "paired")
+    for line in ("b->a decoding: matched", "a->b disturbed by: 8 bits", "rounded to 8 bits, the way back ends"):
+        assert line in printed
+    assert len(list((path / "pictures").glob("cheat-*.png"))) == 2
+    assert json.loads((path / "metrics.json").read_text()) == before  # the same figures as evaluate's
+    assert main(["cheat", str(path), "--limit", "2"]) == 2
+    assert main(["cheat", str(path / "none")]) == 2
+
+
+def test_cheat_needs_two_domains_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vectors = tmp_path / "vectors"
+    small = ["--train.steps", "2", "--train.evaluate-every", "2"]
+    assert main(["train", "uncooperative-synthetic", "--run", str(vectors), *small]) == 0
+    assert main(["cheat", str(vectors)]) == 2
+    assert "works on vectors" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def unlike(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise in `noise`, one grey in each of `plain`."""
+    root = tmp_path_factory.mktemp("unlike")
+    for i in range(30):
+        write_png(root / "noise" / f"{i:02d}.png", i)
+        (root / "plain").mkdir(exist_ok=True)
+        Image.new("RGB", (16, 16), (i, i, i)).save(root / "plain" / f"{i:02d}.png")
+    return root
+
+
+@pytest.mark.parametrize(("a", "b", "rich"), [("noise", "plain", "a"), ("plain", "noise", "b")])
+def test_the_rich_domain_is_measured_said_and_kept(
+    unlike: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], a: str, b: str, rich: str
+) -> None:
+    sides = ["--data.a", str(unlike / a), "--data.b", str(unlike / b), "--data.unpaired"]
+    command = ["train", "uncooperative", *sides, "--run", str(tmp_path / "run"), *SMALL["uncooperative"], *LENGTH]
+    for _ in range(2):  # the same command goes on
+        assert main(command) == 0
+        assert f"Rich domain: {rich}, measured. a has" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["method"]["rich"] == rich
+
+
+@pytest.mark.parametrize(("rich", "warned"), [("a", False), ("b", True)])
+def test_folders_given_the_wrong_way_round_are_noticed(
+    unlike: Path, capsys: pytest.CaptureFixture[str], rich: str, warned: bool
+) -> None:
+    sides = ["--data.a", str(unlike / "noise"), "--data.b", str(unlike / "plain"), "--data.unpaired"]
+    assert main(["train", "uncooperative", *sides, "--method.rich", rich, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert ("wrong way round" in printed) == warned
+    assert ("a seems the richer domain" in printed) == warned

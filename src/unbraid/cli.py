@@ -12,6 +12,7 @@ What two kinds of images of the same things share, what is particular to each, a
   unbraid train RECIPE --run DIR                         train a recipe; the same command goes on after a stop
   unbraid train METHOD --data.a DIR --data.b DIR --run DIR    train on two folders of your own
   unbraid evaluate RUN                                   figures on the test part, pictures, model card
+  unbraid cheat RUN                                      do translations hide what the way back needs? three measures
   unbraid translate RUN IMAGE... --out DIR               show images of one domain in the other
   unbraid analogy RUN --shared IMAGE... --exclusive IMAGE... --out FILE
                                                          what one image shares, with what another has alone
@@ -23,7 +24,18 @@ What two kinds of images of the same things share, what is particular to each, a
 
 unbraid COMMAND --help says more. Exit status: 0 done, 2 something you can mend, 130 stopped (and saved).
 """
-COMMANDS = ("recipes", "train", "evaluate", "translate", "analogy", "interpolate", "transfer", "swap", "encode")
+COMMANDS = (
+    "recipes",
+    "train",
+    "evaluate",
+    "cheat",
+    "translate",
+    "analogy",
+    "interpolate",
+    "transfer",
+    "swap",
+    "encode",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,7 +21,7 @@ from unbraid.data import needs
 from unbraid.data.config import DataConfig
 from unbraid.data.folders import list_images
 from unbraid.data.images import read_image
-from unbraid.data.parts import listing
+from unbraid.data.parts import LabelledPart, listing
 from unbraid.data.styles import wanted_styles
 from unbraid.files import read_json, write_atomically, write_json
 from unbraid.types import Domain, ImageSpec, Labelled, UserError
@@ -43,6 +43,7 @@ def run(name: str, arguments: Sequence[str]) -> None:
     functions: dict[str, Callable[..., None]] = {
         "recipes": recipes,
         "evaluate": evaluate,
+        "cheat": cheat,
         "translate": translate,
         "analogy": analogy,
         "interpolate": interpolate,
@@ -140,6 +141,8 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
     kind, parts = method_class(name), listing(data)
     styles = wanted_styles(config.data, getattr(config.method, "perceptual", None))
     data = needs(data, kind.needs, name, config.data.balanced, styles)
+    settled, notes = kind.settled(config.method, data.train)
+    config = dataclasses.replace(config, method=settled)
     torch.manual_seed(config.train.seed)
     method = kind(data.spec, config.method)
     size = sum(p.numel() for p in method.parameters())
@@ -154,7 +157,7 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
         if moved:
             raise UserError(f"{name} keeps a code for each image, which must stay as it is; {moved}")
     if dry_run:
-        print(about)
+        print(about, *notes, sep="\n")
         return
     if path is None:
         raise UserError("Where to? Give --run DIR, a folder for the run")
@@ -163,7 +166,7 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
     check_parts(path, parts)
     log = Log(path, config.train.tensorboard)
     log.console.print(about, highlight=False, soft_wrap=True)
-    for line in (*([data.remark] if data.remark else []), *(f"left out: {line}" for line in data.skipped)):
+    for line in (*notes, *([data.remark] if data.remark else []), *(f"left out: {line}" for line in data.skipped)):
         log.console.print(line, highlight=False, soft_wrap=True)
     try:
         with run.locked():
@@ -219,20 +222,10 @@ def evaluate(
         limit: Items in a figure at most, to be done sooner; retrieval takes all. Default: 500 translations of each
             domain, 2000 transfers, 2000 items of a part for probes.
     """
-    if limit is not None and limit < 8:
-        raise UserError(f"--limit {limit}: at least 8")
-    from unbraid.apply import load
     from unbraid.evaluate import evaluate as measure
     from unbraid.evaluate import table
-    from unbraid.run import Run
 
-    opened, model = Run.existing(run), load(run)
-    config = opened.config.data
-    if data.root:
-        config = dataclasses.replace(config, root=data.root)
-    loaded = load_data(config)
-    check_parts(run, listing(loaded))
-    loaded = needs(loaded, model.method.needs, model.name, config.balanced)
+    opened, model, loaded = _with_data(run, data, limit)
     metrics = measure(opened, model, loaded, distance, perceptual, limit)
     print(table(metrics))
     protocol = metrics["protocol"]
@@ -242,6 +235,59 @@ def evaluate(
         print(f"Say with it: {protocol['remark']}")
     written = [run / name for name in ("metrics.json", "README.md", "pictures", "examples")]
     print(f"Written: {', '.join(str(path) for path in written if path.exists())}")
+
+
+def cheat(
+    run: RunFolder,
+    data: Elsewhere = Elsewhere(),
+    perceptual: PerceptualConfig = PACKAGED,
+    limit: int | None = None,
+) -> None:
+    """Measures on the test part whether translations hide what the way back needs: prints three measures, draws
+    RUN/pictures/cheat-*.png, adds hidden_pair and cheat to RUN/metrics.json.
+
+    hidden pair: translations beside their true counterparts, where pairs are known. decoding: what the way back makes
+    of these counterparts, and of another item's translation. disturbed by: how far the way back ends from its input
+    when the translation is rounded to 8 bits or gets a little noise; what is hidden in small differences is lost then.
+
+    Args:
+        run: Folder of the run.
+        limit: Images of each domain at most; 200, if not given.
+    """
+    from unbraid.cycles import cycles
+    from unbraid.evaluate import cheats
+    from unbraid.measurements import Judges
+    from unbraid.pictures import cheat_pictures
+
+    _image_model(run)
+    opened, model, loaded = _with_data(run, data, limit)
+    if isinstance(loaded.test, LabelledPart):
+        raise UserError(f"{run} was trained on labelled images; there is no way there and back between two domains")
+    judges = Judges.find(perceptual)
+    found = cycles(model, loaded.test, judges, limit, opened.config.train.seed)
+    path = run / "metrics.json"
+    write_json(path, {**(read_json(path) if path.exists() else {}), **found})
+    written = cheat_pictures(model, loaded, run / "pictures", opened.config.train.seed)
+    print("\n".join(cheats(found)))
+    for line in filter(None, (loaded.remark, judges.remark)):
+        print(f"Say with it: {line}")
+    print(f"Written: {', '.join(map(str, (path, *written)))}")
+
+
+def _with_data(run: Path, data: Elsewhere, limit: int | None) -> tuple[Any, Any, Any]:
+    """A run, its model, and its data as it trains on them. UserError if the images are others now."""
+    from unbraid.apply import load
+    from unbraid.run import Run
+
+    if limit is not None and limit < 8:
+        raise UserError(f"--limit {limit}: at least 8")
+    opened, model = Run.existing(run), load(run)
+    config = opened.config.data
+    if data.root:
+        config = dataclasses.replace(config, root=data.root)
+    loaded = load_data(config)
+    check_parts(run, listing(loaded))
+    return opened, model, needs(loaded, model.method.needs, model.name, config.balanced)
 
 
 def translate(

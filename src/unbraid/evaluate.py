@@ -7,13 +7,14 @@ from typing import Any, get_args
 import unbraid
 from unbraid.apply import Trained
 from unbraid.config import PACKAGED, Distance, PerceptualConfig
+from unbraid.cycles import cycles
 from unbraid.data.parts import Data, LabelledPart, PairedPart
 from unbraid.files import read_json, write_atomically, write_json
-from unbraid.generation import analogy, diversity, nearest_view, through_translation
+from unbraid.generation import analogy, diversity, makes_images, nearest_view, through_translation
 from unbraid.measurements import Judges, content_transfer, probes, residual, retrieval, translation
 from unbraid.method import Disentangler
 from unbraid.metrics.images import FEATURES
-from unbraid.pictures import examples, pictures
+from unbraid.pictures import cheat_pictures, examples, pictures
 from unbraid.run import Run
 from unbraid.types import Unpaired
 
@@ -67,6 +68,8 @@ def measure(
         }
         if isinstance(part, PairedPart):
             measured["residual"] = residual(model, part)
+        if model.method.needs is Unpaired:
+            measured |= cycles(model, part, judges, limit, seed)
     measured["probes"] = probes(model, data, limit, seed)
     return {**metrics, **{name: figures for name, figures in measured.items() if figures}}
 
@@ -81,6 +84,7 @@ def table(metrics: dict[str, Any]) -> str:
             _residual(metrics),
             _distances(metrics),
             _samples(metrics),
+            cheats(metrics),
             _probes(metrics),
         )
         if len(lines) > 1
@@ -140,6 +144,25 @@ def _samples(metrics: dict[str, Any]) -> list[str]:
                 if isinstance(values, dict):
                     cells = "".join(f"{values[n]:<10.4f}" if n in values else f"{'':<10}" for n in names)
                     lines.append(f"{f'{title} {way} {what}':<36}{cells}".rstrip())
+    return lines
+
+
+def cheats(metrics: dict[str, Any]) -> list[str]:
+    """The three measures of cycles as lines of text, as `unbraid cheat` prints them."""
+    names = ("lpips", "psnr", "ssim", "distance")
+    lines = [f"{'there and back':<40}" + "".join(f"{name:<10}" for name in names).rstrip()]
+    for way, figures in metrics.get("cheat", {}).items():
+        groups = {
+            "hidden pair": metrics.get("hidden_pair", {}).get(way, {}),
+            "decoding": figures["decoding"],
+            "disturbed by": figures["sensitivity"],
+        }
+        for title, rows in groups.items():
+            for what, values in rows.items():
+                if isinstance(values, dict):
+                    cells = "".join(f"{values[n]:<10.4f}" if n in values else f"{'':<10}" for n in names)
+                    lines.append(f"{f'{way} {title}: {what}':<40}{cells}".rstrip())
+        lines.append(f"{way} rounded to 8 bits, the way back ends {figures['jump']:.3f} times as far from its input")
     return lines
 
 
@@ -217,6 +240,8 @@ def evaluate(
         metrics = {**before, **metrics}
     write_json(path, metrics)
     pictures(model, data, run.path / "pictures", run.config.train.seed)
+    if model.method.needs is Unpaired and makes_images(model):
+        cheat_pictures(model, data, run.path / "pictures", run.config.train.seed)
     examples(data, run.path / "examples")
     text = card(run, metrics, model)
     write_atomically(run.path / "README.md", lambda file: file.write_text(text))

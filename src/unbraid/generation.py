@@ -39,7 +39,7 @@ VALUES = 16_000_000
 """Values of images that a block holds, about."""
 
 
-class _Found:
+class Found:
     """Distances of images from others, gathered block by block, by name."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class _Found:
         return table
 
 
-def _blocks(rows: Rows, shape: tuple[int, ...], times: int = 1) -> list[Rows]:
+def blocks(rows: Rows, shape: tuple[int, ...], times: int = 1) -> list[Rows]:
     """The rows in blocks, of which each may need `times` items of this shape."""
     size = max(1, VALUES // (times * math.prod(shape)))
     return np.array_split(rows, -(-len(rows) // size))
@@ -74,7 +74,8 @@ def _near(made: Tensor, true: Tensor, judges: Judges) -> dict[str, Tensor]:
     return {"distance": rms_distance(made, true), **judges.looks(made, true)}
 
 
-def _makes_images(model: Trained) -> bool:
+def makes_images(model: Trained) -> bool:
+    """Whether the model translates, and both domains are images."""
     return isinstance(model.method, Translator) and all(isinstance(model.spec[d], ImageSpec) for d in DOMAINS)
 
 
@@ -92,8 +93,8 @@ def analogy(model: Trained, part: Part, judges: Judges, limit: int | None, seed:
         if not isinstance(items, Recombining) or len(rows) < 2:
             continue
         queries, references = two_of(rows, min(ANALOGIES, limit or ANALOGIES), seed)
-        found = _Found()
-        for at in _blocks(np.arange(len(queries)), items.spec.shape, 8):
+        found = Found()
+        for at in blocks(np.arange(len(queries)), items.spec.shape, 8):
             query, reference = items.read(queries[at], 0), items.read(references[at], 0)
             truth = items.recombined(queries[at], references[at])
             shared, exclusive = (encode_all(model.method, x, domain) for x in (query, reference))
@@ -121,7 +122,7 @@ def nearest_view(model: Trained, part: Part, judges: Judges, limit: int | None, 
 
     random: a true view of another input in place of a sample. Empty without pairs of images.
     """
-    if not (isinstance(part, PairedPart) and _makes_images(model) and isinstance(model.method, Disentangler)):
+    if not (isinstance(part, PairedPart) and makes_images(model) and isinstance(model.method, Disentangler)):
         return {}
     table: dict[str, Any] = {}
     for source in DOMAINS:
@@ -131,8 +132,8 @@ def nearest_view(model: Trained, part: Part, judges: Judges, limit: int | None, 
         groups = np.split(rows[order], np.flatnonzero(np.diff(number[order])) + 1)  # of rows that show one input
         inputs = spread(np.arange(len(groups)), min(SEEN_FROM, limit or SEEN_FROM))
         views = [once(targets, groups[i]) for i in inputs]
-        generator, found = torch.Generator().manual_seed(seed), _Found()
-        for at in _blocks(np.arange(len(inputs)), targets.spec.shape, max(map(len, views)) + VIEW_SAMPLES):
+        generator, found = torch.Generator().manual_seed(seed), Found()
+        for at in blocks(np.arange(len(inputs)), targets.spec.shape, max(map(len, views)) + VIEW_SAMPLES):
             x = items.read(np.array([groups[inputs[i]][0] for i in at]), 0)
             true = targets.read(np.concatenate([views[i] for i in at]), 0)
             owner = torch.from_numpy(np.repeat(np.arange(len(at)), [len(views[i]) for i in at]))
@@ -158,15 +159,15 @@ def diversity(model: Trained, part: Part, judges: Judges, limit: int | None, see
     samples: pairs of samples for one input. real pairs: pairs of real images. sample to real, real to real: to the
     nearest of all (other) real images. Empty for what makes no images of codes.
     """
-    if not (_makes_images(model) and isinstance(model.method, Disentangler)):
+    if not (makes_images(model) and isinstance(model.method, Disentangler)):
         return {}
     count = min(DIVERSE, limit or DIVERSE)
     table: dict[str, Any] = {}
     for source in DOMAINS:
         (items, rows), (targets, target_rows) = side(part, source), side(part, other(source))
         inputs, gallery = spread(once(items, rows), count), once(targets, target_rows)
-        generator, found, first = torch.Generator().manual_seed(seed), _Found(), []
-        for at in _blocks(inputs, targets.spec.shape, DIVERSE_SAMPLES):
+        generator, found, first = torch.Generator().manual_seed(seed), Found(), []
+        for at in blocks(inputs, targets.spec.shape, DIVERSE_SAMPLES):
             made = sample_all(model.method, items.read(at, 0), source, DIVERSE_SAMPLES, generator)
             first.append(made[:, 0])
             for samples in made:
@@ -200,7 +201,7 @@ def _nearest_real(
     own: where in the gallery the images themselves are, which then don't count.
     """
     flat = images.flatten(1)
-    far = torch.cat([distances(flat, items.read(some, 0).flatten(1)) for some in _blocks(gallery, items.spec.shape)], 1)
+    far = torch.cat([distances(flat, items.read(some, 0).flatten(1)) for some in blocks(gallery, items.spec.shape)], 1)
     if own is not None:
         far[torch.arange(len(own)), torch.from_numpy(own)] = torch.inf
     short = far.topk(min(SHORTLIST, len(gallery) - (own is not None)), largest=False).indices
@@ -215,7 +216,7 @@ def through_translation(model: Trained, data: Data, limit: int | None, seed: int
     those of `retrieval`. One translation of each where the method draws no codes. Empty without pairs of images.
     """
     part = data.test
-    if not (isinstance(part, PairedPart) and _makes_images(model)):
+    if not (isinstance(part, PairedPart) and makes_images(model)):
         return {}
     views = same_view(data, len(part))
     classes = {"pair": torch.arange(len(part)) if views is None else views}
@@ -228,7 +229,7 @@ def through_translation(model: Trained, data: Data, limit: int | None, seed: int
         (items, _), (targets, _) = side(part, source), side(part, other(source))
         generator = torch.Generator().manual_seed(seed)
         ranks: dict[str, list[Tensor]] = {name: [] for name in classes}
-        for some in _blocks(at, targets.spec.shape, samples):
+        for some in blocks(at, targets.spec.shape, samples):
             x = items.read(part.rows[some], 0)
             if isinstance(model.method, Disentangler):
                 made = sample_all(model.method, x, source, samples, generator)
@@ -245,8 +246,8 @@ def through_translation(model: Trained, data: Data, limit: int | None, seed: int
 def _far(made: Tensor, items: Items, rows: Rows) -> Tensor:
     """Squared pixel distance of each real image from the nearest of an input's samples. (n, samples, ...) -> (n, g)."""
     flat = made.flatten(2).flatten(0, 1)
-    blocks = [
+    nearest = [
         distances(flat, items.read(some, 0).flatten(1)).unflatten(0, made.shape[:2]).amin(1)
-        for some in _blocks(rows, items.spec.shape, 8)
+        for some in blocks(rows, items.spec.shape, 8)
     ]
-    return torch.cat(blocks, 1)
+    return torch.cat(nearest, 1)

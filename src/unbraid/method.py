@@ -68,6 +68,12 @@ class Method(nn.Module, ABC, Generic[Batch]):
         """What is wrong when the means of what is watched look like this. The user hears of it if it lasts."""
         return []
 
+    @classmethod
+    def settled(cls, config: Any, train: Any) -> tuple[Any, list[str]]:
+        """The configuration with what is left open settled by the training part, and lines that say why, or that what
+        was asked for seems wrong. Called before the method is built."""
+        return config, []
+
     def prepare(self) -> None:
         """Fetches what training needs beside the data. Called before a run begins; raises UserError."""
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unbraid.apply import Trained
 from unbraid.codes import read, spread
+from unbraid.cycles import NOISES, Cycle, noisy, rounded, two_sides
 from unbraid.data.parts import Data, LabelledPart, PairedPart, Part
 from unbraid.method import Disentangler, Latent
 from unbraid.show import grid, save_gif, save_picture, to_picture, transfer_grid
@@ -79,6 +80,32 @@ def _translations(model: Trained, x: Tensor, y: Tensor | None, source: Domain, p
         rows = [[*row, guided[i], y[i]] for i, row in enumerate(rows)]
         columns += ["guided", "true"]
     save_picture(grid(rows, columns), path)
+
+
+def cheat_pictures(model: Trained, data: Data, folder: Path, seed: int) -> list[Path]:
+    """There and back from each domain: undisturbed, after rounding to 8 bits, with noise; and, where the domain has
+    something alone, the translation of another item decoded with it. Returns the files."""
+    written = []
+    for source in DOMAINS:
+        cycle = Cycle(model, source)
+        items, rows, targets, target_rows = two_sides(data.test, source, PICTURED)
+        x, y = items.read(rows, 0), targets.read(target_rows, 0)
+        own, style = cycle.alone(x, source), cycle.alone(y, cycle.target)
+        there = cycle.there(x, style)
+        columns = {"input": x, "there": there}
+        if isinstance(data.test, PairedPart):
+            columns["true"] = y
+        columns["back"] = cycle.back(there, own)
+        columns["8 bits"] = cycle.back(rounded(there), own)
+        columns[f"noise {NOISES[2]:g}"] = cycle.back(noisy(there, NOISES[2], seed), own)
+        if own is not None and own.shape[1]:
+            theirs = there.roll(len(there) // 2, 0)
+            mixed = cycle.back(theirs, own)
+            columns |= {"another's": theirs, "mixed": mixed, "read out": cycle.there(mixed, style)}
+        path = folder / f"cheat-{source}-to-{cycle.target}.png"
+        save_picture(grid(list(zip(*columns.values(), strict=True)), list(columns)), path)
+        written.append(path)
+    return written
 
 
 def _exclusive_size(model: Trained, domain: Domain) -> int:

@@ -119,6 +119,21 @@ def iiae_cars() -> RunConfig[IIAEConfig]:
     return RunConfig(method, DataConfig(set="cars"), TrainConfig(minutes=22, batch=32, evaluate_every=1000))
 
 
+def iiae_car_sides() -> RunConfig[IIAEConfig]:
+    """Front or rear and profile of cars at 64 px, as CdDN pairs them."""
+    config = iiae_cars()
+    return replace(config, data=DataConfig(set="car-sides"), train=replace(config.train, minutes=30))
+
+
+def iiae_emoji() -> RunConfig[IIAEConfig]:
+    """Two styles of emoji at 64 px, line art and colour."""
+    return RunConfig(
+        replace(SMALL_IMAGES, likelihood=5000.0),
+        DataConfig(set="emoji", styles=("openmoji-black", "google")),
+        TrainConfig(minutes=30, batch=16, evaluate_every=1000),
+    )
+
+
 def iiae_cars_paper() -> RunConfig[IIAEConfig]:
     """Front views of cars and their other views at the paper's size, with its weights and length."""
     method = IIAEConfig(code="flat", likelihood=1000.0, anneal=100.0)
@@ -272,7 +287,7 @@ def synthetic(cooperative: bool) -> Callable[[], RunConfig[UncooperativeConfig]]
 
     def make() -> RunConfig[UncooperativeConfig]:
         return RunConfig(
-            UncooperativeConfig(cooperative=cooperative),
+            UncooperativeConfig(rich="a", cooperative=cooperative),
             DataConfig(set="synthetic"),
             TrainConfig(steps=60_000, batch=128, evaluate_every=2000, precision="fp32"),
         )
@@ -280,7 +295,7 @@ def synthetic(cooperative: bool) -> Callable[[], RunConfig[UncooperativeConfig]]
     return make
 
 
-SMALL_UNCOOPERATIVE = UncooperativeConfig(width=24, adversary_width=32)
+SMALL_UNCOOPERATIVE = UncooperativeConfig(rich="a", width=24, adversary_width=32)
 """Uncooperative re-entanglement at 64 px: fewer channels than the paper's 64, every layer in place."""
 SMALL_CYCLEGAN = CycleGANConfig(width=24, adversary_width=32)
 """CycleGAN at 64 px, as wide."""
@@ -307,7 +322,9 @@ def uncooperative_maps() -> RunConfig[UncooperativeConfig]:
 def uncooperative_maps_paper() -> RunConfig[UncooperativeConfig]:
     """Aerial photos and maps with the paper's networks, weights and length."""
     return RunConfig(
-        UncooperativeConfig(), DataConfig(set="maps"), TrainConfig(steps=300_000, batch=4, evaluate_every=10_000)
+        UncooperativeConfig(rich="a"),
+        DataConfig(set="maps"),
+        TrainConfig(steps=300_000, batch=4, evaluate_every=10_000),
     )
 
 
@@ -356,6 +373,8 @@ RECIPES: dict[str, Recipe] = {
         "iiae", "facades and labels, 64 px, 15 minutes", iiae_facades, "96.2 / 99.1", "100.0 / 100.0 (other split)"
     ),
     "iiae-cars": Recipe("iiae", "front and other views of cars, 64 px, 22 minutes", iiae_cars, "-", "96.43 / 91.30"),
+    "iiae-car-sides": Recipe("iiae", "front or rear and profile of cars, 64 px, 30 minutes", iiae_car_sides),
+    "iiae-emoji": Recipe("iiae", "line art and colour emoji, 64 px, 30 minutes", iiae_emoji),
     "iiae-mnist-cdcb-paper": Recipe("iiae", AT_PAPER_SIZE, iiae_mnist_cdcb_paper, "99.7 / 99.7"),
     "iiae-maps-paper": Recipe("iiae", AT_PAPER_SIZE, iiae_maps_paper, "96.6 / 97.3"),
     "iiae-facades-paper": Recipe("iiae", AT_PAPER_SIZE, iiae_facades_paper, "96.2 / 99.1"),

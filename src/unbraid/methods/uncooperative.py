@@ -14,7 +14,7 @@ the paper), v1, c1, r1 were made of them (v', c', r'), v2, c2, r2 of those. A re
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torch.optim import Adam, Optimizer
 
+from unbraid.data.parts import Part
+from unbraid.data.richness import richer
 from unbraid.method import Clock, Method, Terms, Update
 from unbraid.nn.blocks import FitSize
 from unbraid.nn.functional import least_squares, plateau_then_linear
@@ -49,8 +51,9 @@ Residual = tuple[Tensor, ...]
 class UncooperativeConfig:
     """What can be chosen. The defaults are the paper's networks and settings."""
 
-    rich: Literal["a", "b"] = "a"
-    """V, the domain that has more to say: photos, not sketches; lit scenes, not plain ones."""
+    rich: Literal["a", "b"] | None = None
+    """V, the domain that has more to say: photos, not sketches; lit scenes, not plain ones. Measured before training if
+    not given; a, for who builds the method in Python."""
     cooperative: bool = False
     """The baseline: both networks learn in both cycles. It changes who moves, and nothing else."""
     width: int = 64
@@ -86,6 +89,12 @@ class UncooperativeConfig:
     bank: int = 64
     """Training images of the rich domain that are saved with the model, to draw residuals from."""
 
+    @property
+    def domains(self) -> tuple[Domain, Domain]:
+        """The rich one, and the poor one."""
+        rich = self.rich or "a"
+        return rich, other(rich)
+
 
 class ResidualStream(nn.Module):
     """v -> r: the body of a translator without its doublings, read at three places."""
@@ -110,7 +119,7 @@ class ImageDisentangler(nn.Module):
 
     def __init__(self, spec: DataSpec, config: UncooperativeConfig) -> None:
         super().__init__()
-        rich, poor = _image(spec[config.rich]), _image(spec[other(config.rich)])
+        rich, poor = (_image(spec[domain]) for domain in config.domains)
         self.poor = ResidualTranslator(rich, poor.channels, config.width, config.blocks)
         self.residual = ResidualStream(rich, config)
 
@@ -128,7 +137,7 @@ class ImageEntangler(nn.Module):
 
     def __init__(self, spec: DataSpec, config: UncooperativeConfig) -> None:
         super().__init__()
-        rich, poor = _image(spec[config.rich]), _image(spec[other(config.rich)])
+        rich, poor = (_image(spec[domain]) for domain in config.domains)
         width, half = 4 * config.width, config.blocks // 2
         self.size = FitSize(poor.height, poor.width, HALVINGS)
         self.start = halvings(poor.channels, config.width)
@@ -154,7 +163,7 @@ class VectorDisentangler(nn.Module):
 
     def __init__(self, spec: DataSpec, config: UncooperativeConfig) -> None:
         super().__init__()
-        rich, poor = _vector(spec[config.rich]), _vector(spec[other(config.rich)])
+        rich, poor = (_vector(spec[domain]) for domain in config.domains)
         self.sizes = [poor.size, config.residual]
         outputs = [sum(self.sizes)] if config.streams == "one" else self.sizes
         self.networks = nn.ModuleList(VectorTranslator(rich.size, config.hidden, out) for out in outputs)
@@ -175,7 +184,7 @@ class VectorEntangler(nn.Module):
 
     def __init__(self, spec: DataSpec, config: UncooperativeConfig) -> None:
         super().__init__()
-        rich, poor = _vector(spec[config.rich]), _vector(spec[other(config.rich)])
+        rich, poor = (_vector(spec[domain]) for domain in config.domains)
         self.network = VectorTranslator(poor.size + config.residual, config.hidden, rich.size)
 
     def forward(self, c: Float[Tensor, "n _"], r: Residual) -> Float[Tensor, "n _"]:
@@ -210,8 +219,8 @@ class Uncooperative(Method[Unpaired]):
     def __init__(self, spec: DataSpec, config: UncooperativeConfig) -> None:
         super().__init__(spec, config)
         _check(spec, config)
-        self.rich: Domain = config.rich
-        self.poor: Domain = other(config.rich)
+        self.rich: Domain = config.domains[0]
+        self.poor: Domain = config.domains[1]
         images = isinstance(spec.a, ImageSpec)
         self.disentangler = ImageDisentangler(spec, config) if images else VectorDisentangler(spec, config)
         self.entangler = ImageEntangler(spec, config) if images else VectorEntangler(spec, config)
@@ -220,7 +229,21 @@ class Uncooperative(Method[Unpaired]):
             self.entangler.apply(start_small)
         self.adversaries = nn.ModuleDict({domain: _adversary(spec[domain], config) for domain in ("a", "b")})
         self.history = nn.ModuleDict({domain: History(config.history, spec[domain]) for domain in ("a", "b")})
-        self.bank = Bank(config.bank, spec[config.rich])
+        self.bank = Bank(config.bank, spec[self.rich])
+
+    @classmethod
+    def settled(cls, config: UncooperativeConfig, train: Part) -> tuple[UncooperativeConfig, list[str]]:
+        """The rich domain, measured if it wasn't said; a warning if it was, and the other one is clearly richer."""
+        found = richer(train)
+        if config.rich is None:
+            unclear = "" if found.clear else ", which is not clear: say it with --method.rich if you know"
+            return replace(config, rich=found.rich), [f"Rich domain: {found.rich}, measured{unclear}. {found.reason}"]
+        if config.rich == found.rich or not found.clear:
+            return config, []
+        return config, [
+            f"Warning: --method.rich {config.rich}, but {found.rich} seems the richer domain: {found.reason}. "
+            f"If the two were given the wrong way round, start another run with --method.rich {found.rich}"
+        ]
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
         """Three, as in section 3.4: Adam, rate 2e-4, betas .5 and .999; fused into one pass over memory."""
