@@ -210,6 +210,13 @@ def lord_avataaars() -> RunConfig[LORDConfig]:
     )
 
 
+def lord_avataaars_attributes() -> RunConfig[LORDConfig]:
+    """Cartoon faces with four attributes, 32 px: what is left, hair and expression among it, is content."""
+    config = lord_avataaars()
+    labels = ("skinColor", "clothesColor", "accessories", "facialHair")
+    return replace(config, data=replace(config.data, labels=labels, balanced=False))
+
+
 CDDN_DIGITS = CdDNConfig(
     widths=(32, 64),
     decoder_widths=(128, 64),
@@ -422,6 +429,9 @@ RECIPES: dict[str, Recipe] = {
     "lord-emoji-styles": Recipe("lord", "line art and colour emoji, unpaired, 20 styles each, 32 px", lord_emoji(20)),
     "lord-emoji-two-classes": Recipe("lord", "the same without styles: two classes", lord_emoji(1)),
     "lord-avataaars": Recipe("lord", "cartoon faces by hair and hats, 32 px, 10 minutes", lord_avataaars),
+    "lord-avataaars-attributes": Recipe(
+        "lord", "cartoon faces by skin, clothes, glasses and beard, 32 px, 10 minutes", lord_avataaars_attributes
+    ),
     "lord-cars3d-paper": Recipe("lord", AT_PAPER_SIZE, lord_cars3d_paper, "LPIPS .078"),
     "uncooperative-synthetic": Recipe(
         "uncooperative", "two known factors, vectors, 60,000 steps", synthetic(False), "correlation .998"
