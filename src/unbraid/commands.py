@@ -122,7 +122,9 @@ def train(arguments: Sequence[str]) -> None:
         and data.set == start.data.set
         and any((data.a, data.b, data.side_by_side, data.classes, data.csv, data.arrays))
     ):
-        data = dataclasses.replace(data, set=None)  # a recipe's settings on images of one's own
+        # a recipe's settings on images of one's own, which have no labels of its set
+        labels = () if data.labels == start.data.labels else data.labels
+        data = dataclasses.replace(data, set=None, labels=labels)
     config = RunConfig(parsed.method, data, parsed.train)
     train_run(parsed.run, name, config, target if target in RECIPES else None, parsed.dry_run)
 

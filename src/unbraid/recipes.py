@@ -317,6 +317,45 @@ def uncooperative_cuhk() -> RunConfig[UncooperativeConfig]:
     )
 
 
+def uncooperative_cuhk_paper() -> RunConfig[UncooperativeConfig]:
+    """Photos of faces and their sketches with the paper's networks, weights and length."""
+    return uncooperative_paper(DataConfig(set="cuhk", size=(256, 256)))
+
+
+def uncooperative_relit(cooperative: bool) -> Callable[[], RunConfig[UncooperativeConfig]]:
+    """Cars under lights, with shadows and backgrounds (rich), and plain cars at 64 px, unpaired."""
+
+    def make() -> RunConfig[UncooperativeConfig]:
+        return RunConfig(
+            replace(SMALL_UNCOOPERATIVE, cooperative=cooperative),
+            DataConfig(set="relit", size=(64, 64)),
+            TrainConfig(minutes=40, batch=4, evaluate_every=1000),
+        )
+
+    return make
+
+
+def uncooperative_relit_paper(cooperative: bool) -> Callable[[], RunConfig[UncooperativeConfig]]:
+    """Relit and plain cars with the paper's networks, weights and length."""
+
+    def make() -> RunConfig[UncooperativeConfig]:
+        config = uncooperative_paper(DataConfig(set="relit", size=(256, 256)))
+        return replace(config, method=replace(config.method, cooperative=cooperative))
+
+    return make
+
+
+def cyclegan_relit() -> RunConfig[CycleGANConfig]:
+    """Relit and plain cars at 64 px, unpaired, for as long as uncooperative-relit."""
+    config = uncooperative_relit(False)()
+    return RunConfig(SMALL_CYCLEGAN, config.data, config.train)
+
+
+def cyclegan_relit_paper() -> RunConfig[CycleGANConfig]:
+    """Relit and plain cars with the paper's networks, weights and length."""
+    return cyclegan_paper(DataConfig(set="relit", size=(256, 256)))
+
+
 def uncooperative_maps() -> RunConfig[UncooperativeConfig]:
     """Aerial photos (rich) and maps at 64 px, pairs hidden."""
     return RunConfig(
@@ -328,11 +367,7 @@ def uncooperative_maps() -> RunConfig[UncooperativeConfig]:
 
 def uncooperative_maps_paper() -> RunConfig[UncooperativeConfig]:
     """Aerial photos and maps with the paper's networks, weights and length."""
-    return RunConfig(
-        UncooperativeConfig(rich="a"),
-        DataConfig(set="maps"),
-        TrainConfig(steps=300_000, batch=4, evaluate_every=10_000),
-    )
+    return uncooperative_paper(DataConfig(set="maps"))
 
 
 def cyclegan_maps() -> RunConfig[CycleGANConfig]:
@@ -342,8 +377,18 @@ def cyclegan_maps() -> RunConfig[CycleGANConfig]:
 
 
 def cyclegan_maps_paper() -> RunConfig[CycleGANConfig]:
-    """Aerial photos and maps with the paper's networks, weights and length: 200 passes, one image at a time."""
-    return RunConfig(CycleGANConfig(), DataConfig(set="maps"), TrainConfig(epochs=200, batch=1, evaluate_every=10_000))
+    """Aerial photos and maps with the paper's networks, weights and length."""
+    return cyclegan_paper(DataConfig(set="maps"))
+
+
+def uncooperative_paper(data: DataConfig) -> RunConfig[UncooperativeConfig]:
+    """The paper's training: 300,000 steps, batches of 4."""
+    return RunConfig(UncooperativeConfig(), data, TrainConfig(steps=300_000, batch=4, evaluate_every=10_000))
+
+
+def cyclegan_paper(data: DataConfig) -> RunConfig[CycleGANConfig]:
+    """The paper's training: 200 passes, one image at a time."""
+    return RunConfig(CycleGANConfig(), data, TrainConfig(epochs=200, batch=1, evaluate_every=10_000))
 
 
 VARIANTS: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
@@ -442,8 +487,19 @@ RECIPES: dict[str, Recipe] = {
     "uncooperative-cuhk": Recipe(
         "uncooperative", "photos and sketches of faces, 64 px, 40 minutes", uncooperative_cuhk
     ),
+    "uncooperative-relit": Recipe(
+        "uncooperative", "relit and plain cars, 64 px, 40 minutes", uncooperative_relit(False)
+    ),
+    "cooperative-relit": Recipe(
+        "uncooperative", "the same, both networks learn in both cycles", uncooperative_relit(True)
+    ),
+    "cyclegan-relit": Recipe("cyclegan", "relit and plain cars, 64 px, 40 minutes", cyclegan_relit),
     "uncooperative-maps": Recipe("uncooperative", "aerial photos and maps, 64 px, 40 minutes", uncooperative_maps),
     "cyclegan-maps": Recipe("cyclegan", "aerial photos and maps, 64 px, 40 minutes", cyclegan_maps),
+    "uncooperative-cuhk-paper": Recipe("uncooperative", AT_PAPER_SIZE, uncooperative_cuhk_paper),
+    "uncooperative-relit-paper": Recipe("uncooperative", AT_PAPER_SIZE, uncooperative_relit_paper(False)),
+    "cooperative-relit-paper": Recipe("uncooperative", AT_PAPER_SIZE, uncooperative_relit_paper(True)),
+    "cyclegan-relit-paper": Recipe("cyclegan", AT_PAPER_SIZE, cyclegan_relit_paper),
     "uncooperative-maps-paper": Recipe("uncooperative", AT_PAPER_SIZE, uncooperative_maps_paper),
     "cyclegan-maps-paper": Recipe("cyclegan", AT_PAPER_SIZE, cyclegan_maps_paper),
     **{

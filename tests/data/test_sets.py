@@ -42,7 +42,7 @@ def names(part: PairedPart | LabelledPart) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["maps", "facades", "cars", "car-sides", "cars3d", "sketchy", "cuhk", "emoji", "avataaars"]
+    "name", ["maps", "facades", "cars", "car-sides", "cars3d", "relit", "sketchy", "cuhk", "emoji", "avataaars"]
 )
 def test_missing_sets_say_what_was_expected_where(tmp_path: Path, name: SetName) -> None:
     with pytest.raises(UserError, match=rf"The set {name} needs --data\.root"):

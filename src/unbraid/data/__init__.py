@@ -16,7 +16,7 @@ def load(config: DataConfig) -> "unbraid.data.parts.Data":
     """
     from dataclasses import replace
 
-    from unbraid.data import arrays, digits, folders, sets, synthetic, tables
+    from unbraid.data import arrays, digits, folders, relit, sets, synthetic, tables
     from unbraid.data.parts import LabelledPart, PairedPart, as_unpaired, check_balanced
     from unbraid.types import UserError
 
@@ -30,6 +30,7 @@ def load(config: DataConfig) -> "unbraid.data.parts.Data":
             "cars": sets.load_cars,
             "car-sides": sets.load_car_sides,
             "cars3d": sets.load_cars3d,
+            "relit": relit.load_relit,
             "sketchy": sets.load_sketchy,
             "cuhk": sets.load_cuhk,
             "emoji": sets.load_emoji,
@@ -179,9 +180,10 @@ def _check(config: DataConfig) -> None:
         raise UserError(f"--data.size {config.size[0]} {config.size[1]}: height and width are 1 at least")
     if config.styles_per_class < 1:
         raise UserError(f"--data.styles-per-class {config.styles_per_class}: 1 leaves classes as they are; more divide")
-    if config.styles_per_class > 1 and config.set in ("digits", "mnist-cdcb"):
+    if config.styles_per_class > 1 and config.set in ("digits", "mnist-cdcb", "relit"):
+        what = "cars of relit have new lights" if config.set == "relit" else f"digits of {config.set} have new colours"
         raise UserError(
-            f"--data.styles-per-class {config.styles_per_class}: the digits of {config.set} have new colours in each "
+            f"--data.styles-per-class {config.styles_per_class}: the {what} in each "
             "pass, so no image keeps its style: leave it out"
         )
     if config.seed < 0:

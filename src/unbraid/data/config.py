@@ -15,6 +15,7 @@ SetName = Literal[
     "cars",
     "car-sides",
     "cars3d",
+    "relit",
     "sketchy",
     "cuhk",
     "emoji",
@@ -24,7 +25,7 @@ SetName = Literal[
 ]
 """digits: 5,000 real digits that ship with the package; synthetic and synthetic-identifiable: vectors drawn on the fly;
 the others lie under `--data.root`. cars pairs the frontal view of each car with its other views, car-sides its front
-and rear with its profiles, cars3d has all views labelled by car."""
+and rear with its profiles, cars3d has all views labelled by car, relit shows them in a scene of ours and plain."""
 
 
 @dataclass(frozen=True)

@@ -74,12 +74,12 @@ def load_cars(config: DataConfig) -> Data:
 
     Test is 7 cars, validation 10, drawn by the seed. Labels number the cars.
     """
-    images, cars = _car_sheets(config)
+    images, cars = car_sheets(config)
     elevations, azimuths = np.arange(ELEVATIONS), np.arange(1, AZIMUTHS)
     car, elevation, azimuth = (grid.ravel() for grid in np.meshgrid(cars, elevations, azimuths, indexing="ij"))
     frontal = (car * ELEVATIONS + elevation) * AZIMUTHS
-    names = [_view(*view) for view in zip(car.tolist(), elevation.tolist(), azimuth.tolist(), strict=True)]
-    split = _divide_cars(car, cars, config)
+    names = [view_name(*view) for view in zip(car.tolist(), elevation.tolist(), azimuth.tolist(), strict=True)]
+    split = divide_cars(car, cars, config)
     return _paired(
         "cars",
         Chosen(images, frontal),
@@ -98,18 +98,18 @@ def load_car_sides(config: DataConfig) -> Data:
 
     The same cars are held out as in `cars`. Labels number the cars.
     """
-    images, cars = _car_sheets(config)
+    images, cars = car_sheets(config)
     grids = np.meshgrid(cars, np.arange(ELEVATIONS), ENDS, SIDES, indexing="ij")
     car, elevation, end, side = (grid.ravel() for grid in grids)
     first = (car * ELEVATIONS + elevation) * AZIMUTHS
     views = zip(car.tolist(), elevation.tolist(), end.tolist(), side.tolist(), strict=True)
-    names = [f"{_view(*view)} with {side * AZIMUTH_STEP:g}" for *view, side in views]
+    names = [f"{view_name(*view)} with {side * AZIMUTH_STEP:g}" for *view, side in views]
     return _paired(
         "car-sides",
         Views(images, first + end, AZIMUTHS),
         Views(images, first + side, AZIMUTHS),
         names,
-        _divide_cars(car, cars, config),
+        divide_cars(car, cars, config),
         "64 px",
         images.skipped,
         labels=car,
@@ -123,12 +123,12 @@ def load_cars3d(config: DataConfig) -> Data:
 
     Content is the view, 24 * elevation + azimuth in steps; the factors are both angles in degrees.
     """
-    images, cars = _car_sheets(config)
+    images, cars = car_sheets(config)
     _enough(config, len(cars), TEST_CARS3D + 2, "cars")
     views = ELEVATIONS * AZIMUTHS
     car, view = np.repeat(cars, views), np.tile(np.arange(views), len(cars))
     elevation, azimuth = view // AZIMUTHS, view % AZIMUTHS
-    names = [_view(*one) for one in zip(car.tolist(), elevation.tolist(), azimuth.tolist(), strict=True)]
+    names = [view_name(*one) for one in zip(car.tolist(), elevation.tolist(), azimuth.tolist(), strict=True)]
     own = None
     if config.split != "image":
         _, test = held_out(cars, TEST_CARS3D, config.seed)
@@ -225,7 +225,7 @@ def load_avataaars(config: DataConfig) -> Data:
     return labelled_data(config, "avataaars", x, names, columns, remark="drawn from parts, seeds a0..a2999")
 
 
-def _car_sheets(config: DataConfig) -> tuple[CachedImages, np.ndarray]:
+def car_sheets(config: DataConfig) -> tuple[CachedImages, np.ndarray]:
     """All tiles, and which cars could be read."""
     folder = _folder(config, "cars3d", f"an image for each car, a sheet of {ELEVATIONS} x {AZIMUTHS} views")
     names = list_images(folder).names
@@ -233,15 +233,19 @@ def _car_sheets(config: DataConfig) -> tuple[CachedImages, np.ndarray]:
     return images, images.readable
 
 
-def _divide_cars(car: np.ndarray, cars: np.ndarray, config: DataConfig) -> Split:
-    """Rows of the cars held out for test and validation, and of the rest. car: (n,), the car of each row."""
-    _enough(config, len(cars), TEST_CARS + VAL_CARS + 1, "cars")
+def divide_cars(car: np.ndarray, cars: np.ndarray, config: DataConfig, least: int = 1) -> Split:
+    """Rows of the cars held out for test and validation, and of the rest. car: (n,), the car of each row.
+
+    least: so many cars training needs; UserError if there are fewer.
+    """
+    _enough(config, len(cars), TEST_CARS + VAL_CARS + least, "cars")
     rest, test = held_out(cars, TEST_CARS, config.seed)
     train, val = held_out(rest, VAL_CARS, config.seed + 1)
     return Split(*(np.flatnonzero(np.isin(car, part)) for part in (train, val, test)))
 
 
-def _view(car: int, elevation: int, azimuth: int) -> str:
+def view_name(car: int, elevation: int, azimuth: int) -> str:
+    """What a tile is called. Elevation and azimuth in steps."""
     return f"car {car}, elevation {elevation * ELEVATION_STEP:g}, azimuth {azimuth * AZIMUTH_STEP:g}"
 
 
