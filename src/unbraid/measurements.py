@@ -239,6 +239,12 @@ def probes(model: Trained, data: Data, limit: int | None, seed: int) -> dict[str
         for domain, codes in (("a", a), ("b", b)):
             for name, code in {"shared": codes.shared, "exclusive": codes.exclusive}.items():
                 table[f"label from {name}, {domain}"] = _both_kinds(probe, code.flatten(1), labels, held_out, seed)
+    if isinstance(data.test, PairedPart):
+        for factor, values in data.test.factors.items():
+            wanted = torch.from_numpy(values[spread(data.test.rows, count)]).float()
+            for name, code in {"shared": a.shared, "exclusive": a.exclusive}.items():
+                found = _both_kinds(regress, code.flatten(1), wanted, held_out, seed)
+                table[f"{factor} from {name}, a, R^2"] = found
     return table
 
 
