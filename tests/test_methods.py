@@ -33,6 +33,7 @@ from unbraid.methods import METHODS
 from unbraid.methods.cyclegan import CycleGANConfig
 from unbraid.methods.iiae import IIAEConfig
 from unbraid.methods.uncooperative import UncooperativeConfig
+from unbraid.methods.xgan import XGANConfig
 from unbraid.run import Position, Run
 from unbraid.train import fit, train_step
 from unbraid.types import DOMAINS, DataSpec, Domain, ImageSpec, other
@@ -85,6 +86,15 @@ BARE = replace(
 SIZES = DataSpec(ImageSpec(32, 32), ImageSpec(16, 16, 1))
 UNCOOPERATIVE = UncooperativeConfig(width=4, blocks=2, adversary_width=4, hidden=16, residual=3, history=6, bank=4)
 CYCLEGAN = CycleGANConfig(width=4, blocks=1, adversary_width=4, hidden=16, history=6)
+XGAN = XGANConfig(
+    widths=(8, 8, 8),
+    decoder_widths=(8, 8, 8),
+    dense=16,
+    embedding=16,
+    discriminator_widths=(4, 4),
+    classifier=6,
+    reconstruction=10.0,
+)
 AGAIN_CDDN = ("autoencoder_a", "autoencoder_b")
 AGAIN = ("again_rich", "again_poor")
 BOTH_AGAIN = ("again_a", "again_b")
@@ -125,6 +135,14 @@ CASES |= {
     "cyclegan": Case("cyclegan", IMAGES, replace(CYCLEGAN, identity=0.5), BOTH_AGAIN),
     "cyclegan-odd": Case("cyclegan", ODD, CYCLEGAN, BOTH_AGAIN),
     "cyclegan-vectors": Case("cyclegan", VECTORS, CYCLEGAN, BOTH_AGAIN),
+}
+XGAN_BARE = replace(XGAN, domain=0.0, semantic=0.0, gan=0.0, sharing="middle")
+COLOUR_AND_GREY = DataSpec(ImageSpec(17, 22, 3), ImageSpec(17, 22, 1))
+REBUILT = ("reconstruction_a", "reconstruction_b")
+CASES |= {
+    "xgan": Case("xgan", IMAGES, XGAN, REBUILT),
+    "xgan-colour-and-grey": Case("xgan", COLOUR_AND_GREY, replace(XGAN, gan_towards="both"), REBUILT),
+    "xgan-bare": Case("xgan", IMAGES, XGAN_BARE),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 

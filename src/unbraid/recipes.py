@@ -15,6 +15,7 @@ from unbraid.methods.cyclegan import CycleGANConfig
 from unbraid.methods.iiae import IIAEConfig
 from unbraid.methods.lord import LORDConfig
 from unbraid.methods.uncooperative import UncooperativeConfig
+from unbraid.methods.xgan import XGANConfig
 
 
 @dataclass(frozen=True)
@@ -391,6 +392,20 @@ def cyclegan_paper(data: DataConfig) -> RunConfig[CycleGANConfig]:
     return RunConfig(CycleGANConfig(), data, TrainConfig(epochs=200, batch=1, evaluate_every=10_000))
 
 
+def xgan(data: DataConfig, minutes: float, **changes: Any) -> Callable[[], RunConfig[XGANConfig]]:
+    """XGAN with the paper's networks, pairs hidden if there are any."""
+
+    def make() -> RunConfig[XGANConfig]:
+        train = TrainConfig(minutes=minutes, batch=32, evaluate_every=1000, distance="cosine")
+        return RunConfig(XGANConfig(**changes), data, train)
+
+    return make
+
+
+XGAN_EMOJI = DataConfig(set="emoji", styles=("google", "openmoji"), augment=("flip", "shift"))
+"""Two coloured styles that draw the same things, 64 px."""
+
+
 VARIANTS: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
     ("full", "the full method", ".078", ".033 (32 px)", {}),
     ("amortised-kl", "amortised, KL", ".094", ".047 (32 px)", {"inference": "amortised", "regularisation": "kl"}),
@@ -416,6 +431,15 @@ ABLATIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("no-latent", "no latent reconstruction", "18.9 / 12.9", {"latent": 0.0}),
 )
 """The ablations of CdDN's table 3: name, what it is, the paper's analogy distances (CB / CD), what changes."""
+XGAN_ABLATIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("full", "the full method, without teacher", {}),
+    ("teacher", "with VGG16 as teacher of the first style", {"teacher": "vgg16", "embedding": 512}),
+    ("reconstruction-and-domain", "neither semantic consistency nor GAN", {"semantic": 0.0, "gan": 0.0}),
+    ("no-semantic", "no semantic consistency", {"semantic": 0.0}),
+    ("middle", "only the embedding's layer shared", {"sharing": "middle"}),
+    ("no-gan", "no discriminator", {"gan": 0.0}),
+)
+"""The ablations of XGAN's section 5 and appendix 7.4: name, what it is, what changes."""
 AT_PAPER_SIZE = "the paper's size and length; hours to weeks on two cores"
 RECIPES: dict[str, Recipe] = {
     "demo": Recipe("iiae", "digits that ship with the package, 32 px, 3 minutes", demo, "-", "99.93 / 99.43"),
@@ -502,6 +526,14 @@ RECIPES: dict[str, Recipe] = {
     "cyclegan-relit-paper": Recipe("cyclegan", AT_PAPER_SIZE, cyclegan_relit_paper),
     "uncooperative-maps-paper": Recipe("uncooperative", AT_PAPER_SIZE, uncooperative_maps_paper),
     "cyclegan-maps-paper": Recipe("cyclegan", AT_PAPER_SIZE, cyclegan_maps_paper),
+    "xgan-emoji": Recipe("xgan", "two coloured styles of emoji, 64 px, 45 minutes", xgan(XGAN_EMOJI, 45)),
+    "xgan-mnist-cdcb": Recipe(
+        "xgan", "MNIST-CDCB without pairs, 32 px, 30 minutes", xgan(DataConfig(set="mnist-cdcb"), 30)
+    ),
+    **{
+        f"xgan-emoji-{name}": Recipe("xgan", f"section 5: {about}, 10 minutes", xgan(XGAN_EMOJI, 10, **changes))
+        for name, about, changes in XGAN_ABLATIONS
+    },
     **{
         f"lord-cars3d-{name}": Recipe(
             "lord", f"table 3: {about}, 32 px, 10 minutes", lord_cars3d_variant(**changes), f"LPIPS {paper}", ours

@@ -8,6 +8,7 @@ from unbraid.methods.cyclegan import CycleGAN
 from unbraid.methods.iiae import IIAE
 from unbraid.methods.lord import LORD
 from unbraid.methods.uncooperative import Uncooperative
+from unbraid.methods.xgan import XGAN
 from unbraid.types import UserError
 
 METHODS: dict[str, type[Method[Any]]] = {
@@ -16,6 +17,7 @@ METHODS: dict[str, type[Method[Any]]] = {
     "iiae": IIAE,
     "lord": LORD,
     "uncooperative": Uncooperative,
+    "xgan": XGAN,
 }
 
 

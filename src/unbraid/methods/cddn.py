@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from unbraid.method import Clock, Method, Terms, Update
-from unbraid.nn.blocks import SLOPE, FitSize, dense_stack, halvings, up
+from unbraid.nn.blocks import SLOPE, FitSize, dense_stack, fixed_statistics, halvings, up
 from unbraid.nn.critic import Critic, gradient_penalty, slopes
 from unbraid.nn.functional import reversed_gradient, tile
 from unbraid.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Paired, UserError, other
@@ -271,7 +271,7 @@ class CdDN(Method[Paired]):
                     c.autoencoding * (same - batch[domain]).abs().mean()
                 )  # eq. 5
             if c.latent:  # eq. 2: S of the image that was translated, and the noise
-                with _FixedStatistics(self._side(domain).encoder):
+                with fixed_statistics(self._side(domain).encoder):
                     found = self._side(domain).encoder(made[domain])
                 shared, exclusive = found.shared - opposite.shared, found.exclusive - noise[domain]
                 kinds["latent"][f"latent_shared_{domain}"] = c.latent * shared.abs().mean()
@@ -366,21 +366,6 @@ class CdDN(Method[Paired]):
 
 def _score(view: Judged) -> Tensor:
     return view.critic(view.source, view.made).mean()
-
-
-class _FixedStatistics:
-    """While it lasts, running statistics of batch-norm stay as they are: made images don't enter them."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.norms = [norm for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)]
-
-    def __enter__(self) -> None:
-        for norm in self.norms:
-            norm.momentum = 0.0
-
-    def __exit__(self, *error: object) -> None:
-        for norm in self.norms:
-            norm.momentum = 0.1
 
 
 def depth(spec: ImageSpec, config: CdDNConfig) -> int:

