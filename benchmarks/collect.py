@@ -39,9 +39,17 @@ PICTURED = (
     "transfer.png",
     "transfer-training-classes.png",
     "interpolate-content-a.png",
+    "swap-skinColor.png",
 )
 SHOWN = (
     "cddn-mnist-cdcb",
+    "cddn-cars",
+    "cddn-emoji",
+    "cddn-facades",
+    "cddn-maps",
+    "iiae-car-sides",
+    "iiae-emoji",
+    "lord-avataaars-attributes",
     "demo",
     "iiae-mnist-cdcb",
     "iiae-maps",
@@ -206,6 +214,16 @@ def transfer_row(record: dict[str, Any]) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
+def attributes_row(record: dict[str, Any]) -> str:
+    """One line of the table of images with four attributes."""
+    metrics = record["metrics"]
+    unseen = metrics["probes"]["test part"]
+    cells = [f"`{record['command']}`", metrics["protocol"]["items"]]
+    cells += [probed(unseen, f"label {number} from {code}") for code in ("class", "content") for number in range(1, 5)]
+    cells += [f"{record['minutes']:.1f}", record["steps"], metrics["protocol"]["seed"], metrics["protocol"]["date"]]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
 def translation_row(record: dict[str, Any]) -> str:
     """One line of the table of translations between unpaired domains."""
     metrics = record["metrics"]
@@ -226,13 +244,16 @@ def translation_row(record: dict[str, Any]) -> str:
 def samples_row(record: dict[str, Any]) -> str:
     """One line of the table of what is made of codes."""
     metrics = record["metrics"]
-    ways, analogy, union = ("a->b", "b->a"), metrics["analogy"], metrics["union"]
+    ways, analogy, union = ("a->b", "b->a"), metrics.get("analogy", {}), metrics["union"]
 
     def analogies(what: str) -> str:
-        return " / ".join(
-            f"{analogy[domain][what]['distance']:.1f} ± {analogy[domain][what]['distance deviation']:.1f}"
-            for domain in DOMAINS
-            if domain in analogy
+        return (
+            " / ".join(
+                f"{analogy[domain][what]['distance']:.1f} ± {analogy[domain][what]['distance deviation']:.1f}"
+                for domain in DOMAINS
+                if domain in analogy
+            )
+            or "-"
         )
 
     def both(table: dict[str, Any], what: str, name: str, digits: int = 3) -> str:
@@ -266,6 +287,11 @@ TRANSFERS = (
     "| content from class, seen | class from content, unseen | content from class, unseen | minutes | steps | seed "
     "| date |\n|" + "---|" * 14
 )
+ATTRIBUTES = (
+    "| command | images | skin from class | clothes from class | glasses from class | beard from class "
+    "| skin from content | clothes from content | glasses from content | beard from content "
+    "| minutes | steps | seed | date |\n|" + "---|" * 14
+)
 TRANSLATIONS = (
     "| command | sample, LPIPS | guided | random | Fréchet, sample | Fréchet, real | recall@1 | minutes | steps | seed "
     "| date |\n|" + "---|" * 11
@@ -280,9 +306,18 @@ SAMPLES = (
 )
 
 
+BESIDE = {"cddn": ("iiae-mnist-cdcb", "iiae-maps", "iiae-facades"), "samples": ("iiae-car-sides", "iiae-emoji")}
+"""Runs of IIAE that stand in CdDN's tables too."""
+
+
 def is_ablation(name: str) -> bool:
     """Of CdDN, on digits."""
     return name.startswith("cddn-mnist-cdcb-")
+
+
+def beside(table: str) -> Callable[[str], bool]:
+    """Whether a run stands in one of CdDN's tables."""
+    return lambda name: (name.startswith("cddn-") and not is_ablation(name)) or name in BESIDE[table]
 
 
 def fill_tables() -> None:
@@ -298,16 +333,19 @@ def fill_tables() -> None:
         else "variants"
         if name.startswith("lord-cars3d-")
         else "domains"
+        if "emoji" in name
+        else "attributes"
         for name in (path.stem for path in (HERE / "results").glob("lord-*.json"))
     }
     tables: tuple[tuple[str, str, Callable[[str], bool], Callable[[dict[str, Any]], str]], ...] = (
         ("results", head, lambda name: not name.startswith(("abl-", "lord-", "cddn-")), row),
         ("ablations", head, lambda name: name.startswith("abl-"), row),
-        ("cddn", head, lambda name: name.startswith("cddn-") and not is_ablation(name), row),
-        ("samples", SAMPLES, lambda name: name.startswith("cddn-") and not is_ablation(name), samples_row),
+        ("cddn", head, beside("cddn"), row),
+        ("samples", SAMPLES, beside("samples"), samples_row),
         ("cddn-ablations", SAMPLES, is_ablation, samples_row),
         ("lord", TRANSFERS, lambda name: lord.get(name) == "lord", transfer_row),
         ("variants", TRANSFERS, lambda name: lord.get(name) == "variants", transfer_row),
+        ("attributes", ATTRIBUTES, lambda name: lord.get(name) == "attributes", attributes_row),
         ("domains", TRANSLATIONS, lambda name: lord.get(name) == "domains", translation_row),
     )
     for mark, title, wanted, line in tables:
