@@ -14,6 +14,7 @@ LENGTH = ["--train.batch", "4", "--train.steps", "6", "--train.evaluate-every", 
 SMALL = {
     "cyclegan": ["--method.width", "4", "--method.blocks", "1", "--method.adversary-width", "4"],
     "uncooperative": ["--method.width", "4", "--method.blocks", "2", "--method.adversary-width", "4"],
+    "xgan": ["--method.embedding", "8", "--method.dense", "8", "--method.decoder-widths", "8", "8", "8", "8"],
 }
 
 
@@ -191,3 +192,17 @@ def test_folders_given_the_wrong_way_round_are_noticed(
     printed = capsys.readouterr().out
     assert ("wrong way round" in printed) == warned
     assert ("a seems the richer domain" in printed) == warned
+
+
+def test_a_method_whose_domains_have_nothing_alone(folders: Path, tmp_path: Path) -> None:
+    sides = ["--data.a", str(folders / "photo"), "--data.b", str(folders / "sketch")]
+    assert main(["train", "xgan", *sides, "--run", str(tmp_path / "run"), *SMALL["xgan"], *LENGTH]) == 0
+    assert main(["evaluate", str(tmp_path / "run"), "--limit", "8"]) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["recall"].keys() == {"shared", "pixels"}
+    assert "hidden_pair" in metrics
+    assert "mismatched" not in metrics["cheat"]["a->b"]["decoding"]
+    pictures = {file.name for file in (tmp_path / "run" / "pictures").iterdir()}
+    assert pictures == {f"{what}-{way}.png" for what in ("translate", "cheat") for way in ("a-to-b", "b-to-a")}
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert not any("exclusive" in name for name in rows[-1]["validation"])

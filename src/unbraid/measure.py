@@ -178,7 +178,7 @@ def retrieval_figures(
     distance = run.config.train.distance if space else "euclidean"
     shared = recall(a.shared, b.shared, same, distance, space)
     figures = {way: values["1"] for way, values in shared.items()}
-    if a.exclusive.shape == b.exclusive.shape:
+    if a.exclusive.shape == b.exclusive.shape and a.exclusive.shape[1]:
         exclusive = recall(a.exclusive, b.exclusive, same)
         figures.update({f"exclusive {way}": values["1"] for way, values in exclusive.items()})
     return figures

@@ -105,10 +105,11 @@ def retrieval(model: Trained, data: Data, distance: Distance) -> dict[str, Any]:
 
 
 def _compared(model: Trained, part: PairedPart) -> dict[str, tuple[Tensor, Tensor]]:
-    """What retrieval compares, of a and of b: codes and pixels, (n, ...) each, of those that have one shape."""
+    """What retrieval compares, of a and of b: codes and pixels, (n, ...) each, of those that have one shape and hold
+    something."""
     a, b = (encode_part(model.method, part, domain) for domain in DOMAINS)
     others = {"exclusive": (a.exclusive, b.exclusive), "pixels": (read(part, "a"), read(part, "b"))}
-    alike = {name: pair for name, pair in others.items() if pair[0].shape == pair[1].shape}
+    alike = {name: (x, y) for name, (x, y) in others.items() if x.shape == y.shape and x.shape[1]}
     return {"shared": (a.shared, b.shared), **alike}
 
 
@@ -232,7 +233,7 @@ def probes(model: Trained, data: Data, limit: int | None, seed: int) -> dict[str
     domains = torch.cat([torch.zeros(len(a.shared)), torch.ones(len(b.shared))]).long()
     both = torch.cat([held_out, _quarter(len(b.shared), seed)])
     for name, pair in {"shared": (a.shared, b.shared), "exclusive": (a.exclusive, b.exclusive)}.items():
-        if pair[0].shape[1:] == pair[1].shape[1:]:
+        if pair[0].shape[1:] == pair[1].shape[1:] and pair[0].shape[1]:
             table[f"domain from {name}"] = _both_kinds(probe, torch.cat(pair).flatten(1), domains, both, seed)
     if isinstance(data.test, PairedPart) and data.test.labels is not None:
         labels = torch.from_numpy(data.test.labels[spread(data.test.rows, count)])
