@@ -1,4 +1,4 @@
-"""Vectors whose content and residual are known: Harley et al. 2019, section 4.1. Drawn when they are read, endlessly.
+"""Vectors whose content and residual are known: Harley et al. 2019, section 4.1. Drawn pass by pass, endlessly.
 
 Domain a is v = (c, r), two values, domain b is c alone. c and r are independent.
 
@@ -12,6 +12,7 @@ the true content of a, and keep the true residual, to measure by.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Literal
 
@@ -58,7 +59,10 @@ def factors(shape: Shape, key: int, rows: Rows) -> np.ndarray:
 
 @dataclass(frozen=True)
 class DrawnVectors:
-    """Items that exist when they are read. rich: (c, r), else c. stream: items of equal streams have equal factors."""
+    """Items that come to be when their pass is read. rich: (c, r), else c.
+
+    stream: items of equal streams have equal factors.
+    """
 
     shape: Shape
     rich: bool
@@ -74,15 +78,21 @@ class DrawnVectors:
     def __len__(self) -> int:
         return self.count
 
-    def factors(self, rows: Rows, draw: int) -> np.ndarray:
-        """(len(rows), 2) float64: content and residual."""
+    def factors(self, draw: int) -> np.ndarray:
+        """(count, 2) float64: content and residual of every item."""
         digest = sha256(f"{self.seed}/{self.stream}/{draw}".encode()).digest()
-        return factors(self.shape, int.from_bytes(digest[:8], "little"), rows)
+        return factors(self.shape, int.from_bytes(digest[:8], "little"), np.arange(self.count))
 
     def read(self, rows: Rows, draw: int) -> Float[Tensor, "n d"]:
         """(len(rows), d) float32, new ones in each draw."""
-        values = self.factors(rows, draw)
-        return torch.from_numpy(values if self.rich else values[:, :1]).float()
+        return drawn(self, draw)[torch.from_numpy(np.asarray(rows))]
+
+
+@lru_cache(maxsize=4)
+def drawn(items: DrawnVectors, draw: int) -> Float[Tensor, "n d"]:
+    """All items of a draw; small batches out of them cost little."""
+    values = items.factors(draw)
+    return torch.from_numpy(values if items.rich else values[:, :1]).float()
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,7 @@ def load_synthetic(config: DataConfig) -> Data:
 
     def pairs(part: str) -> PairedPart:
         (a, b), rows = sides(part, part, HELD_OUT), np.arange(HELD_OUT)
-        residual = a.factors(rows, 0)[:, 1]
+        residual = a.factors(0)[:, 1]
         return PairedPart(a, b, rows, [f"{part} {i}" for i in rows], factors={"residual": residual})
 
     a, b = sides("train a", "train b", TRAIN)

@@ -251,7 +251,7 @@ class Uncooperative(Method[Unpaired]):
         v2 = self.entangler(c1, r1)
         cycle_1: Terms = {
             "again_rich": config.again_rich * l1_loss(v2, v),  # eq. 2, term 1
-            "fool_poor": config.adversarial * self._fool(c1, self.poor),  # eq. 1, term 2
+            "fool_poor": self._fool(c1, self.poor),  # eq. 1, term 2
         }
         yield {(both if config.cooperative else "disentangler"): cycle_1}
 
@@ -264,7 +264,7 @@ class Uncooperative(Method[Unpaired]):
         cycle_2: Terms = {
             "again_poor": config.again_poor * l1_loss(c2, c),  # eq. 2, term 2
             "again_residual": config.again_residual * _difference(r2, r),  # eq. 2, term 3
-            "fool_rich": config.adversarial * self._fool(v1, self.rich),  # eq. 1, term 1
+            "fool_rich": self._fool(v1, self.rich),  # eq. 1, term 1
         }
         yield {(both if config.cooperative else "entangler"): cycle_2}
 
@@ -276,8 +276,8 @@ class Uncooperative(Method[Unpaired]):
         }
 
     def _fool(self, made: Tensor, domain: Domain) -> Float[Tensor, ""]:
-        """1/2 (A(made) - 1)^2. Eq. 1 prints 0 as the target in C, which would please nobody."""
-        return 0.5 * least_squares(self.adversaries[domain](made), 1.0)
+        """1/2 (A(made) - 1)^2, weighted. Eq. 1 prints 0 as the target in C, which would please nobody."""
+        return 0.5 * self.config.adversarial * least_squares(self.adversaries[domain](made), 1.0)
 
     def _tell(self, real: Tensor, made: Tensor, domain: Domain) -> Float[Tensor, ""]:
         """1/2 [(A(real) - 1)^2 + A(made)^2], for items made now and earlier; both in one pass."""
