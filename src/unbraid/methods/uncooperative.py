@@ -61,6 +61,8 @@ class UncooperativeConfig:
     """Channels of the adversaries' first map."""
     hidden: int = 32
     """Width of the hidden layer of every network for vectors."""
+    linear: bool = False
+    """Disentangler and entangler of vectors without hidden layer; adversaries keep theirs."""
     residual: int = 1
     """Size of the residual of vectors."""
     streams: Literal["two", "one"] = "two"
@@ -157,7 +159,8 @@ class VectorDisentangler(nn.Module):
         rich, poor = _vector(spec[config.rich]), _vector(spec[other(config.rich)])
         self.sizes = [poor.size, config.residual]
         outputs = [sum(self.sizes)] if config.streams == "one" else self.sizes
-        self.networks = nn.ModuleList(VectorTranslator(rich.size, config.hidden, out) for out in outputs)
+        hidden = 0 if config.linear else config.hidden
+        self.networks = nn.ModuleList(VectorTranslator(rich.size, hidden, out) for out in outputs)
 
     def forward(self, v: Float[Tensor, "n _"]) -> tuple[Float[Tensor, "n _"], Residual]:
         """(c', r')."""
@@ -176,7 +179,8 @@ class VectorEntangler(nn.Module):
     def __init__(self, spec: DataSpec, config: UncooperativeConfig) -> None:
         super().__init__()
         rich, poor = _vector(spec[config.rich]), _vector(spec[other(config.rich)])
-        self.network = VectorTranslator(poor.size + config.residual, config.hidden, rich.size)
+        hidden = 0 if config.linear else config.hidden
+        self.network = VectorTranslator(poor.size + config.residual, hidden, rich.size)
 
     def forward(self, c: Float[Tensor, "n _"], r: Residual) -> Float[Tensor, "n _"]:
         """v'."""
