@@ -283,8 +283,8 @@ def synthetic(cooperative: bool) -> Callable[[], RunConfig[UncooperativeConfig]]
 def synthetic_identifiable(cooperative: bool) -> Callable[[], RunConfig[UncooperativeConfig]]:
     """A uniform and a two-mode factor, and linear networks, for which only the true split has the right distributions.
 
-    Weights and rates are those that found it with the most seeds in trials, for both rules: reconstruction weighs little,
-    since its absolute differences hold networks that agree where they are.
+    Weights and rates are those that found it with the most seeds in trials, for both rules: reconstruction weighs
+    little, since its absolute differences hold networks that agree where they are.
     """
 
     def make() -> RunConfig[UncooperativeConfig]:
