@@ -28,7 +28,7 @@ from machine import facts, table
 from unbraid.data import load
 from unbraid.data.parts import PairedPart
 from unbraid.files import read_json, write_json
-from unbraid.log import read_log
+from unbraid.log import LOG_EVERY, read_log
 from unbraid.measure import residual_figures
 from unbraid.run import Run
 
@@ -47,24 +47,31 @@ PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "synthetic.png"
 
 
 def trained(recipe: str, seed: int, path: Path) -> dict[str, Any]:
-    """The record of one run, which is trained first, by one thread."""
+    """Trains one run, by one thread: its record."""
     words = ["train", recipe, "--run", str(path), "--train.seed", str(seed)]
     began = time.monotonic()
     subprocess.run(
         [sys.executable, "-m", "unbraid", *words],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         check=True,
     )
-    spent = time.monotonic() - began
+    minutes = round((time.monotonic() - began) / 60, 2)
+    command = f"unbraid train {recipe} --run runs/{recipe}-{seed} --train.seed {seed}"
+    return {"command": command, "minutes": minutes, **collected(path)}
+
+
+def collected(path: Path) -> dict[str, Any]:
+    """What a finished run's folder says. The losses at the end are means of the last thousand steps."""
     rows = read_log(path / "log.jsonl")
     last = rows[-1]
+    losses = [row["losses"] for row in rows if "losses" in row][-1000 // LOG_EVERY :]
     return {
-        "command": f"unbraid train {recipe} --run runs/{recipe}-{seed} --train.seed {seed}",
         **measured(path),
         "steps": last["step"],
         "steps_per_second": round(last["step"] / last["seconds"], 1),
-        "minutes": round(spent / 60, 2),
+        "losses": {name: round(float(np.mean([row[name] for row in losses])), 4) for name in losses[-1]},
         "curve": curve(rows),
     }
 
@@ -99,12 +106,15 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def summary(runs: dict[str, Any]) -> dict[str, Any]:
-    """For each recipe the spread of the correlations, and the speed."""
+    """For each recipe the spread of the correlations, medians of losses at the end and of the speed, minutes in all."""
     found: dict[str, Any] = {}
     for recipe in RECIPES:
         rows = [record for name, record in runs.items() if name.rpartition("-")[0] == recipe]
         if rows:
             found[recipe] = {name: spread([row[name] for row in rows]) for name in ("residual", "content", "leak")}
+            found[recipe]["losses"] = {
+                name: round(float(np.median([row["losses"][name] for row in rows])), 4) for name in rows[0]["losses"]
+            }
             found[recipe]["steps_per_second"] = round(float(np.median([row["steps_per_second"] for row in rows])), 1)
             found[recipe]["minutes"] = round(sum(row["minutes"] for row in rows), 1)
     return found
@@ -155,6 +165,9 @@ def main(
     torch.set_num_threads(1)
     results: dict[str, Any] = read_json(out) if out.exists() else {"runs": {}}
     results |= {**facts(), "processes": processes}
+    for name, record in results["runs"].items():
+        if (runs / name).exists():
+            record |= collected(runs / name)
     with ThreadPoolExecutor(processes) as pool:
         names = [(recipe, seed) for recipe in recipes for seed in range(seeds)]
         missing = [(recipe, seed) for recipe, seed in names if f"{recipe}-{seed}" not in results["runs"]]
