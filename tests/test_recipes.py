@@ -15,6 +15,7 @@ from unbraid.run import config_from_json
 from unbraid.types import DataSpec, ImageSpec, Labelled, VectorSpec
 
 STORED = {"maps": (256, 256), "facades": (256, 256), "cars": (64, 64), "digits": (32, 32), "mnist-cdcb": (32, 32)}
+DRAWN = ("synthetic", "synthetic-identifiable")
 STORED |= dict.fromkeys(("cars3d", "car-sides", "emoji"), (64, 64))
 
 
@@ -24,7 +25,7 @@ def test_a_recipe_is_complete(name: str) -> None:
     config = recipe.make()
     assert config_from_json(recipe.method, to_json(config)) == config
     assert any((config.train.steps, config.train.epochs, config.train.minutes))
-    if config.data.set == "synthetic":
+    if config.data.set in DRAWN:
         spec = DataSpec(VectorSpec(2), VectorSpec(1))
     else:
         size = config.data.size or STORED[str(config.data.set)]
@@ -62,7 +63,7 @@ def test_a_recipe_dry_runs(name: str, tmp_path: Path, capsys: pytest.CaptureFixt
     sources = ["--data.a", str(images / "a"), "--data.b", str(images / "b")]
     if RECIPES[name].make().data.set in ("cars3d", "avataaars"):
         sources = ["--data.classes", str(images)]
-    alone = name == "demo" or RECIPES[name].make().data.set == "synthetic"
+    alone = name == "demo" or RECIPES[name].make().data.set in DRAWN
     own = [] if alone else [*sources, "--data.size", "32", "32"]
     assert main(["train", name, *own, "--dry-run"]) == 0
     assert "M parameters" in capsys.readouterr().out

@@ -20,7 +20,7 @@ class Precision:
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context in which a training step runs. Weights, their updates and losses stay float32."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
 
     def __str__(self) -> str:
         return f"{'bf16' if self.bf16 else 'fp32'} on {self.device.type} ({self.reason})"

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -57,13 +58,13 @@ def train_step(
     assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
     with precision or contextlib.nullcontext():
         for update in method.updates(batches, clock):
+            totals = [total(terms, clock.step) for terms in update.values()]
             for terms in update.values():
-                check_finite(terms, clock.step)
                 losses.update({name: term.detach() for name, term in terms.items()})
             teams = [[optimisers[who] for who in ((key,) if isinstance(key, str) else key)] for key in update]
             moves = [
-                gradients(team, terms, retain=number < len(update))
-                for number, (team, terms) in enumerate(zip(teams, update.values(), strict=True), 1)
+                gradients(team, loss, retain=number < len(update))
+                for number, (team, loss) in enumerate(zip(teams, totals, strict=True), 1)
             ]
             for team, move in zip(teams, moves, strict=True):
                 apply(team, move)
@@ -75,12 +76,12 @@ Move = list[tuple[Tensor, Tensor | None]]
 """Parameters and the gradients they move by."""
 
 
-def gradients(team: Sequence[Optimizer], terms: Terms, retain: bool) -> Move:
-    """Of the sum of the terms, for what the team moves. What stands between needs no freezing: it gets none."""
-    for optimiser in team:
-        optimiser.zero_grad(set_to_none=True)
+def gradients(team: Sequence[Optimizer], loss: Tensor, retain: bool) -> Move:
+    """Of the loss, for what the team moves. What stands between needs no freezing: it gets none."""
     movers = [parameter for optimiser in team for group in optimiser.param_groups for parameter in group["params"]]
-    torch.stack(list(terms.values())).sum().backward(inputs=movers, retain_graph=retain)
+    for parameter in movers:
+        parameter.grad = None
+    loss.backward(inputs=movers, retain_graph=retain)
     return [(parameter, parameter.grad) for parameter in movers]
 
 
@@ -92,15 +93,17 @@ def apply(team: Sequence[Optimizer], move: Move) -> None:
         optimiser.step()
 
 
-def check_finite(terms: Mapping[str, Tensor], step: int) -> None:
-    """NonFiniteLoss that names the terms which are not finite."""
-    values = torch.stack([term.detach().float() for term in terms.values()])
-    if not values.isfinite().all():
-        bad = ", ".join(f"{n} = {v:g}" for n, v in zip(terms, values.tolist(), strict=True) if not math.isfinite(v))
+def total(terms: Terms, step: int) -> Float[Tensor, ""]:
+    """The sum of the terms. Raises NonFiniteLoss that names those which are not finite."""
+    loss = torch.stack(list(terms.values())).sum()
+    if not math.isfinite(loss.detach().item()):
+        values = {name: term.detach().item() for name, term in terms.items()}
+        bad = ", ".join(f"{name} = {value:g}" for name, value in values.items() if not math.isfinite(value))
         raise NonFiniteLoss(
-            f"Step {step}: the loss is no longer finite ({bad}). The last good checkpoint is kept. "
-            "Try, in another run folder, a lower --method.rate, --train.precision fp32, or a larger --train.batch"
+            f"Step {step}: the loss is no longer finite ({bad or 'the sum of its terms'}). The last good checkpoint is "
+            "kept. Try, in another run folder, a lower --method.rate, --train.precision fp32, or a larger --train.batch"
         )
+    return loss
 
 
 def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:

@@ -187,6 +187,17 @@ def swap(model: Uncooperative) -> None:
     linear(model.entangler.get_submodule("network"), [1, 0], [4.0, -4.0])
 
 
+def test_linear_networks_are_linear_and_adversaries_are_not() -> None:
+    model, batch = built(replace(SMALL, linear=True), VECTORS)
+    x, y = batch.a, batch.a.flip(0)
+    with torch.no_grad():
+        middle, one, two = (model.disentangler(v) for v in ((x + y) / 2, x, y))
+    torch.testing.assert_close(middle[0], (one[0] + two[0]) / 2)
+    torch.testing.assert_close(middle[1][0], (one[1][0] + two[1][0]) / 2)
+    assert [tuple(p.shape) for p in model.entangler.parameters()] == [(12, 9 + 1), (12,)]
+    assert len(list(model.adversaries["a"].parameters())) == 4
+
+
 def test_codes_are_the_poor_image_and_the_residual() -> None:
     model, batch = built(replace(SMALL, rich="b"), DataSpec(ImageSpec(16, 20, 1), ImageSpec(16, 20, 3)))
     model.eval()

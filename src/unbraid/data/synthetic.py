@@ -1,17 +1,18 @@
-"""Vectors whose content and residual are known: Harley et al. 2019, section 4.1. Drawn when they are read, endlessly.
+"""Vectors whose content and residual are known: Harley et al. 2019, section 4.1. Drawn pass by pass, endlessly.
 
 Domain a is v = (c, r), two values, domain b is c alone. c and r are independent.
 
 synthetic: c ~ N(2, 1) and r ~ N(-2, 1), the paper's. Every rotation of their plane leaves the distribution as it is, so
 unpaired data don't say which direction is c (docs/methods/uncooperative.md).
-synthetic-identifiable: ours, means and deviations as above, but c is uniform and r has two modes. Of all linear splits
-only the true one has the right distributions; bent ones that have them exist still.
+synthetic-identifiable: ours, means and deviations as above, but c is uniform and r has two modes, one of which is rare.
+Of all linear splits only the true one has the right distributions; bent ones that have them exist still.
 
 Training is unpaired: an a and a b of a batch have nothing to do with each other. Validation and test are pairs, b being
 the true content of a, and keep the true residual, to measure by.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Literal
 
@@ -29,8 +30,9 @@ TRAIN, HELD_OUT = 2**17, 2_000
 """Items in one pass of training, and in each of validation and test. Each pass draws new ones; where a batch reaches
 into the next pass its items come again there, which a batch of a power of two never does."""
 CONTENT_MEAN, RESIDUAL_MEAN = 2.0, -2.0
-MODE = 0.9
-"""Distance of each mode of the two-mode residual from its mean; the deviation of the whole is 1."""
+MODE, RARE = 0.9, 0.2
+"""Two-mode residual: the deviation that the modes' places alone have, of 1 in all, and how many items are in the upper
+mode. With equal modes its fourth moment would be nearly that of the uniform content, which asks to be exchanged."""
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -52,13 +54,17 @@ def factors(shape: Shape, key: int, rows: Rows) -> np.ndarray:
         content, residual = radius * np.cos(angle), radius * np.sin(angle)
     else:
         content = np.sqrt(3) * (2 * u[:, 2] - 1)
-        residual = np.where(u[:, 3] < 0.5, -MODE, MODE) + np.sqrt(1 - MODE**2) * radius * np.cos(angle)
+        place = ((u[:, 3] < RARE) - RARE) / np.sqrt(RARE * (1 - RARE))  # mean 0, deviation 1
+        residual = MODE * place + np.sqrt(1 - MODE**2) * radius * np.cos(angle)
     return np.stack([CONTENT_MEAN + content, RESIDUAL_MEAN + residual], 1)
 
 
 @dataclass(frozen=True)
 class DrawnVectors:
-    """Items that exist when they are read. rich: (c, r), else c. stream: items of equal streams have equal factors."""
+    """Items that come to be when their pass is read. rich: (c, r), else c.
+
+    stream: items of equal streams have equal factors.
+    """
 
     shape: Shape
     rich: bool
@@ -74,15 +80,21 @@ class DrawnVectors:
     def __len__(self) -> int:
         return self.count
 
-    def factors(self, rows: Rows, draw: int) -> np.ndarray:
-        """(len(rows), 2) float64: content and residual."""
+    def factors(self, draw: int) -> np.ndarray:
+        """(count, 2) float64: content and residual of every item."""
         digest = sha256(f"{self.seed}/{self.stream}/{draw}".encode()).digest()
-        return factors(self.shape, int.from_bytes(digest[:8], "little"), rows)
+        return factors(self.shape, int.from_bytes(digest[:8], "little"), np.arange(self.count))
 
     def read(self, rows: Rows, draw: int) -> Float[Tensor, "n d"]:
         """(len(rows), d) float32, new ones in each draw."""
-        values = self.factors(rows, draw)
-        return torch.from_numpy(values if self.rich else values[:, :1]).float()
+        return drawn(self, draw)[torch.from_numpy(np.asarray(rows))]
+
+
+@lru_cache(maxsize=4)
+def drawn(items: DrawnVectors, draw: int) -> Float[Tensor, "n d"]:
+    """All items of a draw; small batches out of them cost little."""
+    values = items.factors(draw)
+    return torch.from_numpy(values if items.rich else values[:, :1]).float()
 
 
 @dataclass(frozen=True)
@@ -114,7 +126,7 @@ def load_synthetic(config: DataConfig) -> Data:
 
     def pairs(part: str) -> PairedPart:
         (a, b), rows = sides(part, part, HELD_OUT), np.arange(HELD_OUT)
-        residual = a.factors(rows, 0)[:, 1]
+        residual = a.factors(0)[:, 1]
         return PairedPart(a, b, rows, [f"{part} {i}" for i in rows], factors={"residual": residual})
 
     a, b = sides("train a", "train b", TRAIN)

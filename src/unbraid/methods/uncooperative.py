@@ -64,6 +64,8 @@ class UncooperativeConfig:
     """Channels of the adversaries' first map."""
     hidden: int = 32
     """Width of the hidden layer of every network for vectors."""
+    linear: bool = False
+    """Disentangler and entangler of vectors without hidden layer; adversaries keep theirs."""
     residual: int = 1
     """Size of the residual of vectors."""
     streams: Literal["two", "one"] = "two"
@@ -166,7 +168,8 @@ class VectorDisentangler(nn.Module):
         rich, poor = (_vector(spec[domain]) for domain in config.domains)
         self.sizes = [poor.size, config.residual]
         outputs = [sum(self.sizes)] if config.streams == "one" else self.sizes
-        self.networks = nn.ModuleList(VectorTranslator(rich.size, config.hidden, out) for out in outputs)
+        hidden = 0 if config.linear else config.hidden
+        self.networks = nn.ModuleList(VectorTranslator(rich.size, hidden, out) for out in outputs)
 
     def forward(self, v: Float[Tensor, "n _"]) -> tuple[Float[Tensor, "n _"], Residual]:
         """(c', r')."""
@@ -185,7 +188,8 @@ class VectorEntangler(nn.Module):
     def __init__(self, spec: DataSpec, config: UncooperativeConfig) -> None:
         super().__init__()
         rich, poor = (_vector(spec[domain]) for domain in config.domains)
-        self.network = VectorTranslator(poor.size + config.residual, config.hidden, rich.size)
+        hidden = 0 if config.linear else config.hidden
+        self.network = VectorTranslator(poor.size + config.residual, hidden, rich.size)
 
     def forward(self, c: Float[Tensor, "n _"], r: Residual) -> Float[Tensor, "n _"]:
         """v'."""
@@ -274,7 +278,7 @@ class Uncooperative(Method[Unpaired]):
         v2 = self.entangler(c1, r1)
         cycle_1: Terms = {
             "again_rich": config.again_rich * l1_loss(v2, v),  # eq. 2, term 1
-            "fool_poor": config.adversarial * self._fool(c1, self.poor),  # eq. 1, term 2
+            "fool_poor": self._fool(c1, self.poor),  # eq. 1, term 2
         }
         yield {(both if config.cooperative else "disentangler"): cycle_1}
 
@@ -287,7 +291,7 @@ class Uncooperative(Method[Unpaired]):
         cycle_2: Terms = {
             "again_poor": config.again_poor * l1_loss(c2, c),  # eq. 2, term 2
             "again_residual": config.again_residual * _difference(r2, r),  # eq. 2, term 3
-            "fool_rich": config.adversarial * self._fool(v1, self.rich),  # eq. 1, term 1
+            "fool_rich": self._fool(v1, self.rich),  # eq. 1, term 1
         }
         yield {(both if config.cooperative else "entangler"): cycle_2}
 
@@ -299,8 +303,8 @@ class Uncooperative(Method[Unpaired]):
         }
 
     def _fool(self, made: Tensor, domain: Domain) -> Float[Tensor, ""]:
-        """1/2 (A(made) - 1)^2. Eq. 1 prints 0 as the target in C, which would please nobody."""
-        return 0.5 * least_squares(self.adversaries[domain](made), 1.0)
+        """1/2 (A(made) - 1)^2, weighted. Eq. 1 prints 0 as the target in C, which would please nobody."""
+        return 0.5 * self.config.adversarial * least_squares(self.adversaries[domain](made), 1.0)
 
     def _tell(self, real: Tensor, made: Tensor, domain: Domain) -> Float[Tensor, ""]:
         """1/2 [(A(real) - 1)^2 + A(made)^2], for items made now and earlier; both in one pass."""

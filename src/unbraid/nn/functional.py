@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 LOG_VARIANCE_LIMIT = 9.21
 """Log-variances stay below ln(10,000), as in IIAE's published program."""
@@ -102,7 +103,7 @@ def _mapped(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
 
 def least_squares(scores: Float[Tensor, "*s"], target: float) -> Float[Tensor, ""]:
     """Mean of (scores - target)^2: what least-squares adversaries, and those who would please them, minimise."""
-    return (scores - target).square().mean()
+    return mse_loss(scores, torch.full_like(scores, target))
 
 
 def plateau_then_linear(plateau: float, progress: float) -> float:

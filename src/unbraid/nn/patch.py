@@ -9,10 +9,9 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import leaky_relu, mse_loss
 
 from unbraid.nn.blocks import SLOPE
-from unbraid.nn.functional import least_squares
 from unbraid.nn.spectral import SpectralConv, SpectralLinear
 from unbraid.types import ImageSpec
 
@@ -67,6 +66,11 @@ class VectorAdversary(nn.Module):
 
 
 def tell(adversary: nn.Module, real: Tensor, made: Tensor) -> Float[Tensor, ""]:
-    """1/2 [(A(real) - 1)^2 + A(made)^2], both in one pass: what an adversary minimises (Mao et al. 2017)."""
-    told_real, told_made = adversary(torch.cat([real, made])).chunk(2)
-    return 0.5 * (least_squares(told_real, 1.0) + least_squares(told_made, 0.0))
+    """1/2 [(A(real) - 1)^2 + A(made)^2], both in one pass: what an adversary minimises (Mao et al. 2017).
+
+    As many are real as made, so it is the mean over all.
+    """
+    scores = adversary(torch.cat([real, made]))
+    targets = torch.zeros_like(scores)
+    targets[: len(real)] = 1.0
+    return mse_loss(scores, targets)

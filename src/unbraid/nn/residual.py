@@ -77,15 +77,19 @@ class ResidualTranslator(nn.Module):
 
 
 class VectorTranslator(nn.Module):
-    """The fully connected counterpart for vectors, one hidden layer with relu: (n, size) -> (n, out)."""
+    """The fully connected counterpart for vectors, one hidden layer with relu: (n, size) -> (n, out).
+
+    hidden: its width; 0 leaves it out, which makes a linear map.
+    """
 
     def __init__(self, size: int, hidden: int, out: int) -> None:
         super().__init__()
-        self.first, self.last = nn.Linear(size, hidden), nn.Linear(hidden, out)
+        self.first = nn.Linear(size, hidden) if hidden else None
+        self.last = nn.Linear(hidden or size, out)
 
     def forward(self, x: Float[Tensor, "n _"]) -> Float[Tensor, "n _"]:
         """(n, out), float32."""
-        return self.last(torch.relu(self.first(x))).float()
+        return self.last(x if self.first is None else torch.relu(self.first(x))).float()
 
 
 def start_small(module: nn.Module) -> None:

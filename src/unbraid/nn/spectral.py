@@ -30,6 +30,8 @@ class _Spectral(nn.Module):
     def divided(self) -> Float[Tensor, "o ..."]:
         """The weight that the layer computes with; its gradient treats u as a constant (eq. 12)."""
         matrix, u = self.weight.flatten(1), self.u
+        if 1 in matrix.shape:  # one singular value, which needs no search
+            return self.weight / vector_norm(matrix)
         if self.training:
             with no_grad():
                 u = self._iterate(matrix)
