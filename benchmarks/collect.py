@@ -338,7 +338,7 @@ def fill_tables() -> None:
         for name in (path.stem for path in (HERE / "results").glob("lord-*.json"))
     }
     tables: tuple[tuple[str, str, Callable[[str], bool], Callable[[dict[str, Any]], str]], ...] = (
-        ("results", head, lambda name: not name.startswith(("abl-", "lord-", "cddn-")), row),
+        ("results", head, lambda name: name.startswith(("demo", "iiae-")), row),
         ("ablations", head, lambda name: name.startswith("abl-"), row),
         ("cddn", head, beside("cddn"), row),
         ("samples", SAMPLES, beside("samples"), samples_row),

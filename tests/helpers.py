@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
+from torch.optim import Optimizer
 
 from unbraid.data.parts import Data, LabelledPart, PairedPart, Rows, as_labelled, as_unpaired
+from unbraid.method import Clock, Method, Update
 from unbraid.methods.cddn import CdDNConfig
 from unbraid.methods.lord import LORDConfig
 from unbraid.types import DataSpec, ImageSpec, Labelled, Paired, Spec, Unpaired, VectorSpec
@@ -70,6 +72,16 @@ def random_data(spec: DataSpec, needs: type = Paired) -> Data:
     data = paired_data(spec, 12)
     assert isinstance(data.train, PairedPart)
     return replace(data, train=as_labelled(data.train))
+
+
+class Untrained(Method[Any]):
+    """Never learns anything. For methods whose codes are known."""
+
+    def optimisers(self, stage: str) -> dict[str, Optimizer]:
+        return {}
+
+    def updates(self, batches: Iterator[Any], clock: Clock) -> Iterator[Update]:
+        yield {}
 
 
 class Repeated(Iterator[Any]):

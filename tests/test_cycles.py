@@ -1,19 +1,16 @@
 """With translators that are honest, that hide, or that ignore, so that what each measure must say is known."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from helpers import Stored, random_data
+from helpers import Stored, Untrained, random_data
 from unbraid.apply import Trained
 from unbraid.cycles import cycles, disturbances, rounded
 from unbraid.data.parts import PairedPart, Part, Rows, as_unpaired
 from unbraid.measurements import Judges
-from unbraid.method import Clock, Method, Update
+from unbraid.method import Method
 from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Unpaired, VectorSpec
 
 SPEC = DataSpec(ImageSpec(8, 8), ImageSpec(8, 8))
@@ -22,19 +19,13 @@ STEP = 2 / 255
 """Of 8 bits."""
 
 
-class Untrained(Method[Unpaired]):
+class Known(Untrained):
     def __init__(self) -> None:
         super().__init__(SPEC, None)
         self.none = nn.Parameter(torch.zeros(1))
 
-    def optimisers(self, stage: str) -> dict[str, Optimizer]:
-        return {}
 
-    def updates(self, batches: Iterator[Unpaired], clock: Clock) -> Iterator[Update]:
-        yield {}
-
-
-class Hiding(Untrained):
+class Hiding(Known):
     """A domain b image is the domain a image without its right half. It hides that half in differences far smaller than
     a step of 8 bits, on top of `left`'s mirror image, and finds it there again."""
 
@@ -45,7 +36,7 @@ class Hiding(Untrained):
         return torch.cat([left, ((right - left) * 100 / STEP).clamp(-1, 1)], 3)
 
 
-class Splits(Untrained):
+class Splits(Known):
     """a: left and right half. b: the left half twice. Honest, and the right half is what a has alone."""
 
     def encode(self, x: Tensor, domain: Domain) -> Codes:

@@ -1,6 +1,5 @@
 """With a method whose codes are the two halves of an image, so that what is right is known."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -8,32 +7,20 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from helpers import Stored, random_data
+from helpers import Stored, Untrained, random_data
 from unbraid.apply import Trained
 from unbraid.data import load
 from unbraid.data.config import DataConfig
 from unbraid.data.parts import Chosen, Data, LabelledPart, PairedPart, Rows
 from unbraid.generation import analogy, diversity, nearest_view, through_translation, two_of
 from unbraid.measurements import Judges
-from unbraid.method import Clock, Method, Update
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.metrics.images import rms_distance
-from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Paired
+from unbraid.types import Codes, DataSpec, Domain, ImageSpec
 
 SPEC = DataSpec(ImageSpec(4, 8), ImageSpec(4, 8))
 BLIND = Judges(None, None)
-
-
-class Untrained(Method[Paired]):
-    """Never learns anything."""
-
-    def optimisers(self, stage: str) -> dict[str, Optimizer]:
-        return {}
-
-    def updates(self, batches: Iterator[Paired], clock: Clock) -> Iterator[Update]:
-        yield {}
 
 
 class Halves(Untrained):

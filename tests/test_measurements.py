@@ -1,34 +1,24 @@
 """What probes read in codes of pairs, with a method whose codes are the two values of a vector."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from helpers import Stored
+from helpers import Stored, Untrained
 from unbraid.apply import Trained
 from unbraid.data.parts import Data, PairedPart
 from unbraid.measurements import probes
-from unbraid.method import Clock, Method, Update
-from unbraid.types import Codes, DataSpec, Domain, Unpaired, VectorSpec
+from unbraid.types import Codes, DataSpec, Domain, VectorSpec
 
 SPEC = DataSpec(VectorSpec(2), VectorSpec(1))
 
 
-class Values(Method[Unpaired]):
+class Values(Untrained):
     """The first value is shared, the second is what a has alone."""
 
     def __init__(self) -> None:
         super().__init__(SPEC, None)
         self.none = nn.Parameter(torch.zeros(1))
-
-    def optimisers(self, stage: str) -> dict[str, Optimizer]:
-        return {}
-
-    def updates(self, batches: Iterator[Unpaired], clock: Clock) -> Iterator[Update]:
-        yield {}
 
     def encode(self, x: Tensor, domain: Domain) -> Codes:
         return Codes(x[:, :1], x[:, 1:])
