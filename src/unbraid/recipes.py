@@ -431,16 +431,30 @@ RECIPES: dict[str, Recipe] = {
     "lord-avataaars": Recipe("lord", "cartoon faces by hair and hats, 32 px, 10 minutes", lord_avataaars),
     "lord-cars3d-paper": Recipe("lord", AT_PAPER_SIZE, lord_cars3d_paper, "LPIPS .078"),
     "uncooperative-synthetic": Recipe(
-        "uncooperative", "two known factors, vectors, 60,000 steps", synthetic(False), "correlation .998"
+        "uncooperative",
+        "two known factors, vectors, 60,000 steps",
+        synthetic(False),
+        "correlation .998",
+        ".63, ten seeds .09 to .93",
     ),
     "cooperative-synthetic": Recipe(
-        "uncooperative", "the same, both networks learn in both cycles", synthetic(True), "correlation .695"
+        "uncooperative",
+        "the same, both networks learn in both cycles",
+        synthetic(True),
+        "correlation .695",
+        ".65, ten seeds .30 to .99",
     ),
     "uncooperative-synthetic-identifiable": Recipe(
-        "uncooperative", "uniform and two-mode factor, linear networks", synthetic_identifiable(False)
+        "uncooperative",
+        "uniform and two-mode factor, linear networks",
+        synthetic_identifiable(False),
+        ours="above .95 with 7 of 10 seeds",
     ),
     "cooperative-synthetic-identifiable": Recipe(
-        "uncooperative", "the same, both networks learn in both cycles", synthetic_identifiable(True)
+        "uncooperative",
+        "the same, both networks learn in both cycles",
+        synthetic_identifiable(True),
+        ours="above .95 with 9 of 10 seeds",
     ),
     "uncooperative-cuhk": Recipe(
         "uncooperative", "photos and sketches of faces, 64 px, 40 minutes", uncooperative_cuhk
