@@ -147,7 +147,8 @@ def draw(runs: dict[str, Any], path: Path) -> None:
             axis.set_xlabel("thousand steps")
         for axis in line:
             axis.grid(alpha=0.3)
-        line[2].legend(loc="lower right")
+        if line[2].lines:
+            line[2].legend(loc="lower right")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
