@@ -20,6 +20,7 @@ What two kinds of images of the same things share, what is particular to each, a
   unbraid transfer RUN --content IMAGE... --class IMAGE... --out FILE
                                                          the class of one image, with the content of another
   unbraid swap RUN IMAGE... --label L --value V --out DIR    images with another value of one label
+  unbraid align FOLDER --out DIR --landmarks CSV         photos of faces with eyes and mouth at the same places
   unbraid encode RUN IMAGE... --out FILE.npz             the codes of images
 
 unbraid COMMAND --help says more. Exit status: 0 done, 2 something you can mend, 130 stopped (and saved).
@@ -35,6 +36,7 @@ COMMANDS = (
     "transfer",
     "swap",
     "encode",
+    "align",
 )
 
 

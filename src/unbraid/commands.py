@@ -40,7 +40,10 @@ def run(name: str, arguments: Sequence[str]) -> None:
     if name == "train":
         train(arguments)
         return
+    from unbraid.alignment import align
+
     functions: dict[str, Callable[..., None]] = {
+        "align": align,
         "recipes": recipes,
         "evaluate": evaluate,
         "cheat": cheat,

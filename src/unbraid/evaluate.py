@@ -11,6 +11,7 @@ from unbraid.cycles import cycles
 from unbraid.data.parts import Data, LabelledPart, PairedPart
 from unbraid.files import read_json, write_atomically, write_json
 from unbraid.generation import analogy, diversity, makes_images, nearest_view, through_translation
+from unbraid.meaning import attributes, domain_probe
 from unbraid.measurements import Judges, content_transfer, probes, residual, retrieval, translation
 from unbraid.method import Disentangler
 from unbraid.metrics.images import FEATURES
@@ -70,7 +71,9 @@ def measure(
             measured["residual"] = residual(model, part)
         if model.method.needs is Unpaired:
             measured |= cycles(model, part, judges, limit, seed)
+        measured["attributes"] = attributes(model, data, judges, limit)
     measured["probes"] = probes(model, data, limit, seed)
+    measured["domain_probe"] = domain_probe(measured["probes"], run.path / "log.jsonl")
     return {**metrics, **{name: figures for name, figures in measured.items() if figures}}
 
 
@@ -85,6 +88,7 @@ def table(metrics: dict[str, Any]) -> str:
             _distances(metrics),
             _samples(metrics),
             cheats(metrics),
+            _attributes(metrics),
             _probes(metrics),
         )
         if len(lines) > 1
@@ -163,6 +167,17 @@ def cheats(metrics: dict[str, Any]) -> list[str]:
                     cells = "".join(f"{values[n]:<10.4f}" if n in values else f"{'':<10}" for n in names)
                     lines.append(f"{f'{way} {title}: {what}':<40}{cells}".rstrip())
         lines.append(f"{way} rounded to 8 bits, the way back ends {figures['jump']:.3f} times as far from its input")
+    return lines
+
+
+def _attributes(metrics: dict[str, Any]) -> list[str]:
+    kinds = ("translations", "real", "random")
+    lines = [f"{'attribute shown, % (balanced)':<40}" + "".join(f"{kind:<18}" for kind in kinds).rstrip()]
+    for way, found in metrics.get("attributes", {}).items():
+        for name, figures in found.items():
+            pairs = [(figures[kind]["accuracy"], f"({figures[kind]['balanced']:.2f})") for kind in kinds]
+            cells = "".join(f"{all_alike:<6.2f} {balanced:<11}" for all_alike, balanced in pairs)
+            lines.append(f"{f'{way} {name}':<40}{cells}".rstrip())
     return lines
 
 

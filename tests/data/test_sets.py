@@ -8,7 +8,8 @@ from PIL import Image
 
 from unbraid.data import load
 from unbraid.data.config import DataConfig, SetName
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Recombining
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Recombining, UnpairedPart
+from unbraid.data.sets import skin_tone
 from unbraid.types import ImageSpec, UserError
 
 Paint = Callable[..., None]
@@ -42,7 +43,20 @@ def names(part: PairedPart | LabelledPart) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["maps", "facades", "cars", "car-sides", "cars3d", "relit", "sketchy", "cuhk", "emoji", "avataaars"]
+    "name",
+    [
+        "maps",
+        "facades",
+        "cars",
+        "car-sides",
+        "cars3d",
+        "relit",
+        "sketchy",
+        "cuhk",
+        "cuhk-avataaars",
+        "emoji",
+        "avataaars",
+    ],
 )
 def test_missing_sets_say_what_was_expected_where(tmp_path: Path, name: SetName) -> None:
     with pytest.raises(UserError, match=rf"The set {name} needs --data\.root"):
@@ -233,6 +247,30 @@ def test_cuhk_keeps_its_own_test_part(tmp_path: Path) -> None:
     train, val, test = paired_parts(load(DataConfig(set="cuhk", root=tmp_path, val=0.2)))
     assert (len(train), len(val)) == (5, 1)
     assert numbers(test)[0].tolist() == numbers(test)[1].tolist() == [1, 3, 5, 7, 9, 11]
+
+
+def test_photos_and_cartoons_are_no_pairs(tmp_path: Path) -> None:
+    for name in ("cuhk", "avataaars"):
+        (tmp_path / name).mkdir()
+    photo = np.full((12, 40, 40, 3), (90, 150, 220), np.uint8)
+    photo[:, 10:, 10:30] = (200, 150, 120)
+    arrays = {"photo": photo, "sketch": photo[..., 0], "test": np.arange(12) % 2}
+    np.savez(tmp_path / "cuhk" / "cuhk_student_128x160.npz", **arrays)
+    np.savez(tmp_path / "avataaars" / "avataaars_64.npz", x=np.zeros((20, 40, 40, 3), np.uint8))
+    faces = [{"eyes": ["hearts", "happy"][i % 2]} for i in range(20)]
+    (tmp_path / "avataaars" / "labels.json").write_text(json.dumps(faces))
+    data = load(DataConfig(set="cuhk-avataaars", root=tmp_path, size=(20, 20)))
+    assert isinstance(data.test, UnpairedPart)
+    assert (len(data.test.rows_a), len(data.test.rows_b)) == (6, 2)
+    assert data.test.attributes_a == {}
+    assert data.test.attributes_b["eyes"].tolist()[:3] == [1, 0, 1]
+    assert data.test.a.read(data.test.rows_a, 0)[:, :, 0, 0].min() == 1  # white behind the head
+    assert data.test.a.read(data.test.rows_a, 0)[:, :, 12, 10].max() < 1
+
+
+def test_skin_tones_of_emoji() -> None:
+    assert [skin_tone(code) for code in ("1F44B", "1F44B-1F3FB", "1F91D-1F3FF-200D-1F3FF")] == [0, 1, 5]
+    assert skin_tone("1FAF1-1F3FB-200D-1FAF2-1F3FF") == -1
 
 
 def test_emoji_variants_stay_together(tmp_path: Path) -> None:

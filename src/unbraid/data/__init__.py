@@ -33,6 +33,7 @@ def load(config: DataConfig) -> "unbraid.data.parts.Data":
             "relit": relit.load_relit,
             "sketchy": sets.load_sketchy,
             "cuhk": sets.load_cuhk,
+            "cuhk-avataaars": sets.load_cuhk_avataaars,
             "emoji": sets.load_emoji,
             "avataaars": sets.load_avataaars,
             "synthetic": synthetic.load_synthetic,

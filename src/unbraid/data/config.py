@@ -18,6 +18,7 @@ SetName = Literal[
     "relit",
     "sketchy",
     "cuhk",
+    "cuhk-avataaars",
     "emoji",
     "avataaars",
     "synthetic",
@@ -25,7 +26,8 @@ SetName = Literal[
 ]
 """digits: 5,000 real digits that ship with the package; synthetic and synthetic-identifiable: vectors drawn on the fly;
 the others lie under `--data.root`. cars pairs the frontal view of each car with its other views, car-sides its front
-and rear with its profiles, cars3d has all views labelled by car, relit shows them in a scene of ours and plain."""
+and rear with its profiles, cars3d has all views labelled by car, relit shows them in a scene of ours and plain.
+cuhk-avataaars has photos of faces on white and cartoon faces, which are no pairs."""
 
 
 @dataclass(frozen=True)

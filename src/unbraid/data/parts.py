@@ -177,7 +177,8 @@ class PairedPart:
     """Pairs of one part: item `rows[i]` of `a` and item `rows[i]` of `b` show the same thing.
 
     names: one for each pair of the whole set, labels: its class if known, (all pairs,) int64.
-    factors: (all pairs,) float64 each, true values behind the items, such as `residual`. For measuring only.
+    factors: (all pairs,) float64 each, true values behind the items, such as `residual`. attributes: (all pairs,) int64
+    each, what both items of a pair show, such as a category; -1 where it isn't known. Both are for measuring only.
     """
 
     a: Items
@@ -186,6 +187,7 @@ class PairedPart:
     names: Sequence[str]
     labels: np.ndarray | None = None
     factors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    attributes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -205,7 +207,10 @@ class PairedPart:
 
 @dataclass(frozen=True)
 class UnpairedPart:
-    """Items of two domains that have nothing to do with each other; as long as the longer of the two."""
+    """Items of two domains that have nothing to do with each other; as long as the longer of the two.
+
+    attributes_a, attributes_b: (all items,) int64 each, what items show, as in `PairedPart`.
+    """
 
     a: Items
     b: Items
@@ -213,6 +218,8 @@ class UnpairedPart:
     rows_b: Rows
     names_a: Sequence[str]
     names_b: Sequence[str]
+    attributes_a: Mapping[str, np.ndarray] = field(default_factory=dict)
+    attributes_b: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return max(len(self.rows_a), len(self.rows_b))
@@ -273,7 +280,8 @@ Part = PairedPart | UnpairedPart | LabelledPart
 
 def as_unpaired(part: PairedPart) -> UnpairedPart:
     """The same items, their pairs hidden."""
-    return UnpairedPart(part.a, part.b, part.rows, part.rows, part.names, part.names)
+    shown = attributes_of(part, "a")
+    return UnpairedPart(part.a, part.b, part.rows, part.rows, part.names, part.names, shown, shown)
 
 
 def as_labelled(part: UnpairedPart | PairedPart) -> LabelledPart:
@@ -387,6 +395,15 @@ def side(part: Part, domain: Domain) -> tuple[Items, Rows]:
     if isinstance(part, PairedPart):
         return (part.a if domain == "a" else part.b), part.rows
     return (part.a, part.rows_a) if domain == "a" else (part.b, part.rows_b)
+
+
+def attributes_of(part: Part, domain: Domain) -> Mapping[str, np.ndarray]:
+    """What items of a domain are known to show, (all items,) int64 each; of pairs with labels alone, the `label`."""
+    if isinstance(part, LabelledPart):
+        return {}
+    if isinstance(part, UnpairedPart):
+        return part.attributes_a if domain == "a" else part.attributes_b
+    return part.attributes or ({} if part.labels is None else {"label": part.labels})
 
 
 def names_of(part: Part) -> list[str]:

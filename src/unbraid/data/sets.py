@@ -4,8 +4,7 @@ None of them ships with the package. Each loader sets `Data.remark`, which belon
 """
 
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ import numpy as np
 from unbraid.data.arrays import array_items
 from unbraid.data.cache import CachedImages, cached
 from unbraid.data.config import DataConfig
+from unbraid.data.faces import without_background
 from unbraid.data.folders import list_images
 from unbraid.data.labelled import labelled_data, unseen_classes
-from unbraid.data.parts import Chosen, Data, Items, PairedPart, Split, Views, divide, held_out, linked
+from unbraid.data.parts import Chosen, Data, Items, PairedPart, Split, UnpairedPart, Views, divide, held_out, linked
 from unbraid.types import DataSpec, UserError
 
 AZIMUTHS, ELEVATIONS = 24, 4
@@ -34,8 +34,12 @@ EMOJI_STYLES = {
     "openmoji-black": "openmoji_black.webp",
 }
 EMOJI_GRID = (57, 64)
-_TONE = re.compile("1F3F[B-F]|FE0F")
-"""Code points that don't make another emoji: the five skin tones, and the wish for a coloured picture."""
+CARTOONS = "drawn from parts, seeds a0..a2999"
+"""What to say with avataaars."""
+TONES = ("1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF")
+"""Code points of the five skin tones."""
+_SAME = {*TONES, "FE0F"}
+"""Code points that don't make another emoji: skin tones, and the wish for a coloured picture."""
 
 
 def load_maps(config: DataConfig) -> Data:
@@ -187,6 +191,7 @@ def load_cuhk(config: DataConfig) -> Data:
 
 def load_emoji(config: DataConfig) -> Data:
     """emoji/: a sheet of 64 x 64 px tiles for each style; a and b are the two of --data.styles. Labels: the category.
+    Attributes: it, and the skin tone, 0 for none, 1 to 5 from light to dark, -1 for people of several.
 
     Divided by base emoji, so that variants in skin tone stay together.
     """
@@ -198,31 +203,58 @@ def load_emoji(config: DataConfig) -> Data:
     sheets = [EMOJI_STYLES[style] for style in config.styles]
     a, b = (cached(folder, [sheet], config.size, config.channels, EMOJI_GRID, config.strict) for sheet in sheets)
     _enough(config, min(len(a), len(b)), len(about), "tiles for its labels.json")
-    bases = ["-".join(code for code in emoji["unified"].split("-") if not _TONE.fullmatch(code)) for emoji in about]
+    bases = ["-".join(code for code in emoji["unified"].split("-") if code not in _SAME) for emoji in about]
     keys = linked(bases, [emoji["name"] for emoji in about])
     split = divide(keys, config.val, config.test, config.seed)
     _, labels = np.unique([emoji["category"] for emoji in about], return_inverse=True)
     rows = np.arange(len(about))
     names = [f"{emoji['name']} {emoji['unified']}" for emoji in about]
     remark = "split by base emoji, so that no skin-tone variant of a training emoji is in the test half"
-    return _paired("emoji", Chosen(a, rows), Chosen(b, rows), names, split, remark, labels=labels)
+    tones = np.array([skin_tone(emoji["unified"]) for emoji in about])
+    attributes = {"category": labels, "skin tone": tones}
+    return _paired(
+        "emoji", Chosen(a, rows), Chosen(b, rows), names, split, remark, labels=labels, attributes=attributes
+    )
 
 
 def load_avataaars(config: DataConfig) -> Data:
     """avataaars/avataaars_64.npz, array x, and labels.json; labelled by --data.labels, default what is on the head."""
-    folder = _folder(config, "avataaars", "avataaars_64.npz and labels.json")
-    x, _ = array_items(_arrays(folder / "avataaars_64.npz")["x"], "x", config)
-    faces = _json(folder / "labels.json")
-    if len(faces) != len(x):
-        raise UserError(
-            f"{folder}: labels.json has {len(faces)} faces, avataaars_64.npz {len(x)}; they must be as many"
-        )
+    x, faces = _cartoons(config)
     labels = config.labels or ("top",)
     if unknown := [label for label in labels if label not in faces[0]]:
         raise UserError(f"--data.labels: avataaars has no {', '.join(unknown)}; there are {', '.join(faces[0])}")
     columns = {label: np.array([str(face[label]) for face in faces]) for label in labels}
     names = [f"a{i}" for i in range(len(x))]
-    return labelled_data(config, "avataaars", x, names, columns, remark="drawn from parts, seeds a0..a2999")
+    return labelled_data(config, "avataaars", x, names, columns, remark=CARTOONS)
+
+
+def load_cuhk_avataaars(config: DataConfig) -> Data:
+    """Photos of cuhk/, their background painted white (a), and the cartoons of avataaars/ (b), which are no pairs.
+
+    Photos are divided as in `cuhk`, cartoons by shares. Attributes of cartoons: their labels.
+    """
+    arrays = _arrays(_folder(config, "cuhk", "cuhk_student_128x160.npz") / "cuhk_student_128x160.npz")
+    photos = np.stack([without_background(photo, "white")[0] for photo in arrays["photo"]])
+    a, _ = array_items(photos, "photo", config)
+    b, faces = _cartoons(config)
+    of_a = _with_test(arrays["test"] == 1, config)
+    names_a, names_b = [f"person {i}" for i in range(len(a))], [f"a{i}" for i in range(len(b))]
+    of_b = divide(names_b, config.val, config.test, config.seed)
+    shown = {
+        name: np.unique([str(face[name]) for face in faces], return_inverse=True)[1].astype(np.int64)
+        for name in faces[0]
+    }
+    parts = [
+        UnpairedPart(a, b, mine, theirs, names_a, names_b, attributes_b=shown)
+        for mine, theirs in ((of_a.train, of_b.train), (of_a.val, of_b.val), (of_a.test, of_b.test))
+    ]
+    return Data("cuhk-avataaars", DataSpec(a.spec, b.spec), *parts, remark=f"188 people; {CARTOONS}")
+
+
+def skin_tone(unified: str) -> int:
+    """The tone that an emoji's code points ask for: 0 for none, 1 to 5 from light to dark, -1 for several different."""
+    tones = {code for code in unified.split("-") if code in TONES}
+    return -1 if len(tones) > 1 else 1 + TONES.index(tones.pop()) if tones else 0
 
 
 def car_sheets(config: DataConfig) -> tuple[CachedImages, np.ndarray]:
@@ -247,6 +279,18 @@ def divide_cars(car: np.ndarray, cars: np.ndarray, config: DataConfig, least: in
 def view_name(car: int, elevation: int, azimuth: int) -> str:
     """What a tile is called. Elevation and azimuth in steps."""
     return f"car {car}, elevation {elevation * ELEVATION_STEP:g}, azimuth {azimuth * AZIMUTH_STEP:g}"
+
+
+def _cartoons(config: DataConfig) -> tuple[Items, list[dict[str, Any]]]:
+    """The faces of avataaars/, and what is known of each."""
+    folder = _folder(config, "avataaars", "avataaars_64.npz and labels.json")
+    x, _ = array_items(_arrays(folder / "avataaars_64.npz")["x"], "x", config)
+    faces = _json(folder / "labels.json")
+    if len(faces) != len(x):
+        raise UserError(
+            f"{folder}: labels.json has {len(faces)} faces, avataaars_64.npz {len(x)}; they must be as many"
+        )
+    return x, faces
 
 
 def _folder(config: DataConfig, name: str, expected: str) -> Path:
@@ -300,6 +344,10 @@ def _paired(
     skipped: tuple[str, ...] = (),
     labels: np.ndarray | None = None,
     test_views: int = 1,
+    attributes: Mapping[str, np.ndarray] | None = None,
 ) -> Data:
-    parts = [PairedPart(a, b, rows, names, labels) for rows in (split.train, split.val, split.test)]
+    parts = [
+        PairedPart(a, b, rows, names, labels, attributes=attributes or {})
+        for rows in (split.train, split.val, split.test)
+    ]
     return Data(name, DataSpec(a.spec, b.spec), *parts, remark=remark, skipped=skipped, test_views=test_views)

@@ -1,0 +1,178 @@
+"""Photos of faces as XGAN's authors prepared them: eyes and mouth at the same places, nothing behind the head.
+
+Landmarks are the middles of the left eye, the right eye (as they stand in the image) and the mouth, in pixels from the
+upper left corner; they come from a CSV file or from a detector.
+
+Legend: h height, w width, of images (h, w, 3) uint8.
+"""
+
+import csv
+import importlib
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from unbraid.types import UserError
+
+Background = Literal["keep", "white", "black"]
+"""keep: what is behind the head stays; white, black: it is painted over."""
+Face = UInt8[np.ndarray, "h w 3"]
+Landmarks = Float[np.ndarray, "3 2"]
+"""x and y of left eye, right eye and mouth."""
+Detector = Callable[[Face], Landmarks | None]
+"""Finds the landmarks of the one face in an image, or None."""
+
+PLACES = np.array([(0.38, 0.46), (0.62, 0.46), (0.5, 0.71)])
+"""Where eyes and mouth go, in shares of width and height: the whole head fits, and a little of what is around it."""
+COLUMNS = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y", "mouth_x", "mouth_y")
+COLOURS, COMMON = 4, 0.1
+"""Colours that are looked for at an image's border, and the share of it that each must have."""
+ALIKE = 0.09
+"""How far a pixel's colour may be from one of them to be background: root mean square, of 1."""
+PLAIN = (0.02, 0.9)
+"""Shares of an image that may be background. Less or more: it has no plain background."""
+
+
+def similarity(landmarks: Landmarks, height: int, width: int) -> Float[np.ndarray, "2 3"]:
+    """The turn, scaling and shift that takes places in an image of this size back to the photo, so that landmarks come
+    from where PLACES are, by least squares.
+
+    Raises ValueError if the landmarks are all one point.
+    """
+    # in the plane of complex numbers turning and scaling is multiplying
+    to = landmarks[:, 0] + 1j * landmarks[:, 1]
+    start = PLACES[:, 0] * width + 1j * PLACES[:, 1] * height
+    if np.ptp(to.real) == np.ptp(to.imag) == 0:
+        raise ValueError("eyes and mouth are at one place")
+    middle, goal = start.mean(), to.mean()
+    turn = np.vdot(start - middle, to - goal) / np.vdot(start - middle, start - middle).real
+    shift = goal - turn * middle
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
+def aligned(
+    photo: Face, landmarks: Landmarks, height: int, width: int, background: Background = "keep"
+) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """The photo with eyes and mouth at PLACES, (height, width, 3). Raises ValueError as `similarity` does.
+
+    What lies outside the photo gets this background's colour; with keep, that of the photo's border.
+    """
+    matrix = similarity(landmarks, height, width)
+    fill = np.median(_border(photo), axis=0) if background == "keep" else np.full(3, _level(background))
+    # bicubic looks at 4 x 4 pixels only, so a large photo is drawn larger first and then averaged
+    finer = max(1, math.ceil(math.hypot(matrix[0, 0], matrix[1, 0])))
+    data = (matrix @ np.diag([1 / finer, 1 / finer, 1])).ravel().tolist()
+    drawn = Image.fromarray(photo).transform(
+        (width * finer, height * finer),
+        Image.Transform.AFFINE,
+        data,
+        Image.Resampling.BICUBIC,
+        fillcolor=tuple(fill.astype(int).tolist()),
+    )
+    return np.asarray(drawn.reduce(finer))
+
+
+def without_background(photo: Face, background: Literal["white", "black"]) -> tuple[Face, bool]:
+    """Paints over all that touches the border and has about one of its colours, and says whether that was a background:
+    a photo without a plain one stays as it is."""
+    from scipy import ndimage
+
+    near = np.zeros(photo.shape[:2], bool)
+    for colour in _border_colours(photo):
+        near |= np.sqrt(np.square((photo - colour) / 255).mean(2)) < ALIKE
+    regions, _ = cast(tuple[np.ndarray, int], ndimage.label(near))
+    behind = near & np.isin(regions, _border(regions))
+    if not PLAIN[0] < behind.mean() < PLAIN[1]:
+        return photo, False
+    behind = ndimage.binary_dilation(behind)  # the edge has some of its colour
+    return np.where(behind[..., None], np.uint8(_level(background)), photo), True
+
+
+def read_landmarks(path: Path) -> dict[str, Landmarks]:
+    """A CSV file with the header file,left_eye_x,left_eye_y,right_eye_x,right_eye_y,mouth_x,mouth_y, in pixels.
+
+    Raises UserError that names the row if a column or a number is missing, or a file is named twice.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"--landmarks {path} can't be read: {error}") from error
+    if not rows:
+        raise UserError(f"--landmarks {path} has no rows; it needs the header file,{','.join(COLUMNS)}")
+    if missing := [name for name in ("file", *COLUMNS) if name not in rows[0]]:
+        raise UserError(f"--landmarks {path} has no column {', '.join(missing)}; needed: file,{','.join(COLUMNS)}")
+    table: dict[str, Landmarks] = {}
+    for number, row in enumerate(rows, 2):
+        try:
+            values = np.array([float(row[name]) for name in COLUMNS]).reshape(3, 2)
+        except (TypeError, ValueError):
+            raise UserError(f"--landmarks {path}, row {number}: six numbers are needed beside the file") from None
+        if not np.isfinite(values).all():
+            raise UserError(f"--landmarks {path}, row {number}: numbers must be finite")
+        if row["file"] in table:
+            raise UserError(f"--landmarks {path}, row {number} names {row['file']} again: take one away")
+        table[row["file"]] = values
+    return table
+
+
+def find_detector(name: str) -> Detector:
+    """`mtcnn`, or a function of one's own as MODULE:FUNCTION. Raises UserError if it can't be had."""
+    if name == "mtcnn":
+        return _mtcnn()
+    if ":" not in name:
+        raise UserError(f"--detector {name}: there is mtcnn; one's own is given as MODULE:FUNCTION")
+    module, function = name.rsplit(":", 1)
+    try:
+        return cast(Detector, getattr(importlib.import_module(module), function))
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"--detector {name}: {error}. It is imported as Python imports {module}") from error
+
+
+def _mtcnn() -> Detector:
+    """Zhang, Zhang, Li and Qiao 2016, by the package facenet-pytorch, whose wheel holds its weights."""
+    try:
+        package: Any = importlib.import_module("facenet_pytorch")
+    except ImportError as error:
+        raise UserError(
+            "--detector mtcnn needs a package: pip install --no-deps facenet-pytorch (and requests, if it is missing)"
+        ) from error
+    network = package.MTCNN(select_largest=True, post_process=False)
+
+    def detect(photo: Face) -> Landmarks | None:
+        _, _, points = network.detect(Image.fromarray(photo), landmarks=True)
+        if points is None:
+            return None
+        eye, other_eye, _, corner, other_corner = np.asarray(points[0], np.float64)
+        left, right = sorted((eye, other_eye), key=lambda point: point[0])
+        return np.stack([left, right, (corner + other_corner) / 2])
+
+    return detect
+
+
+def _border(image: np.ndarray) -> np.ndarray:
+    """What stands at the top and at the sides, but for their lower quarter, where shoulders are: (n, ...)."""
+    end = max(1, 3 * len(image) // 4)
+    return np.concatenate([image[0], image[:end, 0], image[:end, -1]])
+
+
+def _border_colours(photo: Face) -> Float[np.ndarray, "k 3"]:
+    """The colours of the border that are no exception there, those of a strand of hair say; k is 1 at least."""
+    from sklearn.cluster import KMeans
+
+    pixels = _border(photo).astype(np.float64)
+    found: Any = KMeans(COLOURS, n_init="auto", random_state=0)
+    with warnings.catch_warnings(action="ignore"):  # of a border with fewer colours
+        found.fit(pixels)
+    counts = np.bincount(found.labels_, minlength=COLOURS)
+    return found.cluster_centers_[counts >= COMMON * len(pixels)]
+
+
+def _level(background: Literal["white", "black"]) -> int:
+    return 255 if background == "white" else 0

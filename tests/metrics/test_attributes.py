@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+import torch
+
+from unbraid.metrics.attributes import AttributeReader, agreement
+
+
+def clouds(count: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
+    """Features around three points."""
+    values = np.arange(count) % 3
+    noise = torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
+    return noise + 8 * torch.eye(4)[torch.from_numpy(values)], values
+
+
+def test_a_reader_tells_what_can_be_told() -> None:
+    x, values = clouds(60, 0)
+    reader = AttributeReader(x, values)
+    assert reader.known.tolist() == [0, 1, 2]
+    assert reader.count == 60
+    other, wanted = clouds(30, 1)
+    assert agreement(reader.read(other), wanted) == {"accuracy": 100.0, "balanced": 100.0}
+
+
+def test_unknown_and_rare_values_are_left_out() -> None:
+    x, values = clouds(60, 0)
+    values = values.copy()
+    values[:6], values[6] = -1, 9
+    reader = AttributeReader(x, values)
+    assert reader.known.tolist() == [0, 1, 2]
+    assert reader.count == 53
+
+
+def test_a_single_value_cannot_be_told() -> None:
+    with pytest.raises(ValueError, match="two values"):
+        AttributeReader(torch.zeros(5, 2), np.zeros(5, np.int64))
+    with pytest.raises(ValueError, match="found 0"):
+        AttributeReader(torch.zeros(5, 2), -np.ones(5, np.int64))
+
+
+def test_rare_values_count_as_much_in_balanced_agreement() -> None:
+    wanted = np.array([0] * 9 + [1])
+    assert agreement(np.zeros(10, np.int64), wanted) == {"accuracy": 90.0, "balanced": 50.0}
+    with pytest.raises(ValueError, match="no images"):
+        agreement(wanted[:0], wanted[:0])
