@@ -46,6 +46,7 @@ def test_the_papers_recipes_have_the_papers_networks(name: str) -> None:
         "cyclegan": tuple(field.name for field in dataclasses.fields(plain)),
         "uncooperative": tuple(field.name for field in dataclasses.fields(plain)),
         "lord": tuple(field.name for field in dataclasses.fields(plain)),
+        "xgan": tuple(field.name for field in dataclasses.fields(plain)),
     }
     for field in paper[RECIPES[name].method]:
         assert getattr(config, field) == getattr(plain, field), field
