@@ -1,5 +1,6 @@
 """Relit objects with known truth. Domain a is rich: a Cars3D render under a coloured light, with its shadow, on a
-textured background. Domain b is poor: the render as it is stored, on white. Lights, shadows and backgrounds are ours.
+textured background. Domain b is poor: the render in the light it is stored in, on grey. Lights, shadows and
+backgrounds are ours.
 
 A rich item is a function of a render and a scene, and the scene is a few numbers drawn from (seed, row, draw). So the
 truth of every recombination is known. Training is unpaired, and no car is in both domains; validation and test are
@@ -35,6 +36,9 @@ REMARK = "64 px; lights, shadows and backgrounds are ours"
 VIEWS = ELEVATIONS * AZIMUTHS
 INK = 250 / 255
 """A pixel whose darkest channel is below this is not background."""
+PLAIN = 0.5
+"""What stands behind plain cars. The white they are stored on is the end of a tanh's range: a network that once shows
+nothing but white there has no gradient left to show anything else by, and so it happened."""
 NUMBERS = 23
 """Uniform numbers that a scene is made of."""
 
@@ -232,7 +236,7 @@ def relit(render: Float[Tensor, "n 3 h w"], scene: Scenes, spec: ImageSpec) -> F
 
 @dataclass(frozen=True)
 class PlainCars:
-    """Renders as they are stored, brought to a size. images: (all tiles) of 3 channels."""
+    """Renders on grey, brought to a size. images: (all tiles) of 3 channels, on white."""
 
     images: CachedImages
     spec: ImageSpec
@@ -242,7 +246,8 @@ class PlainCars:
 
     def read(self, rows: Rows, draw: int) -> Float[Tensor, "n c h w"]:
         """(len(rows), *spec.shape) in [-1, 1]; the same for every draw."""
-        return fit(self.images.read(rows, draw), self.spec).clamp_(-1, 1)
+        front, cover = taken_apart((self.images.read(rows, draw) + 1) / 2)
+        return fit((front + PLAIN * (1 - cover)) * 2 - 1, self.spec).clamp_(-1, 1)
 
 
 @dataclass(frozen=True)
@@ -269,7 +274,7 @@ class RelitCars:
 
 
 def load_relit(config: DataConfig) -> Data:
-    """Cars3D, relit (a) and as it is stored (b): every view of a car is an item of its own.
+    """Cars3D, relit (a) and plain (b): every view of a car is an item of its own.
 
     Test is 7 cars, validation 10, the ones of `cars`. Half of the others train a, half b, drawn by the seed. Labels
     number the cars, factors are those of the scenes.
