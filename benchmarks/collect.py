@@ -40,6 +40,7 @@ PICTURED = (
     "transfer-training-classes.png",
     "interpolate-content-a.png",
     "swap-skinColor.png",
+    "cheat-a-to-b.png",
 )
 SHOWN = (
     "cddn-mnist-cdcb",
@@ -58,6 +59,15 @@ SHOWN = (
     "lord-cars3d",
     "lord-emoji-styles",
     "lord-emoji-two-classes",
+    "uncooperative-relit",
+    "cooperative-relit",
+    "cyclegan-relit",
+    "uncooperative-cuhk",
+    "uncooperative-maps",
+    "xgan-emoji",
+    "cyclegan-emoji",
+    "xgan-mnist-cdcb",
+    "xgan-cuhk-avataaars",
 )
 """Runs whose pictures the documentation shows."""
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -282,6 +292,57 @@ def samples_row(record: dict[str, Any]) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
+def cycles_row(record: dict[str, Any]) -> str:
+    """One line of the table of translations between unpaired domains that go there and back. a is the rich domain."""
+    metrics = record["metrics"]
+    hidden, cheat = metrics["hidden_pair"], metrics["cheat"]
+    decoding = cheat["a->b"]["decoding"]
+    analogy = metrics.get("analogy", {}).get("a", {})
+    cells = [
+        f"`{record['command']}`",
+        *(figure(hidden[way][what], "lpips", 3) for way in hidden for what in ("translation", "random")),
+        *(figure(decoding.get(what, {}), "lpips", 3) for what in ("matched", "real", "mismatched", "others")),
+        *(figure(analogy.get(what, {}), "lpips", 3) for what in ("made", "copy")),
+        " / ".join(f"{cheat[way]['jump']:.3f}" for way in cheat),
+        f"{record['minutes']:.1f}",
+        record["steps"],
+        metrics["protocol"]["seed"],
+        metrics["protocol"]["date"],
+    ]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def meaning_row(record: dict[str, Any]) -> str:
+    """One line of the table of translations that should mean what their inputs do: from a to b."""
+    metrics = record["metrics"]
+    recall, shown = metrics.get("recall", {}).get("shared", {}), metrics["attributes"]["a->b"]
+    probe, translation = metrics.get("domain_probe", {}), metrics["translation"]["a->b"]
+
+    def attribute(what: str) -> str:
+        return " / ".join(
+            f"{values[what]['accuracy']:.1f} ({values[what]['balanced']:.1f})" for values in shown.values()
+        )
+
+    cells = [
+        f"`{record['command']}`",
+        ", ".join(shown),
+        " / ".join(f"{recall[way]['1']:.1f}" for way in recall) or "-",
+        " / ".join(f"{recall[way]['10']:.1f}" for way in recall) or "-",
+        f"**{attribute('translations')}**",
+        attribute("real"),
+        attribute("random"),
+        figure(translation["sample"], "lpips", 3) if "sample" in translation else "-",
+        figure(translation["random"], "lpips", 3) if "random" in translation else "-",
+        f"{figure(translation['sample set'], 'frechet', 0)} / {figure(translation['real set'], 'frechet', 0)}",
+        " / ".join(f"{probe[kind]:.1f}" for kind in ("linear", "mlp", "in training") if kind in probe) or "-",
+        f"{record['minutes']:.1f}",
+        record["steps"],
+        metrics["protocol"]["seed"],
+        metrics["protocol"]["date"],
+    ]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
 TRANSFERS = (
     "| command | tasks | transfer, LPIPS | again | class image | transfer, PSNR | class from content, seen "
     "| content from class, seen | class from content, unseen | content from class, unseen | minutes | steps | seed "
@@ -306,8 +367,23 @@ SAMPLES = (
 )
 
 
+CYCLES = (
+    "| command | hidden pair a->b, LPIPS | random | b->a | random | matched | real | mismatched | others | composition "
+    "| copying | jump | minutes | steps | seed | date |\n|" + "---|" * 16
+)
+MEANINGS = (
+    "| command | attributes | recall@1 by pair | @10 | attribute shown, % (balanced) | real | random "
+    "| hidden pair, LPIPS | random | Fréchet, translations / real | domain told, linear / mlp / in training, % "
+    "| minutes | steps | seed | date |\n|" + "---|" * 15
+)
+
+
 BESIDE = {"cddn": ("iiae-mnist-cdcb", "iiae-maps", "iiae-facades"), "samples": ("iiae-car-sides", "iiae-emoji")}
 """Runs of IIAE that stand in CdDN's tables too."""
+
+
+CYCLED = re.compile("((un)?cooperative|cyclegan)-(relit|cuhk|maps)")
+"""Runs in the table of what goes there and back."""
 
 
 def is_ablation(name: str) -> bool:
@@ -346,6 +422,8 @@ def fill_tables() -> None:
         ("lord", TRANSFERS, lambda name: lord.get(name) == "lord", transfer_row),
         ("variants", TRANSFERS, lambda name: lord.get(name) == "variants", transfer_row),
         ("attributes", ATTRIBUTES, lambda name: lord.get(name) == "attributes", attributes_row),
+        ("cycles", CYCLES, lambda name: bool(CYCLED.fullmatch(name)), cycles_row),
+        ("meaning", MEANINGS, lambda name: name.startswith("xgan-") or name == "cyclegan-emoji", meaning_row),
         ("domains", TRANSLATIONS, lambda name: lord.get(name) == "domains", translation_row),
     )
     for mark, title, wanted, line in tables:
