@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from helpers import Repeated, random_batch
+from helpers import Repeated, paired_data, random_batch
 from unbraid.codes import evaluating
 from unbraid.method import Clock
 from unbraid.methods.xgan import XGAN, XGANConfig
@@ -144,6 +144,16 @@ def own_teacher(monkeypatch: pytest.MonkeyPatch) -> str:
     module.number = 3  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "own_teacher", module)
     return "own_teacher"
+
+
+def test_a_teacher_that_sees_another_size_is_said() -> None:
+    data = paired_data(SPEC)
+    assert XGAN.settled(SMALL, data.train) == (SMALL, [])
+    config = replace(SMALL, teacher="efficientnet-lite0")
+    assert XGAN.settled(config, data.train) == (
+        config,
+        ["The teacher efficientnet-lite0 sees images of 32x32 at 224x224"],
+    )
 
 
 def test_the_teacher_draws_one_domain(own_teacher: str) -> None:

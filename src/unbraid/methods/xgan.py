@@ -23,10 +23,11 @@ from torch.nn.functional import cosine_similarity, cross_entropy, normalize, sof
 from torch.optim import Adam, Optimizer
 
 from unbraid.config import PerceptualConfig
+from unbraid.data.parts import Part, side
 from unbraid.method import Clock, Method, Terms, Update
 from unbraid.nn.blocks import FitSize, fixed_statistics
 from unbraid.nn.functional import reversed_gradient
-from unbraid.nn.teacher import Teacher, find_teacher
+from unbraid.nn.teacher import EFFICIENTNET_SIZE, Teacher, find_teacher
 from unbraid.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Unpaired, UserError, other
 
 TOLD = 95.0
@@ -173,6 +174,17 @@ class XGAN(Method[Unpaired]):
             {domain: Discriminator(sides[domain], config.discriminator_widths) for domain in self.judged}
         )
         self._teacher: Teacher | None = None
+
+    @classmethod
+    def settled(cls, config: XGANConfig, train: Part) -> tuple[XGANConfig, list[str]]:
+        """Says so if the teacher sees images at another size than they have."""
+        notes = []
+        if config.teacher == "efficientnet-lite0" and config.teacher_domains:
+            spec = side(train, config.teacher_domains[0])[0].spec
+            if isinstance(spec, ImageSpec) and (spec.height, spec.width) != (EFFICIENTNET_SIZE, EFFICIENTNET_SIZE):
+                seen = f"{EFFICIENTNET_SIZE}x{EFFICIENTNET_SIZE}"
+                notes.append(f"The teacher {config.teacher} sees images of {spec.height}x{spec.width} at {seen}")
+        return config, notes
 
     def prepare(self) -> None:
         """Finds the teacher. Raises UserError if it is missing or doesn't fit."""
