@@ -1,0 +1,180 @@
+"""The explorer as one application: views in tabs, gradio's queue with limits, the guard before it all."""
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import fastapi
+import gradio as gr
+
+from unbraid.types import UserError
+from unbraid.web.guard import Guard
+from unbraid.web.page import Page, View
+from unbraid.web.runs import Opened, Runs
+from unbraid.web.uploads import MOST_BYTES
+from unbraid.web.views.analogies import Analogies
+from unbraid.web.views.codes import CodesView
+from unbraid.web.views.compare import Compare
+from unbraid.web.views.interpolate import Interpolate
+from unbraid.web.views.search import Search
+from unbraid.web.views.training import Training
+from unbraid.web.views.translate import Translate
+
+WAITING = 64
+"""Requests in the queue; one more is told to come back."""
+KEPT_SECONDS = 3600
+"""How long uploads and answers stay in the temporary folder."""
+STYLE = (Path(__file__).parent / "page.css").read_text()
+SCRIPT = (Path(__file__).parent / "page.js").read_text()
+FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+"""Fonts of the machine that shows the page: none is fetched."""
+INTRODUCTION = "What a model holds to be shared by two domains, and what it keeps apart."
+
+
+def application(
+    runs: Runs, folder: Path, hosts: set[str] | None = frozenset({"127.0.0.1", "localhost", "[::1]"}), token: str | None = None  # type: ignore[assignment]  # noqa: E501
+) -> Guard:
+    """The ASGI application. folder: for uploads and answers, the only place that is written to.
+
+    hosts: names that the page answers under; None for any. token: what visitors must show, None for nothing.
+    """
+    # gradio reads these when it is built; what it keeps lies in the folder, and it tells nobody
+    os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+    blocks = _blocks(runs, folder)
+    blocks.queue(max_size=WAITING, default_concurrency_limit=2, api_open=False)
+
+    @asynccontextmanager
+    async def nothing(_: fastapi.FastAPI) -> AsyncIterator[None]:
+        yield
+
+    server = fastapi.FastAPI(openapi_url=None, lifespan=nothing)
+    gr.mount_gradio_app(
+        server,
+        blocks,
+        "/",
+        server_name="127.0.0.1",
+        footer_links=["api"],
+        run_history=False,
+        allowed_paths=[],
+        show_error=True,
+        max_file_size=MOST_BYTES,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=gr.themes.Default(font=FONTS, font_mono=["ui-monospace", "monospace"]),
+        css=STYLE,
+        head=f"<script>{SCRIPT}</script>",
+    )
+    return Guard(server, folder, hosts, token)
+
+
+def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
+    views: list[View] = [
+        Translate(), Analogies(), Interpolate(), Search(), CodesView(), Training(), Compare(runs.names),
+    ]  # fmt: skip
+    with gr.Blocks(
+        analytics_enabled=False, title="Unbraid explorer", fill_width=True, delete_cache=(60, KEPT_SECONDS)
+    ) as blocks:
+        gr.Markdown(f"# Unbraid explorer\n{INTRODUCTION}")
+        with gr.Row():
+            run = gr.Dropdown(runs.names, value=runs.names[0], label="Run", filterable=False, scale=1, min_width=220)
+            state = gr.Markdown(elem_id="state")
+        page = Page(runs, folder, run)
+        current = gr.Textbox(views[0].name, visible=False)
+        page.starts = {view.name: gr.State(0) for view in views}
+        tabs: dict[str, gr.Tab] = {}
+        with gr.Tabs(selected=views[0].name) as all_tabs:
+            for view in views:
+                with gr.Tab(view.title, id=view.name, elem_id=f"tab-{view.name}") as tabs[view.name]:
+                    view.build(page)
+
+        def shown(name: str, query: dict[str, str]) -> dict[Any, Any]:
+            """Everything that depends on the run, for the view that is wanted or else the first there is."""
+            wanted = query.get("view", views[0].name)
+            updates: dict[Any, Any] = {run: name}
+            reasons = {}
+            try:
+                with runs.using(name) as opened:
+                    reasons = {view.name: view.missing(opened) for view in views}
+                    for view in views:
+                        if not reasons[view.name]:
+                            updates |= view.refresh(opened)
+                    updates[state] = _described(opened, {v.title: reasons[v.name] for v in views})
+            except UserError as error:
+                reasons = {view.name: "" if view.name == "training" else str(error) for view in views}
+                updates[state] = f"**{error}.** There are curves of its training, if it has begun."
+            there = [view.name for view in views if not reasons[view.name]]
+            wanted = wanted if wanted in there else there[0]
+            for label, component in page.controls[wanted].items():
+                if label in query:
+                    updates[component] = _from_link(component, query[label])
+            updates |= {tabs[view.name]: gr.update(visible=view.name in there) for view in views}
+            updates[all_tabs] = gr.update(selected=wanted)
+            updates[current] = wanted
+            updates[page.starts[wanted]] = time.time_ns()
+            return updates
+
+        def opened_link(request: gr.Request) -> dict[Any, Any]:
+            query = {key: str(value) for key, value in dict(request.query_params).items()}
+            name = query.get("run", runs.names[0])
+            runs.path(name)
+            return shown(name, query)
+
+        outputs = [
+            run, state, current, all_tabs, *tabs.values(), *page.starts.values(),
+            *dict.fromkeys(c for view in views for c in _changing(view, page)),
+        ]  # fmt: skip
+        page.event(opened_link, [], outputs, [blocks.load])
+        page.event(lambda name, view: shown(name, {"view": view}), [run, current], outputs, [run.input])
+        for view in views:
+            page.event(
+                _chosen(view.name), [], [current, page.starts[view.name]], [tabs[view.name].select], queue=False
+            )
+    return blocks
+
+
+def _chosen(name: str) -> Callable[[], tuple[str, int]]:
+    return lambda: (name, time.time_ns())
+
+
+def _changing(view: View, page: Page) -> list[Any]:
+    """Components that `refresh` or a link may change."""
+    found: list[Any] = list(page.controls[view.name].values())
+    for value in vars(view).values():
+        if isinstance(value, gr.components.Component):
+            found.append(value)
+        elif hasattr(value, "gallery"):
+            found += [value.gallery, value.number, value.upload]
+    return found
+
+
+def _from_link(component: Any, value: str) -> Any:
+    """A parameter of a link as the component's value; views look at it before they believe it."""
+    if isinstance(component, gr.CheckboxGroup):
+        return value.split(",")
+    if isinstance(component, (gr.Number, gr.Slider)):
+        try:
+            return float(value) if "." in value else int(value)
+        except ValueError:
+            raise UserError(f"The link says {value[:40]!r} where a number belongs") from None
+    return value[:200]
+
+
+def _described(opened: Opened, reasons: dict[str, str]) -> str:
+    """The run in a line, and the views it doesn't have, with why."""
+    spec = opened.model.spec
+    looks = f"a: {spec.a}; b: {spec.b}" if len(opened.domains) > 1 else f"{spec.a}"
+    data = f"; {opened.data.name}" if opened.data else ""
+    lines = [f"**{opened.model.name}**, step {opened.model.step}{data}; {looks}."]
+    if not opened.data:
+        lines.append(f"Its data can't be read, so upload pictures ({opened.without_data}).")
+    absent = [f"**{title}**: {reason}" for title, reason in reasons.items() if reason]
+    if absent:
+        lines.append("Not for this run: " + "; ".join(absent) + ".")
+    return "  \n".join(lines)
+
+
