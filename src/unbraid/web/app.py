@@ -1,7 +1,6 @@
 """The explorer as one application: views in tabs, gradio's queue with limits, the guard before it all."""
 
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ import gradio as gr
 
 from unbraid.types import UserError
 from unbraid.web.guard import Guard
-from unbraid.web.page import Page, View
+from unbraid.web.page import Page, View, now
 from unbraid.web.runs import Opened, Runs
 from unbraid.web.uploads import MOST_BYTES
 from unbraid.web.views.analogies import Analogies
@@ -65,7 +64,7 @@ def application(
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
-        theme=gr.themes.Default(font=FONTS, font_mono=["ui-monospace", "monospace"]),
+        theme=gr.themes.Default(primary_hue="indigo", font=FONTS, font_mono=["ui-monospace", "monospace"]),
         css=STYLE,
         head=f"<script>{SCRIPT}</script>",
     )
@@ -115,7 +114,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
             updates |= {tabs[view.name]: gr.update(visible=view.name in there) for view in views}
             updates[all_tabs] = gr.update(selected=wanted)
             updates[current] = wanted
-            updates[page.starts[wanted]] = time.time_ns()
+            updates[page.starts[wanted]] = now()
             return updates
 
         def opened_link(request: gr.Request) -> dict[Any, Any]:
@@ -138,7 +137,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
 
 
 def _chosen(name: str) -> Callable[[], tuple[str, int]]:
-    return lambda: (name, time.time_ns())
+    return lambda: (name, now())
 
 
 def _changing(view: View, page: Page) -> list[Any]:

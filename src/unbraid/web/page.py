@@ -9,6 +9,7 @@ import asyncio
 import functools
 import html
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -85,7 +86,7 @@ class Page:
         compute: takes the run's name and then the inputs, in their order.
         """
         picture = gr.Image(
-            label=label, format="png", interactive=False, buttons=["download", "fullscreen"], alt_text=label,
+            label=label, show_label=False, format="png", interactive=False, buttons=["download", "fullscreen"], alt_text=label,
             elem_classes="answer", elem_id=f"{view.name}-picture",
         )  # fmt: skip
         words = gr.Markdown(elem_id=f"{view.name}-words", elem_classes="words")
@@ -185,15 +186,16 @@ class Picker:
                 min_width=120, buttons=[], alt_text=f"{label}, as uploaded", elem_classes=f"upload-{key}",
             )  # fmt: skip
 
-    def follows(self, domain: Any) -> None:
-        """Thumbnails are those of the domain that this component says."""
+    def follows(self, domain: Any, view: View) -> None:
+        """Picking takes an item of the domain that this component says, and lets the view compute."""
 
-        def pick(run: str, side: str, event: gr.SelectData) -> tuple[int, None]:
+        def pick(run: str, side: str, event: gr.SelectData) -> tuple[int, None, int]:
             with self.page.runs.using(run) as opened:
-                return int(positions(opened, opened.known(side))[int(event.index)]), None  # type: ignore[arg-type]
+                return int(positions(opened, opened.known(side))[int(event.index)]), None, now()  # type: ignore[arg-type]
 
         self.page.event(
-            pick, [self.page.run, domain], [self.number, self.upload], [self.gallery.select], queue=False
+            pick, [self.page.run, domain], [self.number, self.upload, self.page.starts[view.name]],
+            [self.gallery.select], queue=False
         )
 
     def read(self, opened: Opened, domain: Domain, number: Any, upload: Any) -> tuple[Tensor, str, str, int | None]:
@@ -228,6 +230,11 @@ def about(opened: Opened, **parameters: Any) -> dict[str, str]:
     model = f"{opened.model.name}, step {opened.model.step}"
     given = {key: str(value) for key, value in parameters.items() if value not in (None, "")}
     return {"run": opened.name, "model": model, **given}
+
+
+def now() -> int:
+    """What a start is set to: a number that it never had."""
+    return time.time_ns()
 
 
 def sentence(*parts: str) -> str:

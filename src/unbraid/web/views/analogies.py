@@ -7,7 +7,7 @@ import torch
 
 from unbraid.types import Domain, UserError
 from unbraid.web.figures import Cell, sheet
-from unbraid.web.page import Answer, Page, about, positions, sentence, thumbnails
+from unbraid.web.page import Answer, Page, about, now, positions, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.uploads import read_upload
 from unbraid.web.values import several
@@ -57,7 +57,8 @@ class Analogies:
                 }
 
                 def analogies(
-                    run: str, domain: str, rows: Any, columns: Any, row_upload: Any, column_upload: Any
+                    run: str, domain: str = "a", rows: Any = "0", columns: Any = "0", row_upload: Any = None,
+                    column_upload: Any = None,  # fmt: skip
                 ) -> Answer:
                     """The shared part of each row's item with the exclusive part of each column's."""
                     with page.runs.using(run) as opened:
@@ -70,20 +71,21 @@ class Analogies:
                         return _answer(opened, side, across, down, query)
 
                 triggers = [
-                    show.click, self.domain.input, self.row_items.change, self.column_items.change, row_upload.input,
+                    show.click, self.domain.input, self.row_items.submit, self.column_items.submit, row_upload.input,
                     column_upload.input,
                 ]  # fmt: skip
                 page.answers(self, analogies, inputs, triggers, "Analogies")
         for gallery, items in ((self.rows, self.row_items), (self.columns, self.column_items)):
 
-            def toggle(run: str, domain: str, chosen: Any, event: gr.SelectData) -> str:
+            def toggle(run: str, domain: str, chosen: Any, event: gr.SelectData) -> tuple[str, int]:
                 with page.runs.using(run) as opened:
                     at = int(positions(opened, opened.known(domain))[int(event.index)])  # type: ignore[arg-type]
-                    now = several(chosen, "Items", MOST)
-                    now = [i for i in now if i != at] if at in now else [*now, at][-MOST:]
-                    return ", ".join(map(str, now))
+                    kept = several(chosen, "Items", MOST)
+                    kept = [i for i in kept if i != at] if at in kept else [*kept, at][-MOST:]
+                    return ", ".join(map(str, kept)), now()
 
-            page.event(toggle, [page.run, self.domain, items], [items], [gallery.select], queue=False)
+            outputs = [items, page.starts[self.name]]
+            page.event(toggle, [page.run, self.domain, items], outputs, [gallery.select], queue=False)
 
         def turned(run: str, domain: str) -> tuple[Any, Any]:
             with page.runs.using(run) as opened:

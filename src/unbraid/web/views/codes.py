@@ -61,7 +61,7 @@ class CodesView:
             query = {"run": run, "layout": way, "colour": colour, "items": count, "seed": start}
             return drawn, linked(self.name, query), numbers
 
-        triggers = [show.click, layout.input, self.colour.input, items.release, seed.change, page.start(self)]
+        triggers = [show.click, layout.input, self.colour.input, items.release, seed.input, page.start(self)]
         inputs = {"layout": layout, "colour": self.colour, "items": items, "seed": seed}
         page.event(codes, [page.run, *inputs.values()], [maps, link, table], triggers, self.name)
         page.controls[self.name] = inputs

@@ -53,17 +53,18 @@ class Compare:
                 }
 
                 def compare(
-                    run: str, source: str, runs: Any, item: Any, upload: Any, samples: Any, seed: Any
+                    run: str, source: str = "a", runs: Any = (), item: Any = 0, upload: Any = None, samples: Any = 3,
+                    seed: Any = 0,  # fmt: skip
                 ) -> Answer:
                     """The input, a test item of `run` or an upload, through each of `runs`."""
                     return self._answer(page, run, source, runs, item, upload, samples, seed)
 
                 triggers = [
-                    show.click, self.source.input, runs.input, self.input.number.change, self.input.upload.input,
-                    samples.release, seed.change,
+                    show.click, self.source.input, runs.input, self.input.number.input, self.input.upload.input,
+                    samples.release, seed.input,
                 ]  # fmt: skip
                 page.answers(self, compare, inputs, triggers, "The same input through several runs")
-        self.input.follows(self.source)
+        self.input.follows(self.source, self)
 
         def turned(run: str, source: str) -> tuple[Any, Any]:
             with page.runs.using(run) as opened:
@@ -85,7 +86,7 @@ class Compare:
         self, page: Page, run: str, source: str, runs: Any, item: Any, upload: Any, samples: Any, seed: Any
     ) -> Answer:
         one_of(source, "The source", DOMAINS)
-        wanted = [runs] if isinstance(runs, str) else list(runs or [])
+        wanted = [runs] if isinstance(runs, str) else list(runs or self.names[:MOST_RUNS])
         if not wanted or len(wanted) > MOST_RUNS:
             raise UserError(f"Choose 1 to {MOST_RUNS} runs to compare")
         count = whole(samples, "Samples", 1, MOST_SAMPLES)

@@ -51,15 +51,15 @@ class Interpolate:
 
                 def interpolate(
                     run: str,
-                    domain: str,
-                    first: Any,
-                    second: Any,
-                    first_upload: Any,
-                    second_upload: Any,
-                    shared: Any,
-                    exclusive: Any,
-                    part: Any,
-                    steps: Any,
+                    domain: str = "a",
+                    first: Any = 0,
+                    second: Any = 1,
+                    first_upload: Any = None,
+                    second_upload: Any = None,
+                    shared: Any = 0.5,
+                    exclusive: Any = 0.5,
+                    part: Any = "shared",
+                    steps: Any = 6,
                 ) -> Answer:
                     """The place between two items where the sliders stand, and a strip along one part."""
                     with page.runs.using(run) as opened:
@@ -69,13 +69,13 @@ class Interpolate:
                         )  # fmt: skip
 
                 triggers = [
-                    show.click, self.domain.input, self.first.number.change, self.second.number.change,
+                    show.click, self.domain.input, self.first.number.input, self.second.number.input,
                     self.first.upload.input, self.second.upload.input, shared.release, exclusive.release, part.input,
                     steps.release,
                 ]  # fmt: skip
                 page.answers(self, interpolate, inputs, triggers, "Interpolation")
-        self.first.follows(self.domain)
-        self.second.follows(self.domain)
+        self.first.follows(self.domain, self)
+        self.second.follows(self.domain, self)
 
         def turned(run: str, domain: str) -> tuple[Any, ...]:
             with page.runs.using(run) as opened:

@@ -52,17 +52,19 @@ class Search:
                     "neighbours": count,
                 }
 
-                def search(run: str, domain: str, item: Any, upload: Any, among: str, neighbours: Any) -> Answer:
+                def search(
+                    run: str, domain: str = "a", item: Any = 0, upload: Any = None, among: str = "b", neighbours: Any = 4
+                ) -> Answer:
                     """The nearest test items of a domain, by shared and by exclusive code."""
                     with page.runs.using(run) as opened:
                         return self._answer(opened, domain, item, upload, among, neighbours)
 
                 triggers = [
-                    show.click, self.domain.input, self.query.number.change, self.query.upload.input,
+                    show.click, self.domain.input, self.query.number.input, self.query.upload.input,
                     self.among.input, count.release,
                 ]  # fmt: skip
                 page.answers(self, search, inputs, triggers, "Neighbours")
-        self.query.follows(self.domain)
+        self.query.follows(self.domain, self)
 
         def turned(run: str, domain: str) -> tuple[Any, Any]:
             with page.runs.using(run) as opened:

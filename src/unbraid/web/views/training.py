@@ -36,7 +36,7 @@ class Training:
         link = gr.HTML(elem_id="training-link")
         which = gr.Slider(0, 1, 0, step=1, label="Sample pictures, from the first to the last", interactive=True)
         sample = gr.Image(
-            label="Samples", format="png", interactive=False, buttons=["download", "fullscreen"],
+            label="Samples", show_label=False, format="png", interactive=False, buttons=["download", "fullscreen"],
             alt_text="Samples drawn in training", elem_classes="answer", elem_id="training-picture",
         )  # fmt: skip
         words = gr.Markdown(elem_classes="words", elem_id="training-words")

@@ -7,7 +7,7 @@ import gradio as gr
 from unbraid.method import Translator
 from unbraid.types import DOMAINS, UserError, other
 from unbraid.web.figures import Cell, sheet, wrapped
-from unbraid.web.page import Answer, Page, Picker, about, sentence, thumbnails
+from unbraid.web.page import Answer, Page, Picker, about, now, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.values import MOST_SEED, one_of, whole
 
@@ -53,20 +53,24 @@ class Translate:
                     "like_upload": self.like.upload,
                 }
                 triggers = [
-                    show.click, self.source.input, self.input.number.change, self.input.upload.input, samples.release,
-                    seed.change, self.like.number.change, self.like.upload.input,
+                    show.click, self.source.input, self.input.number.input, self.input.upload.input, samples.release,
+                    seed.input, self.like.number.input, self.like.upload.input,
                 ]  # fmt: skip
 
                 def translate(
-                    run: str, source: str, item: Any, upload: Any, samples: Any, seed: Any, like: Any, like_upload: Any
+                    run: str, source: str = "a", item: Any = 0, upload: Any = None, samples: Any = 4, seed: Any = 0,
+                    like: Any = None, like_upload: Any = None,  # fmt: skip
                 ) -> Answer:
                     """Translations of one item: `samples` drawn by `seed`, or one guided by `like`."""
                     with page.runs.using(run) as opened:
                         return self._answer(opened, source, item, upload, samples, seed, like, like_upload)
 
                 page.answers(self, translate, inputs, triggers, "Translations")
-        self.input.follows(self.source)
-        page.event(lambda at: whole(at or 0, "Seed", 0, MOST_SEED - 1) + 1, [seed], [seed], [reseed.click], queue=False)
+        self.input.follows(self.source, self)
+        page.event(
+            lambda at: (whole(at or 0, "Seed", 0, MOST_SEED - 1) + 1, now()), [seed], [seed, page.starts[self.name]],
+            [reseed.click], queue=False,
+        )  # fmt: skip
         # what was picked in one domain means nothing in the other
         page.event(
             self._turned, [page.run, self.source],
@@ -82,7 +86,7 @@ class Translate:
             lambda source: "a" if source == "b" else "b", [self.source], [self.target],
             [self.source.change], queue=False,
         )  # fmt: skip
-        self.like.follows(self.target)
+        self.like.follows(self.target, self)
 
     def _turned(self, run: str, source: str) -> tuple[Any, ...]:
         with self._page.runs.using(run) as opened:
