@@ -10,7 +10,7 @@ import fastapi
 import gradio as gr
 
 from unbraid.types import UserError
-from unbraid.web.guard import Guard
+from unbraid.web.guard import LOOPBACK, Guard
 from unbraid.web.page import Page, View, now
 from unbraid.web.runs import Opened, Runs
 from unbraid.web.uploads import MOST_BYTES
@@ -34,7 +34,7 @@ INTRODUCTION = "What a model holds to be shared by two domains, and what it keep
 
 
 def application(
-    runs: Runs, folder: Path, hosts: set[str] | None = frozenset({"127.0.0.1", "localhost", "[::1]"}), token: str | None = None  # type: ignore[assignment]  # noqa: E501
+    runs: Runs, folder: Path, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None
 ) -> Guard:
     """The ASGI application. folder: for uploads and answers, the only place that is written to.
 
@@ -110,7 +110,10 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
             wanted = wanted if wanted in there else there[0]
             for label, component in page.controls[wanted].items():
                 if label in query:
-                    updates[component] = _from_link(component, query[label])
+                    before = updates.get(component)
+                    wish = _from_link(component, query[label])
+                    # a component's new choices stay
+                    updates[component] = {**before, "value": wish} if isinstance(before, dict) else wish
             updates |= {tabs[view.name]: gr.update(visible=view.name in there) for view in views}
             updates[all_tabs] = gr.update(selected=wanted)
             updates[current] = wanted

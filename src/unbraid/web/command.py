@@ -7,6 +7,7 @@ import secrets
 import socket
 import sys
 import tempfile
+import threading
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from typing import Annotated
 import tyro
 
 from unbraid.types import UserError
+from unbraid.web.guard import LOOPBACK
 from unbraid.web.runs import Runs
 
 TOKEN = "UNBRAID_TOKEN"
@@ -54,14 +56,17 @@ def explore(
         with tempfile.TemporaryDirectory(prefix="unbraid-") as folder:
             # gradio reads where its files belong when it is imported
             os.environ["GRADIO_TEMP_DIR"] = folder
+            opening = Runs(list(runs), root)
+            # gradio takes seconds to import: the first run is read meanwhile
+            threading.Thread(target=_opened, args=(opening,), daemon=True).start()
             from unbraid.web.app import application
 
-            served = application(Runs(list(runs), root), Path(folder).resolve(), _hosts(host) if alone else None, token)
+            served = application(opening, Path(folder).resolve(), _hosts(host) if alone else None, token)
             print(f"Explorer: {place}{f'?token={token}' if token else ''}  (Ctrl+C stops it)", flush=True)
             if browser:
                 webbrowser.open(place + (f"?token={token}" if token else ""))
             server = uvicorn.Server(
-                uvicorn.Config(served, log_level="warning", access_log=False, timeout_graceful_shutdown=1, ws="none")
+                uvicorn.Config(served, log_level="critical", access_log=False, timeout_graceful_shutdown=1, ws="none")
             )
             with contextlib.suppress(KeyboardInterrupt):
                 server.run([listening])
@@ -74,6 +79,11 @@ def explore(
     print("Explorer stopped", file=sys.stderr)
 
 
+def _opened(runs: Runs) -> None:
+    with contextlib.suppress(UserError), runs.using(runs.names[0]):  # the page says what is wrong with it
+        pass
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -83,8 +93,8 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _hosts(host: str) -> set[str]:
-    return {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host}
+def _hosts(host: str) -> frozenset[str]:
+    return LOOPBACK | {f"[{host}]" if ":" in host else host}
 
 
 def _shown(host: str) -> str:
@@ -103,6 +113,7 @@ def _socket(host: str, port: int | None) -> socket.socket:
             listening = socket.socket(family, socket.SOCK_STREAM)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((host, number))
+            listening.listen(128)  # so that who comes early waits
             return listening
         except (OSError, OverflowError) as error:
             listening.close()

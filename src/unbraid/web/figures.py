@@ -201,7 +201,9 @@ def scatter(
             if shape[group]
             else f'<circle cx="{left:.1f}" cy="{top:.1f}" r="3.6" {about}/>'
         )
-    legend = " ".join(f'<span style="color:{colour[n]}">&#9679; {html.escape(n)}</span>' for n in names[:16])
+    legend = " ".join(
+        f'<span style="color:{colour[n]}">&#{9632 if shape[n] else 9679}; {html.escape(n)}</span>' for n in names[:16]
+    )
     more = f" and {len(names) - 16} more" if len(names) > 16 else ""
     return (
         f'<figure class="map"><figcaption>{html.escape(title)} {legend}{more}</figcaption>'

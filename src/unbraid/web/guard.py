@@ -1,10 +1,12 @@
 """What stands before the page: whom it answers, what it takes, which of gradio's addresses exist at all.
 
 gradio answers more than this page needs: addresses that fetch other servers, keep histories, or are for development.
-Those that the page and its clients use are listed here, and nothing else passes.
+Those that the page and its clients use are listed here, and nothing else passes. And it opens the path, and fetches the
+address, that a client names in place of a file it has sent: here only files that were received pass.
 """
 
 import hmac
+import json
 import os
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -21,6 +23,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 COOKIE = "unbraid-token"
 MOST_JSON = 200_000
 """Bytes of a request that is no upload."""
@@ -50,13 +53,17 @@ class TooLarge(Exception):
     """A request's body went beyond its limit."""
 
 
+class NotReceived(Exception):
+    """A request names a file that was never received."""
+
+
 class Guard:
     """ASGI middleware. hosts: names under which the page answers, None for any. token: what a client must show.
 
     A browser shows it once, as ?token=..., and gets a cookie; a program sends `Authorization: Bearer ...`.
     """
 
-    def __init__(self, app: Application, folder: Path, hosts: set[str] | None, token: str | None) -> None:
+    def __init__(self, app: Application, folder: Path, hosts: frozenset[str] | None, token: str | None) -> None:
         self.app, self.folder, self.hosts, self.token = app, folder, hosts, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,14 +79,14 @@ class Guard:
             return
         upload = scope["path"].endswith("/upload")
         most = MOST_BYTES + FORM if upload else MOST_JSON
-        if upload and stored(self.folder) > MOST_STORED:
-            await _answer(send, 507, "There is no room for more pictures just now. Try again in an hour")
-            return
-        taken, begun = 0, False
         said = dict(scope["headers"]).get(b"content-length", b"0")
         if not said.isdigit() or int(said) > most:
             await _answer(send, 413, f"Too large: at most {most / 1e6:.1f} MB are taken")
             return
+        if upload and stored(self.folder) > MOST_STORED:
+            await _answer(send, 507, "There is no room for more pictures just now. Try again in an hour")
+            return
+        taken, begun = 0, False
 
         async def limited() -> Message:
             nonlocal taken
@@ -97,10 +104,62 @@ class Guard:
             await send(message)
 
         try:
-            await self.app(scope, limited, guarded)
+            if scope["method"] == "POST" and not upload:
+                scope, replayed = await self._checked(scope, limited)
+                await self.app(scope, replayed, guarded)
+            else:
+                await self.app(scope, limited, guarded)
         except TooLarge:
             if not begun:
                 await _answer(send, 413, f"Too large: at most {most / 1e6:.1f} MB are taken")
+        except NotReceived:
+            await _answer(send, 400, "Only pictures that were uploaded here are taken, and JSON")
+
+    async def _checked(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
+        """The request with a body in which every file is one that was received. Raises NotReceived.
+
+        What was looked at is what goes on: the body is written anew.
+        """
+        parts, more = [], True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                break
+            parts.append(message.get("body", b""))
+            more = message.get("more_body", False)
+        body = b"".join(parts)
+        try:
+            value = json.loads(body) if body.strip() else None
+            self._look(value)
+        except (ValueError, RecursionError) as error:
+            raise NotReceived from error
+        body = body if value is None else json.dumps(value).encode()
+        left = [body]
+
+        async def replayed() -> Message:
+            if left:
+                return {"type": "http.request", "body": left.pop(), "more_body": False}
+            return await receive()
+
+        headers = [(name, text) for name, text in scope["headers"] if name.lower() != b"content-length"]
+        return {**scope, "headers": [*headers, (b"content-length", str(len(body)).encode())]}, replayed
+
+    def _look(self, value: Any) -> None:
+        """Raises NotReceived for a path that isn't of the folder, and takes away addresses to fetch."""
+        if isinstance(value, dict):
+            if "path" in value:
+                path = value["path"]
+                if not isinstance(path, str) or "\0" in path:
+                    raise NotReceived
+                place = Path(path).resolve()
+                if not place.is_relative_to(self.folder.resolve()) or not place.is_file():
+                    raise NotReceived
+                value["url"] = None
+            for part in value.values():
+                self._look(part)
+        elif isinstance(value, list):
+            for part in value:
+                self._look(part)
 
     def _refusal(self, scope: Scope) -> tuple[int, str, dict[str, str]] | tuple[int, str] | None:
         """Status and words of a refusal, or None."""

@@ -11,10 +11,11 @@ import html
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlencode
 
 import gradio as gr
@@ -47,6 +48,7 @@ class Answer:
     query: dict[str, Any] | None
 
 
+@runtime_checkable
 class View(Protocol):
     """One tab. `name` is also that of its endpoint."""
 
@@ -102,6 +104,15 @@ class Page:
         )
         self.event(lambda text: gr.update(alt_text=text), [words], [picture], [done.then], queue=False)
         self.controls.setdefault(view.name, {}).update({k: v for k, v in inputs.items() if not isinstance(v, gr.Image)})
+
+    @contextmanager
+    def serving(self, view: View, run: str) -> Iterator[Opened]:
+        """A run that has this view. Raises UserError, with the reason, for one that hasn't."""
+        with self.runs.using(run) as opened:
+            reason = view.missing(opened)
+            if reason:
+                raise UserError(f"{view.title} is not for {opened.name}: {reason}")
+            yield opened
 
     def start(self, view: View) -> Callable[..., Any]:
         """The event that tells a view to show itself."""

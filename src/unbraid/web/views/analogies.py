@@ -47,7 +47,7 @@ class Analogies:
                 self.rows, self.row_items, row_upload = _chooser("Rows, for what is shared")
                 self.columns, self.column_items, column_upload = _chooser("Columns, for what is exclusive")
                 show = gr.Button("Fill the grid", variant="primary")
-            with gr.Column(scale=3, min_width=320):
+            with gr.Column(scale=3, min_width=320, elem_classes="answers"):
                 inputs = {
                     "domain": self.domain,
                     "rows": self.row_items,
@@ -61,7 +61,7 @@ class Analogies:
                     column_upload: Any = None,  # fmt: skip
                 ) -> Answer:
                     """The shared part of each row's item with the exclusive part of each column's."""
-                    with page.runs.using(run) as opened:
+                    with page.serving(self, run) as opened:
                         side = opened.known(domain)
                         across = self._read(page, opened, side, rows, row_upload, "Rows")
                         down = self._read(page, opened, side, columns, column_upload, "Columns")

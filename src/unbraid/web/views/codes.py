@@ -56,7 +56,7 @@ class CodesView:
             way: Layout = "pca" if one_of(layout, "The layout", ("pca", "t-sne")) == "pca" else "t-sne"
             count = whole(items, "Test items", 4, MOST_POINTS)
             start = whole(seed if seed is not None else 0, "Seed", 0, MOST_SEED)
-            with page.runs.using(run) as opened:
+            with page.serving(self, run) as opened:
                 drawn, numbers = _maps(opened, way, colour, count, start)
             query = {"run": run, "layout": way, "colour": colour, "items": count, "seed": start}
             return drawn, linked(self.name, query), numbers

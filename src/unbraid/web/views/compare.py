@@ -42,7 +42,7 @@ class Compare:
                 samples = gr.Slider(1, MOST_SAMPLES, 3, step=1, label="Samples")
                 seed = gr.Number(0, label="Seed", precision=0)
                 show = gr.Button("Compare", variant="primary")
-            with gr.Column(scale=3, min_width=320):
+            with gr.Column(scale=3, min_width=320, elem_classes="answers"):
                 inputs = {
                     "source": self.source,
                     "runs": runs,

@@ -36,7 +36,7 @@ class Interpolate:
                 part = gr.Radio(["shared", "exclusive"], value="shared", label="Strip along")
                 steps = gr.Slider(2, MOST_STEPS, 6, step=1, label="Pictures in the strip")
                 show = gr.Button("Interpolate", variant="primary")
-            with gr.Column(scale=3, min_width=320):
+            with gr.Column(scale=3, min_width=320, elem_classes="answers"):
                 inputs = {
                     "domain": self.domain,
                     "first": self.first.number,
@@ -62,7 +62,7 @@ class Interpolate:
                     steps: Any = 6,
                 ) -> Answer:
                     """The place between two items where the sliders stand, and a strip along one part."""
-                    with page.runs.using(run) as opened:
+                    with page.serving(self, run) as opened:
                         return self._answer(
                             opened, domain, (first, first_upload), (second, second_upload),
                             (share(shared, "Shared"), share(exclusive, "Exclusive")), part, steps,

@@ -43,7 +43,7 @@ class Search:
                 self.among = gr.Radio(["a", "b"], value="b", label="Search among test items of")
                 count = gr.Slider(1, MOST_NEIGHBOURS, 4, step=1, label="Neighbours")
                 show = gr.Button("Search", variant="primary")
-            with gr.Column(scale=3, min_width=320):
+            with gr.Column(scale=3, min_width=320, elem_classes="answers"):
                 inputs = {
                     "domain": self.domain,
                     "item": self.query.number,
@@ -56,7 +56,7 @@ class Search:
                     run: str, domain: str = "a", item: Any = 0, upload: Any = None, among: str = "b", neighbours: Any = 4
                 ) -> Answer:
                     """The nearest test items of a domain, by shared and by exclusive code."""
-                    with page.runs.using(run) as opened:
+                    with page.serving(self, run) as opened:
                         return self._answer(opened, domain, item, upload, among, neighbours)
 
                 triggers = [
@@ -98,13 +98,15 @@ class Search:
             if found is None:
                 said.append(f"exclusive codes of {side} and {target} have no common measure here")
                 continue
-            row = [Cell(x[0], f"by {part} code")]
+            row, marked = [Cell(x[0], f"by {part} code")], []
             for place, (i, distance) in enumerate(found, 1):
                 pair, alike = _relation(opened, side, at, target, i)
                 words = f"{place}. #{i}  {distance:.3g}" + (" pair" if pair else " label" if alike else "")
+                kin = " (its pair)" if pair else " (its label)" if alike else ""
+                marked.append(f"item {i} at {distance:.3g}{kin}")
                 row.append(Cell(opened.item(target, i)[0], words, GOOD if pair else ALIKE if alike else ""))
             cells += [row[k : k + 5] if k == 0 else [Cell(None), *row[k : k + 4]] for k in _starts(len(row))]
-            said.append(f"by {part} code: " + ", ".join(f"item {i} at {distance:.3g}" for i, distance in found))
+            said.append(f"by {part} code: " + ", ".join(marked))
         known = "green frames: of the query's pair; blue: of its label" if at is not None else ""
         whole_part = opened.count(target)
         looked = len(opened.gallery(target).at)

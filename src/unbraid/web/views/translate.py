@@ -42,7 +42,7 @@ class Translate:
                     show = gr.Button("Translate", variant="primary")
                 with gr.Accordion("Guided by an item of the target domain", open=False):
                     self.like = Picker(page, "Guide", optional=True)
-            with gr.Column(scale=3, min_width=320):
+            with gr.Column(scale=3, min_width=320, elem_classes="answers"):
                 inputs = {
                     "source": self.source,
                     "item": self.input.number,
@@ -62,7 +62,7 @@ class Translate:
                     like: Any = None, like_upload: Any = None,  # fmt: skip
                 ) -> Answer:
                     """Translations of one item: `samples` drawn by `seed`, or one guided by `like`."""
-                    with page.runs.using(run) as opened:
+                    with page.serving(self, run) as opened:
                         return self._answer(opened, source, item, upload, samples, seed, like, like_upload)
 
                 page.answers(self, translate, inputs, triggers, "Translations")
