@@ -23,7 +23,6 @@ from unbraid.web.views.training import series
 from web.conftest import Served
 
 client_module = pytest.importorskip("gradio_client")
-pytestmark = pytest.mark.filterwarnings("ignore:.future.no_silent_downcasting.")
 VIEWS = ("translate", "analogies", "interpolate", "search", "codes", "training", "samples", "compare")
 
 

@@ -31,15 +31,13 @@ class Training:
 
     def build(self, page: Page) -> None:
         """Components and events."""
-        charts = gr.HTML(elem_id="training-charts")
-        numbers = gr.JSON(visible=False)
-        link = gr.HTML(elem_id="training-link")
-        which = gr.Slider(0, 1, 0, step=1, label="Sample pictures, from the first to the last", interactive=True)
-        sample = gr.Image(
-            label="Samples", show_label=False, format="png", interactive=False, buttons=["download", "fullscreen"],
-            alt_text="Samples drawn in training", elem_classes="answer", elem_id="training-picture",
-        )  # fmt: skip
-        words = gr.Markdown(elem_classes="words", elem_id="training-words")
+        with gr.Row():
+            with gr.Column(scale=3, min_width=320):
+                charts = gr.HTML(elem_id="training-charts")
+                numbers = gr.JSON(visible=False)
+                link = gr.HTML(elem_id="training-link")
+            with gr.Column(scale=2, min_width=320, elem_classes="answers"):
+                which, sample, words = _samples()
 
         def training(run: str) -> tuple[str, dict[str, Any], str]:
             """Curves as SVG, their points as JSON, and a link."""
@@ -73,6 +71,15 @@ class Training:
     def refresh(self, opened: Opened) -> dict[Any, Any]:
         """Nothing that depends on a model."""
         return {}
+
+
+def _samples() -> tuple[gr.Slider, gr.Image, gr.Markdown]:
+    which = gr.Slider(0, 1, 0, step=1, label="Sample pictures, from the first to the last", interactive=True)
+    sample = gr.Image(
+        label="Samples", show_label=False, format="png", interactive=False, buttons=["download", "fullscreen"],
+        alt_text="Samples drawn in training", elem_classes="answer", elem_id="training-picture",
+    )  # fmt: skip
+    return which, sample, gr.Markdown(elem_classes="words", elem_id="training-words")
 
 
 def series(path: Path, name: str) -> dict[str, Any]:
