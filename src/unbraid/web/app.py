@@ -133,9 +133,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
         page.event(opened_link, [], outputs, [blocks.load])
         page.event(lambda name, view: shown(name, {"view": view}), [run, current], outputs, [run.input])
         for view in views:
-            page.event(
-                _chosen(view.name), [], [current, page.starts[view.name]], [tabs[view.name].select], queue=False
-            )
+            page.event(_chosen(view.name), [], [current, page.starts[view.name]], [tabs[view.name].select])
     return blocks
 
 

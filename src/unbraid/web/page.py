@@ -206,7 +206,7 @@ class Picker:
 
         self.page.event(
             pick, [self.page.run, domain], [self.number, self.upload, self.page.starts[view.name]],
-            [self.gallery.select], queue=False
+            [self.gallery.select]
         )
 
     def read(self, opened: Opened, domain: Domain, number: Any, upload: Any) -> tuple[Tensor, str, str, int | None]:
@@ -244,7 +244,7 @@ def about(opened: Opened, **parameters: Any) -> dict[str, str]:
 
 
 def now() -> int:
-    """What a start is set to: a number that it never had."""
+    """What a start is set to: a number that it never had. Only events in the queue may: others leave it unheard."""
     return time.time_ns()
 
 

@@ -85,7 +85,7 @@ class Analogies:
                     return ", ".join(map(str, kept)), now()
 
             outputs = [items, page.starts[self.name]]
-            page.event(toggle, [page.run, self.domain, items], outputs, [gallery.select], queue=False)
+            page.event(toggle, [page.run, self.domain, items], outputs, [gallery.select])
 
         def turned(run: str, domain: str) -> tuple[Any, Any]:
             with page.runs.using(run) as opened:

@@ -69,7 +69,7 @@ class Translate:
         self.input.follows(self.source, self)
         page.event(
             lambda at: (whole(at or 0, "Seed", 0, MOST_SEED - 1) + 1, now()), [seed], [seed, page.starts[self.name]],
-            [reseed.click], queue=False,
+            [reseed.click],
         )  # fmt: skip
         # what was picked in one domain means nothing in the other
         page.event(
