@@ -2,8 +2,8 @@
 
 python benchmarks/explorer_load.py runs/demo
 
-Each visitor asks for a translation (four samples of a test item), waits for the answer, and asks again: as `gradio_client`
-asks, without fetching the picture. Writes benchmarks/results/explorer-load.json.
+Each visitor asks for a translation (four samples of a test item), waits for the answer, and asks again, as
+`gradio_client` asks, without fetching the picture. Writes benchmarks/results/explorer-load.json.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 python benchmarks/explorer_pictures.py runs/demo runs/cddn-maps --chromium /usr/bin/chromium
 
-Starts `unbraid explore` on the runs, drives it in headless Chromium, writes docs/pictures/explorer-*.png. The first run is
-shown in the first views, the last one in the others. Also prints the seconds from the command to the first picture.
+Starts `unbraid explore` on the runs, drives it in headless Chromium, writes docs/pictures/explorer-*.png. The first run
+is shown in some views, the last one in the others. Also prints the seconds from the command to the first picture.
 """
 
 import argparse

@@ -23,7 +23,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("UNBRAID_CACHE", str(root / "cache"))
         pairs = write_pairs(root / "pairs-data")
         sides = ["--data.a", str(pairs / "photo"), "--data.b", str(pairs / "sketch")]
-        narrow = ["--method.widths", "8", "--method.decoder-widths", "8", "--method.map-size", "4", "--method.shared", "4"]
+        narrow = [
+            "--method.widths",
+            "8",
+            "--method.decoder-widths",
+            "8",
+            "--method.map-size",
+            "4",
+            "--method.shared",
+            "4",
+        ]
         few = ["--train.steps", "4", "--train.evaluate-every", "2", "--train.batch", "4"]
         assert main(["train", "iiae", *sides, "--run", str(root / "pairs"), *few, *narrow]) == 0
         assert main(["evaluate", str(root / "pairs"), "--limit", "8"]) == 0

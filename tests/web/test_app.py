@@ -95,7 +95,8 @@ def test_search_ranks_as_evaluate_does(client: Any, runs: Runs) -> None:
     with runs.using("pairs") as opened:
         a, b = (opened.gallery(domain).codes.shared for domain in ("a", "b"))
         if opened.model.space:
-            a, b = (opened.model.space.prepared(x, d, opened.distance) for x, d in ((a, "a"), (b, "b")))
+            space = opened.model.space
+            a, b = space.prepared(a, "a", opened.distance), space.prepared(b, "b", opened.distance)
         ranks = pair_ranks(a.flatten(1), b.flatten(1)).tolist()
         for at, rank in enumerate(ranks):
             codes = opened.model.encode(opened.item("a", at), "a")
@@ -155,9 +156,9 @@ def test_bad_uploads_are_answered_in_words(client: Any, tmp_path: Path) -> None:
 
 def called(served: Served, body: Any, view: str = "translate") -> str:
     """What the server says to a request as no client would send it."""
-    request = urllib.request.Request(
-        f"{served.address}gradio_api/call/{view}", json.dumps({"data": body}).encode(), {"content-type": "application/json"}
-    )  # fmt: skip
+    kind = {"content-type": "application/json"}
+    data = json.dumps({"data": body}).encode()
+    request = urllib.request.Request(f"{served.address}gradio_api/call/{view}", data, kind)
     with urllib.request.urlopen(request, timeout=20) as answer:
         event = json.load(answer)["event_id"]
     with urllib.request.urlopen(f"{served.address}gradio_api/call/{view}/{event}", timeout=20) as answer:
@@ -176,7 +177,11 @@ def test_no_path_of_a_client_is_opened(
         raise AssertionError(url)
 
     monkeypatch.setattr(processing_utils, "async_ssrf_protected_download", fetch)
-    file = {"path": place.format(folder=folder), "url": "http://127.0.0.1:9/y.png", "meta": {"_type": "gradio.FileData"}}
+    file = {
+        "path": place.format(folder=folder),
+        "url": "http://127.0.0.1:9/y.png",
+        "meta": {"_type": "gradio.FileData"},
+    }
     for data in (["pairs", "a", 0, file, 1, 0, None, None], ["pairs", file, 0, None, 1, 0, None, None], [[file]]):
         with pytest.raises(urllib.error.HTTPError) as caught:
             called(served, data)
@@ -252,3 +257,21 @@ def test_nothing_is_written_into_a_run(client: Any, folder: Path) -> None:
     client.predict(run="pairs", items=20, api_name="/codes")
     assert {path: path.stat().st_mtime_ns for path in (folder / "pairs").rglob("*")} == before
     assert torch.is_grad_enabled()
+
+
+def test_the_example_of_the_documentation_runs(
+    served: Served, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "explorer.md").read_text()
+    example = text.split("```python\n")[1].split("```")[0]
+    replaced = {
+        "http://127.0.0.1:7860/": served.address,
+        'run="demo"': 'run="pairs"',
+        "runs/demo/examples/a/00004.png": str(write_png(tmp_path / "mine.png", 1)),
+        "item=3": "item=1",
+    }
+    for old, new in replaced.items():
+        assert old in example
+        example = example.replace(old, new)
+    exec(compile(example, "explorer.md", "exec"), {})
+    assert "test item 1 of a" in capsys.readouterr().out

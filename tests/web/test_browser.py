@@ -132,7 +132,9 @@ def test_points_of_the_map_show_their_images_under_pointer_and_keys(page: Any, s
 
 
 def test_a_link_shows_the_same_again(page: Any, served: Served) -> None:
-    page.goto(f"{served.address}?view=interpolate&run=pairs&domain=b&first=0&second=2&shared=0.3&part=exclusive&steps=3")
+    page.goto(
+        f"{served.address}?view=interpolate&run=pairs&domain=b&first=0&second=2&shared=0.3&part=exclusive&steps=3"
+    )
     first = picture(page, "interpolate")
     page.get_by_text("0.3 of the way in what is shared").wait_for()
     link = page.locator("#interpolate-link a").get_attribute("href")

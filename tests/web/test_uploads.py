@@ -32,8 +32,15 @@ def claims(path: Path, width: int, height: int) -> dict[str, str]:
     """A PNG of a few bytes that says it is large."""
     head = struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + head
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-                     + struct.pack(">I", 4) + b"IDAT" + bytes(8))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + struct.pack(">I", 4)
+        + b"IDAT"
+        + bytes(8)
+    )
     return sent(path)
 
 

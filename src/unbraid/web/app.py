@@ -8,6 +8,8 @@ from typing import Any
 
 import fastapi
 import gradio as gr
+from gradio.components import Component
+from gradio.themes import Default
 
 from unbraid.types import UserError
 from unbraid.web.guard import LOOPBACK, Guard
@@ -24,6 +26,8 @@ from unbraid.web.views.translate import Translate
 
 WAITING = 64
 """Requests in the queue; one more is told to come back."""
+VISITORS = 100
+"""Visits that gradio keeps the state of, a quarter of a megabyte each; a program's every request is one."""
 KEPT_SECONDS = 3600
 """How long uploads and answers stay in the temporary folder."""
 STYLE = (Path(__file__).parent / "page.css").read_text()
@@ -33,9 +37,7 @@ FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 INTRODUCTION = "What a model holds to be shared by two domains, and what it keeps apart."
 
 
-def application(
-    runs: Runs, folder: Path, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None
-) -> Guard:
+def application(runs: Runs, folder: Path, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None) -> Guard:
     """The ASGI application. folder: for uploads and answers, the only place that is written to.
 
     hosts: names that the page answers under; None for any. token: what visitors must show, None for nothing.
@@ -43,6 +45,7 @@ def application(
     # gradio reads these when it is built; what it keeps lies in the folder, and it tells nobody
     os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
     blocks = _blocks(runs, folder)
+    blocks.state_session_capacity = VISITORS
     blocks.queue(max_size=WAITING, default_concurrency_limit=2, api_open=False)
 
     @asynccontextmanager
@@ -64,7 +67,7 @@ def application(
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
-        theme=gr.themes.Default(primary_hue="indigo", font=FONTS, font_mono=["ui-monospace", "monospace"]),
+        theme=Default(primary_hue="indigo", font=FONTS, font_mono=["ui-monospace", "monospace"]),
         css=STYLE,
         head=f"<script>{SCRIPT}</script>",
     )
@@ -82,6 +85,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
         with gr.Row():
             run = gr.Dropdown(runs.names, value=runs.names[0], label="Run", filterable=False, scale=1, min_width=220)
             state = gr.Markdown(elem_id="state")
+        absent = gr.HTML()
         page = Page(runs, folder, run)
         current = gr.Textbox(views[0].name, visible=False)
         page.starts = {view.name: gr.State(0) for view in views}
@@ -114,7 +118,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
                     wish = _from_link(component, query[label])
                     # a component's new choices stay
                     updates[component] = {**before, "value": wish} if isinstance(before, dict) else wish
-            updates |= {tabs[view.name]: gr.update(visible=view.name in there) for view in views}
+            updates[absent] = _without([view.name for view in views if view.name not in there])
             updates[all_tabs] = gr.update(selected=wanted)
             updates[current] = wanted
             updates[page.starts[wanted]] = now()
@@ -127,7 +131,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
             return shown(name, query)
 
         outputs = [
-            run, state, current, all_tabs, *tabs.values(), *page.starts.values(),
+            run, state, current, all_tabs, absent, *page.starts.values(),
             *dict.fromkeys(c for view in views for c in _changing(view, page)),
         ]  # fmt: skip
         page.event(opened_link, [], outputs, [blocks.load])
@@ -135,6 +139,11 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
         for view in views:
             page.event(_chosen(view.name), [], [current, page.starts[view.name]], [tabs[view.name].select])
     return blocks
+
+
+def _without(names: list[str]) -> str:
+    """A style without the tabs of these views: gradio leaves tabs in place whose `visible` an event takes away."""
+    return f"<style>{' '.join(f'#tab-{name}-button {{ display: none; }}' for name in names)}</style>"
 
 
 def _chosen(name: str) -> Callable[[], tuple[str, int]]:
@@ -145,7 +154,7 @@ def _changing(view: View, page: Page) -> list[Any]:
     """Components that `refresh` or a link may change."""
     found: list[Any] = list(page.controls[view.name].values())
     for value in vars(view).values():
-        if isinstance(value, gr.components.Component):
+        if isinstance(value, Component):
             found.append(value)
         elif hasattr(value, "gallery"):
             found += [value.gallery, value.number, value.upload]
@@ -176,5 +185,3 @@ def _described(opened: Opened, reasons: dict[str, str]) -> str:
     if absent:
         lines.append("Not for this run: " + "; ".join(absent) + ".")
     return "  \n".join(lines)
-
-

@@ -31,8 +31,9 @@ def explore(
 ) -> None:
     """Starts a local page that shows what runs learned: translate, analogies, interpolate, search, codes, training.
 
-    The page asks no other machine for anything. Beyond this machine (--host 0.0.0.0) it needs a token, which is printed;
-    the environment variable UNBRAID_TOKEN sets one. There is no encryption: put it behind a server that has it.
+    The page asks no other machine for anything. Beyond this machine (--host 0.0.0.0) it needs a token, which is
+    printed; the environment variable UNBRAID_TOKEN sets one. There is no encryption: put it behind a server that
+    has it.
 
     Args:
         runs: Folders of runs, finished or running.
@@ -108,9 +109,8 @@ def _socket(host: str, port: int | None) -> socket.socket:
     """A socket at the port, or at the first that is free. Raises UserError."""
     reason = ""
     for number in [port] if port is not None else PORTS:
+        listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            listening = socket.socket(family, socket.SOCK_STREAM)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((host, number))
             listening.listen(128)  # so that who comes early waits

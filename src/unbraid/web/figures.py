@@ -139,7 +139,9 @@ def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], unit:
 
 
 def _text(x: float, y: float, words: str, anchor: str) -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-size="11" fill="currentColor">{html.escape(words)}</text>'
+    return (
+        f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-size="11" fill="currentColor">{html.escape(words)}</text>'
+    )
 
 
 def _span(values: np.ndarray) -> Span:

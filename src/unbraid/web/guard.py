@@ -161,16 +161,16 @@ class Guard:
             for part in value:
                 self._look(part)
 
-    def _refusal(self, scope: Scope) -> tuple[int, str, dict[str, str]] | tuple[int, str] | None:
+    def _refusal(self, scope: Scope) -> tuple[int, str, dict[str, str]] | None:
         """Status and words of a refusal, or None."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get("host", "").rsplit("@")[-1]
         name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.split(":")[0]
         # another site's name that was made to lead here must not reach a page without a token
         if self.hosts is not None and name not in self.hosts:
-            return 421, "This page answers at its own address only"
+            return 421, "This page answers at its own address only", {}
         if headers.get("origin") not in (None, f"http://{host}", f"https://{host}"):
-            return 403, "This page answers its own visitors only"
+            return 403, "This page answers its own visitors only", {}
         query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
         if self.token is not None:
             shown = query.pop("token", "")
@@ -180,10 +180,10 @@ class Guard:
                 return 303, "", {"location": place, "set-cookie": cookie}
             bearer = headers.get("authorization", "").removeprefix("Bearer ")
             if not self._right(bearer) and not self._right(_cookie(headers.get("cookie", ""))):
-                return 401, "This page needs its token: open the address that the command printed, with ?token=..."
+                return 401, "This page needs its token: open the address that the command printed, with ?token=...", {}
         allowed = {"GET": GET, "HEAD": GET, "POST": POST}.get(scope["method"])
         if allowed is None or not allowed.match(scope["path"]) or ".." in scope["path"].split("/"):
-            return 404, "There is nothing here"
+            return 404, "There is nothing here", {}
         return None
 
     def _right(self, shown: str) -> bool:

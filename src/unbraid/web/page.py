@@ -88,7 +88,8 @@ class Page:
         compute: takes the run's name and then the inputs, in their order.
         """
         picture = gr.Image(
-            label=label, show_label=False, format="png", interactive=False, buttons=["download", "fullscreen"], alt_text=label,
+            label=label, show_label=False, format="png", interactive=False,
+            buttons=["download", "fullscreen"], alt_text=label,
             elem_classes="answer", elem_id=f"{view.name}-picture",
         )  # fmt: skip
         words = gr.Markdown(elem_id=f"{view.name}-words", elem_classes="words")
@@ -155,7 +156,7 @@ def linked(view: str, query: dict[str, Any] | None) -> str:
 
 
 def friendly(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn` in a thread, given up after SECONDS, and its errors in words. What isn't the user's goes to standard error."""
+    """`fn` in a thread, given up after SECONDS, its errors in words. What isn't the user's goes to standard error."""
 
     @functools.wraps(fn)
     async def guarded(*values: Any) -> Any:
@@ -205,8 +206,10 @@ class Picker:
                 return int(positions(opened, opened.known(side))[int(event.index)]), None, now()  # type: ignore[arg-type]
 
         self.page.event(
-            pick, [self.page.run, domain], [self.number, self.upload, self.page.starts[view.name]],
-            [self.gallery.select]
+            pick,
+            [self.page.run, domain],
+            [self.number, self.upload, self.page.starts[view.name]],
+            [self.gallery.select],
         )
 
     def read(self, opened: Opened, domain: Domain, number: Any, upload: Any) -> tuple[Tensor, str, str, int | None]:
@@ -231,8 +234,7 @@ def positions(opened: Opened, domain: Domain) -> np.ndarray:
 def thumbnails(opened: Opened, domain: Domain) -> list[tuple[Image.Image, str]]:
     """Test images to pick from, with their numbers."""
     return [
-        (thumbnail(opened.item(domain, int(at))[0]), f"test item {at} of {domain}")
-        for at in positions(opened, domain)
+        (thumbnail(opened.item(domain, int(at))[0]), f"test item {at} of {domain}") for at in positions(opened, domain)
     ]
 
 

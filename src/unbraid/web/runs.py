@@ -79,9 +79,13 @@ class Opened:
     def sizes(self) -> dict[Domain, tuple[int, int]]:
         """How many values the shared and the exclusive code of an item have; (0, 0) for a method without codes."""
         if not isinstance(self.model.method, Disentangler):
-            return dict.fromkeys(self.domains, (0, 0))
-        blank = {d: self.model.encode(torch.zeros(1, *self.model.spec[d].shape), d) for d in self.domains}
-        return {d: (codes.shared[0].numel(), codes.exclusive[0].numel()) for d, codes in blank.items()}
+            none: dict[Domain, tuple[int, int]] = {"a": (0, 0), "b": (0, 0)}
+            return none
+        found: dict[Domain, tuple[int, int]] = {}
+        for domain in self.domains:
+            codes = self.model.encode(torch.zeros(1, *self.model.spec[domain].shape), domain)
+            found[domain] = codes.shared[0].numel(), codes.exclusive[0].numel()
+        return found
 
     def image_spec(self, domain: Domain) -> ImageSpec:
         """What images of the domain look like. Raises UserError for vectors and for a domain that isn't there."""
@@ -225,9 +229,7 @@ class Runs:
         if before is None or before[0] != stamp:
             run, model = Run.existing(path), load(path)
             same_data = before is not None and before[1].data is not None
-            data, trouble, remark = (
-                (before[1].data, "", before[1].remark) if before and same_data else self._data(run)
-            )
+            data, trouble, remark = (before[1].data, "", before[1].remark) if before and same_data else self._data(run)
             before = stamp, Opened(name, run, model, data, trouble, remark)
         self._open[name] = before
         while len(self._open) > MOST_OPEN:

@@ -57,8 +57,12 @@ class Analogies:
                 }
 
                 def analogies(
-                    run: str, domain: str = "a", rows: Any = "0", columns: Any = "0", row_upload: Any = None,
-                    column_upload: Any = None,  # fmt: skip
+                    run: str,
+                    domain: str = "a",
+                    rows: Any = "0",
+                    columns: Any = "0",
+                    row_upload: Any = None,
+                    column_upload: Any = None,
                 ) -> Answer:
                     """The shared part of each row's item with the exclusive part of each column's."""
                     with page.serving(self, run) as opened:

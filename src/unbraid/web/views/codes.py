@@ -165,7 +165,9 @@ def _leak_table(leakage: dict[str, Any]) -> str:
         return '<p class="absent">What probes read out of the codes is not measured yet: unbraid evaluate RUN.</p>'
     rows = "".join(
         f"<tr><td>{html.escape(what)}</td>"
-        + "".join(f"<td>{'' if row.get(k) is None else format(row[k], '.4g')}</td>" for k in ("linear", "mlp", "chance"))
+        + "".join(
+            f"<td>{'' if row.get(k) is None else format(row[k], '.4g')}</td>" for k in ("linear", "mlp", "chance")
+        )
         + "</tr>"
         for what, row in leakage.items()
     )

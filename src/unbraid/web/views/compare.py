@@ -53,8 +53,13 @@ class Compare:
                 }
 
                 def compare(
-                    run: str, source: str = "a", runs: Any = (), item: Any = 0, upload: Any = None, samples: Any = 3,
-                    seed: Any = 0,  # fmt: skip
+                    run: str,
+                    source: str = "a",
+                    runs: Any = (),
+                    item: Any = 0,
+                    upload: Any = None,
+                    samples: Any = 3,
+                    seed: Any = 0,
                 ) -> Answer:
                     """The input, a test item of `run` or an upload, through each of `runs`."""
                     return self._answer(page, run, source, runs, item, upload, samples, seed)

@@ -53,7 +53,12 @@ class Search:
                 }
 
                 def search(
-                    run: str, domain: str = "a", item: Any = 0, upload: Any = None, among: str = "b", neighbours: Any = 4
+                    run: str,
+                    domain: str = "a",
+                    item: Any = 0,
+                    upload: Any = None,
+                    among: str = "b",
+                    neighbours: Any = 4,
                 ) -> Answer:
                     """The nearest test items of a domain, by shared and by exclusive code."""
                     with page.serving(self, run) as opened:
@@ -85,9 +90,7 @@ class Search:
             self.query.upload: None,
         }
 
-    def _answer(
-        self, opened: Opened, domain: str, item: Any, upload: Any, among: str, neighbours: Any
-    ) -> Answer:
+    def _answer(self, opened: Opened, domain: str, item: Any, upload: Any, among: str, neighbours: Any) -> Answer:
         side, target = opened.known(domain), opened.known(among)
         count = whole(neighbours, "Neighbours", 1, MOST_NEIGHBOURS)
         x, name, note, at = self.query.read(opened, side, item, upload)
@@ -151,8 +154,8 @@ def nearest(
     own = opened.identity(domain, np.array([at]))[0] if at is not None and domain == target else None
     found: dict[int, tuple[int, float]] = {}
     for i in torch.argsort(far, stable=True).tolist():
-        if same[i] != own and same[i] not in found:
-            found[same[i]] = int(gallery.at[i]), float(far[i])
+        if same[i] != own and int(same[i]) not in found:
+            found[int(same[i])] = int(gallery.at[i]), float(far[i])
         if len(found) == count:
             break
     if not found:

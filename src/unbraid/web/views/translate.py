@@ -58,8 +58,14 @@ class Translate:
                 ]  # fmt: skip
 
                 def translate(
-                    run: str, source: str = "a", item: Any = 0, upload: Any = None, samples: Any = 4, seed: Any = 0,
-                    like: Any = None, like_upload: Any = None,  # fmt: skip
+                    run: str,
+                    source: str = "a",
+                    item: Any = 0,
+                    upload: Any = None,
+                    samples: Any = 4,
+                    seed: Any = 0,
+                    like: Any = None,
+                    like_upload: Any = None,
                 ) -> Answer:
                     """Translations of one item: `samples` drawn by `seed`, or one guided by `like`."""
                     with page.serving(self, run) as opened:
@@ -149,4 +155,3 @@ class Translate:
         if at is not None and like_upload is None:
             query = {"run": opened.name, "source": src, "item": at, "samples": count, "seed": seed, "like": like}
         return Answer(sheet(wrapped(cells), text), words, query)
-
