@@ -1,6 +1,7 @@
 """The page's endpoints, as programs call them; and what it answers to those who mean harm."""
 
 import json
+import os
 import shutil
 import time
 import urllib.error
@@ -249,6 +250,16 @@ def test_errors_that_nobody_foresaw_stay_out_of_the_page(capsys: pytest.CaptureF
         asyncio.run(page.friendly(broken)())
     assert "secret" not in str(caught.value)
     assert "/secret/place" in capsys.readouterr().err
+
+
+def test_old_files_are_deleted(tmp_path: Path) -> None:
+    from unbraid.web.app import tidied
+
+    for name in ("old.png", "new.png"):
+        (tmp_path / name).write_bytes(b"x")
+    os.utime(tmp_path / "old.png", (1, 1))
+    tidied(tmp_path, 60)
+    assert [path.name for path in tmp_path.iterdir()] == ["new.png"]
 
 
 def test_nothing_is_written_into_a_run(client: Any, folder: Path) -> None:

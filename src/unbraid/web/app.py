@@ -1,6 +1,9 @@
 """The explorer as one application: views in tabs, gradio's queue with limits, the guard before it all."""
 
+import asyncio
+import contextlib
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,10 +52,12 @@ def application(runs: Runs, folder: Path, hosts: frozenset[str] | None = LOOPBAC
     blocks.queue(max_size=WAITING, default_concurrency_limit=2, api_open=False)
 
     @asynccontextmanager
-    async def nothing(_: fastapi.FastAPI) -> AsyncIterator[None]:
+    async def tidying(_: fastapi.FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(_tidy(folder))
         yield
+        task.cancel()
 
-    server = fastapi.FastAPI(openapi_url=None, lifespan=nothing)
+    server = fastapi.FastAPI(openapi_url=None, lifespan=tidying)
     gr.mount_gradio_app(
         server,
         blocks,
@@ -74,13 +79,26 @@ def application(runs: Runs, folder: Path, hosts: frozenset[str] | None = LOOPBAC
     return Guard(server, folder, hosts, token)
 
 
+async def _tidy(folder: Path) -> None:
+    # gradio's own cleaning ends for good when a file is written while it looks
+    while True:
+        await asyncio.sleep(60)
+        await asyncio.to_thread(tidied, folder, KEPT_SECONDS)
+
+
+def tidied(folder: Path, seconds: float) -> None:
+    """Deletes the files of a folder, and below it, that were written longer ago than this."""
+    for file in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            if file.is_file() and time.time() - file.stat().st_mtime > seconds:
+                file.unlink()
+
+
 def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
     views: list[View] = [
         Translate(), Analogies(), Interpolate(), Search(), CodesView(), Training(), Compare(runs.names),
     ]  # fmt: skip
-    with gr.Blocks(
-        analytics_enabled=False, title="Unbraid explorer", fill_width=True, delete_cache=(60, KEPT_SECONDS)
-    ) as blocks:
+    with gr.Blocks(analytics_enabled=False, title="Unbraid explorer", fill_width=True) as blocks:
         gr.Markdown(f"# Unbraid explorer\n{INTRODUCTION}")
         with gr.Row():
             run = gr.Dropdown(runs.names, value=runs.names[0], label="Run", filterable=False, scale=1, min_width=220)
