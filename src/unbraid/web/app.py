@@ -155,7 +155,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
         page.event(opened_link, [], outputs, [blocks.load])
         page.event(lambda name, view: shown(name, {"view": view}), [run, current], outputs, [run.input])
         for view in views:
-            page.event(_chosen(view.name), [], [current, page.starts[view.name]], [tabs[view.name].select])
+            page.event(_chosen(view.name), [current], [current, page.starts[view.name]], [tabs[view.name].select])
     return blocks
 
 
@@ -164,8 +164,9 @@ def _without(names: list[str]) -> str:
     return f"<style>{' '.join(f'#tab-{name}-button {{ display: none; }}' for name in names)}</style>"
 
 
-def _chosen(name: str) -> Callable[[], tuple[str, int]]:
-    return lambda: (name, now())
+def _chosen(name: str) -> Callable[[str], tuple[Any, Any]]:
+    """Lets a tab's view compute, unless the page itself has just chosen it, which has done so."""
+    return lambda before: (gr.skip(), gr.skip()) if before == name else (name, now())
 
 
 def _changing(view: View, page: Page) -> list[Any]:
