@@ -22,6 +22,7 @@ What two kinds of images of the same things share, what is particular to each, a
   unbraid swap RUN IMAGE... --label L --value V --out DIR    images with another value of one label
   unbraid align FOLDER --out DIR --landmarks CSV         photos of faces with eyes and mouth at the same places
   unbraid encode RUN IMAGE... --out FILE.npz             the codes of images
+  unbraid explore RUN...                                 all of this on a local page, in the browser
 
 unbraid COMMAND --help says more. Exit status: 0 done, 2 something you can mend, 130 stopped (and saved).
 """
@@ -37,6 +38,7 @@ COMMANDS = (
     "swap",
     "encode",
     "align",
+    "explore",
 )
 
 

@@ -41,6 +41,7 @@ def run(name: str, arguments: Sequence[str]) -> None:
         train(arguments)
         return
     from unbraid.alignment import align
+    from unbraid.web.command import explore
 
     functions: dict[str, Callable[..., None]] = {
         "align": align,
@@ -53,6 +54,7 @@ def run(name: str, arguments: Sequence[str]) -> None:
         "encode": encode,
         "transfer": transfer,
         "swap": swap,
+        "explore": explore,
     }
     tyro.cli(functions[name], args=list(arguments), prog=f"unbraid {name}")
 

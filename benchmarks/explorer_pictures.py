@@ -1,0 +1,91 @@
+"""Screenshots of every view of the explorer, for the documentation.
+
+python benchmarks/explorer_pictures.py runs/demo runs/cddn-maps --chromium /usr/bin/chromium
+
+Starts `unbraid explore` on the runs, drives it in headless Chromium, writes docs/pictures/explorer-*.png. The first run
+is shown in some views, the last one in the others. Also prints the seconds from the command to the first picture.
+"""
+
+import argparse
+import io
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+OUT = Path(__file__).parent.parent / "docs" / "pictures"
+HIGHEST = 1700
+"""Pixels of a screenshot; there are more curves than it takes to see how they look."""
+
+
+def main() -> None:
+    """Parses, starts, draws, stops."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--chromium", default=shutil.which("chromium"))
+    parser.add_argument("--port", type=int, default=7895)
+    asked = parser.parse_args()
+    with sync_playwright() as playwright:
+        # a visitor's browser is open already: its start is not the page's
+        browser = playwright.chromium.launch(executable_path=asked.chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        began = time.monotonic()
+        command = [sys.executable, "-m", "unbraid", "explore", *map(str, asked.runs), "--port", str(asked.port)]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            assert server.stdout is not None
+            place = server.stdout.readline().split()[1]
+            print(f"listening after {time.monotonic() - began:.1f} s")
+            page.goto(place)
+            page.wait_for_selector("#translate-picture img")
+            print(f"first picture after {time.monotonic() - began:.1f} s from the command")
+            first, last = asked.runs[0].name, asked.runs[-1].name
+            shots = {
+                "translate": f"?view=translate&run={last}&item=12&samples=5&seed=1",
+                "guided": f"?view=translate&run={first}&item=420&like=37",
+                "analogies": f"?view=analogies&run={first}&rows=10,300,520,910&columns=33,140,477,700",
+                "interpolate": f"?view=interpolate&run={first}&first=130&second=930&part=shared&steps=8",
+                "search": f"?view=search&run={last}&item=40&among=b&neighbours=8",
+                "codes": f"?view=codes&run={first}&layout=t-sne&colour=label&items=400",
+                "training": f"?view=training&run={last}",
+                "compare": f"?view=compare&run={first}&item=640&samples=3",
+            }
+            for name, query in shots.items():
+                view = "translate" if name == "guided" else name
+                open_view(page, place + query, view)
+                if name == "codes":
+                    page.locator("#codes-maps .point").nth(150).hover(force=True)
+                shot(page, f"explorer-{name}")
+            dark = browser.new_context(color_scheme="dark", viewport={"width": 390, "height": 844}).new_page()
+            open_view(dark, place + shots["translate"], "translate")
+            shot(dark, "explorer-phone-dark")
+            browser.close()
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def open_view(page: Page, address: str, view: str) -> None:
+    """Waits until the view shows what it computed."""
+    page.goto(address)
+    found = page.locator("#codes-maps svg" if view == "codes" else f"#{view}-picture img").first
+    found.wait_for(state="attached", timeout=60_000)
+    found.scroll_into_view_if_needed()  # pictures below the fold are loaded late
+    page.wait_for_timeout(2500)  # pictures fade in
+    page.evaluate("scrollTo(0, 0)")
+
+
+def shot(page: Page, name: str) -> None:
+    """The page, no longer than HIGHEST, in few colours, so that the file is small."""
+    picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    picture = picture.crop((0, 0, picture.width, min(picture.height, HIGHEST)))
+    picture.quantize(256, method=Image.Quantize.MEDIANCUT).save(OUT / f"{name}.png", optimize=True)
+    print(f"written: {OUT.name}/{name}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""The explorer as one application: views in tabs, gradio's queue with limits, the guard before it all."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import fastapi
+import gradio as gr
+from gradio.components import Component
+from gradio.themes import Default
+
+from unbraid.types import UserError
+from unbraid.web.guard import LOOPBACK, Guard
+from unbraid.web.page import Page, View, now
+from unbraid.web.runs import Opened, Runs
+from unbraid.web.uploads import MOST_BYTES
+from unbraid.web.views.analogies import Analogies
+from unbraid.web.views.codes import CodesView
+from unbraid.web.views.compare import Compare
+from unbraid.web.views.interpolate import Interpolate
+from unbraid.web.views.search import Search
+from unbraid.web.views.training import Training
+from unbraid.web.views.translate import Translate
+
+WAITING = 64
+"""Requests in the queue; one more is told to come back."""
+VISITORS = 100
+"""Visits that gradio keeps the state of, a quarter of a megabyte each; a program's every request is one."""
+KEPT_SECONDS = 3600
+"""How long uploads and answers stay in the temporary folder."""
+STYLE = (Path(__file__).parent / "page.css").read_text()
+SCRIPT = (Path(__file__).parent / "page.js").read_text()
+FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+"""Fonts of the machine that shows the page: none is fetched."""
+INTRODUCTION = "What a model holds to be shared by two domains, and what it keeps apart."
+
+
+def application(runs: Runs, folder: Path, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None) -> Guard:
+    """The ASGI application. folder: for uploads and answers, the only place that is written to.
+
+    hosts: names that the page answers under; None for any. token: what visitors must show, None for nothing.
+    """
+    # gradio reads these when it is built; what it keeps lies in the folder, and it tells nobody
+    os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+    blocks = _blocks(runs, folder)
+    blocks.state_session_capacity = VISITORS
+    blocks.queue(max_size=WAITING, default_concurrency_limit=2, api_open=False)
+
+    @asynccontextmanager
+    async def tidying(_: fastapi.FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(_tidy(folder))
+        yield
+        task.cancel()
+
+    server = fastapi.FastAPI(openapi_url=None, lifespan=tidying)
+    gr.mount_gradio_app(
+        server,
+        blocks,
+        "/",
+        server_name="127.0.0.1",
+        footer_links=["api"],
+        run_history=False,
+        allowed_paths=[],
+        show_error=True,
+        max_file_size=MOST_BYTES,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=Default(primary_hue="indigo", font=FONTS, font_mono=["ui-monospace", "monospace"]),
+        css=STYLE,
+        head=f"<script>{SCRIPT}</script>",
+    )
+    return Guard(server, folder, hosts, token)
+
+
+async def _tidy(folder: Path) -> None:
+    # gradio's own cleaning ends for good when a file is written while it looks
+    while True:
+        await asyncio.sleep(60)
+        await asyncio.to_thread(tidied, folder, KEPT_SECONDS)
+
+
+def tidied(folder: Path, seconds: float) -> None:
+    """Deletes the files of a folder, and below it, that were written longer ago than this."""
+    for file in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            if file.is_file() and time.time() - file.stat().st_mtime > seconds:
+                file.unlink()
+
+
+def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
+    views: list[View] = [
+        Translate(), Analogies(), Interpolate(), Search(), CodesView(), Training(), Compare(runs.names),
+    ]  # fmt: skip
+    with gr.Blocks(analytics_enabled=False, title="Unbraid explorer", fill_width=True) as blocks:
+        gr.Markdown(f"# Unbraid explorer\n{INTRODUCTION}")
+        with gr.Row():
+            run = gr.Dropdown(runs.names, value=runs.names[0], label="Run", filterable=False, scale=1, min_width=220)
+            state = gr.Markdown(elem_id="state")
+        absent = gr.HTML()
+        page = Page(runs, folder, run)
+        current = gr.Textbox(views[0].name, visible=False)
+        page.starts = {view.name: gr.State(0) for view in views}
+        tabs: dict[str, gr.Tab] = {}
+        with gr.Tabs(selected=views[0].name) as all_tabs:
+            for view in views:
+                with gr.Tab(view.title, id=view.name, elem_id=f"tab-{view.name}") as tabs[view.name]:
+                    view.build(page)
+
+        def shown(name: str, query: dict[str, str]) -> dict[Any, Any]:
+            """Everything that depends on the run, for the view that is wanted or else the first there is."""
+            wanted = query.get("view", views[0].name)
+            updates: dict[Any, Any] = {run: name}
+            reasons = {}
+            try:
+                with runs.using(name) as opened:
+                    reasons = {view.name: view.missing(opened) for view in views}
+                    for view in views:
+                        if not reasons[view.name]:
+                            updates |= view.refresh(opened)
+                    updates[state] = _described(opened, {v.title: reasons[v.name] for v in views})
+            except UserError as error:
+                reasons = {view.name: "" if view.name == "training" else str(error) for view in views}
+                updates[state] = f"**{error}.** There are curves of its training, if it has begun."
+            there = [view.name for view in views if not reasons[view.name]]
+            wanted = wanted if wanted in there else there[0]
+            for label, component in page.controls[wanted].items():
+                if label in query:
+                    before = updates.get(component)
+                    wish = _from_link(component, query[label])
+                    # a component's new choices stay
+                    updates[component] = {**before, "value": wish} if isinstance(before, dict) else wish
+            updates[absent] = _without([view.name for view in views if view.name not in there])
+            updates[all_tabs] = gr.update(selected=wanted)
+            updates[current] = wanted
+            updates[page.starts[wanted]] = now()
+            return updates
+
+        def opened_link(request: gr.Request) -> dict[Any, Any]:
+            query = {key: str(value) for key, value in dict(request.query_params).items()}
+            name = query.get("run", runs.names[0])
+            runs.path(name)
+            return shown(name, query)
+
+        outputs = [
+            run, state, current, all_tabs, absent, *page.starts.values(),
+            *dict.fromkeys(c for view in views for c in _changing(view, page)),
+        ]  # fmt: skip
+        page.event(opened_link, [], outputs, [blocks.load])
+        page.event(lambda name, view: shown(name, {"view": view}), [run, current], outputs, [run.input])
+        for view in views:
+            page.event(_chosen(view.name), [current], [current, page.starts[view.name]], [tabs[view.name].select])
+    return blocks
+
+
+def _without(names: list[str]) -> str:
+    """A style without the tabs of these views: gradio leaves tabs in place whose `visible` an event takes away."""
+    return f"<style>{' '.join(f'#tab-{name}-button {{ display: none; }}' for name in names)}</style>"
+
+
+def _chosen(name: str) -> Callable[[str], tuple[Any, Any]]:
+    """Lets a tab's view compute, unless the page itself has just chosen it, which has done so."""
+    return lambda before: (gr.skip(), gr.skip()) if before == name else (name, now())
+
+
+def _changing(view: View, page: Page) -> list[Any]:
+    """Components that `refresh` or a link may change."""
+    found: list[Any] = list(page.controls[view.name].values())
+    for value in vars(view).values():
+        if isinstance(value, Component):
+            found.append(value)
+        elif hasattr(value, "gallery"):
+            found += [value.gallery, value.number, value.upload]
+    return found
+
+
+def _from_link(component: Any, value: str) -> Any:
+    """A parameter of a link as the component's value; views look at it before they believe it."""
+    if isinstance(component, gr.CheckboxGroup):
+        return value.split(",")
+    if isinstance(component, (gr.Number, gr.Slider)):
+        try:
+            return float(value) if "." in value else int(value)
+        except ValueError:
+            raise UserError(f"The link says {value[:40]!r} where a number belongs") from None
+    return value[:200]
+
+
+def _described(opened: Opened, reasons: dict[str, str]) -> str:
+    """The run in a line, and the views it doesn't have, with why."""
+    spec = opened.model.spec
+    looks = f"a: {spec.a}; b: {spec.b}" if len(opened.domains) > 1 else f"{spec.a}"
+    data = f"; {opened.data.name}" if opened.data else ""
+    lines = [f"**{opened.model.name}**, step {opened.model.step}{data}; {looks}."]
+    if not opened.data:
+        lines.append(f"Its data can't be read, so upload pictures ({opened.without_data}).")
+    absent = [f"**{title}**: {reason}" for title, reason in reasons.items() if reason]
+    if absent:
+        lines.append("Not for this run: " + "; ".join(absent) + ".")
+    return "  \n".join(lines)

@@ -1,0 +1,216 @@
+"""What the page shows: sheets of pictures with words under them, curves and maps as SVG.
+
+Sheets are Pillow pictures whose `info` holds the parameters, which end up in the PNG's text chunks. SVG takes its
+colours from the page, so that it is readable in light and dark.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from unbraid import __version__
+from unbraid.show import to_picture
+
+CELL = 176
+"""Pixels of a picture on a sheet, at least; larger ones keep their size up to LARGEST."""
+LARGEST = 384
+GAP = 8
+LINE = 24
+COLOURS = ("#2f6fde", "#d9662c", "#1f9d63", "#b0459e", "#8a7400", "#0f8fa8", "#c4314b", "#6d6d6d")
+"""Told apart on light and on dark ground; labels beyond the eighth begin anew."""
+GOOD, ALIKE = "#1f9d63", "#2f6fde"
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A picture on a sheet, (c, h, w) in [-1, 1], words under it, and the colour of a frame around it."""
+
+    x: Tensor | None
+    words: str = ""
+    frame: str = ""
+
+
+def sheet(rows: Sequence[Sequence[Cell]], about: Mapping[str, str]) -> Image.Image:
+    """Rows of pictures, each with its words under it. about: goes into the PNG's metadata."""
+    pictures = [[None if cell.x is None else _sized(to_picture(cell.x)) for cell in row] for row in rows]
+    sizes = [picture.size for row in pictures for picture in row if picture]
+    width, height = (max(size[axis] for size in sizes) for axis in (0, 1))
+    font = ImageFont.load_default(17)
+    lines = [LINE * any(cell.words for cell in row) for row in rows]
+    canvas = Image.new(
+        "RGB",
+        (GAP + max(map(len, rows)) * (width + GAP), GAP + sum(height + GAP + line for line in lines)),
+        "white",
+    )
+    draw = ImageDraw.Draw(canvas)
+    top = GAP
+    for row, drawn, line in zip(rows, pictures, lines, strict=True):
+        for i, (cell, picture) in enumerate(zip(row, drawn, strict=True)):
+            left = GAP + i * (width + GAP)
+            if picture:
+                corner = (left + (width - picture.width) // 2, top + (height - picture.height) // 2)
+                if cell.frame:
+                    box = (corner[0] - 5, corner[1] - 5, corner[0] + picture.width + 4, corner[1] + picture.height + 4)
+                    draw.rectangle(box, fill=cell.frame)
+                canvas.paste(picture, corner)
+            words = cell.words
+            while words and font.getlength(words) > width + GAP:
+                words = words[:-1]
+            middle = top + height / 2 if picture is None else top + height + 3 + line / 2
+            draw.text((left + width / 2, middle), words, "black", font, "mm")
+        top += height + GAP + line
+    return described(canvas, about)
+
+
+def described(picture: Image.Image, about: Mapping[str, str]) -> Image.Image:
+    """The picture with parameters in its metadata, and none of what it had."""
+    picture.info = {"Software": f"unbraid {__version__}", **about}
+    return picture
+
+
+def wrapped(cells: Sequence[Cell], columns: int = 4) -> list[list[Cell]]:
+    """Cells in rows, few enough to be readable on a phone."""
+    return [list(cells[i : i + columns]) for i in range(0, len(cells), columns)]
+
+
+def thumbnail(x: Tensor, size: int = 96) -> Image.Image:
+    """(c, h, w) as a small picture for a gallery."""
+    picture = to_picture(x).convert("RGB")
+    enlarge = max(1, size // max(picture.size))
+    picture = picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST)
+    picture.thumbnail((size, size))
+    return picture
+
+
+def _sized(picture: Image.Image) -> Image.Image:
+    """Enlarged by a whole factor to CELL, pixels kept sharp; made smaller beyond LARGEST."""
+    picture = picture.convert("RGB")
+    factor = max(1, -(-CELL // max(picture.size)))
+    picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    picture.thumbnail((LARGEST, LARGEST))
+    return picture
+
+
+def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], unit: str = "step") -> str:
+    """A small chart of some lines (x, y) as SVG, with its last values as text. Values that aren't finite are left out.
+
+    Runs of more than 300 points are thinned.
+    """
+    kept = {name: [p for p in points if np.isfinite(p).all()] for name, points in lines.items()}
+    kept = {name: points[:: max(1, len(points) // 300)] + points[-1:] for name, points in kept.items() if points}
+    if not kept:
+        return ""
+    everything = np.array([p for points in kept.values() for p in points], dtype=np.float64)
+    xs, ys = _span(everything[:, 0]), _span(everything[:, 1])
+    width, height = 300, 120
+    parts = []
+    for i, points in enumerate(kept.values()):
+        at = " ".join(f"{_at(x, xs, 46, width - 6):.1f},{_at(y, ys, height - 18, 8):.1f}" for x, y in points)
+        dash = "" if i == 0 else ' stroke-dasharray="5 3"'
+        parts.append(
+            f'<polyline points="{at}" fill="none" stroke="{COLOURS[i % 8]}" stroke-width="2"{dash} '
+            'stroke-linejoin="round"/>'
+        )
+    last = ", ".join(f"{name} {points[-1][1]:.4g}".strip() for name, points in kept.items())
+    legend = " ".join(
+        f'<span style="color:{COLOURS[i % 8]}">{html.escape(name)} <b>{points[-1][1]:.4g}</b></span>'
+        for i, (name, points) in enumerate(kept.items())
+    )
+    axes = (
+        f'<path d="M46 8V{height - 18}H{width - 6}" fill="none" stroke="currentColor" opacity="0.4"/>'
+        + _text(42, 16, f"{ys[1]:.3g}", "end")
+        + _text(42, height - 18, f"{ys[0]:.3g}", "end")
+        + _text(46, height - 4, f"{xs[0]:.0f}", "start")
+        + _text(width - 6, height - 4, f"{unit} {xs[1]:.0f}", "end")
+    )
+    return (
+        f'<figure class="chart"><figcaption>{html.escape(title)} {legend}</figcaption>'
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(title)}, at the end: '
+        f'{html.escape(last)}">{axes}{"".join(parts)}</svg></figure>'
+    )
+
+
+def _text(x: float, y: float, words: str, anchor: str) -> str:
+    return (
+        f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-size="11" fill="currentColor">{html.escape(words)}</text>'
+    )
+
+
+def _span(values: np.ndarray) -> Span:
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _at(value: float, span: Span, first: float, last: float) -> float:
+    return first + (value - span[0]) / (span[1] - span[0]) * (last - first)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Small pictures on one large one, to show them one by one: a data URL, columns, and the size of a tile."""
+
+    url: str
+    columns: int
+    rows: int
+    size: int
+
+
+def tiles(images: Sequence[Tensor], size: int = 48, columns: int = 40) -> Tiles:
+    """Items (c, h, w) in [-1, 1] as tiles."""
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    board = Image.new("RGB", (columns * size, rows * size), "white")
+    for i, x in enumerate(images):
+        small = to_picture(x).convert("RGB").resize((size, size))
+        board.paste(small, (i % columns * size, i // columns * size))
+    file = io.BytesIO()
+    board.save(file, "WEBP", quality=80)
+    return Tiles(f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}", columns, rows, size)
+
+
+def scatter(
+    title: str,
+    at: Float[np.ndarray, "n 2"],
+    groups: Sequence[str],
+    words: Sequence[str],
+    first_tile: int = 0,
+) -> str:
+    """A map of points as SVG, coloured by group; each point carries the number of its tile and its words.
+
+    It can be stepped through with the arrow keys once it has the focus.
+    """
+    xs, ys = _span(at[:, 0]), _span(at[:, 1])
+    names = sorted(set(groups), key=lambda name: (len(name), name))
+    colour = {name: COLOURS[i % 8] for i, name in enumerate(names)}
+    shape = {name: i // 8 % 2 for i, name in enumerate(names)}
+    points = []
+    for i, ((x, y), group, word) in enumerate(zip(at, groups, words, strict=True)):
+        left, top = _at(x, xs, 8, 392), _at(y, ys, 292, 8)
+        about = (
+            f'class="point" data-tile="{first_tile + i}" data-words="{html.escape(word)}" fill="{colour[group]}" '
+            'fill-opacity="0.75"'
+        )
+        points.append(
+            f'<rect x="{left - 3:.1f}" y="{top - 3:.1f}" width="6" height="6" {about}/>'
+            if shape[group]
+            else f'<circle cx="{left:.1f}" cy="{top:.1f}" r="3.6" {about}/>'
+        )
+    legend = " ".join(
+        f'<span style="color:{colour[n]}">&#{9632 if shape[n] else 9679}; {html.escape(n)}</span>' for n in names[:16]
+    )
+    more = f" and {len(names) - 16} more" if len(names) > 16 else ""
+    return (
+        f'<figure class="map"><figcaption>{html.escape(title)} {legend}{more}</figcaption>'
+        f'<svg viewBox="0 0 400 300" tabindex="0" role="img" xmlns="http://www.w3.org/2000/svg" aria-label="'
+        f"{html.escape(title)}: {len(at)} points in {len(names)} groups. Arrow keys step through them."
+        f'"><rect x="0.5" y="0.5" width="399" height="299" fill="none" stroke="currentColor" opacity="0.3"/>'
+        f"{''.join(points)}</svg></figure>"
+    )

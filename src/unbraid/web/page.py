@@ -1,0 +1,255 @@
+"""The frame that views stand in: controls, events, errors in words, links, time-outs. The only file, with `views`, that
+builds gradio components.
+
+Every event takes what the client sends as it is (`preprocess=False`): gradio then opens no file and fetches no
+address for it, and `values` and `uploads` look at each value.
+"""
+
+import asyncio
+import functools
+import html
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+from urllib.parse import urlencode
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from unbraid.codes import spread
+from unbraid.types import Domain, UserError
+from unbraid.web.figures import thumbnail
+from unbraid.web.runs import Opened, Runs
+from unbraid.web.uploads import read_upload
+from unbraid.web.values import whole
+
+SECONDS = 90.0
+"""An answer that takes longer is given up."""
+PICKED = 12
+"""Test images in a gallery to pick from."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A picture, what stands under it (and is its alternative text), and the query of a link that shows it again.
+
+    query is None where a link can't say it all, as for uploaded pictures.
+    """
+
+    picture: Image.Image
+    words: str
+    query: dict[str, Any] | None
+
+
+@runtime_checkable
+class View(Protocol):
+    """One tab. `name` is also that of its endpoint."""
+
+    name: str
+    title: str
+
+    def missing(self, opened: Opened) -> str:
+        """Why this run has no such view; empty if it has."""
+        ...
+
+    def build(self, page: "Page") -> None:
+        """Adds components and events."""
+        ...
+
+    def refresh(self, opened: Opened) -> dict[Any, Any]:
+        """What components must know of another run: choices, thumbnails, first values."""
+        ...
+
+
+@dataclass
+class Page:
+    """What views share while the page is built."""
+
+    runs: Runs
+    folder: Path
+    run: gr.Dropdown
+    controls: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of each view, the components that a link may set, by the name of its parameter."""
+    starts: dict[str, gr.State] = field(default_factory=dict)
+    """Of each view, a state that makes it compute when it changes."""
+
+    def answers(
+        self, view: View, compute: Callable[..., Answer], inputs: dict[str, Any], triggers: Sequence[Any], label: str
+    ) -> None:
+        """A picture, words and a link, computed at each of the triggers and offered to programs as /{view.name}.
+
+        compute: takes the run's name and then the inputs, in their order.
+        """
+        picture = gr.Image(
+            label=label, show_label=False, format="png", interactive=False,
+            buttons=["download", "fullscreen"], alt_text=label,
+            elem_classes="answer", elem_id=f"{view.name}-picture",
+        )  # fmt: skip
+        words = gr.Markdown(elem_id=f"{view.name}-words", elem_classes="words")
+        link = gr.HTML(elem_id=f"{view.name}-link")
+
+        @functools.wraps(compute)
+        def answered(*values: Any) -> tuple[Image.Image, str, str]:
+            answer = compute(*values)
+            return answer.picture, answer.words, linked(view.name, answer.query)
+
+        done = self.event(
+            answered, [self.run, *inputs.values()], [picture, words, link], [*triggers, self.start(view)], view.name
+        )
+        self.event(lambda text: gr.update(alt_text=text), [words], [picture], [done.then], queue=False)
+        self.controls.setdefault(view.name, {}).update({k: v for k, v in inputs.items() if not isinstance(v, gr.Image)})
+
+    @contextmanager
+    def serving(self, view: View, run: str) -> Iterator[Opened]:
+        """A run that has this view. Raises UserError, with the reason, for one that hasn't."""
+        with self.runs.using(run) as opened:
+            reason = view.missing(opened)
+            if reason:
+                raise UserError(f"{view.title} is not for {opened.name}: {reason}")
+            yield opened
+
+    def start(self, view: View) -> Callable[..., Any]:
+        """The event that tells a view to show itself."""
+        return self.starts[view.name].change
+
+    def event(
+        self,
+        fn: Callable[..., Any],
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        triggers: Sequence[Any],
+        name: str | None = None,
+        queue: bool = True,
+        progress: bool = True,
+    ) -> Any:
+        """One function for some triggers. With a name it is an endpoint for programs."""
+        about: dict[str, Any] = {
+            "inputs": list(inputs),
+            "outputs": list(outputs),
+            "preprocess": False,
+            "queue": queue,
+            "show_progress": "full" if progress and name else "hidden",
+            "api_name": name,
+            "api_visibility": "public" if name else "private",
+            "concurrency_id": "answers" if queue else None,
+            "trigger_mode": "always_last" if queue else "once",
+        }
+        if len(triggers) == 1:
+            about.pop("concurrency_id") if not queue else None
+            return triggers[0](friendly(fn), **about)
+        return gr.on(list(triggers), friendly(fn), **about)
+
+
+def linked(view: str, query: dict[str, Any] | None) -> str:
+    """A link that shows the view again."""
+    if query is None:
+        return '<p class="link">An uploaded picture can\'t be linked to; the download holds the other parameters.</p>'
+    words = urlencode({"view": view, **{k: v for k, v in query.items() if v not in ("", None)}})
+    return f'<p class="link"><a href="./?{html.escape(words)}">Link to this view</a></p>'
+
+
+def friendly(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn` in a thread, given up after SECONDS, its errors in words. What isn't the user's goes to standard error."""
+
+    @functools.wraps(fn)
+    async def guarded(*values: Any) -> Any:
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(fn, *values), SECONDS)
+        except TimeoutError:
+            raise _error("This takes too long here and was given up") from None
+        except UserError as error:
+            raise _error(str(error)) from None
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            raise _error("Something went wrong; the command's window says what. The page goes on working") from None
+
+    return guarded
+
+
+def _error(words: str) -> gr.Error:
+    # the page shows it as HTML, and it may hold what a client sent
+    return gr.Error(html.escape(words, quote=False), print_exception=False, title="That didn't work")
+
+
+class Picker:
+    """An item of a domain: picked among test images, by its number, or uploaded."""
+
+    def __init__(self, page: Page, label: str, optional: bool = False) -> None:
+        self.page, self.label, self.optional = page, label, optional
+        key = label.lower().replace(" ", "-")
+        self.gallery = gr.Gallery(
+            label=f"{label}: pick a test image", columns=6, height="auto", allow_preview=False, buttons=[],
+            elem_classes="picker", interactive=False, object_fit="contain", format="png",
+        )  # fmt: skip
+        with gr.Row():
+            self.number = gr.Number(
+                None if optional else 0, label=f"{label}: number of the test item" + (" (or none)" if optional else ""),
+                precision=0, min_width=120, elem_classes=f"number-{key}",
+            )  # fmt: skip
+            self.upload = gr.Image(
+                label=f"{label}: your own", type="filepath", sources=["upload", "clipboard"], height=120,
+                min_width=120, buttons=[], alt_text=f"{label}, as uploaded", elem_classes=f"upload-{key}",
+            )  # fmt: skip
+
+    def follows(self, domain: Any, view: View) -> None:
+        """Picking takes an item of the domain that this component says, and lets the view compute."""
+
+        def pick(run: str, side: str, event: gr.SelectData) -> tuple[int, None, int]:
+            with self.page.runs.using(run) as opened:
+                return int(positions(opened, opened.known(side))[int(event.index)]), None, now()  # type: ignore[arg-type]
+
+        self.page.event(
+            pick,
+            [self.page.run, domain],
+            [self.number, self.upload, self.page.starts[view.name]],
+            [self.gallery.select],
+        )
+
+    def read(self, opened: Opened, domain: Domain, number: Any, upload: Any) -> tuple[Tensor, str, str, int | None]:
+        """(1, *shape), what it is called, what to say of it, its number if it is a test item.
+
+        Raises UserError if there is none.
+        """
+        if upload is not None:
+            x, note = read_upload(upload, opened.image_spec(domain), self.page.folder)
+            return x, "uploaded", note, None
+        if number is None or number == "":
+            raise UserError(f"{self.label}: pick a test image, give its number, or upload one")
+        at = whole(number, f"{self.label}: number of the test item", 0, max(0, opened.count(domain) - 1))
+        return opened.item(domain, at), f"{opened.title(domain, at)} (test item {at} of {domain})", "", at
+
+
+def positions(opened: Opened, domain: Domain) -> np.ndarray:
+    """Where in the test part the thumbnails are from."""
+    return spread(np.arange(opened.count(domain)), PICKED)
+
+
+def thumbnails(opened: Opened, domain: Domain) -> list[tuple[Image.Image, str]]:
+    """Test images to pick from, with their numbers."""
+    return [
+        (thumbnail(opened.item(domain, int(at))[0]), f"test item {at} of {domain}") for at in positions(opened, domain)
+    ]
+
+
+def about(opened: Opened, **parameters: Any) -> dict[str, str]:
+    """The text chunks of a picture."""
+    model = f"{opened.model.name}, step {opened.model.step}"
+    given = {key: str(value) for key, value in parameters.items() if value not in (None, "")}
+    return {"run": opened.name, "model": model, **given}
+
+
+def now() -> int:
+    """What a start is set to: a number that it never had. Only events in the queue may: others leave it unheard."""
+    return time.time_ns()
+
+
+def sentence(*parts: str) -> str:
+    """Some remarks as sentences."""
+    return " ".join(f"{part[0].upper()}{part[1:].rstrip('.')}." for part in parts if part)

@@ -1,0 +1,261 @@
+"""Runs by name, opened when they are first used: model, data, codes of the test part.
+
+Everything that computes holds one lock: pages ask at once, and a model answers them one after another.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unbraid.apply import Trained, load
+from unbraid.codes import encode_all, spread
+from unbraid.config import Distance
+from unbraid.data import load as load_data
+from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart, identities, listing, side
+from unbraid.files import read_json
+from unbraid.method import Disentangler
+from unbraid.run import Run
+from unbraid.types import DOMAINS, Codes, Domain, ImageSpec, UserError
+
+PATIENCE = 30.0
+"""Seconds that a request waits for those before it."""
+MOST_OPEN = 3
+"""Models with their data in memory at once; the one that was not used for longest makes room."""
+MOST_CODES = 5000
+"""Items of each domain whose codes are kept, at most."""
+CODE_BYTES = 200_000_000
+"""Memory of one domain's codes, at most: fewer items are kept where codes are large."""
+ENCODED = 50
+"""Items that are encoded at a time."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Codes of test items. at: (n,) their positions in the test part."""
+
+    at: np.ndarray
+    codes: Codes
+
+
+@dataclass
+class Opened:
+    """A run with its best model, and its data if they could be read.
+
+    without_data: why there are none. remark: what to say with everything that is shown.
+    """
+
+    name: str
+    run: Run
+    model: Trained
+    data: Data | None
+    without_data: str = ""
+    remark: str = ""
+    _galleries: dict[Domain, Gallery] = field(default_factory=dict)
+
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """Both, or `a` alone if the model was trained on labelled images of one kind."""
+        return ("a",) if self.model.spec.classes and not self.model.spec.domains else DOMAINS
+
+    @property
+    def shows_images(self) -> bool:
+        """Whether its items are images, and not vectors."""
+        return all(isinstance(self.model.spec[domain], ImageSpec) for domain in self.domains)
+
+    @property
+    def distance(self) -> Distance:
+        """The distance of shared codes that `evaluate` uses."""
+        return self.run.config.train.distance if self.model.space else "euclidean"
+
+    @cached_property
+    def sizes(self) -> dict[Domain, tuple[int, int]]:
+        """How many values the shared and the exclusive code of an item have; (0, 0) for a method without codes."""
+        if not isinstance(self.model.method, Disentangler):
+            none: dict[Domain, tuple[int, int]] = {"a": (0, 0), "b": (0, 0)}
+            return none
+        found: dict[Domain, tuple[int, int]] = {}
+        for domain in self.domains:
+            codes = self.model.encode(torch.zeros(1, *self.model.spec[domain].shape), domain)
+            found[domain] = codes.shared[0].numel(), codes.exclusive[0].numel()
+        return found
+
+    def image_spec(self, domain: Domain) -> ImageSpec:
+        """What images of the domain look like. Raises UserError for vectors and for a domain that isn't there."""
+        spec = self.model.spec[self.known(domain)]
+        if not isinstance(spec, ImageSpec):
+            raise UserError(f"{self.name} works on vectors; there is nothing to see")
+        return spec
+
+    def known(self, domain: str) -> Domain:
+        """The domain, if the run has it. Raises UserError."""
+        for mine in self.domains:
+            if domain == mine:
+                return mine
+        raise UserError(f"{self.name} has no domain {domain!r}; it has: {', '.join(self.domains)}")
+
+    def count(self, domain: Domain) -> int:
+        """Items of the test part in this domain."""
+        return 0 if self.data is None else len(side(self.data.test, domain)[1])
+
+    def item(self, domain: Domain, at: int) -> Tensor:
+        """(1, *spec.shape): one item of the test part. Raises UserError, with the range, if there is none."""
+        if self.data is None:
+            raise UserError(f"There are no test images to pick from: {self.without_data}. Upload one")
+        items, rows = side(self.data.test, domain)
+        if not 0 <= at < len(rows):
+            raise UserError(f"There is no test item {at} in domain {domain}; they are numbered 0 to {len(rows) - 1}")
+        return items.read(rows[at : at + 1], 0)
+
+    def title(self, domain: Domain, at: int) -> str:
+        """What the item is called in the data."""
+        assert self.data is not None
+        part, row = self.data.test, int(side(self.data.test, domain)[1][at])
+        if isinstance(part, UnpairedPart):
+            return part.names_a[row] if domain == "a" else part.names_b[row]
+        if isinstance(part, LabelledPart) and domain == "b":
+            row += len(side(part, "a")[0])
+        return part.names[row]
+
+    def counterpart(self, domain: Domain, at: int) -> Tensor | None:
+        """The true counterpart of a test item, if pairs are known. (1, *spec.shape)."""
+        if self.data is None or not isinstance(self.data.test, PairedPart):
+            return None
+        return self.item("b" if domain == "a" else "a", at)
+
+    def things(self, at: np.ndarray) -> np.ndarray | None:
+        """What pairs at these positions show, a number each, the same in both domains. None if pairs aren't known."""
+        if self.data is None or not isinstance(self.data.test, PairedPart):
+            return None
+        return at // self.data.test_views
+
+    def identity(self, domain: Domain, at: np.ndarray) -> np.ndarray:
+        """A number for each position, the same for those that show the same item."""
+        assert self.data is not None
+        items, rows = side(self.data.test, domain)
+        return identities(items, rows[at])
+
+    def labels(self, domain: Domain, at: np.ndarray) -> dict[str, list[str]]:
+        """The labels of test items that are known, by what each is called."""
+        if self.data is None:
+            return {}
+        part = self.data.test
+        if isinstance(part, PairedPart):
+            found = part.label(at)
+            return {} if found is None else {"label": [str(value) for value in found]}
+        if not isinstance(part, LabelledPart):
+            return {}
+        rows = side(part, domain)[1][at] + (len(side(part, "a")[0]) if domain == "b" else 0)
+        table = {}
+        for column, values in enumerate(part.labels[rows].T):
+            name = part.label_names[column] if column < len(part.label_names) else f"label {column + 1}"
+            words = part.values[column] if column < len(part.values) else ()
+            table[name] = [words[value] if value < len(words) else str(value) for value in values]
+        return table
+
+    def gallery(self, domain: Domain) -> Gallery:
+        """Codes of the test part, or of as many of it as the limits allow, spread over it. Computed once."""
+        if domain not in self._galleries:
+            if self.data is None:
+                raise UserError(f"There is no test part to look at: {self.without_data}")
+            items, rows = side(self.data.test, domain)
+            most = max(2, min(MOST_CODES, CODE_BYTES // (4 * max(1, sum(self.sizes[domain])))))
+            at = spread(np.arange(len(rows)), most)
+            parts = np.array_split(rows[at], -(-len(at) // ENCODED))
+            found = [encode_all(self.model.method, items.read(some, 0), domain) for some in parts]
+            codes = Codes(torch.cat([c.shared for c in found]), torch.cat([c.exclusive for c in found]))
+            self._galleries[domain] = Gallery(at, codes)
+        return self._galleries[domain]
+
+
+class Runs:
+    """Run folders under short names, at most MOST_OPEN of them open at once.
+
+    root: where known data sets lie, if not where they were in training.
+    """
+
+    def __init__(self, paths: list[Path], root: Path | None = None, patience: float = PATIENCE) -> None:
+        self.paths = dict(zip(_short(paths), paths, strict=True))
+        self.root, self.patience = root, patience
+        self._open: OrderedDict[str, tuple[int, Opened]] = OrderedDict()
+        self._lock = threading.RLock()
+
+    @property
+    def names(self) -> list[str]:
+        """In the order they were given."""
+        return list(self.paths)
+
+    def path(self, name: str) -> Path:
+        """The folder of a run. Raises UserError, with the names there are."""
+        if name not in self.paths:
+            raise UserError(f"There is no run {name!r} here; there are: {', '.join(self.names)}")
+        return self.paths[name]
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """This thread's turn to compute. Raises UserError if it doesn't come within the patience."""
+        if not self._lock.acquire(timeout=self.patience):
+            raise UserError("Too many requests at once. Try again in a moment")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def using(self, name: str) -> Iterator[Opened]:
+        """A run, opened if need be, or opened again if training has written a better model since.
+
+        Raises UserError if it can't be opened: no model yet, a damaged one, a folder that has gone.
+        """
+        path = self.path(name)
+        with self.turn():
+            try:
+                yield self._opened(name, path)
+            except UserError as error:
+                # the page needn't know where on this machine the run lies
+                raise UserError(str(error).replace(str(path), name)) from error
+
+    def _opened(self, name: str, path: Path) -> Opened:
+        file = path / "model.safetensors"
+        stamp = file.stat().st_mtime_ns if file.exists() else 0
+        before = self._open.pop(name, None)
+        if before is None or before[0] != stamp:
+            run, model = Run.existing(path), load(path)
+            same_data = before is not None and before[1].data is not None
+            data, trouble, remark = (before[1].data, "", before[1].remark) if before and same_data else self._data(run)
+            before = stamp, Opened(name, run, model, data, trouble, remark)
+        self._open[name] = before
+        while len(self._open) > MOST_OPEN:
+            self._open.popitem(last=False)
+        return before[1]
+
+    def _data(self, run: Run) -> tuple[Data | None, str, str]:
+        """The run's data, why there are none, and what is to be said with them."""
+        config = replace(run.config.data, root=self.root) if self.root else run.config.data
+        try:
+            data = load_data(config)
+        except UserError as error:
+            return None, str(error), ""
+        file = run.path / "parts.json"
+        changed = file.exists() and read_json(file) != listing(data)
+        words = ("the images are others than in training; some of these may have been trained on" if changed else "",)
+        return data, "", "; ".join(filter(None, (data.remark, *words)))
+
+
+def _short(paths: list[Path]) -> list[str]:
+    """The folders' own names, with as many of those above as it takes to tell them apart."""
+    whole = [path.absolute() for path in paths]
+    if len({path.resolve() for path in whole}) < len(whole):
+        raise UserError("Give each run once")
+    for depth in range(1, max(len(path.parts) for path in whole) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in whole]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in whole]

@@ -1,0 +1,91 @@
+"""Images that somebody sends: nothing of them is believed until it has been looked at.
+
+The page hands over what a client says of its file. Only files that the server itself has received, which lie in its
+upload folder, are opened; what they are is read from their first bytes, their size from their header.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from unbraid.data.images import ImageError, read_header, read_image
+from unbraid.types import ImageSpec, UserError
+
+MOST_BYTES = 20_000_000
+"""Of one file."""
+MOST_PIXELS = 30_000_000
+"""Of one image. Decoding takes 15 bytes of memory for each."""
+KINDS = {
+    "PNG": b"\x89PNG\r\n\x1a\n",
+    "JPEG": b"\xff\xd8\xff",
+    "GIF": b"GIF8",
+    "BMP": b"BM",
+    "TIFF": b"II*\0",
+    "TIFF, big-endian": b"MM\0*",
+    "PPM": b"P6",
+    "PGM": b"P5",
+}
+"""First bytes of the files that are read; WebP is told by its bytes 8 to 12. Others, such as EPS and PSD, never reach
+Pillow, which has code for them that few look at."""
+
+
+def read_upload(sent: Any, spec: ImageSpec, folder: Path) -> tuple[Float[Tensor, "1 c h w"], str]:
+    """An uploaded image as a model sees it, in [-1, 1], and what the user should know about it, perhaps nothing.
+
+    sent: what the client says, a mapping with `path`. folder: where the server keeps uploads.
+    Raises UserError, never naming a place on this machine, for anything that is not an image of a known kind within
+    the limits. A file that was refused is deleted.
+    """
+    path = _received(sent, folder)
+    try:
+        return _read(path, spec)
+    except UserError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _received(sent: Any, folder: Path) -> Path:
+    """The file in the upload folder. UserError for any other path."""
+    name = sent.get("path") if isinstance(sent, Mapping) else None
+    if isinstance(name, str) and name and "\0" not in name:
+        # what links and dots lead to must lie in the folder itself
+        path = Path(name).resolve()
+        if path.is_relative_to(folder.resolve()) and path.is_file():
+            return path
+    raise UserError("This is no picture that was uploaded here. Upload it again")
+
+
+def _read(path: Path, spec: ImageSpec) -> tuple[Tensor, str]:
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise UserError(f"The file has {size / 1e6:.0f} MB; at most {MOST_BYTES // 1_000_000} MB are taken")
+    with path.open("rb") as file:
+        head = file.read(16)
+    known = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    if not known and not head.startswith(tuple(KINDS.values())):
+        what = "The file is empty" if not head else "The file is not an image, whatever its name says"
+        raise UserError(f"{what}. PNG, JPEG, WebP, GIF, BMP, TIFF and PPM are taken")
+    try:
+        header = read_header(path)
+        if header.height * header.width > MOST_PIXELS:
+            raise UserError(
+                f"The image has {header.width} x {header.height} pixels; at most {MOST_PIXELS // 1_000_000} "
+                "megapixels are taken. Make it smaller first"
+            )
+        x = read_image(path, spec)[None]
+    except ImageError as error:
+        raise UserError(f"The image can't be read: {error.reason}") from error
+    notes = []
+    if head.startswith(KINDS["GIF"]):
+        notes.append("of a GIF the first picture is taken")
+    if header.height < spec.height / 2 or header.width < spec.width / 2:
+        notes.append(
+            f"the image has {header.width} x {header.height} pixels, fewer than the model sees "
+            f"({spec.width} x {spec.height}): it was enlarged"
+        )
+    if header.channels != spec.channels:
+        notes.append("grey was repeated for three colours" if header.channels == 1 else "colours became grey")
+    return x, "; ".join(notes)

@@ -1,0 +1,46 @@
+"""What a page or a program sends, as values that views can rely on. Every function raises UserError in words."""
+
+import re
+from typing import Any
+
+from unbraid.types import UserError
+
+MOST_SEED = 2**31 - 1
+
+
+def whole(value: Any, what: str, least: int, most: int) -> int:
+    """A whole number between two others."""
+    number = None
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) < 2**53:
+        number = int(value) if value == int(value) else None
+    elif isinstance(value, str) and re.fullmatch(r"\s*-?\d{1,12}\s*", value):
+        number = int(value)
+    if number is None or not least <= number <= most:
+        raise UserError(f"{what} is a whole number from {least} to {most}, not {str(value)[:40]!r}")
+    return number
+
+
+def share(value: Any, what: str) -> float:
+    """A number between 0 and 1."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise UserError(f"{what} is a number from 0 to 1, not {str(value)[:40]!r}")
+    return number
+
+
+def several(value: Any, what: str, most: int) -> list[int]:
+    """Whole numbers, given as "0, 5, 9"."""
+    words = [word for word in re.split(r"[,\s]+", str(value or "")) if word]
+    if len(words) > most:
+        raise UserError(f"{what}: at most {most} at once, not {len(words)}")
+    return [whole(word, what, 0, MOST_SEED) for word in words]
+
+
+def one_of(value: Any, what: str, choices: list[str] | tuple[str, ...]) -> str:
+    """One of some words."""
+    if value not in choices:
+        raise UserError(f"{what} is one of {', '.join(choices)}, not {str(value)[:40]!r}")
+    return value

@@ -1,0 +1,165 @@
+"""Analogies: rows give what is shared, columns what is exclusive, and the grid between is filled."""
+
+from typing import Any
+
+import gradio as gr
+import torch
+
+from unbraid.types import Domain, UserError
+from unbraid.web.figures import Cell, sheet
+from unbraid.web.page import Answer, Page, about, now, positions, sentence, thumbnails
+from unbraid.web.runs import Opened
+from unbraid.web.uploads import read_upload
+from unbraid.web.values import several
+
+MOST = 6
+"""Rows and columns."""
+
+
+def with_exclusive(opened: Opened) -> list[Domain]:
+    """The domains whose items have an exclusive code."""
+    return [domain for domain in opened.domains if all(opened.sizes[domain])]
+
+
+def without_codes(opened: Opened) -> str:
+    """Why a run has nothing that exclusive codes are needed for; empty if it has."""
+    if not opened.shows_images:
+        return "its items are vectors, without pictures"
+    if not any(shared for shared, _ in opened.sizes.values()):
+        return f"{opened.model.name} translates without taking items apart into codes"
+    return "" if with_exclusive(opened) else f"{opened.model.name} has no exclusive code"
+
+
+class Analogies:
+    """The view."""
+
+    name, title = "analogies", "Analogies"
+
+    def missing(self, opened: Opened) -> str:
+        """Why not."""
+        return without_codes(opened)
+
+    def build(self, page: Page) -> None:
+        """Components and events."""
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                self.domain = gr.Radio(["a", "b"], value="a", label="Domain")
+                self.rows, self.row_items, row_upload = _chooser("Rows, for what is shared")
+                self.columns, self.column_items, column_upload = _chooser("Columns, for what is exclusive")
+                show = gr.Button("Fill the grid", variant="primary")
+            with gr.Column(scale=3, min_width=320, elem_classes="answers"):
+                inputs = {
+                    "domain": self.domain,
+                    "rows": self.row_items,
+                    "columns": self.column_items,
+                    "row_upload": row_upload,
+                    "column_upload": column_upload,
+                }
+
+                def analogies(
+                    run: str,
+                    domain: str = "a",
+                    rows: Any = "0",
+                    columns: Any = "0",
+                    row_upload: Any = None,
+                    column_upload: Any = None,
+                ) -> Answer:
+                    """The shared part of each row's item with the exclusive part of each column's."""
+                    with page.serving(self, run) as opened:
+                        side = opened.known(domain)
+                        across = self._read(page, opened, side, rows, row_upload, "Rows")
+                        down = self._read(page, opened, side, columns, column_upload, "Columns")
+                        query = None
+                        if row_upload is None and column_upload is None:
+                            query = {"run": run, "domain": side, "rows": rows, "columns": columns}
+                        return _answer(opened, side, across, down, query)
+
+                triggers = [
+                    show.click, self.domain.input, self.row_items.submit, self.column_items.submit, row_upload.input,
+                    column_upload.input,
+                ]  # fmt: skip
+                page.answers(self, analogies, inputs, triggers, "Analogies")
+        for gallery, items in ((self.rows, self.row_items), (self.columns, self.column_items)):
+
+            def toggle(run: str, domain: str, chosen: Any, event: gr.SelectData) -> tuple[str, int]:
+                with page.runs.using(run) as opened:
+                    at = int(positions(opened, opened.known(domain))[int(event.index)])  # type: ignore[arg-type]
+                    kept = several(chosen, "Items", MOST)
+                    kept = [i for i in kept if i != at] if at in kept else [*kept, at][-MOST:]
+                    return ", ".join(map(str, kept)), now()
+
+            outputs = [items, page.starts[self.name]]
+            page.event(toggle, [page.run, self.domain, items], outputs, [gallery.select])
+
+        def turned(run: str, domain: str) -> tuple[Any, Any]:
+            with page.runs.using(run) as opened:
+                found = thumbnails(opened, opened.known(domain))
+                return found, found
+
+        page.event(turned, [page.run, self.domain], [self.rows, self.columns], [self.domain.input], queue=False)
+
+    def _read(
+        self, page: Page, opened: Opened, domain: Domain, items: Any, upload: Any, what: str
+    ) -> list[tuple[str, torch.Tensor, str]]:
+        """Name, item and remark of each."""
+        found = []
+        for at in several(items, what, MOST):
+            x = opened.item(domain, at)
+            found.append((opened.title(domain, at), x, ""))
+        if upload is not None:
+            x, note = read_upload(upload, opened.image_spec(domain), page.folder)
+            found = [*found, ("uploaded", x, note)][-MOST:]
+        if not found:
+            raise UserError(f"{what}: pick one image at least")
+        return found
+
+    def refresh(self, opened: Opened) -> dict[Any, Any]:
+        """The domains that have exclusive codes, thumbnails, and a grid to begin with."""
+        domains = with_exclusive(opened)
+        found, at = thumbnails(opened, domains[0]), [int(i) for i in positions(opened, domains[0])]
+        half = min(4, len(at) // 2)
+        return {
+            self.domain: gr.update(choices=domains, value=domains[0]),
+            self.rows: found,
+            self.columns: found,
+            self.row_items: ", ".join(map(str, at[:half])),
+            self.column_items: ", ".join(map(str, at[-half:] if half else [])),
+        }
+
+
+def _chooser(label: str) -> tuple[gr.Gallery, gr.Textbox, gr.Image]:
+    gallery = gr.Gallery(
+        label=f"{label}: pick or drop test images", columns=6, height="auto", allow_preview=False, buttons=[],
+        elem_classes="picker", interactive=False, object_fit="contain", format="png",
+    )  # fmt: skip
+    with gr.Row():
+        items = gr.Textbox("", label="Numbers of test items", min_width=120, lines=1, max_lines=1)
+        upload = gr.Image(
+            label="And your own", type="filepath", sources=["upload", "clipboard"], height=120, min_width=120,
+            buttons=[], alt_text=f"{label}, as uploaded",
+        )  # fmt: skip
+    return gallery, items, upload
+
+
+def _answer(
+    opened: Opened,
+    domain: Domain,
+    rows: list[tuple[str, torch.Tensor, str]],
+    columns: list[tuple[str, torch.Tensor, str]],
+    query: dict[str, Any] | None,
+) -> Answer:
+    if opened.sizes[domain][1] == 0:
+        raise UserError(f"Items of {domain} have no exclusive code in {opened.model.name}")
+    x, y = (torch.cat([item for _, item, _ in side]) for side in (rows, columns))
+    made = opened.model.analogy(x, y, domain)
+    cells = [[Cell(None, "shared \\ exclusive"), *(Cell(item) for item in y)]]
+    cells += [[Cell(item), *(Cell(answer) for answer in answers)] for item, answers in zip(x, made, strict=True)]
+    names = [", ".join(name for name, _, _ in side) for side in (rows, columns)]
+    words = sentence(
+        f"each picture has what the first of its row shares with the other domain ({names[0]}) and what the top of its "
+        f"column has alone ({names[1]})",
+        *dict.fromkeys(note for _, _, note in (*rows, *columns)),
+        opened.remark,
+    )
+    text = about(opened, view="analogies", domain=domain, rows=names[0], columns=names[1])
+    return Answer(sheet(cells, text), words, query)

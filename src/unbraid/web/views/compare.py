@@ -1,0 +1,138 @@
+"""Compare: the same input through several runs, a row each."""
+
+from typing import Any
+
+import gradio as gr
+import torch
+
+from unbraid.data.images import fit
+from unbraid.types import DOMAINS, UserError, other
+from unbraid.web.figures import Cell, sheet
+from unbraid.web.page import Answer, Page, Picker, about, sentence, thumbnails
+from unbraid.web.runs import Opened
+from unbraid.web.uploads import read_upload
+from unbraid.web.values import MOST_SEED, one_of, whole
+from unbraid.web.views.translate import DIRECTIONS, Translate
+
+MOST_RUNS = 6
+MOST_SAMPLES = 4
+
+
+class Compare:
+    """The view."""
+
+    name, title = "compare", "Compare"
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+
+    def missing(self, opened: Opened) -> str:
+        """Why not."""
+        if len(self.names) < 2:
+            return "there is one run only: unbraid explore RUN RUN... compares several"
+        return Translate().missing(opened)
+
+    def build(self, page: Page) -> None:
+        """Components and events."""
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                self.source = gr.Radio(DIRECTIONS, value="a", label="Direction")
+                runs = gr.CheckboxGroup(self.names, value=self.names[:MOST_RUNS], label="Runs")
+                self.input = Picker(page, "Input")
+                samples = gr.Slider(1, MOST_SAMPLES, 3, step=1, label="Samples")
+                seed = gr.Number(0, label="Seed", precision=0)
+                show = gr.Button("Compare", variant="primary")
+            with gr.Column(scale=3, min_width=320, elem_classes="answers"):
+                inputs = {
+                    "source": self.source,
+                    "runs": runs,
+                    "item": self.input.number,
+                    "upload": self.input.upload,
+                    "samples": samples,
+                    "seed": seed,
+                }
+
+                def compare(
+                    run: str,
+                    source: str = "a",
+                    runs: Any = (),
+                    item: Any = 0,
+                    upload: Any = None,
+                    samples: Any = 3,
+                    seed: Any = 0,
+                ) -> Answer:
+                    """The input, a test item of `run` or an upload, through each of `runs`."""
+                    return self._answer(page, run, source, runs, item, upload, samples, seed)
+
+                triggers = [
+                    show.click, self.source.input, runs.input, self.input.number.input, self.input.upload.input,
+                    samples.release, seed.input,
+                ]  # fmt: skip
+                page.answers(self, compare, inputs, triggers, "The same input through several runs")
+        self.input.follows(self.source, self)
+
+        def turned(run: str, source: str) -> tuple[Any, Any]:
+            with page.runs.using(run) as opened:
+                return thumbnails(opened, opened.known(source)), None
+
+        outputs = [self.input.gallery, self.input.upload]
+        page.event(turned, [page.run, self.source], outputs, [self.source.input], queue=False)
+
+    def refresh(self, opened: Opened) -> dict[Any, Any]:
+        """Thumbnails of domain a."""
+        return {
+            self.source: "a",
+            self.input.gallery: thumbnails(opened, "a"),
+            self.input.number: 0,
+            self.input.upload: None,
+        }
+
+    def _answer(
+        self, page: Page, run: str, source: str, runs: Any, item: Any, upload: Any, samples: Any, seed: Any
+    ) -> Answer:
+        one_of(source, "The source", DOMAINS)
+        wanted = [runs] if isinstance(runs, str) else list(runs or self.names[:MOST_RUNS])
+        if not wanted or len(wanted) > MOST_RUNS:
+            raise UserError(f"Choose 1 to {MOST_RUNS} runs to compare")
+        count = whole(samples, "Samples", 1, MOST_SAMPLES)
+        seed = whole(seed if seed is not None else 0, "Seed", 0, MOST_SEED)
+        with page.runs.using(run) as opened:
+            src = opened.known(source)
+            x, name, note, at = self.input.read(opened, src, item, upload)
+        rows, remarks = [], [note]
+        for one in wanted:
+            try:
+                with page.runs.using(str(one)) as opened:
+                    reason = Translate().missing(opened)
+                    if reason:
+                        raise UserError(reason)
+                    spec = opened.image_spec(src)
+                    # an upload is read as each run sees it; a test item has the first run's size
+                    mine = read_upload(upload, spec, page.folder)[0] if upload is not None else _fitted(x, spec)
+                    dst = other(src)
+                    many = count if opened.sizes[dst][1] else 1
+                    made = opened.model.translate(mine, src, dst, many, seed=seed)[0]
+                    rows.append([Cell(mine[0], opened.name), *(Cell(y, f"sample {i}") for i, y in enumerate(made, 1))])
+            except UserError as error:
+                remarks.append(f"{one} is left out: {error}")
+        if not rows:
+            raise UserError(sentence(*remarks))
+        words = sentence(
+            f"{name} from {src} to {other(src)} through {', '.join(row[0].words for row in rows)}, a row each; seed "
+            f"{seed}",
+            *remarks,
+        )
+        with page.runs.using(run) as opened:
+            text = about(opened, view="compare", runs=", ".join(map(str, wanted)), source=src, input=name, seed=seed)
+        query = None
+        if at is not None:
+            query = {
+                "run": run, "source": src, "runs": ",".join(map(str, wanted)), "item": at, "samples": count,
+                "seed": seed,
+            }  # fmt: skip
+        return Answer(sheet(rows, text), words, query)
+
+
+def _fitted(x: torch.Tensor, spec: Any) -> torch.Tensor:
+    """(1, c, h, w) at another size."""
+    return x if tuple(x.shape[1:]) == spec.shape else fit(x, spec).clamp(-1, 1)

@@ -1,0 +1,155 @@
+"""Training: curves of what `log.jsonl` says, while it is being written, and the sample pictures of the time."""
+
+import html
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from unbraid.log import read_log
+from unbraid.types import UserError
+from unbraid.web.figures import curves, described
+from unbraid.web.page import Answer, Page, linked
+from unbraid.web.runs import Opened
+
+EVERY = 4.0
+"""Seconds between two looks at the log."""
+MOST_LOG = 200_000_000
+"""Bytes of a log that is read."""
+KINDS = {"validation": "Held-out figures", "losses": "Losses", "watched": "Watched"}
+
+
+class Training:
+    """The view. It needs no model: it is there from a run's first minute on."""
+
+    name, title = "training", "Training"
+
+    def missing(self, opened: Opened) -> str:
+        """Every run has it."""
+        return ""
+
+    def build(self, page: Page) -> None:
+        """Components and events."""
+        with gr.Row():
+            with gr.Column(scale=3, min_width=320):
+                charts = gr.HTML(elem_id="training-charts")
+                numbers = gr.JSON(visible=False)
+                link = gr.HTML(elem_id="training-link")
+            with gr.Column(scale=2, min_width=320, elem_classes="answers"):
+                which, sample, words = _samples()
+
+        def training(run: str) -> tuple[str, dict[str, Any], str]:
+            """Curves as SVG, their points as JSON, and a link."""
+            table = series(page.runs.path(run), run)
+            return _charts(table), table, linked(self.name, {"run": run})
+
+        def live(run: str) -> Any:
+            path = page.runs.path(run)
+            try:
+                return _charts(series(path, run))
+            except UserError as error:
+                return f'<p class="absent">{html.escape(str(error))}</p>'
+
+        def samples(run: str, sample: Any) -> tuple[Image.Image, str]:
+            """A sample picture, by its number, 0 the first."""
+            answer = sampled(page.runs.path(run), run, sample)
+            return answer.picture, answer.words
+
+        def newest(run: str) -> Any:
+            last = len(_files(page.runs.path(run))) - 1
+            return gr.update(maximum=max(1, last), value=max(0, last), interactive=last > 0)
+
+        page.event(training, [page.run], [charts, numbers, link], [page.start(self)], self.name)
+        page.event(newest, [page.run], [which], [page.start(self)], queue=False)
+        page.event(samples, [page.run, which], [sample, words], [which.change, page.start(self)], "samples")
+        page.event(lambda text: gr.update(alt_text=text), [words], [sample], [words.change], queue=False)
+        timer = gr.Timer(EVERY)
+        page.event(live, [page.run], [charts], [timer.tick], queue=False)
+        page.controls[self.name] = {}
+
+    def refresh(self, opened: Opened) -> dict[Any, Any]:
+        """Nothing that depends on a model."""
+        return {}
+
+
+def _samples() -> tuple[gr.Slider, gr.Image, gr.Markdown]:
+    which = gr.Slider(0, 1, 0, step=1, label="Sample pictures, from the first to the last", interactive=True)
+    sample = gr.Image(
+        label="Samples", show_label=False, format="png", interactive=False, buttons=["download", "fullscreen"],
+        alt_text="Samples drawn in training", elem_classes="answer", elem_id="training-picture",
+    )  # fmt: skip
+    return which, sample, gr.Markdown(elem_classes="words", elem_id="training-words")
+
+
+def series(path: Path, name: str) -> dict[str, Any]:
+    """{kind: {curve: [[step, value], ...]}, "seconds", "events"}; steps count on through a run's stages.
+
+    Raises UserError if the run or its log has gone, or nothing is logged yet.
+    """
+    file = path / "log.jsonl"
+    try:
+        if file.stat().st_size > MOST_LOG:
+            raise UserError(f"The log of {name} is too large to be drawn")
+        rows = read_log(file)
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"{name} has no log that can be read; was the run moved or deleted?") from None
+    table: dict[str, Any] = {kind: {} for kind in KINDS}
+    ends: dict[int, int] = {}
+    seconds = 0.0
+    for row in rows:
+        if not isinstance(row, dict) or not {"stage", "step"} <= row.keys():
+            continue
+        stage = row["stage"]
+        ends[stage] = max(ends.get(stage, 0), row["step"])
+        step = row["step"] + sum(end for before, end in ends.items() if before < stage)
+        seconds = row.get("seconds", seconds)
+        for kind in KINDS:
+            for curve, value in row.get(kind, {}).items():
+                if isinstance(value, (int, float)):
+                    table[kind].setdefault(curve, []).append([step, value])
+    return {**table, "seconds": seconds, "events": [row["event"] for row in rows if "event" in row][-5:]}
+
+
+def _charts(table: dict[str, Any]) -> str:
+    blocks = []
+    for kind, title in KINDS.items():
+        charts = [curves(name, lines) for name, lines in _together(table[kind]).items()]
+        if any(charts):
+            blocks.append(f'<h3>{title}</h3><div class="charts">{"".join(charts)}</div>')
+    last = max((points[-1][0] for kind in KINDS for points in table[kind].values()), default=0)
+    head = f"<p>Step {last:.0f}, {table['seconds'] / 60:.1f} minutes of training.</p>"
+    events = "".join(f"<li>{html.escape(str(event))}</li>" for event in table["events"])
+    return f"{head}{''.join(blocks)}<ul>{events}</ul>"
+
+
+def _together(found: dict[str, list[list[float]]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Curves that differ by their direction alone share a chart."""
+    charts: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for name, points in found.items():
+        chart, line = name, ""
+        for way in ("a->b", "b->a"):
+            if name.endswith(way):
+                chart, line = name.removesuffix(way).strip() or "recall@1", way
+        charts.setdefault(chart, {})[line] = [(x, y) for x, y in points]
+    return charts
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted((path / "samples").glob("[!.]*.png"))
+
+
+def sampled(path: Path, name: str, number: Any) -> Answer:
+    """A sample picture of a run. Raises UserError if there is none."""
+    files = _files(path)
+    if not files:
+        raise UserError(f"{name} has drawn no samples yet: they come with each measurement")
+    at = min(max(0, int(number)) if isinstance(number, (int, float)) else 0, len(files) - 1)
+    try:
+        with Image.open(files[at]) as opened:
+            picture = opened.convert("RGB")
+    except OSError:
+        raise UserError(f"The sample picture {files[at].name} of {name} can't be read just now") from None
+    stage, _, step = files[at].stem.partition("-")
+    words = f"Samples of {name}, stage {stage}, step {int(step) if step.isdigit() else step}; {at + 1} of {len(files)}."
+    return Answer(described(picture, {"run": name, "view": "samples", "step": step}), words, None)

@@ -1,0 +1,157 @@
+"""Translate: an item of one domain, shown in the other, as often as wanted or guided by an item there."""
+
+from typing import Any
+
+import gradio as gr
+
+from unbraid.method import Translator
+from unbraid.types import DOMAINS, UserError, other
+from unbraid.web.figures import Cell, sheet, wrapped
+from unbraid.web.page import Answer, Page, Picker, about, now, sentence, thumbnails
+from unbraid.web.runs import Opened
+from unbraid.web.values import MOST_SEED, one_of, whole
+
+MOST_SAMPLES = 12
+DIRECTIONS = (("from a to b", "a"), ("from b to a", "b"))
+
+
+class Translate:
+    """The view."""
+
+    name, title = "translate", "Translate"
+
+    def missing(self, opened: Opened) -> str:
+        """Why not."""
+        if not opened.shows_images:
+            return "its items are vectors, without pictures"
+        if len(opened.domains) < 2:
+            return "it was trained on labelled images of one kind, so there is no second domain to translate to"
+        return "" if isinstance(opened.model.method, Translator) else f"{opened.model.name} does not translate"
+
+    def build(self, page: Page) -> None:
+        """Components and events."""
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                self.source = gr.Radio(DIRECTIONS, value="a", label="Direction")
+                self.input = Picker(page, "Input")
+                with gr.Row():
+                    samples = gr.Slider(1, MOST_SAMPLES, 4, step=1, label="Samples", min_width=120)
+                    seed = gr.Number(0, label="Seed", precision=0, min_width=80)
+                with gr.Row():
+                    reseed = gr.Button("Other samples")
+                    show = gr.Button("Translate", variant="primary")
+                with gr.Accordion("Guided by an item of the target domain", open=False):
+                    self.like = Picker(page, "Guide", optional=True)
+            with gr.Column(scale=3, min_width=320, elem_classes="answers"):
+                inputs = {
+                    "source": self.source,
+                    "item": self.input.number,
+                    "upload": self.input.upload,
+                    "samples": samples,
+                    "seed": seed,
+                    "like": self.like.number,
+                    "like_upload": self.like.upload,
+                }
+                triggers = [
+                    show.click, self.source.input, self.input.number.input, self.input.upload.input, samples.release,
+                    seed.input, self.like.number.input, self.like.upload.input,
+                ]  # fmt: skip
+
+                def translate(
+                    run: str,
+                    source: str = "a",
+                    item: Any = 0,
+                    upload: Any = None,
+                    samples: Any = 4,
+                    seed: Any = 0,
+                    like: Any = None,
+                    like_upload: Any = None,
+                ) -> Answer:
+                    """Translations of one item: `samples` drawn by `seed`, or one guided by `like`."""
+                    with page.serving(self, run) as opened:
+                        return self._answer(opened, source, item, upload, samples, seed, like, like_upload)
+
+                page.answers(self, translate, inputs, triggers, "Translations")
+        self.input.follows(self.source, self)
+        page.event(
+            lambda at: (whole(at or 0, "Seed", 0, MOST_SEED - 1) + 1, now()), [seed], [seed, page.starts[self.name]],
+            [reseed.click],
+        )  # fmt: skip
+        # what was picked in one domain means nothing in the other
+        page.event(
+            self._turned, [page.run, self.source],
+            [self.input.gallery, self.input.upload, self.like.gallery, self.like.number, self.like.upload],
+            [self.source.input], queue=False,
+        )  # fmt: skip
+        self._guide_follows(page)
+        self._page = page
+
+    def _guide_follows(self, page: Page) -> None:
+        self.target = gr.Textbox("b", visible=False)
+        page.event(
+            lambda source: "a" if source == "b" else "b", [self.source], [self.target],
+            [self.source.change], queue=False,
+        )  # fmt: skip
+        self.like.follows(self.target, self)
+
+    def _turned(self, run: str, source: str) -> tuple[Any, ...]:
+        with self._page.runs.using(run) as opened:
+            side = opened.known(source)
+            return thumbnails(opened, side), None, thumbnails(opened, other(side)), None, None
+
+    def refresh(self, opened: Opened) -> dict[Any, Any]:
+        """Both domains' thumbnails, from a to b."""
+        return {
+            self.source: "a",
+            self.target: "b",
+            self.input.gallery: thumbnails(opened, "a"),
+            self.like.gallery: thumbnails(opened, "b"),
+            self.input.number: 0,
+            self.input.upload: None,
+            self.like.number: None,
+            self.like.upload: None,
+        }
+
+    def _answer(
+        self, opened: Opened, source: str, item: Any, upload: Any, samples: Any, seed: Any, like: Any, like_upload: Any
+    ) -> Answer:
+        one_of(source, "The source", DOMAINS)
+        src = opened.known(source)
+        dst = other(src)
+        count = whole(samples, "Samples", 1, MOST_SAMPLES)
+        seed = whole(seed if seed is not None else 0, "Seed", 0, MOST_SEED)
+        x, name, note, at = self.input.read(opened, src, item, upload)
+        guided = like_upload is not None or like not in (None, "")
+        varies = opened.sizes[dst][1] > 0
+        cells, remarks = [Cell(x[0], f"input, {src}")], [note]
+        guide = ""
+        if guided:
+            if not varies:
+                raise UserError(
+                    f"{opened.model.name} keeps nothing that is particular to {dst}: there is nothing to be guided by"
+                )
+            reference, guide, remark, _ = self.like.read(opened, dst, like, like_upload)
+            remarks.append(remark)
+            made = opened.model.translate(x, src, dst, 1, reference)[0]
+            cells += [Cell(reference[0], "guided by"), Cell(made[0], f"answer, {dst}")]
+        else:
+            made = opened.model.translate(x, src, dst, count if varies else 1, seed=seed)[0]
+            cells += [Cell(y, f"sample {i}" if varies else f"answer, {dst}") for i, y in enumerate(made, 1)]
+            if not varies:
+                remarks.append(f"{opened.model.name} gives one answer: nothing of {dst} varies in it")
+        truth = None if at is None else opened.counterpart(src, at)
+        if truth is not None:
+            cells.append(Cell(truth[0], "true"))
+        words = sentence(
+            f"{name}, translated from {src} to {dst}" + (f", guided by {guide}" if guided else f", seed {seed}"),
+            "left to right, row by row: " + ", ".join(cell.words for cell in cells),
+            *remarks,
+            opened.remark,
+        )
+        text = about(
+            opened, view="translate", source=src, target=dst, input=name, samples=len(made), seed=seed, guide=guide
+        )
+        query = None
+        if at is not None and like_upload is None:
+            query = {"run": opened.name, "source": src, "item": at, "samples": count, "seed": seed, "like": like}
+        return Answer(sheet(wrapped(cells), text), words, query)

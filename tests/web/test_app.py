@@ -1,0 +1,288 @@
+"""The page's endpoints, as programs call them; and what it answers to those who mean harm."""
+
+import json
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from helpers import write_png
+from unbraid.apply import load
+from unbraid.metrics.retrieval import pair_ranks
+from unbraid.web.runs import Runs
+from unbraid.web.views.search import nearest
+from unbraid.web.views.training import series
+from web.conftest import Served
+
+client_module = pytest.importorskip("gradio_client")
+VIEWS = ("translate", "analogies", "interpolate", "search", "codes", "training", "samples", "compare")
+
+
+@pytest.fixture(scope="module")
+def client(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return client_module.Client(served.address, verbose=False, download_files=tmp_path_factory.mktemp("answers"))
+
+
+def opened_picture(path: str) -> Image.Image:
+    with Image.open(path) as picture:
+        picture.load()
+        return picture
+
+
+def refused(client: Any, match: str, **values: Any) -> None:
+    name = values.pop("api_name", "/translate")
+    with pytest.raises(client_module.exceptions.AppError, match=match) as caught:
+        client.predict(**values, api_name=name)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_every_view_is_an_endpoint(client: Any) -> None:
+    found = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(found) == {f"/{view}" for view in VIEWS}
+
+
+def test_a_translation_is_the_models_and_says_what_it_is(client: Any, folder: Path, runs: Runs) -> None:
+    path, words, link = client.predict(run="pairs", source="a", item=1, samples=2, seed=5, api_name="/translate")
+    picture = opened_picture(path)
+    assert (picture.info["run"], picture.info["seed"], picture.info["source"]) == ("pairs", "5", "a")
+    assert "test item 1 of a" in words
+    assert "item=1&amp;samples=2&amp;seed=5" in link
+    with runs.using("pairs") as opened:
+        made = load(folder / "pairs").translate(opened.item("a", 1), "a", "b", 2, seed=5)[0]
+    # the second sample stands third; each pixel of 16 is 11 of the sheet
+    cell = np.asarray(picture)[8 : 8 + 176, 8 + 2 * 184 : 8 + 2 * 184 + 176]
+    true = ((made[1].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    assert np.array_equal(cell[5::11, 5::11], true)
+
+
+def test_an_upload_is_translated(client: Any, tmp_path: Path) -> None:
+    mine = client_module.handle_file(str(write_png(tmp_path / "mine.png", 3, (40, 30))))
+    _, words, link = client.predict(run="pairs", upload=mine, api_name="/translate")
+    assert words.startswith("Uploaded")
+    assert "can't be linked" in link
+    _, words, _ = client.predict(run="pairs", item=0, like_upload=mine, api_name="/translate")
+    assert "guided by uploaded" in words
+
+
+def test_other_seeds_give_other_samples_and_the_same_the_same(client: Any) -> None:
+    paths = [client.predict(run="pairs", seed=seed, samples=1, api_name="/translate")[0] for seed in (1, 2, 1)]
+    first, second, third = (np.asarray(opened_picture(path)) for path in paths)
+    assert np.array_equal(first, third)
+    assert not np.array_equal(first, second)
+
+
+def test_analogies_interpolations_and_comparisons_are_drawn(client: Any) -> None:
+    path, words, _ = client.predict(run="pairs", rows="0, 1", columns="2", api_name="/analogies")
+    assert opened_picture(path).info["view"] == "analogies"
+    assert words.startswith("Each picture")
+    path, _, link = client.predict(run="pairs", first=0, second=2, shared=0.2, steps=3, api_name="/interpolate")
+    assert opened_picture(path).info["shared"] == "0.2"
+    assert "shared=0.2" in link
+    path, words, _ = client.predict(run="pairs", runs=["pairs", "plain", "faces"], api_name="/compare")
+    assert opened_picture(path).info["runs"] == "pairs, plain, faces"
+    assert "Faces is left out" in words
+
+
+def test_search_ranks_as_evaluate_does(client: Any, runs: Runs) -> None:
+    with runs.using("pairs") as opened:
+        a, b = (opened.gallery(domain).codes.shared for domain in ("a", "b"))
+        if opened.model.space:
+            space = opened.model.space
+            a, b = space.prepared(a, "a", opened.distance), space.prepared(b, "b", opened.distance)
+        ranks = pair_ranks(a.flatten(1), b.flatten(1)).tolist()
+        for at, rank in enumerate(ranks):
+            codes = opened.model.encode(opened.item("a", at), "a")
+            found = nearest(opened, codes, "a", "b", "shared", at, opened.count("b"))
+            assert found
+            assert [i for i, _ in found].index(at) == rank
+            own = nearest(opened, codes, "a", "a", "shared", at, opened.count("a"))
+            assert own
+            assert at not in [i for i, _ in own]
+    path, words, _ = client.predict(run="pairs", item=0, neighbours=12, api_name="/search")
+    assert "(its pair)" in words
+    assert (np.asarray(opened_picture(path)) == (0x1F, 0x9D, 0x63)).all(-1).any()
+
+
+def test_codes_have_places_and_leakage(client: Any) -> None:
+    maps, _, table = client.predict(run="pairs", items=20, api_name="/codes")
+    table = table if isinstance(table, dict) else json.loads(Path(table).read_text())
+    assert maps.count("<svg") == 2
+    assert {point["domain"] for point in table["shared"]} == {"a", "b"}
+    assert "domain from shared" in table["leakage"]
+
+
+def test_training_is_shown_without_a_model(client: Any, folder: Path, tmp_path: Path) -> None:
+    charts, table, _ = client.predict(run="pairs", api_name="/training")
+    assert charts.count("<svg") > 3
+    assert "validation" in (table if isinstance(table, dict) else json.loads(table))
+    path, words = client.predict(run="pairs", sample=0, api_name="/samples")
+    assert opened_picture(path).size[0] > 50
+    assert "1 of 2" in words
+    shutil.copytree(folder / "pairs", tmp_path / "cut")
+    log = tmp_path / "cut" / "log.jsonl"
+    whole = series(tmp_path / "cut", "cut")
+    log.write_text(log.read_text() + '{"stage": 0, "st')
+    assert series(tmp_path / "cut", "cut") == whole
+
+
+def test_what_a_run_cant_do_is_said(client: Any) -> None:
+    refused(client, "no second domain|has no domain", run="faces", source="a")
+    refused(client, "without taking items apart|has no exclusive", run="plain", api_name="/analogies")
+    refused(client, "nothing that is particular", run="plain", like=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [({"run": "../../etc"}, "no run"), ({"item": 10**6}, "whole number"), ({"item": "x"}, "whole number"),
+     ({"source": "c"}, "one of a, b"), ({"samples": 1000}, "from 1 to 12"), ({"seed": -1}, "Seed"),
+     ({"seed": "<img src=x onerror=alert(1)>"}, "&lt;img")],
+)  # fmt: skip
+def test_bad_values_are_answered_in_words(client: Any, values: dict[str, Any], match: str) -> None:
+    refused(client, match, **values)
+
+
+def test_bad_uploads_are_answered_in_words(client: Any, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    refused(client, "not an image", upload=client_module.handle_file(str(tmp_path / "text.png")))
+
+
+def called(served: Served, body: Any, view: str = "translate") -> str:
+    """What the server says to a request as no client would send it."""
+    kind = {"content-type": "application/json"}
+    data = json.dumps({"data": body}).encode()
+    request = urllib.request.Request(f"{served.address}gradio_api/call/{view}", data, kind)
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        event = json.load(answer)["event_id"]
+    with urllib.request.urlopen(f"{served.address}gradio_api/call/{view}/{event}", timeout=20) as answer:
+        return answer.read().decode()
+
+
+@pytest.mark.parametrize("place", ["/etc/passwd", "{folder}/pairs/examples/a/x.png", "http://127.0.0.1:9/x.png", "."])
+def test_no_path_of_a_client_is_opened(
+    served: Served, folder: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+    from gradio import processing_utils
+
+    async def fetch(url: str, *_: Any) -> str:
+        fetched.append(url)
+        raise AssertionError(url)
+
+    monkeypatch.setattr(processing_utils, "async_ssrf_protected_download", fetch)
+    file = {
+        "path": place.format(folder=folder),
+        "url": "http://127.0.0.1:9/y.png",
+        "meta": {"_type": "gradio.FileData"},
+    }
+    for data in (["pairs", "a", 0, file, 1, 0, None, None], ["pairs", file, 0, None, 1, 0, None, None], [[file]]):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            called(served, data)
+        assert caught.value.code == 400
+        caught.value.close()
+    assert not fetched
+    assert not [path for path in served.folder.rglob("*") if path.name in ("passwd", "x.png", "y.png")]
+
+
+def test_addresses_beside_a_received_file_are_not_fetched(served: Served, tmp_path: Path) -> None:
+    mine = write_png(served.folder / "received" / "mine.png", 1)
+    file = {"path": str(mine), "url": "http://127.0.0.1:9/y.png", "meta": {"_type": "gradio.FileData"}}
+    assert "event: complete" in called(served, ["pairs", "a", 0, file, 1, 0, None, None])
+
+
+def status(address: str, **headers: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def test_files_of_the_machine_are_not_served(served: Served, folder: Path) -> None:
+    config = folder / "pairs" / "config.json"
+    assert config.exists()
+    for path in (config, "/etc/passwd", f"{served.folder}/../{config.name}", Path(__file__)):
+        assert status(f"{served.address}gradio_api/file={path}") in (403, 404)
+    assert status(f"{served.address}gradio_api/file=..%2f..%2fetc/passwd") in (403, 404)
+
+
+def test_twenty_at_once_are_all_answered(client: Any) -> None:
+    def ask(seed: int) -> str:
+        return client.predict(run="pairs", seed=seed, samples=1, api_name="/translate")[1]
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(ask, range(20)))
+    assert all(f"seed {seed}" in words for seed, words in enumerate(answers))
+
+
+def test_an_answer_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    import gradio as gr
+
+    from unbraid.web import page
+
+    monkeypatch.setattr(page, "SECONDS", 0.05)
+    with pytest.raises(gr.Error, match="too long"):
+        asyncio.run(page.friendly(lambda: time.sleep(0.3))())
+
+
+def test_errors_that_nobody_foresaw_stay_out_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    import asyncio
+
+    import gradio as gr
+
+    from unbraid.web import page
+
+    def broken() -> None:
+        raise RuntimeError("/secret/place")
+
+    with pytest.raises(gr.Error) as caught:
+        asyncio.run(page.friendly(broken)())
+    assert "secret" not in str(caught.value)
+    assert "/secret/place" in capsys.readouterr().err
+
+
+def test_old_files_are_deleted(tmp_path: Path) -> None:
+    from unbraid.web.app import tidied
+
+    for name in ("old.png", "new.png"):
+        (tmp_path / name).write_bytes(b"x")
+    os.utime(tmp_path / "old.png", (1, 1))
+    tidied(tmp_path, 60)
+    assert [path.name for path in tmp_path.iterdir()] == ["new.png"]
+
+
+def test_nothing_is_written_into_a_run(client: Any, folder: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (folder / "pairs").rglob("*")}
+    client.predict(run="pairs", api_name="/translate")
+    client.predict(run="pairs", items=20, api_name="/codes")
+    assert {path: path.stat().st_mtime_ns for path in (folder / "pairs").rglob("*")} == before
+    assert torch.is_grad_enabled()
+
+
+def test_the_example_of_the_documentation_runs(
+    served: Served, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "explorer.md").read_text()
+    example = text.split("```python\n")[1].split("```")[0]
+    replaced = {
+        "http://127.0.0.1:7860/": served.address,
+        'run="demo"': 'run="pairs"',
+        "runs/demo/examples/a/00004.png": str(write_png(tmp_path / "mine.png", 1)),
+        "item=3": "item=1",
+    }
+    for old, new in replaced.items():
+        assert old in example
+        example = example.replace(old, new)
+    exec(compile(example, "explorer.md", "exec"), {})
+    assert "test item 1 of a" in capsys.readouterr().out

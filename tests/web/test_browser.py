@@ -1,0 +1,184 @@
+"""The page in headless Chromium: every view on a small run, by what it shows, asks for and complains of."""
+
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import write_png
+from web.conftest import Served
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Any, served: Served) -> Iterator[Any]:
+    """A page that must ask its own server alone, and have nothing to complain of."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    opened = context.new_page()
+    trouble: list[str] = []
+    opened.on("console", lambda said: trouble.append(said.text) if said.type == "error" else None)
+    opened.on("pageerror", lambda error: trouble.append(str(error)))
+    own = (served.address, "data:", "blob:")
+    opened.on("request", lambda asked: None if asked.url.startswith(own) else trouble.append(f"asked {asked.url}"))
+    opened.set_default_timeout(20_000)
+    yield opened
+    context.close()
+    assert not trouble
+
+
+def picture(page: Any, view: str, behind: str = "") -> np.ndarray:
+    """The pixels that a view's picture has on the screen, once it is another than `behind`."""
+    shown = page.locator(f"#{view}-picture img")
+    shown.wait_for(state="attached")
+    if behind:
+        page.wait_for_function(
+            f"before => document.querySelector('#{view}-picture img').src !== before", arg=behind
+        )  # fmt: skip
+    shown.scroll_into_view_if_needed()
+    page.wait_for_function(
+        f"() => {{ const i = document.querySelector('#{view}-picture img'); return i.complete && i.naturalWidth > 0; }}"
+    )
+    page.wait_for_timeout(400)
+    return np.asarray(Image.open(io.BytesIO(shown.screenshot())).convert("RGB"))
+
+
+def source(page: Any, view: str) -> str:
+    return page.locator(f"#{view}-picture img").get_attribute("src")
+
+
+def colourful(pixels: np.ndarray) -> bool:
+    """Whether a picture is more than a blank sheet: random images have many colours."""
+    return len(np.unique(pixels.reshape(-1, 3) // 32, axis=0)) > 30 and min(pixels.shape[:2]) > 100
+
+
+def test_the_first_page_shows_a_translation_and_picking_another_changes_it(page: Any, served: Served) -> None:
+    page.goto(served.address)
+    first = picture(page, "translate")
+    assert colourful(first)
+    before = source(page, "translate")
+    page.locator("#tab-translate, [role=tabpanel]").first.locator(".picker button").nth(1).click()
+    second = picture(page, "translate", before)
+    assert second.shape != first.shape or not np.array_equal(first, second)
+    before = source(page, "translate")
+    page.get_by_role("button", name="Other samples").click()
+    picture(page, "translate", before)
+    page.wait_for_function("() => document.querySelector('#translate-words').innerText.includes('seed 1')")
+    alt = page.locator("#translate-picture img").get_attribute("alt")
+    assert "translated from a to b, seed 1" in alt
+
+
+def test_an_upload_is_shown_in_the_other_domain(page: Any, served: Served, tmp_path: Path) -> None:
+    page.goto(served.address)
+    picture(page, "translate")
+    before = source(page, "translate")
+    page.locator(".upload-input input[type=file]").first.set_input_files(write_png(tmp_path / "mine.png", 5, (40, 30)))
+    assert colourful(picture(page, "translate", before))
+    page.get_by_text("Uploaded, translated").wait_for()
+
+
+def test_a_bad_upload_is_said_in_words_and_the_page_goes_on(page: Any, served: Served, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    page.goto(served.address)
+    picture(page, "translate")
+    page.locator(".upload-input input[type=file]").first.set_input_files(tmp_path / "text.png")
+    page.get_by_text("The file is not an image").wait_for()
+    assert "Traceback" not in page.content()
+    before = source(page, "translate")
+    page.locator(".picker button").nth(2).click()
+    assert colourful(picture(page, "translate", before))
+
+
+@pytest.mark.parametrize("view", ["analogies", "interpolate", "search", "training", "compare"])
+def test_each_tab_draws_when_it_is_opened(page: Any, served: Served, view: str) -> None:
+    page.goto(served.address)
+    picture(page, "translate")
+    page.get_by_role("tab", name=view.title()).click()
+    assert colourful(picture(page, view))
+    if view == "training":
+        assert page.locator("#training-charts svg polyline").count() > 3
+
+
+def test_points_of_the_map_show_their_images_under_pointer_and_keys(page: Any, served: Served) -> None:
+    page.goto(f"{served.address}?view=codes&run=pairs&items=20&colour=domain")
+    page.locator("#codes-maps .point").first.wait_for()
+    page.locator("#codes-maps .point").nth(3).hover(force=True)
+    hover = page.locator("#codes-maps .hover")
+    hover.wait_for()
+    assert "test item" in hover.inner_text()
+    page.mouse.move(0, 0)
+    page.locator("#codes-maps svg").first.focus()
+    page.keyboard.press("ArrowRight")
+    hover.wait_for()
+    page.wait_for_timeout(500)
+    tile = np.asarray(Image.open(io.BytesIO(hover.locator("div").screenshot())).convert("RGB"))
+    assert len(np.unique(tile.reshape(-1, 3) // 32, axis=0)) > 30
+    assert page.locator("#codes-maps .point.here").count() == 1
+    assert "domain from shared" in page.locator(".leaks").inner_text()
+
+
+def test_a_link_shows_the_same_again(page: Any, served: Served) -> None:
+    page.goto(
+        f"{served.address}?view=interpolate&run=pairs&domain=b&first=0&second=2&shared=0.3&part=exclusive&steps=3"
+    )
+    first = picture(page, "interpolate")
+    page.get_by_text("0.3 of the way in what is shared").wait_for()
+    link = page.locator("#interpolate-link a").get_attribute("href")
+    page.goto(served.address + link.removeprefix("./"))
+    assert np.array_equal(picture(page, "interpolate"), first)
+
+
+def test_what_a_run_has_not_is_absent_with_the_reason(page: Any, served: Served) -> None:
+    page.goto(f"{served.address}?run=faces")
+    assert colourful(picture(page, "analogies"))
+    page.get_by_text("there is no second domain to translate to").first.wait_for()
+    assert page.get_by_role("tab", name="Translate").count() == 0
+    page.goto(f"{served.address}?run=plain")
+    assert colourful(picture(page, "translate"))
+    page.get_by_text("without taking items apart").first.wait_for()
+    assert page.get_by_role("tab", name="Analogies").count() == 0
+
+
+def test_a_link_to_no_run_is_said_in_words(page: Any, served: Served) -> None:
+    page.goto(f"{served.address}?run=gone")
+    page.get_by_text("There is no run 'gone' here").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_the_picture_first_and_nothing_is_cut_off(browser: Any, served: Served, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    phone = context.new_page()
+    phone.goto(served.address)
+    assert picture(phone, "translate").shape[1] > 300
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    ground = np.asarray(Image.open(io.BytesIO(phone.screenshot())).convert("L"))[-20:, :4].mean()
+    assert ground < 60 if scheme == "dark" else ground > 200
+    context.close()
+
+
+def test_it_works_by_keyboard(page: Any, served: Served) -> None:
+    page.goto(served.address)
+    picture(page, "translate")
+    before = source(page, "translate")
+    page.locator(".picker button").nth(1).focus()
+    page.keyboard.press("Enter")
+    picture(page, "translate", before)
+    page.get_by_role("tab", name="Translate").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.locator("[role=tab][aria-selected=true]", has_text="Analogies").wait_for()
