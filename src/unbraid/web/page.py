@@ -251,5 +251,7 @@ def now() -> int:
 
 
 def sentence(*parts: str) -> str:
-    """Some remarks as sentences."""
-    return " ".join(f"{part[0].upper()}{part[1:].rstrip('.')}." for part in parts if part)
+    """Some remarks as sentences. The name of a file stays as it is."""
+    named = [any(mark in part.split(" ", 1)[0] for mark in "/._") for part in parts]
+    kept = [part if name else f"{part[0].upper()}{part[1:]}" for part, name in zip(parts, named, strict=True) if part]
+    return " ".join(f"{part.rstrip('.')}." for part in kept)
