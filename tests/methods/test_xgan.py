@@ -81,7 +81,7 @@ def test_terms_are_the_equations() -> None:
     expected = (1 - cosine_similarity(embedded["a"], back["b"])).mean()
     assert torch.allclose(found["semantic_a_to_b"], expected, atol=1e-6)
     assert model.classifier is not None
-    logits = model.classifier(torch.cat([embedded["a"], embedded["b"]]))
+    logits = model.classifier(SMALL.embedding**0.5 * torch.cat([embedded["a"], embedded["b"]]))
     assert torch.allclose(found["domain"], cross_entropy(logits, torch.tensor([0] * 6 + [1] * 6)), atol=1e-6)
     right = logits.argmax(1) == torch.tensor([0] * 6 + [1] * 6)
     assert model.watched["domain told, %"] == pytest.approx(100 * float(right.float().mean()))

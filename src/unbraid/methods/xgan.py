@@ -12,6 +12,7 @@ Legend: n items, c channels, h height, w width, d size of the embedding. x is an
 one of b (D_2); e_1, e_2 the encoders, d_1, d_2 the decoders, g_1->2 = d_2 after e_1.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -264,7 +265,10 @@ class XGAN(Method[Unpaired]):
     def _told(self, classifier: nn.Module, embedded: Mapping[Domain, Tensor]) -> Float[Tensor, ""]:
         """Cross entropy of the domains that the classifier tells; the encoders get its gradient reversed. How often it
         is right is watched."""
-        logits = classifier(reversed_gradient(torch.cat([embedded["a"], embedded["b"]]))).float()
+        # an embedding of length 1 has tiny values, by which the classifier learns too slowly to follow the encoders: it
+        # was wrong as often as right while a glance told the domains apart. So it sees values of size 1
+        values = math.sqrt(self.config.embedding) * torch.cat([embedded["a"], embedded["b"]])
+        logits = classifier(reversed_gradient(values)).float()
         sides = [torch.full((len(embedded[domain]),), number) for number, domain in enumerate(DOMAINS)]
         domains = torch.cat(sides).to(logits.device)
         self.watched["domain told, %"] = 100 * (logits.detach().argmax(1) == domains).float().mean()
