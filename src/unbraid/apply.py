@@ -4,8 +4,9 @@ model = unbraid.load("runs/demo")
 answers = model.translate(images, "a", "b", samples=4)
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,9 @@ from unbraid.method import Disentangler, Latent, Method, Translator
 from unbraid.metrics.space import CodeSpace
 from unbraid.run import load_model
 from unbraid.types import Codes, DataSpec, Domain, UserError
+
+if TYPE_CHECKING:
+    from unbraid.retrieval.search import Hit
 
 
 class Trained:
@@ -120,6 +124,33 @@ class Trained:
             )
             frames.append(self.decode(moved, domain)[0])
         return torch.stack(frames)
+
+    def search(
+        self,
+        index: str | Path,
+        images: Float[Tensor, "n ..."],
+        k: int = 10,
+        domain: Domain | None = None,
+        by: Literal["shared", "exclusive"] = "shared",
+        among: Domain | None = None,
+        where: Mapping[str, str] | None = None,
+        but: Sequence[Path | None] = (),
+    ) -> "list[list[Hit]]":
+        """The k nearest items of an index for each image, nearest first; an index is what `unbraid index` makes.
+
+        index: a folder, or milvus://HOST:PORT/COLLECTION. domain: of the images; default: by shared codes the one that
+        the index doesn't hold, by exclusive ones the one that it holds. by: what they show, or their style. among: the
+        domain to find items of; default: all, by exclusive codes those of `domain`. where: metadata that items must
+        have. but: for each image, a file that is not to be found.
+        Raises UserError for items of another shape, or an index that was made by another model.
+        """
+        from unbraid.retrieval.search import open_index, query
+
+        opened = open_index(index)
+        try:
+            return query(opened, self, images, k, domain, by, among, where, but)
+        finally:
+            opened.close()
 
     def _disentangler(self, what: str) -> Disentangler:
         if not isinstance(self.method, Disentangler):

@@ -43,6 +43,11 @@ def run(name: str, arguments: Sequence[str]) -> None:
     from unbraid.alignment import align
     from unbraid.web.command import explore
 
+    if name in ("index", "search"):  # FAISS takes a moment to import
+        from unbraid.retrieval import commands as retrieval
+
+        tyro.cli(getattr(retrieval, name), args=list(arguments), prog=f"unbraid {name}")
+        return
     functions: dict[str, Callable[..., None]] = {
         "align": align,
         "recipes": recipes,
