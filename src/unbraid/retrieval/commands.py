@@ -49,7 +49,7 @@ def index(
     cache: bool = False,
     batch: int = 64,
     workers: int | None = None,
-    precision: Literal["auto", "bf16", "fp32"] = "auto",
+    precision: Literal["fp32", "bf16", "auto"] = "fp32",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     exact: int = EXACT,
     recall: float = RECALL,
@@ -69,7 +69,7 @@ def index(
         cache: Keep the images decoded for the next call. Images that are kept already are always used.
         batch: Images in a step.
         workers: Threads that read images; as many as there are cores, if not given.
-        precision: auto: bf16 where processor or GPU has it.
+        precision: fp32: codes as `evaluate` makes them; auto: bf16 where processor or GPU has it, which is faster.
         device: auto: the GPU if there is one.
         exact: Above so many images the search looks at a part of them.
         recall: Share of the ten nearest that it is to find then.
@@ -193,7 +193,7 @@ def search(
         opened.close()
     _print_hits(files, found)
     if out is not None:
-        _draw(files, x, found, out)
+        _draw(files, found, out)
         some = f", the first {SHEET_ROWS}" if len(files) > SHEET_ROWS else ""
         print(f"Written: {out}{some}")
 
@@ -252,11 +252,12 @@ def _print_hits(files: Sequence[Path], found: Sequence[Sequence[Hit]]) -> None:
     console.print(table, highlight=False)
 
 
-def _draw(files: Sequence[Path], x: torch.Tensor, found: Sequence[Sequence[Hit]], out: Path) -> None:
+def _draw(files: Sequence[Path], found: Sequence[Sequence[Hit]], out: Path) -> None:
     some = min(len(files), SHEET_ROWS)
+    queries = [picture_of(file) for file in files[:some]]
     pictures = [[picture_of(hit.path) for hit in row] for row in found[:some]]
     captions = [[f"{hit.distance:.3f}" for hit in row] for row in found[:some]]
-    sheet = contact_sheet(list(x[:some]), pictures, captions, names=[file.name for file in files[:some]])
+    sheet = contact_sheet(queries, pictures, captions, names=[file.name for file in files[:some]])
     save_picture(sheet, out)
 
 

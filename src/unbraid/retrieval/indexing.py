@@ -96,7 +96,7 @@ class Source:
             return read_image(self.path(at), spec)
         if at in self.bad:
             raise ImageError(self.path(at), self.bad[at])
-        return scaled(torch.from_numpy(np.asarray(self.cached.array[at])))
+        return scaled(torch.from_numpy(np.array(self.cached.array[at])))
 
 
 def list_sources(folders: Sequence[Path], spec: ImageSpec, keep: bool) -> list[Source]:

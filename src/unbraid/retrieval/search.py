@@ -6,7 +6,7 @@ Legend: q queries, k neighbours, d size of a code.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -32,6 +32,7 @@ class Hit:
     metadata: dict[str, str]
 
 
+@runtime_checkable
 class Index(Protocol):
     """What can be searched: a folder, or a collection of a server."""
 

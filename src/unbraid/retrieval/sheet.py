@@ -13,7 +13,7 @@ RIGHT, WRONG = "#2a9d4a", "#d1382c"
 
 
 def contact_sheet(
-    queries: Sequence[Tensor],
+    queries: Sequence[Tensor | None],
     found: Sequence[Sequence[Tensor | None]],
     captions: Sequence[Sequence[str]],
     right: Sequence[Sequence[bool]] | None = None,
