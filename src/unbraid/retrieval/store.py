@@ -353,6 +353,11 @@ class Store:
         with self._db:
             self._db.executemany("UPDATE items SET sent = 1 WHERE id = ?", [(i,) for i in ids])
 
+    def unsend(self, domain: Domain) -> None:
+        """A server has nothing of a domain any more."""
+        with self._db:
+            self._db.execute("UPDATE items SET sent = 0 WHERE domain = ?", (domain,))
+
     def gone(self, domain: Domain, count: int) -> list[int]:
         """Up to `count` ids that a server must forget: removed, and not there again."""
         query = "SELECT DISTINCT id FROM gone WHERE domain = ? LIMIT ?"
