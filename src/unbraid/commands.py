@@ -19,6 +19,7 @@ from unbraid.config import PACKAGED, Distance, PerceptualConfig, RunConfig, Trai
 from unbraid.data import load as load_data
 from unbraid.data import needs
 from unbraid.data.config import DataConfig
+from unbraid.data.features import save_extractor, with_head
 from unbraid.data.folders import list_images
 from unbraid.data.images import read_image
 from unbraid.data.parts import LabelledPart, listing
@@ -150,6 +151,7 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
     if dry_run:
         print(json.dumps({"method_name": name, **to_json(config)}, indent=2))
     data = load_data(config.data)
+    data, head = with_head(data, config.data.tuned, config.data.seed, path, dry_run)
     kind, parts = method_class(name), listing(data)
     styles = wanted_styles(config.data, getattr(config.method, "perceptual", None))
     data = needs(data, kind.needs, name, config.data.balanced, styles)
@@ -176,6 +178,8 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
     check(config.train, method)
     run = Run.open(path, name, config, recipe)
     check_parts(path, parts)
+    if (config.data.features or head) and not (path / "features.safetensors").exists():
+        save_extractor(path, config.data.features, data.images or data.spec, head)
     log = Log(path, config.train.tensorboard)
     log.console.print(about, highlight=False, soft_wrap=True)
     for line in (*notes, *([data.remark] if data.remark else []), *(f"left out: {line}" for line in data.skipped)):
@@ -297,7 +301,7 @@ def _with_data(run: Path, data: Elsewhere, limit: int | None) -> tuple[Any, Any,
     config = opened.config.data
     if data.root:
         config = dataclasses.replace(config, root=data.root)
-    loaded = load_data(config)
+    loaded, _ = with_head(load_data(config), config.tuned, config.seed, run)
     check_parts(run, listing(loaded))
     return opened, model, needs(loaded, model.method.needs, model.name, config.balanced)
 

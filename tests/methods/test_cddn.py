@@ -176,7 +176,8 @@ def test_a_critic_in_trouble_is_named(what: str, value: float, said: str) -> Non
 @pytest.mark.parametrize(
     ("spec", "config", "said"),
     [
-        (DataSpec(VectorSpec(3), VectorSpec(3)), SMALL, "vectors of 3 values"),
+        (DataSpec(VectorSpec(3), ImageSpec(16, 16)), SMALL, "two domains of one kind; found vectors of 3 values"),
+        (DataSpec(VectorSpec(3), VectorSpec(3)), replace(SMALL, vector_widths=()), "--method.vector-widths"),
         (DataSpec(ImageSpec(16, 24), ImageSpec(20, 16, 1)), SMALL, "16x24 images .* 20x16 images of 1 channel"),
         (IMAGES, replace(SMALL, dropout=(0.0,)), "--method.dropout 1"),
         (IMAGES, replace(SMALL, critic_widths=(8,) * 5), "need 32 pixels"),

@@ -349,7 +349,7 @@ def test_a_model_of_vectors_has_no_images(tmp_path: Path, photos: Path, capsys: 
     run = Run.open(tmp_path / "run", "iiae", RunConfig(config, DataConfig(set="digits"), TrainConfig(steps=1)))
     run.save_model(IIAE(VECTORS, config), None, 1)
     assert index(run.path, photos, "--domain", "a", "--to", tmp_path / "index") == 2
-    assert "works on vectors" in capsys.readouterr().err
+    assert "works on vectors of your own" in capsys.readouterr().err
 
 
 def test_loading_is_not_needed_to_search_from_python(place: Path, run: Path, photos: Path) -> None:

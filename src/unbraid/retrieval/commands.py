@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from unbraid.apply import Trained, load
+from unbraid.apply import load
 from unbraid.config import Distance, TrainConfig
 from unbraid.data.folders import list_images
 from unbraid.data.images import read_image
@@ -82,11 +82,11 @@ def index(
         raise UserError("Which domain are the images from? Give --domain a or --domain b")
     model, setting = load(run), choose(TrainConfig(precision=precision, device=device))
     distance = (distance or Run.existing(run).config.train.distance) if model.space else "euclidean"
-    sources = list_sources(folders, _image_spec(model, domain or "a", run), cache) if folders else []
+    sources = list_sources(folders, model.image_spec(domain or "a"), cache) if folders else []
     about, strangers = read_metadata(metadata, sources) if metadata else (None, 0)
     with _target(to, part, identity(model, distance)) as (store, finish):
         if sources and domain:
-            spec = _image_spec(model, domain, run)
+            spec = model.image_spec(domain)
             threads = workers or os.cpu_count() or 1
             changes = update(store, model, sources, domain, spec, part, about, setting, batch, threads)
             _report(changes, str(setting))
@@ -146,14 +146,6 @@ def _report(changes: Changes, setting: str) -> None:
         print(f"left out: {len(changes.bad) - LISTED} more", file=sys.stderr)
 
 
-def _image_spec(model: Trained, domain: Domain, run: Path) -> ImageSpec:
-    """What images of a domain are brought to."""
-    spec = model.spec[domain]
-    if not isinstance(spec, ImageSpec):
-        raise UserError(f"{run} works on vectors; this command reads image files")
-    return spec
-
-
 def search(
     run: RunFolder,
     index: IndexPlace,
@@ -185,7 +177,7 @@ def search(
     opened = open_index(index)
     try:
         source = source_of(opened, domain, by)
-        spec = _image_spec(model, source, run)
+        spec = model.image_spec(source)
         files, x = _queries(images, spec)
         but = [file.resolve() if exclude_self else None for file in files]
         found = query(opened, model, x, k, source, by, among, wanted, but)

@@ -105,7 +105,7 @@ def encoded(model: Trained, images: Tensor, domain: Domain, precision: Precision
     if not isinstance(method, Disentangler):
         raise UserError(f"{model.name} has no codes to search by: it doesn't take items apart")
     with evaluating(method), precision.autocast():
-        codes = method.encode(images.to(precision.device), domain)
+        codes = method.encode(model.seen(images).to(precision.device), domain)
     return Codes(codes.shared.float().cpu(), codes.exclusive.float().cpu())
 
 

@@ -151,7 +151,7 @@ def query(
     """As `Trained.search`, in an index that is open. images: (n, *spec[domain].shape)."""
     source = source_of(index, domain, by)
     index.identity.check(identity(model, index.identity.distance), index.place)
-    codes = vectors(model, model.encode(images, source), source, index.identity.distance)
+    codes = vectors(model, model.encode(model.seen(images), source), source, index.identity.distance)
     shared = index.identity.sizes[source][0]
     return search(index, codes[:, :shared] if by == "shared" else codes[:, shared:], source, by, k, among, where, but)
 
@@ -159,7 +159,8 @@ def query(
 def identity(model: Trained, distance: Distance) -> Identity:
     """Whose codes this model makes, compared by `distance`."""
     sizes = code_sizes(model)
-    return Identity(fingerprint(model.method, model.space), model.name, distance, sizes)
+    extractor = model.extractor.state() if model.extractor else {}
+    return Identity(fingerprint(model.method, model.space, extractor), model.name, distance, sizes)
 
 
 def _among(index: Index, source: Domain, part: Part, among: Domain | None) -> list[Domain]:

@@ -17,7 +17,7 @@ import dataclasses
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from torch import nn
+from torch import Tensor, nn
 
 from unbraid.config import Distance
 from unbraid.files import write_json
@@ -98,10 +98,10 @@ def _sizes(identity: Identity) -> str:
     return ", ".join(f"{shared} and {exclusive} in {d}" for d, (shared, exclusive) in identity.sizes.items())
 
 
-def fingerprint(method: nn.Module, space: CodeSpace | None) -> str:
-    """SHA-256 of a model's weights and of the geometry of its codes: the same wherever the model lies."""
+def fingerprint(method: nn.Module, space: CodeSpace | None, others: Mapping[str, Tensor] | None = None) -> str:
+    """SHA-256 of a model's weights, of the geometry of its codes and of `others`: the same wherever the model lies."""
     digest = sha256()
-    tensors = {**model_state(method), **({} if space is None else space.tensors())}
+    tensors = {**model_state(method), **({} if space is None else space.tensors()), **(others or {})}
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
