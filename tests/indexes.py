@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import torch
-from helpers import IMAGES, random_items
 
+from helpers import IMAGES, random_items
 from unbraid.codes import encode_all
 from unbraid.config import RunConfig, TrainConfig
 from unbraid.data.config import DataConfig

@@ -160,11 +160,11 @@ class Trained:
     ) -> "list[list[Hit]]":
         """The k nearest items of an index for each image, nearest first; an index is what `unbraid index` makes.
 
-        index: a folder, or milvus://HOST:PORT/COLLECTION. domain: of the images; default: by shared codes the one that
-        the index doesn't hold, by exclusive ones the one that it holds. Images of a model of features may be given as images,
-        (n, c, h, w), or as vectors. by: what they show, or their style. among: the
-        domain to find items of; default: all, by exclusive codes those of `domain`. where: metadata that items must
-        have. but: for each image, a file that is not to be found.
+        index: a folder, or milvus://HOST:PORT/COLLECTION. images: as `image_spec` says, or vectors for a model of
+        vectors. domain: of the images; default: by shared codes the one that the index doesn't hold, by exclusive ones
+        the one that it holds. by: what they show, or their style. among: the domain to find items of; default: all, by
+        exclusive codes those of `domain`. where: metadata that items must have. but: for each image, a file that is
+        not to be found.
         Raises UserError for items of another shape, or an index that was made by another model.
         """
         from unbraid.retrieval.search import open_index, query

@@ -141,9 +141,7 @@ def iiae_cars_paper() -> RunConfig[IIAEConfig]:
     return paper(method, DataConfig(set="cars", size=(256, 256)), epochs=500)
 
 
-SKETCHY_VECTORS = IIAEConfig(
-    shared=64, exclusive=64, beta=0.5, lam=2.0, likelihood=10.0, squared=True, anneal=2000.0
-)
+SKETCHY_VECTORS = IIAEConfig(shared=64, exclusive=64, beta=0.5, lam=2.0, likelihood=10.0, squared=True, anneal=2000.0)
 """IIAE for feature vectors: the paper's networks and weights for Sketchy, 64 values in each code."""
 SKETCHY = DataConfig(set="sketchy", by_class=True, balanced=True)
 """Every photo and every sketch of Sketchy, pairs drawn within a class, 25 classes to test on."""
@@ -533,8 +531,12 @@ RECIPES: dict[str, Recipe] = {
         "-",
         "LPIPS .249 / .175 (15 minutes, one core)",
     ),
-    "iiae-sketchy": Recipe("iiae", "photos and sketches of unseen classes, features, a minute", iiae_sketchy, "mAP .573"),
-    "iiae-sketchy-paper": Recipe("iiae", "the same with the paper's weights and length", iiae_sketchy_paper, "mAP .573"),
+    "iiae-sketchy": Recipe(
+        "iiae", "photos and sketches of unseen classes, features, a minute", iiae_sketchy, "mAP .573"
+    ),
+    "iiae-sketchy-paper": Recipe(
+        "iiae", "the same with the paper's weights and length", iiae_sketchy_paper, "mAP .573"
+    ),
     "cddn-sketchy": Recipe("cddn", "photos and sketches of unseen classes, features, a minute", cddn_sketchy),
     "iiae-emoji": Recipe("iiae", "line art and colour emoji, 64 px, 30 minutes", iiae_emoji),
     "iiae-mnist-cdcb-paper": Recipe("iiae", AT_PAPER_SIZE, iiae_mnist_cdcb_paper, "99.7 / 99.7"),

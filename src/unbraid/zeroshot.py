@@ -1,4 +1,4 @@
-"""Retrieval among classes that training never saw: average precision and precision at 100, beside the raw features' own.
+"""Retrieval among classes that training never saw: average precision and precision at 100, beside the features' own.
 
 The experiment of section 4.2.2 of the IIAE paper (Hwang et al. 2020): a query is an item of one domain, the gallery all
 items of the other, a hit any item of the query's class. It is measured where items have classes and no pairs.
@@ -48,7 +48,8 @@ def both_ways(vectors: Pair, part: UnpairedPart) -> dict[str, dict[str, Any]]:
 
 
 def _labels(part: UnpairedPart) -> tuple[np.ndarray, np.ndarray]:
-    assert part.labels_a is not None and part.labels_b is not None
+    assert part.labels_a is not None
+    assert part.labels_b is not None
     return part.labels_a[part.rows_a], part.labels_b[part.rows_b]
 
 

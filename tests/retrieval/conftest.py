@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+
 from helpers import write_png
 from indexes import write_run
-
 from unbraid.apply import Trained, load
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import write_png
-from indexes import SMALL, write_run
 from PIL import Image
 
+from helpers import write_png
+from indexes import SMALL, write_run
 from unbraid.apply import Trained, load
 from unbraid.cli import main
 from unbraid.data.images import read_image
@@ -339,7 +339,6 @@ def test_progress_says_rate_and_time_left() -> None:
 
 def test_a_model_of_vectors_has_no_images(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from helpers import VECTORS
-
     from unbraid.config import RunConfig, TrainConfig
     from unbraid.data.config import DataConfig
     from unbraid.methods.iiae import IIAE, IIAEConfig

@@ -43,12 +43,15 @@ def test_above_the_limit_lists_find_the_wanted_share(tmp_path: Path) -> None:
     searcher = Searcher(tmp_path / "index")
     about = searcher.about("a", "shared")
     assert about is not None
-    assert about.recall is not None and about.recall >= 0.9
+    assert about.recall is not None
+    assert about.recall >= 0.9
     assert 0 < about.looked_at < about.lists
     queries = np.random.default_rng(5).standard_normal((200, 8)).astype(np.float32)
     table = ((queries[:, None] - codes[None, :, :8]) ** 2).sum(-1)
     found = names(tmp_path / "index", searcher.search("a", "shared", queries, 10)[1])
-    shares = [len(set(row) & set(true)) / 10 for row, true in zip(found, np.argsort(table, 1)[:, :10].tolist(), strict=True)]
+    shares = [
+        len(set(row) & set(true)) / 10 for row, true in zip(found, np.argsort(table, 1)[:, :10].tolist(), strict=True)
+    ]
     assert np.mean(shares) > 0.8
     assert "lists" in str(about)
 

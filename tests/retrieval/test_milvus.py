@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from helpers import write_png
 from indexes import write_run
-
 from unbraid.apply import Trained
 from unbraid.cli import main
 from unbraid.data.images import read_image
@@ -113,7 +113,11 @@ def test_changes_reach_the_server(
 
 @served
 def test_what_a_dead_server_missed_is_sent_later(
-    run: Path, model: Trained, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    run: Path,
+    model: Trained,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server = Server(tmp_path / "data")
@@ -154,7 +158,11 @@ def test_a_server_that_lost_everything_gets_it_again(run: Path, model: Trained, 
 
 @served
 def test_another_model_is_refused(
-    server: Server, run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    server: Server,
+    run: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place = server.place("model")

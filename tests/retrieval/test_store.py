@@ -3,8 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import IMAGES
 
+from helpers import IMAGES
 from unbraid.apply import Trained
 from unbraid.methods.iiae import IIAE
 from unbraid.retrieval.store import Identity, Item, Store, fingerprint, item_id

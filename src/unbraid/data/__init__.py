@@ -180,7 +180,8 @@ def _check(config: DataConfig) -> None:
         )
     if config.by_class and not (config.a or config.b or config.arrays or config.set == "sketchy"):
         raise UserError(
-            "--data.by-class pairs two domains by their classes: --data.a and --data.b, --data.arrays or --data.set sketchy"
+            "--data.by-class pairs two domains by their classes: give --data.a and --data.b, --data.arrays or "
+            "--data.set sketchy"
         )
     if config.by_class and (config.pairs or config.unpaired):
         raise UserError("--data.by-class draws the pairs: leave --data.pairs and --data.unpaired out")

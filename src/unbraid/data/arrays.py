@@ -124,12 +124,19 @@ def _two(config: DataConfig, arrays: dict[str, np.ndarray]) -> Data:
     assert config.arrays is not None
     if config.by_class:
         if missing := [name for name in ("label_a", "label_b") if name not in arrays]:
-            raise UserError(f"--data.by-class: {config.arrays} has no array {' and '.join(missing)}, the items' classes")
+            raise UserError(
+                f"--data.by-class: {config.arrays} has no array {' and '.join(missing)}, the items' classes"
+            )
         for side, items in (("a", a), ("b", b)):
             _check_labels(arrays[f"label_{side}"], f"label_{side}", len(items), side)
         classes = tuple([str(label) for label in arrays[name]] for name in ("label_a", "label_b"))
         return class_pairs(
-            config, config.arrays.stem, (a, b), (classes[0], classes[1]), (names[0], names[1]), remark="; ".join(remarks)
+            config,
+            config.arrays.stem,
+            (a, b),
+            (classes[0], classes[1]),
+            (names[0], names[1]),
+            remark="; ".join(remarks),
         )
     if config.unpaired:
         splits = [divide(side, config.val, config.test, config.seed) for side in names]

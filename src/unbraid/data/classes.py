@@ -98,11 +98,17 @@ def class_pairs(
 
     rows = np.flatnonzero(np.isin(labels[1], train))
     known = labels[0] >= 0
-    mates = Classmates.of(Chosen(items[0], np.flatnonzero(known)), labels[0][known], np.maximum(labels[1], 0), config.seed)
+    mates = Classmates.of(
+        Chosen(items[0], np.flatnonzero(known)), labels[0][known], np.maximum(labels[1], 0), config.seed
+    )
     parts = [PairedPart(mates, items[1], rows, names[1], labels[1])]
     apart = [
         UnpairedPart(
-            *items, *(np.flatnonzero(np.isin(side, some)) for side in labels), *names, labels_a=labels[0], labels_b=labels[1]
+            *items,
+            *(np.flatnonzero(np.isin(side, some)) for side in labels),
+            *names,
+            labels_a=labels[0],
+            labels_b=labels[1],
         )
         for some in (val, test)
     ]

@@ -207,7 +207,9 @@ def tune(part: Part, seed: int, steps: int = STEPS) -> Head:
     SHARPNESS times the cosines, cross entropy. So items of one class come together whichever domain they are of, and
     what only one domain shows counts less. Validation and test classes are never seen.
     """
-    assert isinstance(part, PairedPart) and isinstance(part.a, Classmates) and part.labels is not None
+    assert isinstance(part, PairedPart)
+    assert isinstance(part.a, Classmates)
+    assert part.labels is not None
     spec = part.a.spec
     assert isinstance(spec, VectorSpec)
     random = np.random.default_rng((seed, 5))

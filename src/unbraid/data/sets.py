@@ -171,9 +171,7 @@ def load_sketchy(config: DataConfig) -> Data:
             cached(some.folder, some.names, config.size, config.channels, strict=config.strict)
             for some in (photos, sketches)
         )
-        names = tuple(
-            [some.names[i] for i in images.readable] for some, images in ((photos, a), (sketches, b))
-        )
+        names = tuple([some.names[i] for i in images.readable] for some, images in ((photos, a), (sketches, b)))
         items = Chosen(a, a.readable), Chosen(b, b.readable)
         classes = tuple([name.split("/")[0] for name in side] for side in names)
         return class_pairs(

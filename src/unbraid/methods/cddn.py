@@ -179,7 +179,8 @@ def critic(source: Spec, own: Spec, widths: Sequence[int]) -> Critic | VectorCri
     """Of items of `own` that answer to items of `source`."""
     if isinstance(source, ImageSpec) and isinstance(own, ImageSpec):
         return Critic(source, own, widths)
-    assert isinstance(source, VectorSpec) and isinstance(own, VectorSpec)
+    assert isinstance(source, VectorSpec)
+    assert isinstance(own, VectorSpec)
     return VectorCritic(source.size, own.size, widths)
 
 

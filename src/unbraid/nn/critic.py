@@ -1,4 +1,4 @@
-"""Wasserstein critics of images or vectors, given what they answer to, and their gradient penalty (Gulrajani et al. 2017).
+"""Wasserstein critics of images or vectors, given what these answer to, and their penalty (Gulrajani et al. 2017).
 
 Shapes: source (n, c', h', w') or (n, d') is what is answered to, image (n, c, h, w) or vector (n, d) what is judged,
 scores (n,).

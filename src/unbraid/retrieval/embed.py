@@ -124,4 +124,3 @@ def code_sizes(model: Trained) -> dict[Domain, tuple[int, int]]:
         codes = model.encode(torch.zeros(1, *model.spec[domain].shape), domain)
         found[domain] = (codes.shared.numel(), codes.exclusive.numel())
     return found
-

@@ -163,7 +163,9 @@ def update(
             if described:
                 store.describe(domain, described)
                 changes.described += len(described)
-    gone = [path for s in sources for path in store.paths_under(domain, s.folder) if path in shard and path not in present]
+    gone = [
+        path for s in sources for path in store.paths_under(domain, s.folder) if path in shard and path not in present
+    ]
     if gone:
         store.remove(domain, gone)
         changes.removed = len(set(gone))
@@ -197,9 +199,7 @@ def _embed(
         codes.clear()
 
     numbers = range(len(wanted))
-    stream = embed(
-        model, domain, read, numbers, store.identity.distance, precision, batch, workers, changes.timing
-    )
+    stream = embed(model, domain, read, numbers, store.identity.distance, precision, batch, workers, changes.timing)
     with Meter("Embedding", len(wanted)) as meter:
         for found in stream:
             held += [wanted[number][2] for number in found.at]
@@ -329,4 +329,3 @@ class Meter(AbstractContextManager["Meter"]):
         left = int((self.total - self.done) / rate) if rate else 0
         clock = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
         return f"{self.done} of {self.total}, {rate:.0f} a second, {clock} left"
-

@@ -197,7 +197,9 @@ def _sent(store: Store, address: Address, client: Any) -> list[str]:
                 new += len(rows)
                 meter.advance(len(rows))
         client.flush(collection, timeout=ANSWER)
-        lines.append(f"{address}: {domain}, {new} images sent and {gone} removed; {store.count(domain)} from this machine")
+        lines.append(
+            f"{address}: {domain}, {new} images sent and {gone} removed; {store.count(domain)} from this machine"
+        )
     return lines
 
 

@@ -97,7 +97,7 @@ class FolderIndex:
 
 
 def open_index(place: str | Path) -> Index:
-    """The index in a folder, or at milvus://HOST:PORT/COLLECTION. Raises UserError if there is none or it is damaged."""
+    """The index in a folder, or at milvus://HOST:PORT/COLLECTION. Raises UserError if there is none, or a damaged one."""
     if str(place).startswith("milvus://"):
         from unbraid.retrieval.milvus import MilvusIndex
 
@@ -167,14 +167,13 @@ def _among(index: Index, source: Domain, part: Part, among: Domain | None) -> li
     sizes = {domain: index.identity.sizes[domain][part == "exclusive"] for domain in DOMAINS}
     if not sizes[source]:
         raise UserError(f"{index.identity.method} has no {part} codes in {source} to search by")
-    if among is None:
-        domains = index.domains if part == "shared" else [source]
-    else:
-        domains = [among]
+    domains = (index.domains if part == "shared" else [source]) if among is None else [among]
     for domain in domains:
         if domain not in index.domains:
             there = " and ".join(index.domains) or "nothing"
-            advice = "" if among or part == "shared" else f", and {part} codes of {source} are compared with their own kind"
+            advice = (
+                "" if among or part == "shared" else f", and {part} codes of {source} are compared with their own kind"
+            )
             raise UserError(f"{index.place} has no images of domain {domain}; it has {there}{advice}")
         if sizes[domain] != sizes[source]:
             raise UserError(
@@ -195,4 +194,3 @@ def source_of(index: Index, asked: Domain | None, part: Part = "shared") -> Doma
     if len(index.domains) == 1:
         return other(index.domains[0]) if part == "shared" else index.domains[0]
     raise UserError(f"{index.place} holds images of both domains: say which one the queries are from, --domain a or b")
-

@@ -146,7 +146,9 @@ class Store:
 
         Raises UserError if another process writes, or the folder holds something else or another model's codes.
         """
-        if folder.exists() and (not folder.is_dir() or not (folder / "index.json").exists() and any(folder.iterdir())):
+        if folder.exists() and (
+            not folder.is_dir() or (not (folder / "index.json").exists() and any(folder.iterdir()))
+        ):
             raise UserError(f"{folder} exists and is not an index (no index.json in it). Give another --to")
         _made(folder)
         lock = FileLock(folder / ".lock")
@@ -167,7 +169,9 @@ class Store:
             store._prepare()
             yield store
         except sqlite3.Error as error:
-            raise UserError(f"{folder / 'records.sqlite'} can't be written ({error}). What was there is kept") from error
+            raise UserError(
+                f"{folder / 'records.sqlite'} can't be written ({error}). What was there is kept"
+            ) from error
         finally:
             if connection is not None:
                 connection.close()
@@ -191,7 +195,9 @@ class Store:
             if path.exists():
                 os.truncate(path, used * self.width(domain) * 4)
             elif used:
-                raise UserError(f"{path} is missing: codes of {used} images are lost. Remove {self.folder} and index again")
+                raise UserError(
+                    f"{path} is missing: codes of {used} images are lost. Remove {self.folder} and index again"
+                )
 
     def width(self, domain: Domain) -> int:
         """How many values an image of this domain has."""
@@ -237,7 +243,8 @@ class Store:
 
         codes: (n, d + e) float32. Raises UserError for a full disk; then nothing has changed.
         """
-        assert codes.shape == (len(items), self.width(domain)) and codes.dtype == np.float32
+        assert codes.shape == (len(items), self.width(domain))
+        assert codes.dtype == np.float32
         path, used = self.codes_path(domain), self._used(domain)
         try:
             with path.open("r+b" if path.exists() else "w+b") as file:
@@ -247,7 +254,9 @@ class Store:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise UserError(f"{path} can't be written ({error.strerror}). What was there before is untouched") from error
+            raise UserError(
+                f"{path} can't be written ({error.strerror}). What was there before is untouched"
+            ) from error
         rows = [
             (item_id(domain, i.path), domain, i.path, i.size, i.time, used + at, json.dumps(i.metadata))
             for at, i in enumerate(items)
@@ -340,7 +349,9 @@ class Store:
         """Up to `count` images that a server doesn't have yet: id, file, row of the codes."""
         query = "SELECT id, path, size, time, metadata, row FROM items WHERE domain = ? AND sent = 0 LIMIT ?"
         found = self._db.execute(query, (domain, count)).fetchall()
-        return [(number, Item(path, size, time, json.loads(about)), row) for number, path, size, time, about, row in found]
+        return [
+            (number, Item(path, size, time, json.loads(about)), row) for number, path, size, time, about, row in found
+        ]
 
     def waiting(self, domain: Domain) -> tuple[int, int]:
         """How many images a server must still be told of, and how many removals."""
