@@ -11,7 +11,7 @@ from torch import Tensor
 from helpers import IMAGES, Repeated, random_batch
 from helpers import SMALL_CDDN as SMALL
 from unbraid.method import Clock
-from unbraid.methods.cddn import CdDN, CdDNConfig
+from unbraid.methods.cddn import CdDN, CdDNConfig, Decoder
 from unbraid.nn.functional import tile
 from unbraid.train import train_step
 from unbraid.types import Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
@@ -124,9 +124,11 @@ def test_separate_optimisers_move_by_their_own_gradients() -> None:
     model, batch, _ = turns(replace(SMALL, separate_optimisers=True, alike=0.01, autoencoding=0.01, latent=0.01))
     optimisers = model.optimisers("train")
     assert set(optimisers) == {"critics", *model.generator_players()}
-    before = model.a.decoder.to_image.weight.detach().clone()
+    decoder = model.a.decoder
+    assert isinstance(decoder, Decoder)
+    before = decoder.to_image.weight.detach().clone()
     train_step(model, optimisers, Repeated(batch), Clock(0, 0.0))
-    moved = (model.a.decoder.to_image.weight.detach() - before).abs() / model.config.rate
+    moved = (decoder.to_image.weight.detach() - before).abs() / model.config.rate
     # gan, autoencoder and latent move this weight: Adam's first step is the rate, whatever the weight of the loss
     assert moved.max() == pytest.approx(3, abs=0.1)
 

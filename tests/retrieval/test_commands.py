@@ -76,7 +76,7 @@ def test_an_image_finds_itself(
 def test_the_index_finds_what_evaluate_finds(place: Path, model: Trained, photos: Path, tmp_path: Path) -> None:
     files = sorted(photos.rglob("*.png"))
     queries = [write_png(tmp_path / "maps" / file.name, 50 + i) for i, file in enumerate(files)]
-    a, b = (torch.stack([read_image(file, model.spec.a) for file in some]) for some in (files, queries))
+    a, b = (torch.stack([read_image(file, model.image_spec("a")) for file in some]) for some in (files, queries))
     codes = model.encode(a, "a").shared, model.encode(b, "b").shared
     expected = recall(*codes, None, "whitened", model.space)["b->a"]
     found = model.search(place, b, k=10)
@@ -143,7 +143,7 @@ def test_both_domains_can_be_in_one_index(
 
 
 def test_style_is_compared_with_its_own_kind(place: Path, run: Path, photos: Path, model: Trained) -> None:
-    x = read_image(photos / "03.png", model.spec.a)[None]
+    x = read_image(photos / "03.png", model.image_spec("a"))[None]
     assert model.search(place, x, 1, by="exclusive")[0][0].path.name == "03.png"
     with pytest.raises(UserError, match="no images of domain b"):
         model.search(place, x, 1, domain="b", by="exclusive")
@@ -353,7 +353,7 @@ def test_a_model_of_vectors_has_no_images(tmp_path: Path, photos: Path, capsys: 
 
 def test_loading_is_not_needed_to_search_from_python(place: Path, run: Path, photos: Path) -> None:
     model = load(run)
-    x = torch.stack([read_image(photos / f"{i:02d}.png", model.spec.a) for i in range(5)])
+    x = torch.stack([read_image(photos / f"{i:02d}.png", model.image_spec("a")) for i in range(5)])
     found = model.search(place, x, 2, domain="a", but=[photos / f"{i:02d}.png" for i in range(5)])
     assert all(len(row) == 2 for row in found)
     assert all(hit.path != photos / f"{i:02d}.png" for i, row in enumerate(found) for hit in row)

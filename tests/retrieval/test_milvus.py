@@ -77,7 +77,7 @@ def test_the_same_commands_find_the_same(
     for to in (place, str(tmp_path / "index")):
         assert main(["index", str(run), str(photos), "--domain", "a", "--to", to, "--metadata", str(table)]) == 0
         assert main(["index", str(run), str(sketches), "--domain", "b", "--to", to]) == 0
-    x = torch.stack([read_image(file, model.spec.b) for file in sorted(sketches.glob("*.png"))])
+    x = torch.stack([read_image(file, model.image_spec("b")) for file in sorted(sketches.glob("*.png"))])
     for by, among, where in (
         ("shared", None, {}),
         ("shared", "a", {"age": "new"}),
@@ -98,13 +98,13 @@ def test_changes_reach_the_server(
     place = server.place("changes")
     command = ["index", str(run), str(photos), "--domain", "a", "--to", place]
     assert main(command) == 0
-    gone = read_image(photos / "00.png", model.spec.a)
+    gone = read_image(photos / "00.png", model.image_spec("a"))
     (photos / "00.png").unlink()
     write_png(photos / "01.png", 77)
     capsys.readouterr()
     assert main(command) == 0
     assert "1 images sent and 1 removed" in capsys.readouterr().out
-    found = model.search(place, torch.stack([gone, read_image(photos / "01.png", model.spec.a)]), 20, "a")
+    found = model.search(place, torch.stack([gone, read_image(photos / "01.png", model.image_spec("a"))]), 20, "a")
     assert [len(row) for row in found] == [11, 11]
     assert found[1][0].path.name == "01.png"
     assert found[1][0].distance < 1e-2
@@ -134,7 +134,7 @@ def test_what_a_dead_server_missed_is_sent_later(
     try:
         monkeypatch.setattr("unbraid.retrieval.indexing.read_image", lambda *_: pytest.fail("it was embedded again"))
         assert main(command) == 0
-        x = read_image(photos / "03.png", model.spec.a)[None]
+        x = read_image(photos / "03.png", model.image_spec("a"))[None]
         assert model.search(place, x, 12, "a")[0][0].path.name == "03.png"
         assert main(command) == 0
         assert len(model.search(place, x, 30, "a")[0]) == 12
@@ -153,7 +153,7 @@ def test_a_server_that_lost_everything_gets_it_again(run: Path, model: Trained, 
     client.drop_collection("lost_a")
     client.close()
     assert main(command) == 0
-    assert len(model.search(place, read_image(photos / "03.png", model.spec.a)[None], 30, "a")[0]) == 12
+    assert len(model.search(place, read_image(photos / "03.png", model.image_spec("a"))[None], 30, "a")[0]) == 12
 
 
 @served

@@ -101,22 +101,16 @@ def class_pairs(
     mates = Classmates.of(
         Chosen(items[0], np.flatnonzero(known)), labels[0][known], np.maximum(labels[1], 0), config.seed
     )
-    parts = [PairedPart(mates, items[1], rows, names[1], labels[1])]
-    apart = [
-        UnpairedPart(
-            *items,
-            *(np.flatnonzero(np.isin(side, some)) for side in labels),
-            *names,
-            labels_a=labels[0],
-            labels_b=labels[1],
-        )
-        for some in (val, test)
-    ]
+    train_part = PairedPart(mates, items[1], rows, names[1], labels[1])
+    apart: list[UnpairedPart] = []
+    for some in (val, test):
+        inside = [np.flatnonzero(np.isin(side, some)) for side in labels]
+        apart.append(UnpairedPart(*items, inside[0], inside[1], *names, labels_a=labels[0], labels_b=labels[1]))
     missing = len(set(classes[0]) | set(classes[1])) - len(both)
     remarks = [remark, f"{missing} classes are in one domain only and are left out" if missing else ""]
     about = f"{len(train)} classes train, {len(val)} choose the checkpoint, {len(test)} test"
     spec = DataSpec(items[0].spec, items[1].spec)
-    return Data(name, spec, parts[0], *apart, remark="; ".join(filter(None, [*remarks, about])), skipped=skipped)
+    return Data(name, spec, train_part, *apart, remark="; ".join(filter(None, [*remarks, about])), skipped=skipped)
 
 
 def class_of(name: str, folder: object) -> str:

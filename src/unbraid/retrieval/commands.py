@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -112,7 +112,7 @@ def _check_numbers(batch: int, workers: int | None, exact: int, recall: float) -
 
 
 @contextlib.contextmanager
-def _target(to: str, part: Shard, asked: Identity) -> Iterator[tuple[Store, Callable[[int, float], Sequence[str]]]]:
+def _target(to: str, part: Shard, asked: Identity) -> Iterator[tuple[Store, Callable[[int, float], Iterable[str]]]]:
     """Where codes are kept, and what is done when all are there, which returns lines that say how it went."""
     if to.startswith("milvus://"):
         from unbraid.retrieval.milvus import sending

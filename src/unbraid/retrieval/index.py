@@ -19,6 +19,8 @@ from unbraid.files import write_atomically, write_json
 from unbraid.retrieval.store import Store
 from unbraid.types import DOMAINS, Domain, UserError
 
+FAISS: Any = faiss
+"""Its classes take keywords that its declarations don't know."""
 Part = Literal["shared", "exclusive"]
 PARTS: tuple[Part, Part] = ("shared", "exclusive")
 EXACT = 200_000
@@ -164,7 +166,7 @@ def _looked_at(index: Any, vectors: Vectors, target: float, random: np.random.Ge
     true = exact_neighbours(queries, vectors, NEIGHBOURS + 1)[1]
 
     def share(lists: int) -> float:
-        found = index.search(queries, NEIGHBOURS + 1, params=faiss.SearchParametersIVF(nprobe=lists))[1]
+        found = index.search(queries, NEIGHBOURS + 1, params=FAISS.SearchParametersIVF(nprobe=lists))[1]
         return overlap(found, true, sample)
 
     low, high = 0, 1
@@ -265,14 +267,14 @@ class Searcher:
             at = at[inside][ids[at[inside]] == only[inside]]
             mask[at] = True
             bits = np.packbits(mask, bitorder="little")
-            selector = faiss.IDSelectorBitmap(bits)
+            selector = FAISS.IDSelectorBitmap(bits)
             if len(at) < SELECTIVE * len(ids):
                 lists = built.lists
         k_here = min(k, built.count)
         if built.recall is None:
-            parameters = faiss.SearchParameters(sel=selector)
+            parameters = FAISS.SearchParameters(sel=selector)
         else:
-            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=lists)
+            parameters = FAISS.SearchParametersIVF(sel=selector, nprobe=lists)
         distances, positions = index.search(np.ascontiguousarray(queries, np.float32), k_here, params=parameters)
         found = np.where(positions >= 0, ids[np.maximum(positions, 0)], -1)
         distances = np.where(positions >= 0, distances, np.inf)

@@ -97,7 +97,7 @@ class FolderIndex:
 
 
 def open_index(place: str | Path) -> Index:
-    """The index in a folder, or at milvus://HOST:PORT/COLLECTION. Raises UserError if there is none, or a damaged one."""
+    """The index in a folder, or at milvus://HOST:PORT/COLLECTION. UserError if there is none, or a damaged one."""
     if str(place).startswith("milvus://"):
         from unbraid.retrieval.milvus import MilvusIndex
 
@@ -167,7 +167,8 @@ def _among(index: Index, source: Domain, part: Part, among: Domain | None) -> li
     sizes = {domain: index.identity.sizes[domain][part == "exclusive"] for domain in DOMAINS}
     if not sizes[source]:
         raise UserError(f"{index.identity.method} has no {part} codes in {source} to search by")
-    domains = (index.domains if part == "shared" else [source]) if among is None else [among]
+    everywhere: list[Domain] = index.domains if part == "shared" else [source]
+    domains: list[Domain] = everywhere if among is None else [among]
     for domain in domains:
         if domain not in index.domains:
             there = " and ".join(index.domains) or "nothing"
