@@ -137,7 +137,8 @@ def update(
     wanted: list[tuple[Source, int, Item]] = []
     present: set[str] = set()
     for source in sources:
-        mine = [at for at in range(len(source.names)) if source.path(at) in shard]
+        # a file that lies in two of the folders counts once
+        mine = [at for at in range(len(source.names)) if source.path(at) in shard and source.path(at) not in present]
         for start in range(0, len(mine), ASKED):
             some = mine[start : start + ASKED]
             known = store.known(domain, [source.path(at) for at in some])

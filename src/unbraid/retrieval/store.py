@@ -42,6 +42,8 @@ CREATE TABLE items (
     id INTEGER PRIMARY KEY, domain TEXT NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL, time INTEGER NOT NULL,
     row INTEGER, metadata TEXT NOT NULL, sent INTEGER NOT NULL DEFAULT 0, UNIQUE (domain, path)
 );
+CREATE INDEX items_rows ON items (domain, row);
+CREATE INDEX items_unsent ON items (domain) WHERE sent = 0;
 CREATE TABLE gone (id INTEGER NOT NULL, domain TEXT NOT NULL);
 CREATE TABLE state (domain TEXT PRIMARY KEY, file INTEGER NOT NULL, changes INTEGER NOT NULL);
 """
