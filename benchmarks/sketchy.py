@@ -1,6 +1,6 @@
 """Zero-shot retrieval on the Sketchy subset: five seeded splits, and the published one of 21 classes.
 
-    python benchmarks/sketchy.py --root DATA --runs FOLDER [--recipes iiae-sketchy "iiae-sketchy --data.no-tuned" ...] [--splits 5]
+    python benchmarks/sketchy.py --root DATA --runs FOLDER [--recipes iiae-sketchy "iiae-sketchy --data.no-tuned" ...]
 
 DATA is the folder that holds the sets. Each recipe is trained on each split (of data and training alike) with the
 command that stands in the result, evaluated on the classes that it never saw, and kept in FOLDER. Writes

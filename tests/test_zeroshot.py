@@ -88,7 +88,7 @@ def classes() -> UnpairedPart:
     a, b = random_items(VectorSpec(5), 12, 1), random_items(VectorSpec(5), 9, 2)
     labels = np.arange(12) % 3, np.arange(9) % 3
     names = [str(i) for i in range(12)]
-    return UnpairedPart(a, b, np.arange(12), np.arange(9), names, names, *labels)
+    return UnpairedPart(a, b, np.arange(12), np.arange(9), names, names, labels_a=labels[0], labels_b=labels[1])
 
 
 def test_figures_are_those_of_the_shared_codes() -> None:

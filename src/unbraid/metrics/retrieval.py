@@ -138,7 +138,8 @@ def _hit_ranks(block: np.ndarray, start: int, stop: int) -> np.ndarray:
 
     block: (q, g) distances, which are sorted in place.
     """
-    np.nan_to_num(block, copy=False, nan=np.inf)
+    if np.isnan(block).any():  # what is not a number would stand behind infinity
+        np.nan_to_num(block, copy=False, nan=np.inf)
     hits = np.sort(block[:, start:stop], axis=1)
     block.sort(axis=1)
     count = np.arange(1, stop - start + 1)
