@@ -33,6 +33,7 @@ def test_a_run_on_classes_is_measured_on_unseen_ones(tmp_path: Path, capsys: pyt
     command = ["train", "iiae", "--data.arrays", str(arrays), "--data.by-class", "--data.tuned", "--run", str(run)]
     assert main([*command, *SMALL, *SHORT, "--data.test", "0.3"]) == 0
     assert "mAP b->a" in (run / "log.jsonl").read_text()
+    assert "(validation mAP" in capsys.readouterr().out
     assert main(["evaluate", str(run), "--limit", "8"]) == 0
     assert "P@100" in capsys.readouterr().out
     found = json.loads((run / "metrics.json").read_text())["zero_shot"]

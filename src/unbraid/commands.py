@@ -26,6 +26,7 @@ from unbraid.data.parts import LabelledPart, listing
 from unbraid.data.styles import wanted_styles
 from unbraid.files import read_json, write_atomically, write_json
 from unbraid.types import Domain, ImageSpec, Labelled, UserError
+from unbraid.zeroshot import has_classes
 
 MethodConfig = TypeVar("MethodConfig")
 GRID_ROWS = 50
@@ -195,7 +196,7 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
         raise KeyboardInterrupt from stop
     finally:
         log.close()
-    figure = ("PSNR", "dB") if kind.needs is Labelled else ("recall@1", "%")
+    figure = ("PSNR", "dB") if kind.needs is Labelled else ("mAP" if has_classes(data.val) else "recall@1", "%")
     score = f" (validation {figure[0]} {position.best:.1f} {figure[1]})" if position.best > 0 else ""
     print(f"Done after {position.step} steps; best at step {position.best_step}{score}. Next: unbraid evaluate {path}")
 
