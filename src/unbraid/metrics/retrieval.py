@@ -121,7 +121,7 @@ def label_figures(
             continue
         for _, block in blocks(queries[query_labels == label], gallery):
             ranks = _hit_ranks(block.numpy(), start, stop)
-            first.append(ranks[:, 0])
+            first.append(ranks[:, 0].copy())  # a view would keep all of them
             precision.append((np.arange(1, stop - start + 1) / (ranks + 1)).mean(1))
             shares.append((ranks < precision_at).sum(1) / precision_at)
     if not first:
