@@ -347,7 +347,7 @@ def kill(arguments: argparse.Namespace) -> dict[str, Any]:
             process = subprocess.Popen(
                 [*command, "--to", str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
-            moment = draw.uniform(0.2, 1) * whole
+            moment = draw.uniform(0.5, 1) * whole
             time.sleep(moment)
             process.send_signal(signal.SIGKILL)
             process.wait()

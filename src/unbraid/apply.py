@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unbraid.codes import encode_all, evaluating
+from unbraid.codes import BATCH, encode_all, evaluating
 from unbraid.data.features import Extractor, load_features
 from unbraid.method import Disentangler, Latent, Method, Translator
 from unbraid.metrics.space import CodeSpace
@@ -62,7 +62,10 @@ class Trained:
 
     def seen(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n ..."]:
         """Images as the method takes them: themselves, or their features."""
-        return images if self.extractor is None or images.ndim != 4 else self.extractor(images)
+        if self.extractor is None or images.ndim != 4:
+            return images
+        # networks of features need much memory for an image
+        return torch.cat([self.extractor(some) for some in images.split(BATCH)])
 
     def decode(self, codes: Codes, domain: Domain) -> Float[Tensor, "n ..."]:
         """The items of `domain` that these codes describe."""

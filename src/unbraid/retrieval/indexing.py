@@ -24,7 +24,7 @@ from unbraid.retrieval.embed import Timing, embed
 from unbraid.retrieval.store import ASKED, Item, Store
 from unbraid.types import DOMAINS, Domain, ImageSpec, UserError
 
-ACKNOWLEDGED, SECONDS = 1000, 5.0
+ACKNOWLEDGED, SECONDS = 1000, 1.0
 """Images, or seconds, after which those embedded so far are acknowledged: what a killed process has to do again."""
 PLAIN_SECONDS = 10.0
 """Seconds between two lines of progress where there is no terminal to draw a bar on."""
