@@ -52,7 +52,8 @@ PUBLISHED = [
 ]
 """The unseen classes of Yelamarthi et al. 2018 ("A zero-shot framework for sketch based image retrieval"), none of
 which is a class of ImageNet."""
-SHOWN = 12
+SHOWN, HITS = 8, 8
+"""Sketches in the picture, and photos for each."""
 
 
 def trained(recipe: str, split: str, root: Path, folder: Path) -> tuple[str, dict[str, Any]]:
@@ -107,13 +108,13 @@ def sheet(run: Path, root: Path, place: Path) -> dict[str, Any]:
     right = [
         [hit.path.parent.name == name.split("/")[0] for hit in hits] for name, hits in zip(sketches, found, strict=True)
     ]
-    shown = ImageSpec(96, 96, 3)
+    shown = ImageSpec(64, 64, 3)
     at = [sketches.index(name) for name in some[:: max(1, len(some) // SHOWN)][:SHOWN]]
     picture = contact_sheet(
         [read_image(root / "sketchy" / "sketch" / sketches[i], shown) for i in at],
-        [[read_image(hit.path, shown) for hit in found[i]] for i in at],
-        [[hit.path.parent.name for hit in found[i]] for i in at],
-        [right[i] for i in at],
+        [[read_image(hit.path, shown) for hit in found[i][:HITS]] for i in at],
+        [[hit.path.parent.name for hit in found[i][:HITS]] for i in at],
+        [right[i][:HITS] for i in at],
         [sketches[i].split("/")[0] for i in at],
     )
     save_picture(picture, HERE.parent / "docs" / "pictures" / "sketchy-search.png")
