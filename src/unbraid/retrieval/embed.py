@@ -19,13 +19,14 @@ from torch import Tensor
 from unbraid.apply import Trained
 from unbraid.codes import evaluating
 from unbraid.config import Distance
-from unbraid.data.images import ImageError
 from unbraid.method import Disentangler
 from unbraid.precision import Precision
 from unbraid.types import DOMAINS, Codes, Domain, UserError
 
-Reader = Callable[[int], Tensor]
-"""Reads image number i, as the model sees it. Raises ImageError if it can't."""
+Batch = tuple[list[int], Tensor | None, list[tuple[int, str]]]
+"""Numbers of the images that could be read, these images as the model sees them, (n, c, h, w), and why others not."""
+Reader = Callable[[Sequence[int]], Batch]
+"""Reads the images of these numbers."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def embed(
     domain: Domain,
     read: Reader,
     numbers: Sequence[int],
+    width: int,
     distance: Distance,
     precision: Precision,
     batch: int,
@@ -59,19 +61,18 @@ def embed(
 ) -> Iterator[Embedded]:
     """The codes of images `numbers`, in order, batch by batch.
 
-    Shared codes are as `distance` compares them, exclusive ones as they are. Images that can't be read are left out
-    and named.
+    width: values of an image, d + e. Shared codes are as `distance` compares them, exclusive ones as they are. Images
+    that can't be read are left out and named.
     """
     timing = timing or Timing()
-    width = sum(code_sizes(model)[domain])
     model.method.to(precision.device)
     with ThreadPoolExecutor(workers) as pool, contextlib.ExitStack() as stack:
-        waiting: deque[Future[tuple[list[int], Tensor | None, list[tuple[int, str]]]]] = deque()
+        waiting: deque[Future[Batch]] = deque()
         stack.callback(lambda: [job.cancel() for job in waiting])
         starts = iter(range(0, len(numbers), batch))
         while True:
             while len(waiting) <= workers and (start := next(starts, None)) is not None:
-                waiting.append(pool.submit(_read, read, numbers[start : start + batch]))
+                waiting.append(pool.submit(read, numbers[start : start + batch]))
             if not waiting:
                 return
             began = time.perf_counter()
@@ -84,19 +85,6 @@ def embed(
             timing.model += time.perf_counter() - read_at
             timing.images += len(at)
             yield Embedded(at, codes, bad)
-
-
-def _read(read: Reader, numbers: Sequence[int]) -> tuple[list[int], Tensor | None, list[tuple[int, str]]]:
-    at: list[int] = []
-    images: list[Tensor] = []
-    bad: list[tuple[int, str]] = []
-    for number in numbers:
-        try:
-            images.append(read(number))
-            at.append(number)
-        except ImageError as error:
-            bad.append((number, error.reason))
-    return at, torch.stack(images) if images else None, bad
 
 
 def encoded(model: Trained, images: Tensor, domain: Domain, precision: Precision) -> Codes:

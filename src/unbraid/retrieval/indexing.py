@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from torch import Tensor
 
 from unbraid.apply import Trained
 from unbraid.data.cache import CachedImages, cached, found_cached
 from unbraid.data.folders import list_images
-from unbraid.data.images import ImageError, read_image, scaled
+from unbraid.data.images import ImageError, read_image
 from unbraid.precision import Precision
-from unbraid.retrieval.embed import Timing, embed
+from unbraid.retrieval.embed import Batch, Timing, embed
 from unbraid.retrieval.store import ASKED, Item, Store
 from unbraid.types import DOMAINS, Domain, ImageSpec, UserError
 
@@ -90,13 +91,31 @@ class Source:
         """Absolute."""
         return os.path.join(self.folder, self.names[at])
 
-    def read(self, at: int, spec: ImageSpec) -> torch.Tensor:
+    def read(self, at: int, spec: ImageSpec) -> Tensor:
         """(*spec.shape) in [-1, 1]. Raises ImageError."""
         if self.cached is None:
             return read_image(self.path(at), spec)
         if at in self.bad:
             raise ImageError(self.path(at), self.bad[at])
-        return scaled(torch.from_numpy(np.array(self.cached.array[at])))
+        return self.cached.read(np.array([at]), 0)[0]
+
+
+def read_batch(wanted: Sequence[tuple[Source, int]], numbers: Sequence[int], spec: ImageSpec) -> Batch:
+    """The images `numbers` of those wanted, each a folder and a position there."""
+    some = [wanted[number] for number in numbers]
+    first, decoded = some[0][0], some[0][0].cached
+    if decoded is not None and all(source is first and at not in first.bad for source, at in some):
+        return list(numbers), decoded.read(np.array([at for _, at in some]), 0), []  # at once: twice as fast
+    good: list[int] = []
+    images: list[Tensor] = []
+    bad: list[tuple[int, str]] = []
+    for number, (source, at) in zip(numbers, some, strict=True):
+        try:
+            images.append(source.read(at, spec))
+            good.append(number)
+        except ImageError as error:
+            bad.append((number, error.reason))
+    return good, torch.stack(images) if images else None, bad
 
 
 def list_sources(folders: Sequence[Path], spec: ImageSpec, keep: bool) -> list[Source]:
@@ -185,9 +204,10 @@ def _embed(
     workers: int,
     changes: Changes,
 ) -> None:
-    def read(number: int) -> torch.Tensor:
-        source, at, _ = wanted[number]
-        return source.read(at, spec)
+    places = [(source, at) for source, at, _ in wanted]
+
+    def read(numbers: Sequence[int]) -> Batch:
+        return read_batch(places, numbers, spec)
 
     held: list[Item] = []
     codes: list[np.ndarray] = []
@@ -200,7 +220,8 @@ def _embed(
         codes.clear()
 
     numbers = range(len(wanted))
-    stream = embed(model, domain, read, numbers, store.identity.distance, precision, batch, workers, changes.timing)
+    width, distance = store.width(domain), store.identity.distance
+    stream = embed(model, domain, read, numbers, width, distance, precision, batch, workers, changes.timing)
     with Meter("Embedding", len(wanted)) as meter:
         for found in stream:
             held += [wanted[number][2] for number in found.at]
