@@ -4,30 +4,43 @@ model = unbraid.load("runs/demo")
 answers = model.translate(images, "a", "b", samples=4)
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unbraid.codes import encode_all, evaluating
+from unbraid.codes import BATCH, encode_all, evaluating
+from unbraid.data.features import Extractor, load_features
 from unbraid.method import Disentangler, Latent, Method, Translator
 from unbraid.metrics.space import CodeSpace
 from unbraid.run import load_model
-from unbraid.types import Codes, DataSpec, Domain, UserError
+from unbraid.types import Codes, DataSpec, Domain, ImageSpec, UserError
+
+if TYPE_CHECKING:
+    from unbraid.retrieval.search import Hit
 
 
 class Trained:
     """A trained model, on the processor, in evaluation mode.
 
     spec: what its domains look like. space: how shared codes are compared, if pairs were known. step: when it was best.
+    extractor: what makes its vectors of images, if it was trained on a network's features.
     Images go in and come out as (n, c, h, w) float32 in [-1, 1], vectors as (n, d);
     `unbraid.data.images.read_image` reads files so.
     """
 
-    def __init__(self, method: Method[Any], space: CodeSpace | None, name: str, step: int) -> None:
-        self.method, self.space, self.name, self.step = method, space, name, step
+    def __init__(
+        self,
+        method: Method[Any],
+        space: CodeSpace | None,
+        name: str,
+        step: int,
+        extractor: Extractor | None = None,
+    ) -> None:
+        self.method, self.space, self.name, self.step, self.extractor = method, space, name, step, extractor
         self.spec: DataSpec = method.spec
 
     def __repr__(self) -> str:
@@ -37,6 +50,22 @@ class Trained:
         """The shared and exclusive codes of items of `domain`. Raises UserError for items of another shape."""
         self._disentangler("codes")
         return encode_all(self.method, self._checked(x, domain), domain)
+
+    def image_spec(self, domain: Domain) -> ImageSpec:
+        """What image files of a domain are brought to. Raises UserError for vectors that were made of no images."""
+        spec = self.spec[domain]
+        if isinstance(spec, ImageSpec):
+            return spec
+        if self.extractor is None:
+            raise UserError(f"{self.name} works on vectors of your own; image files can't be read for it")
+        return self.extractor.images[domain]
+
+    def seen(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n ..."]:
+        """Images as the method takes them: themselves, or their features."""
+        if self.extractor is None or images.ndim != 4:
+            return images
+        # networks of features need much memory for an image
+        return torch.cat([self.extractor(some) for some in images.split(BATCH)])
 
     def decode(self, codes: Codes, domain: Domain) -> Float[Tensor, "n ..."]:
         """The items of `domain` that these codes describe."""
@@ -121,6 +150,34 @@ class Trained:
             frames.append(self.decode(moved, domain)[0])
         return torch.stack(frames)
 
+    def search(
+        self,
+        index: str | Path,
+        images: Float[Tensor, "n ..."],
+        k: int = 10,
+        domain: Domain | None = None,
+        by: Literal["shared", "exclusive"] = "shared",
+        among: Domain | None = None,
+        where: Mapping[str, str] | None = None,
+        but: Sequence[Path | None] = (),
+    ) -> "list[list[Hit]]":
+        """The k nearest items of an index for each image, nearest first; an index is what `unbraid index` makes.
+
+        index: a folder, or milvus://HOST:PORT/COLLECTION. images: as `image_spec` says, or vectors for a model of
+        vectors. domain: of the images; default: by shared codes the one that the index doesn't hold, by exclusive ones
+        the one that it holds. by: what they show, or their style. among: the domain to find items of; default: all, by
+        exclusive codes those of `domain`. where: metadata that items must have. but: for each image, a file that is
+        not to be found.
+        Raises UserError for items of another shape, or an index that was made by another model.
+        """
+        from unbraid.retrieval.search import open_index, query
+
+        opened = open_index(index)
+        try:
+            return query(opened, self, images, k, domain, by, among, where, but)
+        finally:
+            opened.close()
+
     def _disentangler(self, what: str) -> Disentangler:
         if not isinstance(self.method, Disentangler):
             raise UserError(f"{self.name} has no {what}: it doesn't take items apart into shared and exclusive codes")
@@ -141,4 +198,4 @@ def load(run: str | Path) -> Trained:
     Raises UserError if there is none yet, it is damaged, or of another version.
     """
     method, space, meta = load_model(Path(run))
-    return Trained(method, space, meta["method"], meta["step"])
+    return Trained(method, space, meta["method"], meta["step"], load_features(Path(run))[0])

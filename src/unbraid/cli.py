@@ -23,6 +23,8 @@ What two kinds of images of the same things share, what is particular to each, a
   unbraid align FOLDER --out DIR --landmarks CSV         photos of faces with eyes and mouth at the same places
   unbraid encode RUN IMAGE... --out FILE.npz             the codes of images
   unbraid explore RUN...                                 all of this on a local page, in the browser
+  unbraid index RUN FOLDER... --domain a --to INDEX      an index of images, to be searched; again after changes
+  unbraid search RUN INDEX IMAGE...                      the nearest images of an index
 
 unbraid COMMAND --help says more. Exit status: 0 done, 2 something you can mend, 130 stopped (and saved).
 """
@@ -39,6 +41,8 @@ COMMANDS = (
     "encode",
     "align",
     "explore",
+    "index",
+    "search",
 )
 
 

@@ -19,12 +19,14 @@ from unbraid.config import PACKAGED, Distance, PerceptualConfig, RunConfig, Trai
 from unbraid.data import load as load_data
 from unbraid.data import needs
 from unbraid.data.config import DataConfig
+from unbraid.data.features import save_extractor, with_head
 from unbraid.data.folders import list_images
 from unbraid.data.images import read_image
 from unbraid.data.parts import LabelledPart, listing
 from unbraid.data.styles import wanted_styles
 from unbraid.files import read_json, write_atomically, write_json
 from unbraid.types import Domain, ImageSpec, Labelled, UserError
+from unbraid.zeroshot import has_classes
 
 MethodConfig = TypeVar("MethodConfig")
 GRID_ROWS = 50
@@ -43,6 +45,11 @@ def run(name: str, arguments: Sequence[str]) -> None:
     from unbraid.alignment import align
     from unbraid.web.command import explore
 
+    if name in ("index", "search"):  # FAISS takes a moment to import
+        from unbraid.retrieval import commands as retrieval
+
+        tyro.cli(getattr(retrieval, name), args=list(arguments), prog=f"unbraid {name}")
+        return
     functions: dict[str, Callable[..., None]] = {
         "align": align,
         "recipes": recipes,
@@ -145,6 +152,7 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
     if dry_run:
         print(json.dumps({"method_name": name, **to_json(config)}, indent=2))
     data = load_data(config.data)
+    data, head = with_head(data, config.data.tuned, config.data.seed, path, dry_run)
     kind, parts = method_class(name), listing(data)
     styles = wanted_styles(config.data, getattr(config.method, "perceptual", None))
     data = needs(data, kind.needs, name, config.data.balanced, styles)
@@ -171,6 +179,8 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
     check(config.train, method)
     run = Run.open(path, name, config, recipe)
     check_parts(path, parts)
+    if (config.data.features or head) and not (path / "features.safetensors").exists():
+        save_extractor(path, config.data.features, data.images or data.spec, head)
     log = Log(path, config.train.tensorboard)
     log.console.print(about, highlight=False, soft_wrap=True)
     for line in (*notes, *([data.remark] if data.remark else []), *(f"left out: {line}" for line in data.skipped)):
@@ -186,7 +196,7 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
         raise KeyboardInterrupt from stop
     finally:
         log.close()
-    figure = ("PSNR", "dB") if kind.needs is Labelled else ("recall@1", "%")
+    figure = ("PSNR", "dB") if kind.needs is Labelled else ("mAP" if has_classes(data.val) else "recall@1", "%")
     score = f" (validation {figure[0]} {position.best:.1f} {figure[1]})" if position.best > 0 else ""
     print(f"Done after {position.step} steps; best at step {position.best_step}{score}. Next: unbraid evaluate {path}")
 
@@ -292,7 +302,7 @@ def _with_data(run: Path, data: Elsewhere, limit: int | None) -> tuple[Any, Any,
     config = opened.config.data
     if data.root:
         config = dataclasses.replace(config, root=data.root)
-    loaded = load_data(config)
+    loaded, _ = with_head(load_data(config), config.tuned, config.seed, run)
     check_parts(run, listing(loaded))
     return opened, model, needs(loaded, model.method.needs, model.name, config.balanced)
 

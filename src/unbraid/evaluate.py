@@ -8,7 +8,7 @@ import unbraid
 from unbraid.apply import Trained
 from unbraid.config import PACKAGED, Distance, PerceptualConfig
 from unbraid.cycles import cycles
-from unbraid.data.parts import Data, LabelledPart, PairedPart
+from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart
 from unbraid.files import read_json, write_atomically, write_json
 from unbraid.generation import analogy, diversity, makes_images, nearest_view, through_translation
 from unbraid.meaning import attributes, domain_probe
@@ -18,6 +18,7 @@ from unbraid.metrics.images import FEATURES
 from unbraid.pictures import cheat_pictures, examples, pictures
 from unbraid.run import Run
 from unbraid.types import Unpaired
+from unbraid.zeroshot import has_classes, zero_shot
 
 
 def measure(
@@ -57,6 +58,9 @@ def measure(
             "exclusive and pixel distance": "euclidean",
         }
         metrics |= retrieval(model, data, distance)
+    if isinstance(part, UnpairedPart) and has_classes(part) and isinstance(model.method, Disentangler):
+        metrics["zero_shot"] = zero_shot(model.method, part, distance, model.space)
+        protocol |= {"hit": "any item of the query's class, which training never saw", "distance": distance}
     if isinstance(part, LabelledPart):
         measured = {"content_transfer": content_transfer(model, part, judges, limit, seed)}
     else:
@@ -83,6 +87,7 @@ def table(metrics: dict[str, Any]) -> str:
         "\n".join(lines)
         for lines in (
             _recalls(metrics),
+            _zero_shot(metrics),
             _union(metrics),
             _residual(metrics),
             _distances(metrics),
@@ -106,6 +111,20 @@ def _recalls(metrics: dict[str, Any]) -> list[str]:
         for way, values in ways.items():
             figures = "".join(f"{values[k]:<9.2f}" for k in ("1", "5", "10"))
             lines.append(f"{what:<22}{way:<8}{figures}")
+    return lines
+
+
+def _zero_shot(metrics: dict[str, Any]) -> list[str]:
+    found = metrics.get("zero_shot", {})
+    lines = [f"{'unseen classes':<34}{'way':<8}{'mAP':<9}{'P@100':<9}{'recall@1, %':<13}median rank"]
+    rows = {f"shared ({name})": ways for name, ways in found.get("shared", {}).items()}
+    rows |= {name: found[name] for name in ("binary", "exclusive") if name in found}
+    for what, title in (("features", "features"), ("before the head", "raw features")):
+        rows |= {f"{title} ({name})": ways for name, ways in found.get(what, {}).items()}
+    for what, ways in rows.items():
+        for way, values in ways.items():
+            cells = f"{values['map']:<9.4f}{values['p_at_100']:<9.4f}{values['recall']['1']:<13.2f}"
+            lines.append(f"{what:<34}{way:<8}{cells}{values['median_rank']:g}")
     return lines
 
 

@@ -18,7 +18,7 @@ from unbraid.codes import (
     sample_all,
     spread,
 )
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, once, side
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, UnpairedPart, once, side
 from unbraid.log import Log
 from unbraid.method import Disentangler, Latent, Method, Translator
 from unbraid.metrics.coverage import coverage, variety
@@ -31,6 +31,7 @@ from unbraid.metrics.transfer import transferred, transfers
 from unbraid.run import Position, Run
 from unbraid.show import sample_grid, save_picture, transfer_grid
 from unbraid.types import DOMAINS, Domain, ImageSpec, Labelled, Unpaired, UserError, VectorSpec, other
+from unbraid.zeroshot import both_ways, has_classes, prepared
 
 MEASURED = 500
 """Items, or transfers, that are measured in validation at most."""
@@ -45,7 +46,8 @@ SAMPLES = 4
 def validate(run: Run, method: Method[Any], data: Data, position: Position, log: Log) -> Position:
     """Measures, logs, draws, and saves the model if it is the best so far (the later one, if equal).
 
-    A method on pairs scores its mean recall@1 over both directions, in percent; where several neighbouring pairs show
+    A method on pairs scores its mean recall@1 over both directions, in percent, or its mean average precision, where
+    validation has classes and no pairs; where several neighbouring pairs show
     the same thing, each of them is a hit. A method on labels scores how well it makes held-out images
     again, in PSNR, for that needs no labels; while it can't encode such images, and where there are neither codes nor
     pairs, the latest model is kept. So it is for a method on unpaired data: recall is logged where validation has
@@ -63,6 +65,10 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
         score = 0.0 if method.needs is Unpaired else (figures["a->b"] + figures["b->a"]) / 2
         found = residual_figures(method, data.val)
         figures.update({f"{name}, %": 100 * value for name, value in found.items()})
+    elif encodes and isinstance(data.val, UnpairedPart) and has_classes(data.val):
+        space = code_space(method, data.train) if isinstance(data.train, PairedPart) else None
+        figures = class_figures(run, method, data.val, space)
+        score = (figures["mAP a->b"] + figures["mAP b->a"]) / 2
     if encodes and not isinstance(data.val, LabelledPart):
         figures = {**figures, **sample_figures(method, data.val)}
     if run.config.train.probe and isinstance(data.train, LabelledPart) and isinstance(method, Disentangler):
@@ -168,6 +174,13 @@ def leakage_figures(method: Method[Any], part: LabelledPart, encodes: bool) -> d
     except ValueError:  # too few images, or classes, to read anything
         return {}
     return {"class from content": found.accuracy, "chance": found.chance}
+
+
+def class_figures(run: Run, method: Method[Any], part: UnpairedPart, space: CodeSpace | None) -> dict[str, float]:
+    """Mean average precision of shared codes both ways, percent, where any item of the query's class is a hit."""
+    codes = [encode_part(method, part, domain).shared for domain in DOMAINS]
+    vectors = prepared((codes[0], codes[1]), run.config.train.distance, space)
+    return {f"mAP {way}": 100 * values["map"] for way, values in both_ways(vectors, part).items()}
 
 
 def retrieval_figures(

@@ -11,7 +11,7 @@ from torch import Tensor
 from helpers import IMAGES, Repeated, random_batch
 from helpers import SMALL_CDDN as SMALL
 from unbraid.method import Clock
-from unbraid.methods.cddn import CdDN, CdDNConfig
+from unbraid.methods.cddn import CdDN, CdDNConfig, Decoder
 from unbraid.nn.functional import tile
 from unbraid.train import train_step
 from unbraid.types import Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
@@ -124,9 +124,11 @@ def test_separate_optimisers_move_by_their_own_gradients() -> None:
     model, batch, _ = turns(replace(SMALL, separate_optimisers=True, alike=0.01, autoencoding=0.01, latent=0.01))
     optimisers = model.optimisers("train")
     assert set(optimisers) == {"critics", *model.generator_players()}
-    before = model.a.decoder.to_image.weight.detach().clone()
+    decoder = model.a.decoder
+    assert isinstance(decoder, Decoder)
+    before = decoder.to_image.weight.detach().clone()
     train_step(model, optimisers, Repeated(batch), Clock(0, 0.0))
-    moved = (model.a.decoder.to_image.weight.detach() - before).abs() / model.config.rate
+    moved = (decoder.to_image.weight.detach() - before).abs() / model.config.rate
     # gan, autoencoder and latent move this weight: Adam's first step is the rate, whatever the weight of the loss
     assert moved.max() == pytest.approx(3, abs=0.1)
 
@@ -176,7 +178,8 @@ def test_a_critic_in_trouble_is_named(what: str, value: float, said: str) -> Non
 @pytest.mark.parametrize(
     ("spec", "config", "said"),
     [
-        (DataSpec(VectorSpec(3), VectorSpec(3)), SMALL, "vectors of 3 values"),
+        (DataSpec(VectorSpec(3), ImageSpec(16, 16)), SMALL, "two domains of one kind; found vectors of 3 values"),
+        (DataSpec(VectorSpec(3), VectorSpec(3)), replace(SMALL, vector_widths=()), "--method.vector-widths"),
         (DataSpec(ImageSpec(16, 24), ImageSpec(20, 16, 1)), SMALL, "16x24 images .* 20x16 images of 1 channel"),
         (IMAGES, replace(SMALL, dropout=(0.0,)), "--method.dropout 1"),
         (IMAGES, replace(SMALL, critic_widths=(8,) * 5), "need 32 pixels"),

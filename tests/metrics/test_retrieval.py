@@ -7,7 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unbraid.config import Distance
-from unbraid.metrics.retrieval import hit_ranks, label_ranks, pair_ranks, recall, recall_at, union, union_chance
+from unbraid.metrics import retrieval
+from unbraid.metrics.retrieval import (
+    hit_ranks,
+    label_figures,
+    label_ranks,
+    pair_figures,
+    pair_ranks,
+    recall,
+    recall_at,
+    signs,
+    union,
+    union_chance,
+)
 from unbraid.metrics.space import CodeSpace
 
 
@@ -149,3 +161,69 @@ def test_blocks_of_the_union_give_what_one_piece_gives(monkeypatch: pytest.Monke
     whole = union(own, others, both(25))
     monkeypatch.setattr("unbraid.metrics.retrieval.BLOCK", 28)
     assert union(own, others, both(25)) == whole
+
+
+def naive(
+    x: torch.Tensor, y: torch.Tensor, of: torch.Tensor, among: torch.Tensor, precision_at: int
+) -> dict[str, float]:
+    """Average precision, precision and first rank of each query by plain loops, without ties."""
+    table = ((x[:, None].double() - y[None].double()) ** 2).sum(-1)
+    averages, shares, firsts = [], [], []
+    for row, label in zip(table, of, strict=True):
+        hits = (among[row.argsort()] == label).tolist()
+        places = [place for place, hit in enumerate(hits, 1) if hit]
+        averages.append(np.mean([number / place for number, place in enumerate(places, 1)]))
+        shares.append(sum(hits[:precision_at]) / precision_at)
+        firsts.append(places[0])
+    return {"map": float(np.mean(averages)), "share": float(np.mean(shares)), "median": float(np.median(firsts))}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 40), st.integers(3, 60), st.integers(1, 9), st.integers(0, 10_000))
+def test_figures_by_label_are_those_of_plain_loops(q: int, g: int, k: int, seed: int) -> None:
+    x, y = normal(q, 6, seed=seed), normal(g, 6, seed=seed + 1)
+    of, among = torch.arange(q) % 3, torch.arange(g) % 3
+    found, expected = label_figures(x, y, of, among, precision_at=k), naive(x, y, of, among, k)
+    assert found["map"] == pytest.approx(expected["map"], abs=1e-5)
+    assert found[f"p_at_{k}"] == pytest.approx(expected["share"], abs=1e-5)
+    assert found["median_rank"] == pytest.approx(expected["median"])
+
+
+def test_small_blocks_give_the_same_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, labels = normal(50, 6), normal(50, 6, seed=1), torch.arange(50) % 5
+    whole = label_figures(x, y, labels, labels), pair_figures(x, y)
+    monkeypatch.setattr(retrieval, "BLOCK_VALUES", 350)
+    assert (label_figures(x, y, labels, labels), pair_figures(x, y)) == whole
+
+
+def test_figures_by_pair_are_those_of_classes_of_one() -> None:
+    x, y, own = normal(60, 6), normal(60, 6, seed=1), torch.arange(60)
+    by_label = label_figures(x, y, own, own)
+    assert pair_figures(x, y) == {name: by_label[name] for name in ("recall", "median_rank", "map")}
+    assert pair_figures(x, x) == {"recall": {"1": 100.0, "5": 100.0, "10": 100.0}, "median_rank": 1.0, "map": 1.0}
+
+
+def test_ties_and_what_is_no_number_come_last() -> None:
+    labels = torch.arange(20) % 2
+    alike = torch.ones(20, 3)
+    found = label_figures(alike, alike, labels, labels, precision_at=10)
+    # ten others stand before the ten hits
+    assert found["map"] == pytest.approx(np.mean([j / (10 + j) for j in range(1, 11)]), abs=1e-5)
+    assert found["p_at_10"] == 0
+    broken = normal(20, 3)
+    broken[:, 0] = torch.nan
+    assert label_figures(broken, broken, labels, labels, precision_at=10) == found
+
+
+def test_queries_without_a_class_in_the_gallery_are_left_out() -> None:
+    x = normal(10, 3)
+    some = label_figures(x, x, torch.arange(10), torch.arange(5).repeat(2))
+    assert some == label_figures(x[:5], x, torch.arange(5), torch.arange(5).repeat(2))
+    with pytest.raises(ValueError, match="no query"):
+        label_figures(x, x, torch.zeros(10).long(), torch.ones(10).long())
+
+
+def test_distances_of_signs_are_hamming_distances() -> None:
+    x, y = signs(normal(8, 64)), signs(normal(9, 64, seed=1))
+    hamming = (x[:, None] != y[None]).sum(-1)
+    torch.testing.assert_close(retrieval.distances(x, y), 4.0 * hamming, atol=1e-3, rtol=0)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from unbraid.nn.critic import Critic, gradient_penalty, slopes
+from unbraid.nn.critic import Critic, VectorCritic, gradient_penalty, slopes
 from unbraid.types import ImageSpec
 
 SIZES = pytest.mark.parametrize("size", [(32, 32), (33, 21)])
@@ -32,6 +32,19 @@ def test_the_penaltys_gradient_is_that_of_a_second_derivative(size: tuple[int, i
     for one, two in zip(ours, expected, strict=True):
         torch.testing.assert_close(one, two)
         assert one.abs().sum() > 0
+
+
+def test_the_slope_of_a_critic_of_vectors_is_the_gradient() -> None:
+    torch.manual_seed(0)
+    critic, source, vector = VectorCritic(4, 7, (8, 6)), torch.randn(5, 4), torch.randn(5, 7, requires_grad=True)
+    weights = [parameter for parameter in critic.parameters() if parameter.ndim > 1]
+    (slope,) = torch.autograd.grad(critic(source, vector).sum(), vector, create_graph=True)
+    torch.testing.assert_close(critic.slope(source, vector), slope)
+    expected = torch.autograd.grad(gradient_penalty(slope.norm(dim=1)), weights)
+    ours = torch.autograd.grad(gradient_penalty(critic.slope(source, vector).norm(dim=1)), weights)
+    for one, two in zip(ours, expected, strict=True):
+        torch.testing.assert_close(one, two)
+    assert slopes(critic, source, vector, vector + 1).shape == (5,)
 
 
 def test_the_penalty_is_nought_at_slope_one_and_grows_on_both_sides() -> None:

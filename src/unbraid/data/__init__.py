@@ -50,6 +50,11 @@ def load(config: DataConfig) -> "unbraid.data.parts.Data":
         data = arrays.load_arrays(config)
     else:
         data = folders.load_two_folders(config)
+    if config.features:
+        from unbraid.data.features import extracted
+
+        data = extracted(data, config.features)
+    _check_tuned(config, data)
     _check_augment(config, data)
     if isinstance(data.train, LabelledPart):
         if config.balanced:
@@ -173,6 +178,15 @@ def _check(config: DataConfig) -> None:
         raise UserError(
             "--data.labels chooses columns of --data.csv or attributes of --data.set avataaars; leave it out"
         )
+    if config.by_class and not (config.a or config.b or config.arrays or config.set == "sketchy"):
+        raise UserError(
+            "--data.by-class pairs two domains by their classes: give --data.a and --data.b, --data.arrays or "
+            "--data.set sketchy"
+        )
+    if config.by_class and (config.pairs or config.unpaired):
+        raise UserError("--data.by-class draws the pairs: leave --data.pairs and --data.unpaired out")
+    if config.test_classes and not config.by_class:
+        raise UserError("--data.test-classes needs --data.by-class")
     if len(set(config.labels)) < len(config.labels):
         raise UserError(f"--data.labels {' '.join(config.labels)}: give each label once")
     if not (0 <= config.val < 1 and 0 <= config.test < 1 and config.val + config.test < 1):
@@ -189,6 +203,20 @@ def _check(config: DataConfig) -> None:
         )
     if config.seed < 0:
         raise UserError(f"--data.seed {config.seed}: a seed is 0 or more")
+
+
+def _check_tuned(config: DataConfig, data: "unbraid.data.parts.Data") -> None:
+    """That there are vectors and classes to train a head on."""
+    from unbraid.types import UserError, VectorSpec
+
+    if not config.tuned:
+        return
+    if not config.by_class:
+        raise UserError("--data.tuned learns from classes: give --data.by-class, or leave it out")
+    if not (isinstance(data.spec.a, VectorSpec) and data.spec.a == data.spec.b):
+        raise UserError(
+            f"--data.tuned needs vectors of one size; a has {data.spec.a}, b {data.spec.b}. Give --data.features"
+        )
 
 
 def _check_augment(config: DataConfig, data: "unbraid.data.parts.Data") -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unbraid.data.cache import mapped
+from unbraid.data.classes import class_pairs
 from unbraid.data.config import DataConfig
 from unbraid.data.images import fit
 from unbraid.data.labelled import labelled_data
@@ -121,6 +122,22 @@ def _two(config: DataConfig, arrays: dict[str, np.ndarray]) -> Data:
     names = [[str(i) for i in range(len(side))] for side in (a, b)]
     spec = DataSpec(a.spec, b.spec)
     assert config.arrays is not None
+    if config.by_class:
+        if missing := [name for name in ("label_a", "label_b") if name not in arrays]:
+            raise UserError(
+                f"--data.by-class: {config.arrays} has no array {' and '.join(missing)}, the items' classes"
+            )
+        for side, items in (("a", a), ("b", b)):
+            _check_labels(arrays[f"label_{side}"], f"label_{side}", len(items), side)
+        classes = tuple([str(label) for label in arrays[name]] for name in ("label_a", "label_b"))
+        return class_pairs(
+            config,
+            config.arrays.stem,
+            (a, b),
+            (classes[0], classes[1]),
+            (names[0], names[1]),
+            remark="; ".join(remarks),
+        )
     if config.unpaired:
         splits = [divide(side, config.val, config.test, config.seed) for side in names]
         rows = zip(*((split.train, split.val, split.test) for split in splits), strict=True)

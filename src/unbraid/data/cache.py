@@ -132,6 +132,17 @@ def cached(
     return found
 
 
+def found_cached(
+    folder: Path, names: Sequence[str], size: tuple[int, int] | None = None, channels: int | None = None
+) -> CachedImages | None:
+    """What `cached` gives, if an earlier call decoded these very files; else None."""
+    request = _Request(folder, names, size, channels, (1, 1), False)
+    try:
+        return _open(request, cache_folder() / request.key())
+    except OSError:
+        return None
+
+
 def mapped(path: Path) -> np.ndarray:
     """A .npy file as an array that stays on disk, for reading at random.
 

@@ -7,6 +7,9 @@ from typing import Literal
 Augmentation = Literal["flip", "turn", "shift"]
 """flip: left-right; turn: quarter turns and flips of square images; shift: up to an eighth of the size."""
 
+FeatureName = Literal["vgg16", "efficientnet-lite0"]
+"""Networks trained on ImageNet, whose features can stand for images."""
+
 SetName = Literal[
     "digits",
     "mnist-cdcb",
@@ -79,6 +82,17 @@ class DataConfig:
     test, a share --data.test of all. Default: as the set is divided of its own, else image."""
     balanced: bool = False
     """Draw classes equally often instead of images."""
+    by_class: bool = False
+    """Pairs are any two items of one class, drawn anew in each pass, and training never sees the classes of validation
+    and test: --data.a and --data.b with a folder for each class, the set sketchy, or --data.arrays with label_a and
+    label_b."""
+    test_classes: tuple[str, ...] = ()
+    """With --data.by-class: the classes to test on, instead of a share drawn by the seed."""
+    features: FeatureName | None = None
+    """Take a network's features for the images, computed once and kept: vgg16 (512 values), efficientnet-lite0 (1280).
+    """
+    tuned: bool = False
+    """With --data.by-class, of features or vectors: train a head on the training classes, and take its 256 values."""
     styles_per_class: int = 1
     """Divide each class into so many styles, by k-means on first-layer features of VGG16, and take styles as classes
     (labelled data and two unpaired domains)."""

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from unbraid.data.cache import CachedImages, cached
+from unbraid.data.classes import class_of, class_pairs
 from unbraid.data.config import DataConfig
 from unbraid.data.images import SUFFIXES
 from unbraid.data.labelled import labelled_data
@@ -66,6 +67,8 @@ def load_two_folders(config: DataConfig) -> Data:
     if config.unpaired and config.pairs:
         raise UserError("--data.unpaired and --data.pairs contradict each other: give one of them")
     a, b = list_images(config.a), list_images(config.b)
+    if config.by_class:
+        return _by_class(config, a, b)
     if config.unpaired:
         return _unpaired(config, a, b)
     if config.pairs:
@@ -204,6 +207,21 @@ def _unpaired(config: DataConfig, a: Listing, b: Listing) -> Data:
         f"{a.folder.name} and {b.folder.name}",
         DataSpec(images[0].spec, images[1].spec),
         *parts,
+        remark=_join(a.remark, b.remark),
+        skipped=images[0].skipped + images[1].skipped,
+    )
+
+
+def _by_class(config: DataConfig, a: Listing, b: Listing) -> Data:
+    images = [cached(some.folder, some.names, config.size, config.channels, strict=config.strict) for some in (a, b)]
+    names = [[some.names[i] for i in images[k].readable] for k, some in enumerate((a, b))]
+    classes = [[class_of(name, some.folder) for name in names[k]] for k, some in enumerate((a, b))]
+    return class_pairs(
+        config,
+        f"{a.folder.name} and {b.folder.name}",
+        (Chosen(images[0], images[0].readable), Chosen(images[1], images[1].readable)),
+        (classes[0], classes[1]),
+        (names[0], names[1]),
         remark=_join(a.remark, b.remark),
         skipped=images[0].skipped + images[1].skipped,
     )

@@ -210,6 +210,7 @@ class UnpairedPart:
     """Items of two domains that have nothing to do with each other; as long as the longer of the two.
 
     attributes_a, attributes_b: (all items,) int64 each, what items show, as in `PairedPart`.
+    labels_a, labels_b: the class of each item of the whole set, if known. For measuring only.
     """
 
     a: Items
@@ -220,6 +221,8 @@ class UnpairedPart:
     names_b: Sequence[str]
     attributes_a: Mapping[str, np.ndarray] = field(default_factory=dict)
     attributes_b: Mapping[str, np.ndarray] = field(default_factory=dict)
+    labels_a: np.ndarray | None = None
+    labels_b: np.ndarray | None = None
 
     def __len__(self) -> int:
         return max(len(self.rows_a), len(self.rows_b))
@@ -320,6 +323,8 @@ class Data:
     skipped: tuple[str, ...] = field(default=())
     test_views: int = 1
     """How many neighbouring test rows pair images of the same thing (cars: every view of b with one front view)."""
+    images: DataSpec | None = None
+    """What the images looked like that the items are features of."""
 
     def parts(self) -> dict[str, Part]:
         """The parts by name."""
@@ -328,6 +333,13 @@ class Data:
 
 def check_balanced(part: Part) -> None:
     """That the classes of a part can be drawn equally often. UserError if it has no classes."""
+    classes_of(part)
+
+
+def classes_of(part: Part) -> np.ndarray:
+    """(n,) the class of each item, or pair, of a part. UserError, about --data.balanced, if it has no classes."""
+    if isinstance(part, PairedPart) and part.labels is not None:
+        return part.labels[part.rows]
     if not isinstance(part, LabelledPart):
         raise UserError("--data.balanced draws classes equally often, and these data have none: leave it out")
     if part.labels.shape[1] > 1:
@@ -335,6 +347,7 @@ def check_balanced(part: Part) -> None:
             f"--data.balanced needs one label for each image, and these data have {part.labels.shape[1]}: "
             "give one, or leave --data.balanced out"
         )
+    return part.labels[part.rows, 0]
 
 
 class Batches(Generic[Batch], Iterator[Batch]):
@@ -357,9 +370,7 @@ class Batches(Generic[Batch], Iterator[Batch]):
         self._orders: dict[int, Rows] = {}
         self._balanced: BalancedOrder | None = None
         if balanced:
-            check_balanced(part)
-            assert isinstance(part, LabelledPart)
-            self._balanced = BalancedOrder(part.labels[part.rows, 0], seed)
+            self._balanced = BalancedOrder(classes_of(part), seed)
 
     def _order(self, epoch: int) -> Rows:
         if epoch not in self._orders:

@@ -12,6 +12,7 @@ import numpy as np
 
 from unbraid.data.arrays import array_items
 from unbraid.data.cache import CachedImages, cached
+from unbraid.data.classes import class_pairs
 from unbraid.data.config import DataConfig
 from unbraid.data.faces import without_background
 from unbraid.data.folders import list_images
@@ -159,10 +160,23 @@ def load_cars3d(config: DataConfig) -> Data:
 def load_sketchy(config: DataConfig) -> Data:
     """sketchy/photo and sketchy/sketch, a folder for each class: a sketch x-3.png (b) and its photo x.jpg (a).
 
-    Zero-shot: test is 25 classes (of 125: a fifth) that training never sees, validation a share of the others.
+    Zero-shot: test is 25 classes (of 125: a fifth) that training never sees, validation a share of the others. With
+    --data.by-class every photo and every sketch is there, and pairs are drawn within a class.
     """
     folder = _folder(config, "sketchy", "photo and sketch, folders with one folder of images for each class")
     photos, sketches = list_images(folder / "photo"), list_images(folder / "sketch")
+    remark = "a 25-a-class subset, not Sketchy Extended: mAP is not comparable with the paper's table"
+    if config.by_class:
+        a, b = (
+            cached(some.folder, some.names, config.size, config.channels, strict=config.strict)
+            for some in (photos, sketches)
+        )
+        names = tuple([some.names[i] for i in images.readable] for some, images in ((photos, a), (sketches, b)))
+        items = Chosen(a, a.readable), Chosen(b, b.readable)
+        classes = tuple([name.split("/")[0] for name in side] for side in names)
+        return class_pairs(
+            config, "sketchy", items, (classes[0], classes[1]), (names[0], names[1]), 0.2, remark, a.skipped + b.skipped
+        )
     photo_at = {name.rsplit(".", 1)[0]: i for i, name in enumerate(photos.names)}
     own = np.array([photo_at.get(name.rsplit("-", 1)[0], -1) for name in sketches.names], dtype=np.int64)
     a = cached(photos.folder, photos.names, config.size, config.channels, strict=config.strict)
@@ -174,7 +188,6 @@ def load_sketchy(config: DataConfig) -> Data:
     rest, test = held_out(np.arange(len(classes)), max(1, len(classes) // 5), config.seed)
     train, val = held_out(rest, max(1, round(config.val * len(rest))), config.seed + 1)
     split = Split(*(np.flatnonzero(np.isin(labels, part)) for part in (train, val, test)))
-    remark = "a 25-a-class subset, not Sketchy Extended: mAP is not comparable with the paper's table"
     return _paired(
         "sketchy", Chosen(a, own[kept]), Chosen(b, kept), names, split, remark, a.skipped + b.skipped, labels
     )

@@ -5,13 +5,15 @@ domain from the *other* side's shared map, with noise in place of the exclusive 
 exclusive code (a cross-domain autoencoder). What an exclusive code knows of the other domain is driven out by a
 decoder behind a reversed gradient. Two players, two turns: the critics, then the generators against the moved critics.
 
+Feature vectors have fully connected networks in place of these, which are ours: the paper has images alone.
+
 Legend: x is the image of domain a, y that of domain b; S_x, S_y are (n, c, h, w), E_x, E_y and the noise z (n, 8).
 G translates x -> y, F translates y -> x. G_d, F_d are their decoders.
 """
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -22,10 +24,10 @@ from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from unbraid.method import Clock, Method, Terms, Update
-from unbraid.nn.blocks import SLOPE, FitSize, dense_stack, fixed_statistics, halvings, up
-from unbraid.nn.critic import Critic, gradient_penalty, slopes
+from unbraid.nn.blocks import SLOPE, FitSize, dense, dense_stack, fixed_statistics, halvings, up
+from unbraid.nn.critic import Critic, VectorCritic, gradient_penalty, slopes
 from unbraid.nn.functional import reversed_gradient, tile
-from unbraid.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Paired, UserError, other
+from unbraid.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec, other
 
 STEEP, FLAT = 2.0, 0.2
 """Mean slope of a critic above which it explodes, and below which it has gone flat; the penalty pulls it to 1."""
@@ -49,7 +51,10 @@ class CdDNConfig:
     """Dropout after each of the decoders' transposed convolutions, as in the authors' program. The paper's text says
     0.5 on the first three. Small images use the last."""
     critic_widths: tuple[int, ...] = (64, 128, 256)
-    """Channels of the critics' convolutions. The authors' program has a further one of 512."""
+    """Channels of the critics' convolutions. The authors' program has a further one of 512. For vectors, widths of
+    their layers."""
+    vector_widths: tuple[int, ...] = (512, 256, 128)
+    """Widths of the encoders of feature vectors, as in IIAE; the last is also that of the decoders."""
     latent_critic: bool = True
     """Pull exclusive codes to the noise's distribution by a discriminator D_z. The authors' program has none."""
     latent_critic_widths: tuple[int, ...] = (64, 128, 256)
@@ -131,18 +136,71 @@ class Decoder(nn.Module):
         return self.size.cut(torch.tanh(self.to_image(self.ups(code)).float()))
 
 
+class VectorEncoder(nn.Module):
+    """Vector -> shared and exclusive vector, which part before the last hidden layer."""
+
+    def __init__(self, spec: VectorSpec, config: CdDNConfig) -> None:
+        super().__init__()
+        *widths, last = config.vector_widths
+        self.trunk = dense_stack(spec.size, widths)
+        before = (spec.size, *widths)[-1]
+        self.shared = nn.Sequential(
+            dense(before, last), nn.Linear(last, config.shared, bias=False), nn.BatchNorm1d(config.shared)
+        )
+        self.exclusive = nn.Linear(before, config.exclusive)
+
+    def forward(self, x: Tensor) -> Codes:
+        """(n, spec.size) -> S and E, float32."""
+        features = self.trunk(x)
+        return Codes(self.shared(features).float(), self.exclusive(features).float())
+
+
+class VectorDecoder(nn.Module):
+    """(n, size) code -> vector."""
+
+    def __init__(self, spec: VectorSpec, size: int, config: CdDNConfig) -> None:
+        super().__init__()
+        hidden = config.vector_widths[-1]
+        self.layers = nn.Sequential(
+            nn.Linear(size, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, spec.size)
+        )
+
+    def forward(self, code: Tensor) -> Tensor:
+        """(n, spec.size)."""
+        return self.layers(code).float()
+
+
+def decoder(spec: Spec, size: int, config: CdDNConfig) -> Decoder | VectorDecoder:
+    """From codes of `size` channels, or values, to a domain."""
+    return Decoder(spec, size, config) if isinstance(spec, ImageSpec) else VectorDecoder(spec, size, config)
+
+
+def critic(source: Spec, own: Spec, widths: Sequence[int]) -> Critic | VectorCritic:
+    """Of items of `own` that answer to items of `source`."""
+    if isinstance(source, ImageSpec) and isinstance(own, ImageSpec):
+        return Critic(source, own, widths)
+    assert isinstance(source, VectorSpec)
+    assert isinstance(own, VectorSpec)
+    return VectorCritic(source.size, own.size, widths)
+
+
+def laid_out(code: Tensor, shared: Tensor) -> Tensor:
+    """An exclusive code at every place of a shared map; a vector stays what it is."""
+    return tile(code, *shared.shape[2:]) if shared.ndim == 4 else code
+
+
 class Side(nn.Module):
     """The encoder and the decoder of one domain."""
 
-    def __init__(self, spec: ImageSpec, config: CdDNConfig) -> None:
+    def __init__(self, spec: Spec, config: CdDNConfig) -> None:
         super().__init__()
-        self.encoder = Encoder(spec, config)
-        self.decoder = Decoder(spec, config.shared + config.exclusive, config)
+        self.encoder = Encoder(spec, config) if isinstance(spec, ImageSpec) else VectorEncoder(spec, config)
+        self.decoder = decoder(spec, config.shared + config.exclusive, config)
         self.noise, self.relu = config.noise, config.relu_on_code
 
     def decode(self, shared: Tensor, exclusive: Tensor) -> Tensor:
         """An image of this domain. In training, noise is laid on the code (section 2.1)."""
-        code = torch.cat([shared, tile(exclusive, *shared.shape[2:])], 1)
+        code = torch.cat([shared, laid_out(exclusive, shared)], 1)
         if self.training and self.noise:
             code = code + self.noise * torch.randn_like(code)
         return self.decoder(code.relu() if self.relu else code)
@@ -151,12 +209,12 @@ class Side(nn.Module):
 class Rivals(nn.Module):
     """What only training needs of one domain: who judges its images, and who reads its exclusive codes."""
 
-    def __init__(self, own: ImageSpec, opposite: ImageSpec, config: CdDNConfig) -> None:
+    def __init__(self, own: Spec, opposite: Spec, config: CdDNConfig) -> None:
         super().__init__()
-        self.critic = Critic(opposite, own, config.critic_widths)
+        self.critic = critic(opposite, own, config.critic_widths)
         # from this domain's exclusive code alone, an image of the other domain; and who judges it
-        self.decoder = Decoder(opposite, config.exclusive, config) if config.reversal else None
-        self.exclusive_critic = Critic(own, opposite, config.critic_widths) if config.reversal else None
+        self.decoder = decoder(opposite, config.exclusive, config) if config.reversal else None
+        self.exclusive_critic = critic(own, opposite, config.critic_widths) if config.reversal else None
         self.latent_critic = (
             nn.Sequential(
                 dense_stack(config.exclusive, config.latent_critic_widths),
@@ -170,7 +228,7 @@ class Rivals(nn.Module):
 class Judged(NamedTuple):
     """What one critic looks at: the image that is answered to, the real answer, the made one."""
 
-    critic: Critic
+    critic: Critic | VectorCritic
     source: Tensor
     real: Tensor
     made: Tensor
@@ -250,7 +308,7 @@ class CdDN(Method[Paired]):
             judged[domain] = Judged(rivals.critic, batch[opposite], batch[domain], made[domain])
             if rivals.decoder and rivals.exclusive_critic:
                 # section 2.1, exclusive representation
-                code = tile(reversed_gradient(codes[domain].exclusive), *codes[domain].shared.shape[2:])
+                code = laid_out(reversed_gradient(codes[domain].exclusive), codes[domain].shared)
                 answer = rivals.decoder(code)
                 guessed[domain] = Judged(rivals.exclusive_critic, batch[domain], batch[opposite], answer)
 
@@ -373,10 +431,14 @@ def depth(spec: ImageSpec, config: CdDNConfig) -> int:
     return halvings(spec.height, spec.width, config.map_size, len(config.widths) + 1)
 
 
-def _check(spec: DataSpec, config: CdDNConfig) -> tuple[ImageSpec, ImageSpec]:
+def _check(spec: DataSpec, config: CdDNConfig) -> tuple[Spec, Spec]:
     """Both specs. UserError for what can't be built."""
+    if not config.vector_widths:
+        raise UserError("--method.vector-widths needs at least one entry")
+    if isinstance(spec.a, VectorSpec) and isinstance(spec.b, VectorSpec):
+        return spec.a, spec.b
     if not (isinstance(spec.a, ImageSpec) and isinstance(spec.b, ImageSpec)):
-        raise UserError(f"CdDN works on images; found {spec.a} and {spec.b}")
+        raise UserError(f"CdDN needs two domains of one kind; found {spec.a} and {spec.b}")
     lengths = {len(config.widths), len(config.decoder_widths), len(config.dropout)}
     if len(lengths) > 1 or not config.widths:
         raise UserError(

@@ -1,6 +1,7 @@
-"""Wasserstein critics of images, given the image they answer to, and their gradient penalty (Gulrajani et al. 2017).
+"""Wasserstein critics of images or vectors, given what these answer to, and their penalty (Gulrajani et al. 2017).
 
-Shapes: source (n, c', h', w') is what an image answers to, image (n, c, h, w) what is judged, scores (n,).
+Shapes: source (n, c', h', w') or (n, d') is what is answered to, image (n, c, h, w) or vector (n, d) what is judged,
+scores (n,).
 """
 
 from collections.abc import Sequence
@@ -80,9 +81,44 @@ class Critic(nn.Module):
         return torch.cat([source, image], 1)
 
 
-def slopes(critic: Critic, source: Tensor, real: Tensor, made: Tensor) -> Float[Tensor, " n"]:
+class VectorCritic(nn.Module):
+    """Fully connected and leaky relu for each width, then one score. No normalisation. source: size of what a vector
+    answers to; size: the vector's own."""
+
+    def __init__(self, source: int, size: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.size = size
+        ins = [source + size, *widths[:-1]]
+        self.layers = nn.ModuleList([nn.Linear(i, o) for i, o in zip(ins, widths, strict=True)])
+        self.score = nn.Linear(widths[-1], 1, bias=False)  # in differences it cancels
+
+    def forward(self, source: Tensor, vector: Tensor) -> Float[Tensor, " n"]:
+        """One score for each vector, float32: a difference of large numbers."""
+        x = torch.cat([source, vector], 1)
+        for layer in self.layers:
+            x = functional.leaky_relu(layer(x), SLOPE)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.score(x.float()).squeeze(1)
+
+    def slope(self, source: Tensor, vector: Tensor) -> Float[Tensor, "n d"]:
+        """As `Critic.slope`: a product of matrices and of the relus' slopes, float32."""
+        with torch.no_grad():
+            x, factors = torch.cat([source, vector], 1), []
+            for layer in self.layers:
+                x = layer(x)
+                factors.append(torch.where(x > 0, 1.0, SLOPE))
+                x = functional.leaky_relu(x, SLOPE)
+        with torch.autocast(vector.device.type, enabled=False):
+            gradient = self.score.weight
+            for layer, factor in zip(reversed(self.layers), reversed(factors), strict=True):
+                assert isinstance(layer, nn.Linear)
+                gradient = (gradient * factor) @ layer.weight
+        return gradient[:, -self.size :]
+
+
+def slopes(critic: Critic | VectorCritic, source: Tensor, real: Tensor, made: Tensor) -> Float[Tensor, " n"]:
     """How steep the critic is at a random place between each real image and its made one: its gradient's length."""
-    share = torch.rand(len(real), 1, 1, 1, device=real.device)
+    share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
     return critic.slope(source, real.lerp(made.to(real.dtype), 1 - share)).flatten(1).norm(dim=1)
 
 

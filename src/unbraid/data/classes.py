@@ -1,0 +1,120 @@
+"""Two domains with classes: pairs are drawn within a class, and validation and test are classes that training never
+sees (zero-shot retrieval, as in section 4.2.2 of the IIAE paper).
+
+Legend: n items, p items of the other domain.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from torch import Tensor
+
+from unbraid.data.config import DataConfig
+from unbraid.data.parts import Chosen, Data, Items, PairedPart, Rows, UnpairedPart, held_out
+from unbraid.types import DataSpec, Spec, UserError
+
+
+@dataclass(frozen=True)
+class Classmates:
+    """For each row some item of its class, another one in every draw; what it is follows from (seed, draw, row).
+
+    classes: (n,) the class of each row. members: positions in `items`, class after class; starts, counts: (classes,)
+    where each class begins there, and how many it has.
+    """
+
+    items: Items
+    classes: Rows
+    members: Rows
+    starts: Rows
+    counts: Rows
+    seed: int
+
+    @classmethod
+    def of(cls, items: Items, labels: Rows, classes: Rows, seed: int) -> "Classmates":
+        """For rows of these classes, from items of these labels; every class must have an item."""
+        counts = np.bincount(labels, minlength=int(classes.max()) + 1)
+        return cls(items, classes, np.argsort(labels, kind="stable"), np.cumsum(counts) - counts, counts, seed)
+
+    @property
+    def spec(self) -> Spec:
+        """What an item looks like."""
+        return self.items.spec
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def drawn(self, rows: Rows, draw: int) -> Rows:
+        """(len(rows),) positions in `items`."""
+        classes = self.classes[rows]
+        shares = _shares(self.seed, draw, len(self.classes))[rows]
+        return self.members[self.starts[classes] + (shares * self.counts[classes]).astype(np.int64)]
+
+    def read(self, rows: Rows, draw: int) -> Tensor:
+        """(len(rows), *spec.shape)."""
+        return self.items.read(self.drawn(rows, draw), 0)
+
+
+@lru_cache(4)
+def _shares(seed: int, draw: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, draw, 77)).random(count)
+
+
+def class_pairs(
+    config: DataConfig,
+    name: str,
+    items: tuple[Items, Items],
+    classes: tuple[Sequence[str], Sequence[str]],
+    names: tuple[Sequence[str], Sequence[str]],
+    test_share: float | None = None,
+    remark: str = "",
+    skipped: tuple[str, ...] = (),
+) -> Data:
+    """Divides by class. Training pairs each item of b with some item of a of its class; the others stay unpaired.
+
+    classes, names: of each item of a, and of b. test_share: of the classes, instead of --data.test. Classes that one
+    domain lacks are left out. Raises UserError if that leaves too few, or --data.test-classes names unknown ones.
+    """
+    both = sorted(set(classes[0]) & set(classes[1]))
+    if len(both) < 4:
+        raise UserError(
+            f"{name}: {len(both)} classes have items in both domains; pairs within classes need 4 at least: two to "
+            "train, one to choose by, one to test"
+        )
+    number = {label: i for i, label in enumerate(both)}
+    labels = tuple(np.array([number.get(label, -1) for label in side], np.int64) for side in classes)
+    if config.test_classes:
+        if unknown := [label for label in config.test_classes if label not in number]:
+            raise UserError(f"--data.test-classes: {name} has no class {', '.join(unknown)} in both domains")
+        test = np.array(sorted(number[label] for label in set(config.test_classes)), np.int64)
+        rest = np.setdiff1d(np.arange(len(both)), test)
+    else:
+        count = round((config.test if test_share is None else test_share) * len(both))
+        rest, test = held_out(np.arange(len(both)), min(max(1, count), len(both) - 3), config.seed)
+    if len(rest) < 3:
+        raise UserError(f"{name}: {len(rest)} classes are left to train on and to choose by; 3 are the least")
+    train, val = held_out(rest, min(max(1, round(config.val * len(rest))), len(rest) - 2), config.seed + 1)
+
+    rows = np.flatnonzero(np.isin(labels[1], train))
+    known = labels[0] >= 0
+    mates = Classmates.of(
+        Chosen(items[0], np.flatnonzero(known)), labels[0][known], np.maximum(labels[1], 0), config.seed
+    )
+    train_part = PairedPart(mates, items[1], rows, names[1], labels[1])
+    apart: list[UnpairedPart] = []
+    for some in (val, test):
+        inside = [np.flatnonzero(np.isin(side, some)) for side in labels]
+        apart.append(UnpairedPart(*items, inside[0], inside[1], *names, labels_a=labels[0], labels_b=labels[1]))
+    missing = len(set(classes[0]) | set(classes[1])) - len(both)
+    remarks = [remark, f"{missing} classes are in one domain only and are left out" if missing else ""]
+    about = f"{len(train)} classes train, {len(val)} choose the checkpoint, {len(test)} test"
+    spec = DataSpec(items[0].spec, items[1].spec)
+    return Data(name, spec, train_part, *apart, remark="; ".join(filter(None, [*remarks, about])), skipped=skipped)
+
+
+def class_of(name: str, folder: object) -> str:
+    """The class of an image: the folder it lies in. Raises UserError if it lies in none."""
+    if "/" not in name:
+        raise UserError(f"--data.by-class wants one folder for each class in {folder}; {name} lies in none")
+    return name.split("/")[0]

@@ -1,0 +1,139 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unbraid.retrieval import index
+from unbraid.retrieval.index import Searcher, Vectors, build, exact_neighbours, make
+from unbraid.retrieval.store import Identity, Item, Store
+from unbraid.types import UserError
+
+IDENTITY = Identity("0" * 64, "iiae", "cosine", {"a": (8, 2), "b": (8, 2)})
+
+
+def fill(folder: Path, count: int, domain: str = "a", seed: int = 0) -> np.ndarray:
+    """A store of random codes; image i has the path /i."""
+    codes = np.random.default_rng(seed).standard_normal((count, 10)).astype(np.float32)
+    with Store.writing(folder, IDENTITY) as store:
+        store.append(domain, [Item(f"/{i}", 1, 1, {"third": str(i % 3)}) for i in range(count)], codes)  # type: ignore[arg-type]
+        build(store, target=0.9, exact=1000)
+    return codes
+
+
+def names(folder: Path, ids: np.ndarray) -> list[list[int]]:
+    store = Store.reading(folder)
+    known = store.lookup(np.unique(ids[ids >= 0]).tolist())
+    store.close()
+    return [[int(known[i][0][1:]) if i in known else -1 for i in row] for row in ids.tolist()]
+
+
+def test_the_exact_index_finds_the_nearest(tmp_path: Path) -> None:
+    codes = fill(tmp_path / "index", 300)
+    searcher = Searcher(tmp_path / "index")
+    for part, where in (("shared", slice(0, 8)), ("exclusive", slice(8, 10))):
+        distances, ids = searcher.search("a", part, codes[:5, where], 4)  # type: ignore[arg-type]
+        table = ((codes[:5, None, where] - codes[None, :, where]) ** 2).sum(-1)
+        assert names(tmp_path / "index", ids) == np.argsort(table, 1)[:, :4].tolist()
+        np.testing.assert_allclose(distances, np.sort(table, 1)[:, :4], atol=1e-4)
+        assert searcher.about("a", part).recall is None  # type: ignore[arg-type,union-attr]
+
+
+def test_above_the_limit_lists_find_the_wanted_share(tmp_path: Path) -> None:
+    codes = fill(tmp_path / "index", 3000)
+    searcher = Searcher(tmp_path / "index")
+    about = searcher.about("a", "shared")
+    assert about is not None
+    assert about.recall is not None
+    assert about.recall >= 0.9
+    assert 0 < about.looked_at < about.lists
+    queries = np.random.default_rng(5).standard_normal((200, 8)).astype(np.float32)
+    table = ((queries[:, None] - codes[None, :, :8]) ** 2).sum(-1)
+    found = names(tmp_path / "index", searcher.search("a", "shared", queries, 10)[1])
+    shares = [
+        len(set(row) & set(true)) / 10 for row, true in zip(found, np.argsort(table, 1)[:, :10].tolist(), strict=True)
+    ]
+    assert np.mean(shares) > 0.8
+    assert "lists" in str(about)
+
+
+@pytest.mark.parametrize("count", [300, 3000])
+def test_only_some_may_be_found(tmp_path: Path, count: int) -> None:
+    codes = fill(tmp_path / "index", count)
+    store = Store.reading(tmp_path / "index")
+    chosen = store.matching("a", {"third": "1"})
+    searcher = Searcher(tmp_path / "index")
+    ids = searcher.search("a", "shared", codes[:20, :8], 5, chosen)[1]
+    assert {name % 3 for row in names(tmp_path / "index", ids) for name in row} == {1}
+    few = searcher.search("a", "shared", codes[:2, :8], 5, chosen[:2])
+    assert (few[1][:, 2:] == -1).all()
+    assert np.isinf(few[0][:, 2:]).all()
+    assert set(few[1][0, :2]) == set(chosen[:2])
+    nothing = searcher.search("a", "shared", codes[:2, :8], 5, np.array([7], np.int64))
+    assert (nothing[1] == -1).all()
+    store.close()
+
+
+def test_more_than_there_are_leaves_places_empty(tmp_path: Path) -> None:
+    codes = fill(tmp_path / "index", 3)
+    distances, ids = Searcher(tmp_path / "index").search("a", "shared", codes[:1, :8], 5)
+    assert (ids[0, 3:] == -1).all()
+    assert np.isfinite(distances[0, :3]).all()
+
+
+def test_only_what_changed_is_built_again(tmp_path: Path) -> None:
+    fill(tmp_path / "index", 50)
+    fill(tmp_path / "index", 40, "b", 1)
+    folder = tmp_path / "index"
+    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.faiss")}
+    with Store.writing(folder, IDENTITY) as store:
+        store.remove("b", ["/3"])
+        build(store, target=0.9, exact=1000)
+    after = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.faiss")}
+    assert {name for name in before if before[name] == after.get(name)} == {"a-shared-1.faiss", "a-exclusive-1.faiss"}
+    assert set(after) == {"a-shared-1.faiss", "a-exclusive-1.faiss", "b-shared-2.faiss", "b-exclusive-2.faiss"}
+    assert Searcher(folder).search("b", "shared", np.zeros((1, 8), np.float32), 40)[1].min() == -1
+
+
+def test_a_build_that_was_cut_short_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = fill(tmp_path / "index", 50)
+    with Store.writing(tmp_path / "index", IDENTITY) as store:
+        store.remove("a", ["/0"])
+        monkeypatch.setattr(index, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build(store)
+    ids = Searcher(tmp_path / "index").search("a", "shared", codes[:1, :8], 2)[1]
+    assert names(tmp_path / "index", ids)[0][0] == -1  # it is there, and removed from the records
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "garbled"])
+def test_a_half_written_index_is_refused(tmp_path: Path, how: str) -> None:
+    fill(tmp_path / "index", 300)
+    file = next((tmp_path / "index").glob("a-shared-*.faiss"))
+    if how == "missing":
+        file.unlink()
+    else:
+        data = file.read_bytes()
+        file.write_bytes(data[: len(data) // 2] if how == "truncated" else b"x" * len(data))
+    with pytest.raises(UserError, match="half written or damaged"):
+        Searcher(tmp_path / "index")
+
+
+def test_an_index_that_was_never_built_is_refused(tmp_path: Path) -> None:
+    with Store.writing(tmp_path / "index", IDENTITY) as store:
+        store.append("a", [Item("/x", 1, 1, {})], np.zeros((1, 10), np.float32))
+    with pytest.raises(UserError, match="nothing is built yet"):
+        Searcher(tmp_path / "index")
+    (tmp_path / "index" / "built.json").write_text("{")
+    with pytest.raises(UserError, match=r"built\.json is damaged"):
+        Searcher(tmp_path / "index")
+
+
+def test_exact_neighbours_are_found_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = np.random.default_rng(0).standard_normal((100, 4)).astype(np.float32)
+    vectors = Vectors(codes, np.arange(99, -1, -1), slice(0, 4))
+    monkeypatch.setattr(index, "CHUNK", 7)
+    distances, at = exact_neighbours(codes[:3], vectors, 5)
+    table = ((codes[:3, None] - codes[::-1][None]) ** 2).sum(-1)
+    assert at.tolist() == np.argsort(table, 1)[:, :5].tolist()
+    np.testing.assert_allclose(distances, np.sort(table, 1)[:, :5], atol=1e-4)
+    assert make(vectors, "x")[1].count == 100
