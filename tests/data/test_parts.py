@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -255,7 +255,9 @@ def test_repeated_items_of_a_small_class_get_new_draws() -> None:
 
 def test_only_one_label_can_be_balanced() -> None:
     with pytest.raises(UserError, match=r"--data\.balanced .* these data have none"):
-        Batches(paired(), 4, 0, balanced=True)
+        Batches(unpaired(), 4, 0, balanced=True)
+    with pytest.raises(UserError, match=r"--data\.balanced .* these data have none"):
+        Batches(replace(paired(), labels=None), 4, 0, balanced=True)
     attributes = LabelledPart(Numbers(30), np.arange(30), np.repeat(UNEVEN, 2, axis=1), NAMES)
     with pytest.raises(UserError, match=r"--data\.balanced needs one label for each image, and these data have 2"):
         Batches(attributes, 4, 0, balanced=True)
