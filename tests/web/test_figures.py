@@ -1,9 +1,14 @@
+import base64
+import json
+import re
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from unbraid.web.figures import Cell, curves, scatter, sheet, tiles
+from unbraid.web.figures import Cell, curves, download, scatter, sheet, tiles
 from unbraid.web.views.codes import laid_out
 
 
@@ -56,3 +61,19 @@ def test_pictures_carry_no_foreign_metadata() -> None:
     picture = Image.new("RGB", (2, 2))
     picture.info["exif"] = "place"
     assert "exif" not in described(picture, {"seed": "1"}).info
+
+
+def test_curves_and_maps_are_saved_with_their_parameters() -> None:
+    chart = curves("a->b & <c>", {"": [(0, 1.0), (1, 2.0)]})
+    plan = scatter("codes", np.array([[0.0, 0.0], [1.0, 1.0]]), ["0", "1"], ['one "1"', "two"])
+    link = download("run-codes", [chart, "", "<p>No map</p>", plan], {"run": "<run>", "seed": "3"})
+    assert 'download="run-codes.svg"' in link
+    found = re.search(r"base64,([^\"]*)", link)
+    assert found is not None
+    root = ElementTree.fromstring(base64.b64decode(found[1]))
+    metadata = root.find("{*}metadata")
+    assert metadata is not None
+    assert json.loads(metadata.text or "")["run"] == "<run>"
+    assert str(root.findtext("{*}text")).startswith("a->b & <c>")
+    assert len(root.findall("{*}svg")) == 2
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 2

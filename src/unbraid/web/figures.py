@@ -7,6 +7,8 @@ colours from the page, so that it is readable in light and dark.
 import base64
 import html
 import io
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +29,9 @@ COLOURS = ("#2f6fde", "#d9662c", "#1f9d63", "#b0459e", "#8a7400", "#0f8fa8", "#c
 """Told apart on light and on dark ground; labels beyond the eighth begin anew."""
 GOOD, ALIKE = "#1f9d63", "#2f6fde"
 Span = tuple[float, float]
+FIGURE = re.compile(r'<figcaption>(.*?)</figcaption><svg viewBox="0 0 ([\d.]+) ([\d.]+)"[^>]*>(.*?)</svg>', re.DOTALL)
+"""What `curves` and `scatter` make: caption, width, height, drawing."""
+TAG = re.compile("<[^>]*>")
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,31 @@ def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], unit:
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(title)}, at the end: '
         f'{html.escape(last)}">{axes}{"".join(parts)}</svg></figure>'
     )
+
+
+def download(name: str, figures: Sequence[str], about: Mapping[str, str]) -> str:
+    """A link that saves curves or maps, one below the other, as an SVG file with parameters in its metadata."""
+    parts, bottom, widest = [], 0.0, 0.0
+    for figure in figures:
+        found = FIGURE.search(figure)
+        if found:
+            caption, width, height, drawn = found.groups()
+            widest = max(widest, float(width))
+            words = TAG.sub("", caption).strip()
+            parts.append(
+                f'<text x="4" y="{bottom + 14:g}" font-size="11">{words}</text>'
+                f'<svg y="{bottom + LINE:g}" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
+                f"{drawn}</svg>"
+            )
+            bottom += LINE + float(height)
+    said = html.escape(json.dumps({"Software": f"unbraid {__version__}", **about}))
+    text = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {widest:g} {bottom:g}" width="{widest:g}" '
+        f'height="{bottom:g}" color="black" font-family="sans-serif"><metadata>{said}</metadata>'
+        f'<rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>'
+    )
+    url = f"data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode()}"
+    return f'<p class="link"><a href="{url}" download="{html.escape(name)}.svg">Download as SVG</a></p>'
 
 
 def _text(x: float, y: float, words: str, anchor: str) -> str:

@@ -10,8 +10,8 @@ import torch
 from unbraid.codes import spread
 from unbraid.files import read_json
 from unbraid.types import UserError
-from unbraid.web.figures import scatter, tiles
-from unbraid.web.page import Page, linked
+from unbraid.web.figures import download, scatter, tiles
+from unbraid.web.page import Page, about, linked
 from unbraid.web.runs import Opened
 from unbraid.web.values import MOST_SEED, one_of, whole
 
@@ -114,11 +114,13 @@ def _maps(opened: Opened, layout: Layout, colour: str, count: int, seed: int) ->
             for (d, i), group, (x, y) in zip(where, groups, at, strict=True)
         ]
     leakage = leaks(opened)
+    chosen_by = {"layout": layout, "colour": colour, "items": str(count), "seed": str(seed), "data": opened.remark}
+    save = download(f"{opened.name}-codes", drawn, about(opened, **chosen_by))
     remark = f"<p>{html.escape(opened.remark)}</p>" if opened.remark else ""
     text = (
         f'<div class="maps" data-tiles="{board.url}" data-columns="{board.columns}" data-rows="{board.rows}" '
         f'data-size="{board.size}">{"".join(drawn)}<div class="hover" hidden aria-live="polite"><div></div><p></p>'
-        f"</div></div>{_leak_table(leakage)}{remark}"
+        f"</div></div>{save}{_leak_table(leakage)}{remark}"
     )
     return text, {**numbers, "leakage": leakage}
 

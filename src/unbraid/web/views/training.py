@@ -9,7 +9,7 @@ from PIL import Image
 
 from unbraid.log import read_log
 from unbraid.types import UserError
-from unbraid.web.figures import curves, described
+from unbraid.web.figures import curves, described, download
 from unbraid.web.page import Answer, Page, linked
 from unbraid.web.runs import Opened
 
@@ -42,12 +42,12 @@ class Training:
         def training(run: str) -> tuple[str, dict[str, Any], str]:
             """Curves as SVG, their points as JSON, and a link."""
             table = series(page.runs.path(run), run)
-            return _charts(table), table, linked(self.name, {"run": run})
+            return _charts(table, run), table, linked(self.name, {"run": run})
 
         def live(run: str) -> Any:
             path = page.runs.path(run)
             try:
-                return _charts(series(path, run))
+                return _charts(series(path, run), run)
             except UserError as error:
                 return f'<p class="absent">{html.escape(str(error))}</p>'
 
@@ -111,16 +111,18 @@ def series(path: Path, name: str) -> dict[str, Any]:
     return {**table, "seconds": seconds, "events": [row["event"] for row in rows if "event" in row][-5:]}
 
 
-def _charts(table: dict[str, Any]) -> str:
-    blocks = []
+def _charts(table: dict[str, Any], run: str) -> str:
+    blocks, drawn = [], []
     for kind, title in KINDS.items():
         charts = [curves(name, lines) for name, lines in _together(table[kind]).items()]
+        drawn += charts
         if any(charts):
             blocks.append(f'<h3>{title}</h3><div class="charts">{"".join(charts)}</div>')
     last = max((points[-1][0] for kind in KINDS for points in table[kind].values()), default=0)
     head = f"<p>Step {last:.0f}, {table['seconds'] / 60:.1f} minutes of training.</p>"
     events = "".join(f"<li>{html.escape(str(event))}</li>" for event in table["events"])
-    return f"{head}{''.join(blocks)}<ul>{events}</ul>"
+    save = download(f"{run}-training", drawn, {"run": run, "step": f"{last:.0f}"}) if any(drawn) else ""
+    return f"{head}{''.join(blocks)}{save}<ul>{events}</ul>"
 
 
 def _together(found: dict[str, list[list[float]]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
