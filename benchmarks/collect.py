@@ -368,7 +368,7 @@ SAMPLES = (
 
 
 CYCLES = (
-    "| command | hidden pair a->b, LPIPS | random | b->a | random | matched | real | mismatched | others | composition "
+    "| command | hidden pair a->b, LPIPS | random | b->a | random | matched | real | mismatched | others | mix and match "
     "| copying | jump | minutes | steps | seed | date |\n|" + "---|" * 16
 )
 MEANINGS = (
