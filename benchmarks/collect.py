@@ -368,8 +368,8 @@ SAMPLES = (
 
 
 CYCLES = (
-    "| command | hidden pair a->b, LPIPS | random | b->a | random | matched | real | mismatched | others | mix and match "
-    "| copying | jump | minutes | steps | seed | date |\n|" + "---|" * 16
+    "| command | hidden pair a->b, LPIPS | random | b->a | random | matched | real | mismatched | others "
+    "| mix and match | copying | jump | minutes | steps | seed | date |\n|" + "---|" * 16
 )
 MEANINGS = (
     "| command | attributes | recall@1 by pair | @10 | attribute shown, % (balanced) | real | random "
