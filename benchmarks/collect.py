@@ -154,7 +154,8 @@ def draw_watched(run: Path, path: Path) -> None:
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("minutes of training", fontsize=8)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+        if axes.lines:
+            axes.legend(fontsize=7)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
