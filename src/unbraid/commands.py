@@ -20,11 +20,11 @@ from unbraid.data import load as load_data
 from unbraid.data import needs
 from unbraid.data.config import DataConfig
 from unbraid.data.features import save_extractor, with_head
-from unbraid.data.folders import list_images
 from unbraid.data.images import read_image
 from unbraid.data.parts import LabelledPart, listing
 from unbraid.data.styles import wanted_styles
 from unbraid.files import read_json, write_atomically, write_json
+from unbraid.inputs import read_files
 from unbraid.types import Domain, ImageSpec, Labelled, UserError
 from unbraid.zeroshot import has_classes
 
@@ -495,29 +495,9 @@ def read_images(paths: Sequence[Path], spec: Any) -> tuple[list[str], Tensor]:
 
     Names are the files' without folder and ending, numbered where two are alike. Raises UserError if none is left.
     """
-    if not paths:
-        raise UserError("Which images? Give files or folders")
-    files = [
-        file
-        for path in paths
-        for file in ([path / name for name in list_images(path).names] if path.is_dir() else [path])
-    ]
+    files, x = read_files(paths, spec)
     names: list[str] = []
-    images, bad = [], []
     for file in files:
-        try:
-            images.append(read_image(file, spec))
-        except UserError as error:
-            bad.append(str(error))
-            continue
         count = sum(name == file.stem or name.startswith(f"{file.stem}~") for name in names)
         names.append(f"{file.stem}~{count + 1}" if count else file.stem)
-    if not images:
-        raise UserError(
-            bad[0]
-            if len(bad) == 1
-            else f"None of {len(files)} images could be read; the first: {bad[0] if bad else 'no files'}"
-        )
-    for line in bad:
-        print(f"left out: {line}", file=sys.stderr)
-    return names, torch.stack(images)
+    return names, x

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from unbraid.inputs import function_named
 from unbraid.types import UserError
 
 Background = Literal["keep", "white", "black"]
@@ -128,11 +129,7 @@ def find_detector(name: str) -> Detector:
         return _mtcnn()
     if ":" not in name:
         raise UserError(f"--detector {name}: there is mtcnn; one's own is given as MODULE:FUNCTION")
-    module, function = name.rsplit(":", 1)
-    try:
-        return cast(Detector, getattr(importlib.import_module(module), function))
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"--detector {name}: {error}. It is imported as Python imports {module}") from error
+    return function_named(name, "--detector")
 
 
 def _mtcnn() -> Detector:

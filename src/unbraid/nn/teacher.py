@@ -8,13 +8,14 @@ Legend: n images, c channels, h height, w width, d size of a feature vector.
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from unbraid.config import PerceptualConfig
+from unbraid.inputs import function_named
 from unbraid.nn.perceptual import Vgg16, find_weights
 from unbraid.types import ImageSpec, UserError
 
@@ -35,7 +36,7 @@ def find_teacher(name: str, spec: ImageSpec, size: int, perceptual: PerceptualCo
     if name in NAMED:
         teacher = named_teacher(name, perceptual)
     elif ":" in name:
-        teacher = _own(name)
+        teacher = function_named(name, "--method.teacher")
     else:
         raise UserError(
             f"--method.teacher {name}: there are vgg16 and efficientnet-lite0; one's own is given as MODULE:FUNCTION"
@@ -90,14 +91,3 @@ def _efficientnet(flag: str) -> Teacher:
         return network.extract_features(x).float().mean((2, 3))
 
     return features
-
-
-def _own(name: str) -> Teacher:
-    module, function = name.rsplit(":", 1)
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"--method.teacher {name}: {error}. It is imported as Python imports {module}") from error
-    if not callable(found):
-        raise UserError(f"--method.teacher {name} is no function, but {type(found).__name__}")
-    return cast(Teacher, found)

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from unbraid.apply import load
 from unbraid.config import Distance, TrainConfig
-from unbraid.data.folders import list_images
 from unbraid.data.images import read_image
+from unbraid.inputs import read_files
 from unbraid.precision import choose
 from unbraid.retrieval.index import EXACT, RECALL, build
 from unbraid.retrieval.indexing import Changes, Shard, list_sources, read_metadata, update
@@ -176,7 +176,7 @@ def search(
     try:
         source = source_of(opened, domain, by)
         spec = model.image_spec(source)
-        files, x = _queries(images, spec)
+        files, x = read_files(images, spec)
         but = [file.resolve() if exclude_self else None for file in files]
         found = query(opened, model, x, k, source, by, among, wanted, but)
     finally:
@@ -193,30 +193,6 @@ def _condition(text: str) -> tuple[str, str]:
     if not equals or not field:
         raise UserError(f"--where {text}: give it as FIELD=VALUE")
     return field, value
-
-
-def _queries(paths: Sequence[Path], spec: ImageSpec) -> tuple[list[Path], torch.Tensor]:
-    """Files and their images, (n, c, h, w). Those that can't be read are named. UserError if none is left."""
-    if not paths:
-        raise UserError("Which images? Give files or folders")
-    files = [
-        file
-        for path in paths
-        for file in ([path / name for name in list_images(path).names] if path.is_dir() else [path])
-    ]
-    good: list[Path] = []
-    read, bad = [], []
-    for file in files:
-        try:
-            read.append(read_image(file, spec))
-            good.append(file)
-        except UserError as error:
-            bad.append(str(error))
-    if not good:
-        raise UserError(bad[0] if len(bad) == 1 else f"None of {len(bad)} images can be read; the first: {bad[0]}")
-    for line in bad:
-        print(f"left out: {line}", file=sys.stderr)
-    return good, torch.stack(read)
 
 
 def _print_hits(files: Sequence[Path], found: Sequence[Sequence[Hit]]) -> None:
