@@ -266,7 +266,7 @@ class XGAN(Method[Unpaired]):
         """Cross entropy of the domains that the classifier tells; the encoders get its gradient reversed. How often it
         is right is watched."""
         # an embedding of length 1 has tiny values, by which the classifier learns too slowly to follow the encoders: it
-        # was wrong as often as right while a glance told the domains apart. So it sees values of size 1
+        # was wrong as often as right while the domains lay apart. So it sees values of size 1
         values = math.sqrt(self.config.embedding) * torch.cat([embedded["a"], embedded["b"]])
         logits = classifier(reversed_gradient(values)).float()
         sides = [torch.full((len(embedded[domain]),), number) for number, domain in enumerate(DOMAINS)]
