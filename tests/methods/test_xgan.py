@@ -58,6 +58,20 @@ def test_what_is_shared(sharing: str, encoder: int, decoder: int) -> None:
     assert (len(model.shared_encoder), len(model.shared_decoder)) == (encoder, decoder)
 
 
+def test_each_domain_is_normalised_by_itself_or_by_both() -> None:
+    for statistics in ("own", "both"):
+        model, batch = built(replace(SMALL, statistics=statistics))
+        alone = model._embed({"a": batch.a})["a"]
+        together = model._embed({"a": batch.a, "b": batch.b})["a"]
+        assert torch.allclose(alone, together) == (statistics == "own")
+        # running statistics, by which evaluation normalises, are those of the domain too
+        for _ in range(100):
+            model._embed({"a": batch.a, "b": batch.b})
+        with evaluating(model):
+            evaluated = model._embed({"a": batch.a})["a"]
+        assert torch.allclose(evaluated, alone, atol=0.1) == (statistics == "own")
+
+
 def test_embeddings_have_length_1() -> None:
     model, batch = built()
     with evaluating(model):
@@ -76,7 +90,7 @@ def test_terms_are_the_equations() -> None:
     }
     embedded = model._embed({"a": batch.a, "b": batch.b})
     again, made = model._show(embedded)
-    assert torch.allclose(found["reconstruction_a"], (again["a"] - batch.a).square().mean())
+    assert torch.allclose(found["reconstruction_a"], 10 * (again["a"] - batch.a).square().mean())
     back = model._embed(made)
     expected = (1 - cosine_similarity(embedded["a"], back["b"])).mean()
     assert torch.allclose(found["semantic_a_to_b"], expected, atol=1e-6)
@@ -92,7 +106,7 @@ def test_weights_scale_their_terms_and_0_leaves_them_out() -> None:
     unit = terms(model, batch)
     heavy, _ = built(replace(SMALL, reconstruction=3.0, domain=5.0, semantic=7.0, gan=2.0))
     scaled = terms(heavy, batch)
-    factors = {"reconstruction_a": 3, "domain": 5, "semantic_b_to_a": 7, "gan_b": 2, "discriminator_b": 1}
+    factors = {"reconstruction_a": 0.3, "domain": 5, "semantic_b_to_a": 7, "gan_b": 2, "discriminator_b": 1}
     for name, factor in factors.items():
         assert torch.allclose(scaled[name], factor * unit[name], rtol=1e-4), name
     bare, _ = built(replace(SMALL, domain=0.0, semantic=0.0, gan=0.0))

@@ -85,11 +85,10 @@ def test_large_images_are_refused_before_they_are_decoded(side: int, tmp_path: P
 
 
 @pytest.mark.parametrize("head", [b"hello", b"", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"8BPS\0\1", b"<svg xmlns=''/>"])
-def test_what_is_no_known_image_is_refused_and_deleted(head: bytes, tmp_path: Path) -> None:
+def test_what_is_no_known_image_is_refused(head: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(head)
     with pytest.raises(UserError, match="PNG, JPEG"):
         read_upload(sent(tmp_path / "x.png"), SPEC, tmp_path)
-    assert not (tmp_path / "x.png").exists()
 
 
 def test_damaged_images_are_refused_without_naming_a_place(tmp_path: Path) -> None:

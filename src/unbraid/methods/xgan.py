@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity, cross_entropy, normalize, softplus
+from torch.nn.functional import batch_norm, cosine_similarity, cross_entropy, normalize, softplus
 from torch.optim import Adam, Optimizer
 
 from unbraid.config import PerceptualConfig
@@ -37,7 +37,7 @@ TOLD = 95.0
 
 @dataclass(frozen=True)
 class XGANConfig:
-    """What can be chosen. The defaults are the paper's networks (table 1) and rate. It gives no weights: all are 1."""
+    """What can be chosen. The defaults are the paper's networks (table 1) and rate. It gives no weights."""
 
     widths: tuple[int, ...] = (32, 64, 128, 256)
     """Channels of the encoders' convolutions, each of which halves the size."""
@@ -50,12 +50,15 @@ class XGANConfig:
     sharing: Literal["high", "middle"] = "high"
     """Layers that both domains share. high: the last two convolutions and all fully connected layers, the first two of
     the decoders. middle: the fully connected layer that makes the embedding, alone (ablation of section 5)."""
+    statistics: Literal["own", "both"] = "own"
+    """By what batch-norm in the encoder's shared layers normalises. own: each domain by itself, so that mean and
+    deviation of every channel are alike in both before anything is learned. both: the two together."""
     discriminator_widths: tuple[int, ...] = (16, 32, 32, 32)
     """Channels of a discriminator's convolutions."""
     classifier: int = 256
     """Hidden width of the classifier of domains, whose layers the paper doesn't give."""
-    reconstruction: float = 1.0
-    """Weight of eq. 2, here a mean over values."""
+    reconstruction: float = 10.0
+    """Weight of eq. 2, here a mean over values where the paper has their sum."""
     domain: float = 1.0
     """Weight of eq. 3; 0 leaves the classifier out."""
     semantic: float = 1.0
@@ -115,6 +118,44 @@ def decoder_layers(channels: int, map_size: tuple[int, int], config: XGANConfig)
     return [start, *ups, nn.ConvTranspose2d(config.decoder_widths[-1], channels, 4, 2, 1)]
 
 
+class DomainNorm(nn.Module):
+    """Batch-norm by each domain's own statistics, with one scale and one shift: (n, width, ...) -> the same."""
+
+    def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.norms = nn.ModuleDict({domain: type(norm)(norm.num_features, affine=False) for domain in DOMAINS})
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, x: Tensor, domain: Domain) -> Tensor:
+        """Items of one domain."""
+        own = self.norms[domain]
+        assert isinstance(own, nn.BatchNorm1d | nn.BatchNorm2d)
+        return batch_norm(
+            x, own.running_mean, own.running_var, self.weight, self.bias, self.training, own.momentum or 0.0, own.eps
+        )
+
+
+class DomainLayers(nn.Sequential):
+    """Layers for both domains, of which batch-norm alone is told the domain."""
+
+    def forward(self, x: Tensor, domain: Domain) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Items of one domain, through every layer."""
+        for layer in self:
+            x = layer(x, domain) if isinstance(layer, DomainLayers | DomainNorm) else layer(x)
+        return x
+
+
+def by_domain(layers: nn.Sequential) -> DomainLayers:
+    """The same layers, with a `DomainNorm` for every batch-norm."""
+    found: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.Sequential):
+            found.append(by_domain(layer))
+        else:
+            found.append(DomainNorm(layer) if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) else layer)
+    return DomainLayers(*found)
+
+
 class Discriminator(nn.Module):
     """Table 1c: convolutions that halve the size, then one logit for each image, (n, c, h, w) -> (n,) float32."""
 
@@ -157,7 +198,8 @@ class XGAN(Method[Unpaired]):
         own = len(config.widths) - 2 if config.sharing == "high" else len(config.widths) + 1
         encoders = {d: encoder_layers(side.channels, self.size.map_size, config) for d, side in sides.items()}
         self.own_encoders = nn.ModuleDict({d: nn.Sequential(*layers[:own]) for d, layers in encoders.items()})
-        self.shared_encoder = nn.Sequential(*encoders["a"][own:])
+        shared = nn.Sequential(*encoders["a"][own:])
+        self.shared_encoder = by_domain(shared) if config.statistics == "own" else shared
         common = 2 if config.sharing == "high" else 0
         decoders = {d: decoder_layers(side.channels, self.size.map_size, config) for d, side in sides.items()}
         self.shared_decoder = nn.Sequential(*decoders["a"][:common])
@@ -243,11 +285,13 @@ class XGAN(Method[Unpaired]):
             yield {"discriminators": told}
 
     def _embed(self, items: Mapping[Domain, Tensor]) -> dict[Domain, Tensor]:
-        """e_1 and e_2: embeddings (n, d) of items of each domain. Shared layers see both domains in one batch, so that
-        both are normalised by what evaluation will use."""
-        own = [self.own_encoders[domain](self.size.grow(x)) for domain, x in items.items()]
-        both = normalize(self.shared_encoder(torch.cat(own)).float(), dim=1)
-        return dict(zip(items, both.split([len(part) for part in own]), strict=True))
+        """e_1 and e_2: embeddings (n, d) of items of each domain."""
+        maps = {domain: self.own_encoders[domain](self.size.grow(x)) for domain, x in items.items()}
+        if self.config.statistics == "own":
+            found = [self.shared_encoder(x, domain) for domain, x in maps.items()]
+        else:
+            found = self.shared_encoder(torch.cat([*maps.values()])).split([len(x) for x in maps.values()])
+        return dict(zip(items, [normalize(x.float(), dim=1) for x in found], strict=True))
 
     def _show(self, embedded: Mapping[Domain, Tensor]) -> tuple[dict[Domain, Tensor], dict[Domain, Tensor]]:
         """Each domain's items made again, and the other domain's items shown in it; each decoder sees both at once."""

@@ -37,14 +37,9 @@ def read_upload(sent: Any, spec: ImageSpec, folder: Path) -> tuple[Float[Tensor,
 
     sent: what the client says, a mapping with `path`. folder: where the server keeps uploads.
     Raises UserError, never naming a place on this machine, for anything that is not an image of a known kind within
-    the limits. A file that was refused is deleted.
+    the limits. The file stays, for the browser may be about to show it; the page deletes old ones.
     """
-    path = _received(sent, folder)
-    try:
-        return _read(path, spec)
-    except UserError:
-        path.unlink(missing_ok=True)
-        raise
+    return _read(_received(sent, folder), spec)
 
 
 def _received(sent: Any, folder: Path) -> Path:
