@@ -1,9 +1,10 @@
 """Screenshots of every view of the explorer, for the documentation.
 
-python benchmarks/explorer_pictures.py runs/demo runs/cddn-maps --chromium /usr/bin/chromium
+python benchmarks/explorer_pictures.py runs/demo runs/iiae-emoji runs/xgan-emoji runs/cyclegan-emoji
 
-Starts `unbraid explore` on the runs, drives it in headless Chromium, writes docs/pictures/explorer-*.png. The first run
-is shown in some views, the last one in the others. Also prints the seconds from the command to the first picture.
+Starts `unbraid explore` on the four runs, drives it in headless Chromium, writes docs/pictures/explorer-*.png. The first
+is shown in most views, the second translates, the third searches and trains, and is compared with the fourth, of the same
+data. Also prints the seconds from the command to the first picture.
 """
 
 import argparse
@@ -25,7 +26,7 @@ HIGHEST = 1700
 def main() -> None:
     """Parses, starts, draws, stops."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("runs", nargs=4, type=Path)
     parser.add_argument("--chromium", default=shutil.which("chromium"))
     parser.add_argument("--port", type=int, default=7895)
     asked = parser.parse_args()
@@ -43,16 +44,16 @@ def main() -> None:
             page.goto(place)
             page.wait_for_selector("#translate-picture img")
             print(f"first picture after {time.monotonic() - began:.1f} s from the command")
-            first, last = asked.runs[0].name, asked.runs[-1].name
+            digits, many, meant, cycled = (run.name for run in asked.runs)
             shots = {
-                "translate": f"?view=translate&run={last}&item=12&samples=5&seed=1",
-                "guided": f"?view=translate&run={first}&item=420&like=37",
-                "analogies": f"?view=analogies&run={first}&rows=10,300,520,910&columns=33,140,477,700",
-                "interpolate": f"?view=interpolate&run={first}&first=130&second=930&part=shared&steps=8",
-                "search": f"?view=search&run={last}&item=40&among=b&neighbours=8",
-                "codes": f"?view=codes&run={first}&layout=t-sne&colour=label&items=400",
-                "training": f"?view=training&run={last}",
-                "compare": f"?view=compare&run={first}&item=640&samples=3",
+                "translate": f"?view=translate&run={many}&item=12&samples=5&seed=1",
+                "guided": f"?view=translate&run={digits}&item=420&like=37",
+                "analogies": f"?view=analogies&run={digits}&rows=10,300,520,910&columns=33,140,477,700",
+                "interpolate": f"?view=interpolate&run={digits}&first=130&second=930&part=shared&steps=8",
+                "search": f"?view=search&run={meant}&item=40&among=b&neighbours=8",
+                "codes": f"?view=codes&run={digits}&layout=t-sne&colour=label&items=400",
+                "training": f"?view=training&run={meant}",
+                "compare": f"?view=compare&run={meant}&runs={meant},{cycled}&item=40&samples=1",
             }
             for name, query in shots.items():
                 view = "translate" if name == "guided" else name

@@ -322,9 +322,10 @@ class XGAN(Method[Unpaired]):
         """About embeddings whose domain is told: the failure of appendix 7.4."""
         if watched.get("domain told, %", 0.0) < TOLD:
             return []
+        change = "--method.domain" if self.config.statistics == "own" else "--method.statistics"
         return [
             f"the classifier tells the domain of over {TOLD:g} % of the embeddings where half would be healthy, so "
-            "the domains don't meet and translations will be poor. In another run folder, change --method.domain"
+            f"the domains don't meet and translations will be poor. In another run folder, change {change}"
         ]
 
     def encode(self, x: Tensor, domain: Domain) -> Codes:
