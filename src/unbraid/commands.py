@@ -152,7 +152,7 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
     if dry_run:
         print(json.dumps({"method_name": name, **to_json(config)}, indent=2))
     data = load_data(config.data)
-    data, head = with_head(data, config.data.tuned, config.data.seed, path, dry_run)
+    data, tuned = with_head(data, config.data, path, dry_run)
     kind, parts = method_class(name), listing(data)
     styles = wanted_styles(config.data, getattr(config.method, "perceptual", None))
     data = needs(data, kind.needs, name, config.data.balanced, styles)
@@ -179,8 +179,8 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
     check(config.train, method)
     run = Run.open(path, name, config, recipe)
     check_parts(path, parts)
-    if (config.data.features or head) and not (path / "features.safetensors").exists():
-        save_extractor(path, config.data.features, data.images or data.spec, head)
+    if (config.data.features or tuned) and not (path / "features.safetensors").exists():
+        save_extractor(path, config.data.features, data.images or data.spec, tuned)
     log = Log(path, config.train.tensorboard)
     log.console.print(about, highlight=False, soft_wrap=True)
     for line in (*notes, *([data.remark] if data.remark else []), *(f"left out: {line}" for line in data.skipped)):
@@ -302,7 +302,7 @@ def _with_data(run: Path, data: Elsewhere, limit: int | None) -> tuple[Any, Any,
     config = opened.config.data
     if data.root:
         config = dataclasses.replace(config, root=data.root)
-    loaded, _ = with_head(load_data(config), config.tuned, config.seed, run)
+    loaded, _ = with_head(load_data(config), config, run)
     check_parts(run, listing(loaded))
     return opened, model, needs(loaded, model.method.needs, model.name, config.balanced)
 

@@ -1,17 +1,30 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from classes import write_classes
 from helpers import write_png
 from unbraid.data import features, load
 from unbraid.data.config import DataConfig
-from unbraid.data.features import Extractor, Head, headed, load_features, save_extractor, tune, unheaded
+from unbraid.data.features import (
+    Extractor,
+    Head,
+    Tuned,
+    headed,
+    load_features,
+    save_extractor,
+    tune,
+    tune_network,
+    unheaded,
+    with_head,
+)
 from unbraid.data.parts import PairedPart, UnpairedPart
 from unbraid.nn import teacher
+from unbraid.nn.perceptual import CONVOLUTIONS
 from unbraid.types import UserError, VectorSpec
 from unbraid.zeroshot import both_ways, by_angle
 
@@ -56,8 +69,6 @@ def test_features_stand_for_images_and_are_computed_once(folders: DataConfig, co
 
 
 def test_pairs_of_images_can_be_features_too(folders: DataConfig, counted: list[int]) -> None:
-    from dataclasses import replace
-
     data = load(replace(folders, by_class=False))
     assert isinstance(data.train, PairedPart)
     assert data.train.batch(np.arange(4), 1).a.shape == (4, 1280)
@@ -96,7 +107,7 @@ def test_what_a_run_keeps_makes_the_same_vectors(folders: DataConfig, counted: l
     data = load(folders)
     assert data.images is not None
     head = Head(1280).eval()
-    save_extractor(tmp_path / "run", "efficientnet-lite0", data.images, head)
+    save_extractor(tmp_path / "run", "efficientnet-lite0", data.images, Tuned(head))
     extractor, same = load_features(tmp_path / "run")
     assert isinstance(extractor, Extractor)
     assert same is not None
@@ -106,8 +117,100 @@ def test_what_a_run_keeps_makes_the_same_vectors(folders: DataConfig, counted: l
     save_extractor(tmp_path / "plain", "efficientnet-lite0", data.images, None)
     plain, none = load_features(tmp_path / "plain")
     assert plain is not None
-    assert plain.head is none is None
+    assert plain.tuned is none is None
     assert load_features(tmp_path / "elsewhere") == (None, None)
     (tmp_path / "plain" / "features.safetensors").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"features\.safetensors is damaged"):
         load_features(tmp_path / "plain")
+
+
+class Tiny(teacher.Network):
+    """Stands for a network of 1280 features, with weights to tune."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.layer = nn.Linear(3 * 16 * 16, 1280).requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.flatten(1))
+
+    def weights(self) -> dict[str, Tensor]:
+        return dict(self.layer.named_parameters())
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teacher, "named_teacher", lambda *_: Tiny())
+    monkeypatch.setattr(features, "STEPS", 3)
+    monkeypatch.setattr(features, "NETWORK_STEPS", 2)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_tuned_network_is_kept_in_the_run_and_its_vectors_with_it(folders: DataConfig, tmp_path: Path) -> None:
+    config = replace(folders, tuned="network")
+    images = load(config)
+    assert str(images.spec.a) == "16x16 images of 3 channels"
+    data, tuned = with_head(images, config, None)
+    assert tuned is not None
+    assert tuned.network is not None
+    assert data.spec.a == data.spec.b == VectorSpec(features.SIZE)
+    before = Tiny().weights()
+    assert all(not torch.equal(before[name], tensor) for name, tensor in tuned.network.items())
+    assert data.images is not None
+    save_extractor(tmp_path, "efficientnet-lite0", data.images, tuned)
+    extractor, _ = load_features(tmp_path)
+    assert extractor is not None
+    assert extractor.state().keys() >= {"extractor.network.weight", "extractor.network.bias"}
+    assert isinstance(images.test, UnpairedPart)
+    assert isinstance(data.test, UnpairedPart)
+    rows = data.test.rows_b
+    given = images.test.b.read(rows, 0)
+    made = data.test.b.read(rows, 0)
+    torch.testing.assert_close(extractor(given), made)
+    # what the network said before is still known, and a run's own weights are taken, not tuned anew
+    torch.testing.assert_close(unheaded(data.test.b).read(rows, 0), Tiny()(given))
+    again, _ = with_head(load(config), config, tmp_path)
+    assert isinstance(again.test, UnpairedPart)
+    assert torch.equal(again.test.b.read(rows, 0), made)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_tuned_network_tells_training_classes_that_a_head_alone_does_not(folders: DataConfig) -> None:
+    images, vectors = load(replace(folders, tuned="network")), load(folders)
+    apart = []
+    for steps in ((2, 0), (2, 40)):
+        tuned = tune_network(images.train, vectors.train, "efficientnet-lite0", 0, steps)
+        made = headed(features.extracted(images, "efficientnet-lite0", tuned.network), tuned.head).train
+        assert isinstance(made, PairedPart)
+        assert made.labels is not None
+        batch, labels = made.batch(np.arange(len(made)), 1), made.labels[made.rows]
+        alike = batch.a @ batch.b.T / features.SIZE
+        same = torch.from_numpy(labels[:, None] == labels)
+        apart.append(float(alike[same].mean() - alike[~same].mean()))
+    assert apart[1] > apart[0] + 0.2
+
+
+def test_what_a_network_needs_to_be_tuned(folders: DataConfig, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Give --data\.features"):
+        load(replace(folders, tuned="network", features=None))
+    arrays = write_classes(tmp_path / "c.npz")
+    with pytest.raises(UserError, match="needs images and the network's name"):
+        load(DataConfig(arrays=arrays, by_class=True, tuned="network"))
+
+
+@pytest.mark.parametrize("name", ["vgg16", "efficientnet-lite0"])
+def test_weights_of_named_networks_learn(name: str) -> None:
+    if name == "vgg16":
+        shapes = dict.fromkeys(CONVOLUTIONS["vgg16"], (4, 4, 3, 3)) | {0: (4, 3, 3, 3)}
+        made = {f"features.{layer}.weight": torch.randn(shape) / 6 for layer, shape in shapes.items()}
+        network: teacher.Network = teacher.Vgg16Features(made | {f"features.{n}.bias": torch.zeros(4) for n in shapes})
+    else:
+        package = pytest.importorskip("efficientnet_lite_pytorch", reason="efficientnet-lite-pytorch is not installed")
+        network = teacher.EfficientNetFeatures(package.EfficientNet.from_name("efficientnet-lite0"))
+    weights = network.weights()
+    for tensor in weights.values():
+        tensor.requires_grad_(True)
+    network(torch.rand(2, 3, 32, 32)).square().sum().backward()
+    assert sum(tensor.grad is not None for tensor in weights.values()) >= 20

@@ -1,4 +1,5 @@
-"""Feature vectors in place of images: a network's, computed once and kept, and a head tuned on training classes.
+"""Feature vectors in place of images: a network's, computed once and kept; a head, and the network, tuned on training
+classes.
 
 Legend: n items, d size of a feature vector, c classes.
 """
@@ -26,9 +27,11 @@ from unbraid.config import PACKAGED
 from unbraid.data.arrays import ArrayImages
 from unbraid.data.cache import CachedImages, cache_folder, mapped
 from unbraid.data.classes import Classmates
-from unbraid.data.config import FeatureName
+from unbraid.data.config import DataConfig, FeatureName
 from unbraid.data.parts import Chosen, Data, Items, LabelledPart, PairedPart, Part, Rows, UnpairedPart
 from unbraid.files import write_atomically
+from unbraid.nn import teacher
+from unbraid.nn.teacher import NAMED
 from unbraid.types import DataSpec, Domain, ImageSpec, UserError, VectorSpec
 
 VERSION = 1
@@ -38,15 +41,21 @@ HIDDEN, SIZE = 512, 256
 """Of a head: its hidden layer, and what it gives."""
 STEPS, TUNED, RATE = 400, 200, 1e-3
 """Steps that a head is tuned for, items of each domain in a step, and AdamW's rate at the beginning."""
+NETWORK_STEPS, NETWORK_TUNED, NETWORK_RATE = 200, 24, 1e-4
+"""The same when the network is tuned behind it, and the head goes on at this rate too."""
+NETWORK = "network."
+"""What the names of a tuned network's weights begin with in a file."""
 SHARPNESS = 8.0
 """What cosines between items and classes are multiplied by."""
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Vectors that lie in an array, perhaps on disk. array: (n, d) float32."""
+    """Vectors that lie in an array, perhaps on disk. array: (n, d) float32. raw: the same of the network before it was
+    tuned, if it was."""
 
     array: np.ndarray
+    raw: np.ndarray | None = None
 
     @property
     def spec(self) -> VectorSpec:
@@ -101,33 +110,49 @@ class Headed:
             return self.head(self.items.read(rows, draw))
 
 
-def extracted(data: Data, name: FeatureName) -> Data:
-    """The same data with a network's features for images, in both domains.
+@dataclass(frozen=True)
+class Tuned:
+    """What was tuned on training classes. network: its weights by name, if it was tuned too."""
+
+    head: Head
+    network: dict[str, Tensor] | None = None
+
+
+def extracted(data: Data, name: FeatureName, network: dict[str, Tensor] | None = None) -> Data:
+    """The same data with a network's features for images, in both domains. network: its tuned weights.
 
     They are computed once for each set of pixels, in float32, and kept in the cache folder.
     Raises UserError if the network's weights are missing, or items are no stored images.
     """
-    from unbraid.nn.teacher import NAMED
-
     made: dict[int, Items] = {}
 
     def vectors(items: Items) -> Items:
         if id(items) not in made:
-            made[id(items)] = Vectors(_features(items, name))
+            raw = _features(items, name, None)
+            made[id(items)] = Vectors(_features(items, name, network), raw) if network else Vectors(raw)
         return made[id(items)]
 
     size = VectorSpec(NAMED[name])
     return replace(_with_items(data, vectors, size), images=data.spec)
 
 
-def with_head(data: Data, tuned: bool, seed: int, run: Path | None, dry: bool = False) -> tuple[Data, Head | None]:
-    """The data behind the head that lies in the run, or behind one that is tuned now, and that head; with neither
-    wanted, the data as they are. dry: a head that learned nothing will do."""
-    if not tuned:
+def with_head(data: Data, config: DataConfig, run: Path | None, dry: bool = False) -> tuple[Data, Tuned | None]:
+    """The data behind the head, and of the network, that lie in the run or are tuned now, and these; with none wanted,
+    the data as they are. dry: what learned nothing will do."""
+    if config.tuned is None:
         return data, None
-    head = load_features(run)[1] if run else None
-    head = head or tune(data.train, seed, 0 if dry else STEPS)
-    return headed(data, head), head
+    tuned = load_features(run)[1] if run else None
+    if config.tuned == "head":
+        tuned = tuned or Tuned(tune(data.train, config.seed, 0 if dry else STEPS))
+        return headed(data, tuned.head), tuned
+    assert config.features is not None
+    if tuned is None:
+        frozen = extracted(data, config.features)
+        if dry:
+            tuned = Tuned(tune(frozen.train, config.seed, 0))
+            return headed(frozen, tuned.head), tuned
+        tuned = tune_network(data.train, frozen.train, config.features, config.seed)
+    return headed(extracted(data, config.features, tuned.network), tuned.head), tuned
 
 
 def headed(data: Data, head: Head) -> Data:
@@ -136,8 +161,13 @@ def headed(data: Data, head: Head) -> Data:
 
 
 def unheaded(items: Items) -> Items:
-    """The items as they were before `headed`."""
-    return _deep(items, lambda inner: inner.items if isinstance(inner, Headed) else inner)
+    """The items as they were before anything was tuned."""
+
+    def before(inner: Items) -> Items:
+        inner = inner.items if isinstance(inner, Headed) else inner
+        return Vectors(inner.raw) if isinstance(inner, Vectors) and inner.raw is not None else inner
+
+    return _deep(items, before)
 
 
 def _with_items(data: Data, change: Callable[[Items], Items], spec: VectorSpec) -> Data:
@@ -158,21 +188,23 @@ def _deep(items: Items, change: Callable[[Items], Items]) -> Items:
     return change(items)
 
 
-def _features(items: Items, name: FeatureName) -> np.ndarray:
-    """(n, d) float32, from the cache or computed now."""
+def _features(items: Items, name: FeatureName, network: dict[str, Tensor] | None) -> np.ndarray:
+    """(n, d) float32, from the cache or computed now. network: its tuned weights."""
     if not isinstance(items, (CachedImages, ArrayImages)):
         what = items.spec if isinstance(items.spec, VectorSpec) else "images that are drawn anew in each pass"
         raise UserError(f"--data.features {name} is for stored images; these are {what}: leave it out")
     digest = sha256(json.dumps([VERSION, name, items.array.shape, str(items.array.dtype), str(items.spec)]).encode())
     for start in range(0, len(items), 1024):
         digest.update(np.ascontiguousarray(items.array[start : start + 1024]).tobytes())
+    for tensor in (network or {}).values():
+        digest.update(tensor.detach().contiguous().numpy().tobytes())
     folder = cache_folder() / "features"
     target = folder / f"{name}-{digest.hexdigest()[:24]}.npy"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):
             if not target.exists():
-                array = _computed(items, name)
+                array = _computed(items, name, network)
                 write_atomically(target, lambda path: _save(path, array))
             return mapped(target)
     except OSError as error:
@@ -187,10 +219,17 @@ def _save(path: Path, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def _computed(items: Items, name: FeatureName) -> np.ndarray:
-    from unbraid.nn.teacher import named_teacher
+def _network(name: FeatureName, weights: dict[str, Tensor] | None) -> Any:
+    """The network, frozen, with tuned weights if there are some. KeyError or RuntimeError for those of another one."""
+    network = teacher.named_teacher(name, PACKAGED, "--data.features")
+    if weights:
+        for key, tensor in network.weights().items():
+            tensor.data.copy_(weights[key])
+    return network
 
-    network = named_teacher(name, PACKAGED, "--data.features")
+
+def _computed(items: Items, name: FeatureName, weights: dict[str, Tensor] | None) -> np.ndarray:
+    network = _network(name, weights)
     found: list[Tensor] = []
     with torch.no_grad(), Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"{name} of {len(items)} images", total=len(items))
@@ -201,79 +240,136 @@ def _computed(items: Items, name: FeatureName) -> np.ndarray:
 
 
 def tune(part: Part, seed: int, steps: int = STEPS) -> Head:
-    """A head that tells the classes of a training part apart, in both domains at once.
+    """A head that tells the classes of a training part of vectors apart, in both domains at once.
 
     Both domains go through the same layers and are compared with the same c class vectors by cosine: softmax of
     SHARPNESS times the cosines, cross entropy. So items of one class come together whichever domain they are of, and
     what only one domain shows counts less. Validation and test classes are never seen.
     """
-    assert isinstance(part, PairedPart)
-    assert isinstance(part.a, Classmates)
-    assert part.labels is not None
-    spec = part.a.spec
-    assert isinstance(spec, VectorSpec)
-    random = np.random.default_rng((seed, 5))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        head = Head(spec.size).train()
-        present, labels = np.unique(part.labels[part.rows], return_inverse=True)
-        classes = nn.Parameter(0.1 * torch.randn(len(present), SIZE))
-        optimiser = torch.optim.AdamW([*head.parameters(), classes], RATE)
+    return _Tuner(part, seed).head_alone(steps)
+
+
+def tune_network(
+    images: Part, vectors: Part, name: FeatureName, seed: int, steps: tuple[int, int] = (STEPS, NETWORK_STEPS)
+) -> Tuned:
+    """A head, tuned on `vectors` as `tune` does, then head and network on the `images` that these are features of.
+
+    All of the network's weights move; its batch-norm keeps normalising by what it has. steps: of the two.
+    """
+    tuner = _Tuner(vectors, seed)
+    tuner.head_alone(steps[0])
+    network = _network(name, None)
+    weights: dict[str, Tensor] = network.weights()
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"tuning {name} on {len(tuner.present)} classes", total=steps[1])
+        for tensor in weights.values():
+            tensor.requires_grad_(True)
+        tuner.run(images, network, list(weights.values()), steps[1], lambda: bar.advance(task))
+    return Tuned(tuner.head.eval(), {key: tensor.detach().clone() for key, tensor in weights.items()})
+
+
+class _Tuner:
+    """A head, a vector for each class, and how they learn."""
+
+    def __init__(self, part: Part, seed: int) -> None:
+        assert isinstance(part, PairedPart)
+        assert part.labels is not None
+        spec = part.a.spec
+        assert isinstance(spec, VectorSpec)
+        self.part, self.seed = part, seed
+        self.random = np.random.default_rng((seed, 5))
+        self.present, self.labels = np.unique(part.labels[part.rows], return_inverse=True)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.head = Head(spec.size)
+            self.classes = nn.Parameter(0.1 * torch.randn(len(self.present), SIZE))
+
+    def head_alone(self, steps: int) -> Head:
+        """The head after so many steps on the part's own vectors."""
+        self.run(self.part, lambda x: x, [], steps, lambda: None)
+        return self.head.eval()
+
+    def run(
+        self,
+        part: Part,
+        network: Callable[[Tensor], Tensor],
+        weights: list[Tensor],
+        steps: int,
+        done: Callable[[], None],
+    ) -> None:
+        """Steps on the items of a part, through a network whose `weights`, if there are some, learn with the head."""
+        assert isinstance(part, PairedPart)
+        assert isinstance(part.a, Classmates)
+        rate, count = (NETWORK_RATE, NETWORK_TUNED) if weights else (RATE, TUNED)
+        learning = [*self.head.parameters(), self.classes, *weights]
+        optimiser = torch.optim.AdamW(learning, rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        for step in range(1, steps + 1):
-            at = random.integers(len(part.rows), size=TUNED)
-            # any item of a and any of b of these classes: the draw's number makes it another one each time
-            batch = (part.a.read(part.rows[at], step), part.b.read(part.rows[at], step))
-            wanted = torch.from_numpy(labels[at])
-            scores = [SHARPNESS * normalize(head(x), dim=1) @ normalize(classes, dim=1).T for x in batch]
-            loss = torch.stack([cross_entropy(score, wanted) for score in scores]).sum()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    return head.eval()
+        self.head.train()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            for step in range(1, steps + 1):
+                at = self.random.integers(len(part.rows), size=count)
+                # any item of a and any of b of these classes: the draw's number makes it another one each time
+                batch = (part.a.read(part.rows[at], step), part.b.read(part.rows[at], step))
+                wanted = torch.from_numpy(self.labels[at])
+                scores = [
+                    SHARPNESS * normalize(self.head(network(x)), dim=1) @ normalize(self.classes, dim=1).T
+                    for x in batch
+                ]
+                loss = torch.stack([cross_entropy(score, wanted) for score in scores]).sum()
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                done()
 
 
 @dataclass
 class Extractor:
     """From images to what a model of vectors was trained on. Kept in the run as features.safetensors.
 
-    name: of the network. images: what it is given, for each domain. head: behind it, if one was tuned.
+    name: of the network. images: what it is given, for each domain. tuned: the head behind it, and its own weights, if
+    they were.
     """
 
     name: FeatureName
     images: dict[Domain, ImageSpec]
-    head: Head | None = None
+    tuned: Tuned | None = None
     _network: Any = None
 
     def __call__(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         """Images in [-1, 1] -> vectors, without gradients."""
-        from unbraid.nn.teacher import named_teacher
-
         if self._network is None:
-            self._network = named_teacher(self.name, PACKAGED, "--data.features")
+            self._network = _network(self.name, self.tuned.network if self.tuned else None)
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             found = self._network(x)
-            return self.head(found) if self.head else found
+            return self.tuned.head(found) if self.tuned else found
 
     def state(self) -> dict[str, Tensor]:
-        """The head's weights."""
-        return {f"extractor.{name}": value for name, value in self.head.state_dict().items()} if self.head else {}
+        """All weights that were tuned."""
+        return {f"extractor.{name}": value for name, value in _state(self.tuned).items()}
 
 
-def save_extractor(run: Path, name: FeatureName | None, images: DataSpec, head: Head | None) -> None:
+def _state(tuned: Tuned | None) -> dict[str, Tensor]:
+    if tuned is None:
+        return {}
+    network = {f"{NETWORK}{name}": value for name, value in (tuned.network or {}).items()}
+    return {**tuned.head.state_dict(), **network}
+
+
+def save_extractor(run: Path, name: FeatureName | None, images: DataSpec, tuned: Tuned | None) -> None:
     """Writes features.safetensors into a run: what it takes to make its vectors again."""
     specs = [spec for spec in (images.a, images.b) if isinstance(spec, ImageSpec)]
     about = {"name": name, "images": [[spec.height, spec.width, spec.channels] for spec in specs]}
-    tensors = {"none": torch.zeros(1)} if head is None else head.state_dict()
-    tensors = {name: value.contiguous() for name, value in tensors.items()}
+    tensors = {name: value.contiguous() for name, value in _state(tuned).items()} or {"none": torch.zeros(1)}
     write_atomically(
         run / "features.safetensors", lambda path: save_file(tensors, path, {"unbraid": json.dumps(about)})
     )
 
 
-def load_features(run: Path) -> tuple[Extractor | None, Head | None]:
-    """What `save_extractor` wrote: the extractor, if the vectors were made of images, and the head, if there is one.
+def load_features(run: Path) -> tuple[Extractor | None, Tuned | None]:
+    """What `save_extractor` wrote: the extractor, if the vectors were made of images, and what was tuned, if something
+    was.
 
     Raises UserError if the file is damaged.
     """
@@ -284,14 +380,15 @@ def load_features(run: Path) -> tuple[Extractor | None, Head | None]:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["unbraid"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        head = None
+        tuned = None
         if "none" not in tensors:
+            network = {name.removeprefix(NETWORK): t for name, t in tensors.items() if name.startswith(NETWORK)}
             head = Head(tensors["layers.1.weight"].shape[1])
-            head.load_state_dict(tensors)
-            head.eval()
+            head.load_state_dict({name: t for name, t in tensors.items() if not name.startswith(NETWORK)})
+            tuned = Tuned(head.eval(), network or None)
         if about["name"] is None:
-            return None, head
+            return None, tuned
         a, b = (ImageSpec(*shape) for shape in about["images"])
-        return Extractor(about["name"], {"a": a, "b": b}, head), head
+        return Extractor(about["name"], {"a": a, "b": b}, tuned), tuned
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"{path} is damaged ({str(error).splitlines()[0]})") from error

