@@ -46,14 +46,14 @@ def main() -> None:
             print(f"first picture after {time.monotonic() - began:.1f} s from the command")
             digits, many, meant, cycled = (run.name for run in asked.runs)
             shots = {
-                "translate": f"?view=translate&run={many}&item=12&samples=5&seed=1",
+                "translate": f"?view=translate&run={many}&item=7&samples=5&seed=1",
                 "guided": f"?view=translate&run={digits}&item=420&like=37",
                 "analogies": f"?view=analogies&run={digits}&rows=10,300,520,910&columns=33,140,477,700",
                 "interpolate": f"?view=interpolate&run={digits}&first=130&second=930&part=shared&steps=8",
-                "search": f"?view=search&run={meant}&item=40&among=b&neighbours=8",
+                "search": f"?view=search&run={meant}&item=1&among=b&neighbours=8",
                 "codes": f"?view=codes&run={digits}&layout=t-sne&colour=label&items=400",
                 "training": f"?view=training&run={meant}",
-                "compare": f"?view=compare&run={meant}&runs={meant},{cycled}&item=40&samples=1",
+                "compare": f"?view=compare&run={meant}&runs={meant},{cycled}&item=5&samples=1",
             }
             for name, query in shots.items():
                 view = "translate" if name == "guided" else name

@@ -1,6 +1,6 @@
 """Zero-shot retrieval on the Sketchy subset: five seeded splits, and the published one of 21 classes.
 
-    python benchmarks/sketchy.py --root DATA --runs FOLDER [--recipes iiae-sketchy "iiae-sketchy --data.tuned None" ...]
+    python benchmarks/sketchy.py --root DATA --runs FOLDER [--recipes iiae-sketchy "iiae-sketchy --data.no-tuned" ...]
 
 DATA is the folder that holds the sets. Each recipe is trained on each split (of data and training alike) with the
 command that stands in the result, evaluated on the classes that it never saw, and kept in FOLDER. Writes
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument(
-        "--recipes", nargs="+", default=["iiae-sketchy", "cddn-sketchy", "iiae-sketchy --data.tuned None"]
+        "--recipes", nargs="+", default=["iiae-sketchy", "cddn-sketchy", "iiae-sketchy --data.no-tuned"]
     )
     parser.add_argument("--splits", type=int, default=5)
     arguments = parser.parse_args()

@@ -30,17 +30,7 @@ SHORT = ["--train.steps", "30", "--train.evaluate-every", "15", "--train.batch",
 def test_a_run_on_classes_is_measured_on_unseen_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arrays = write_classes(tmp_path / "classes.npz")
     run = tmp_path / "run"
-    command = [
-        "train",
-        "iiae",
-        "--data.arrays",
-        str(arrays),
-        "--data.by-class",
-        "--data.tuned",
-        "head",
-        "--run",
-        str(run),
-    ]
+    command = ["train", "iiae", "--data.arrays", str(arrays), "--data.by-class", "--data.tuned", "--run", str(run)]
     assert main([*command, *SMALL, *SHORT, "--data.test", "0.3"]) == 0
     assert "mAP b->a" in (run / "log.jsonl").read_text()
     assert "(validation mAP" in capsys.readouterr().out
@@ -80,7 +70,7 @@ def test_image_files_are_searched_by_their_features(
         write_png(tmp_path / "sketch" / f"c{i % 6}" / f"{i}.png", 100 + i)
     run = tmp_path / "run"
     sources = ["--data.a", str(tmp_path / "photo"), "--data.b", str(tmp_path / "sketch"), "--data.by-class"]
-    vectors = ["--data.features", "efficientnet-lite0", "--data.tuned", "head"]
+    vectors = ["--data.features", "efficientnet-lite0", "--data.tuned"]
     assert main(["train", "iiae", *sources, *vectors, "--run", str(run), *SMALL, *SHORT]) == 0
     to = tmp_path / "index"
     assert main(["index", str(run), str(tmp_path / "photo"), "--domain", "a", "--to", str(to)]) == 0

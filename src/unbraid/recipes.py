@@ -151,7 +151,7 @@ def iiae_sketchy() -> RunConfig[IIAEConfig]:
     """Photos and sketches as features with a head tuned on the training classes; one pair of each class in a step."""
     return RunConfig(
         replace(SKETCHY_VECTORS, likelihood=300.0, rate=1e-3, decay=True),
-        replace(SKETCHY, features="efficientnet-lite0", tuned="head"),
+        replace(SKETCHY, features="efficientnet-lite0", tuned=True),
         TrainConfig(steps=400, batch=90, evaluate_every=100, precision="fp32"),
     )
 

@@ -100,7 +100,7 @@ def test_folders_of_classes(tmp_path: Path) -> None:
         ({"by_class": True, "set": "digits", "arrays": None}, "pairs two domains"),
         ({"by_class": True, "unpaired": True}, "leave --data.pairs"),
         ({"test_classes": ("x",)}, "needs --data.by-class"),
-        ({"tuned": "head", "unpaired": True}, "give --data.by-class"),
+        ({"tuned": True, "unpaired": True}, "give --data.by-class"),
         ({"by_class": True, "features": "vgg16"}, "for stored images"),
     ],
 )

@@ -149,7 +149,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("tiny")
 def test_a_tuned_network_is_kept_in_the_run_and_its_vectors_with_it(folders: DataConfig, tmp_path: Path) -> None:
-    config = replace(folders, tuned="network")
+    config = replace(folders, tuned=True, tuned_network=True)
     images = load(config)
     assert str(images.spec.a) == "16x16 images of 3 channels"
     data, tuned = with_head(images, config, None)
@@ -178,7 +178,7 @@ def test_a_tuned_network_is_kept_in_the_run_and_its_vectors_with_it(folders: Dat
 
 @pytest.mark.usefixtures("tiny")
 def test_a_tuned_network_tells_training_classes_that_a_head_alone_does_not(folders: DataConfig) -> None:
-    images, vectors = load(replace(folders, tuned="network")), load(folders)
+    images, vectors = load(replace(folders, tuned=True, tuned_network=True)), load(folders)
     apart = []
     for steps in ((2, 0), (2, 40)):
         tuned = tune_network(images.train, vectors.train, "efficientnet-lite0", 0, steps)
@@ -194,10 +194,10 @@ def test_a_tuned_network_tells_training_classes_that_a_head_alone_does_not(folde
 
 def test_what_a_network_needs_to_be_tuned(folders: DataConfig, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Give --data\.features"):
-        load(replace(folders, tuned="network", features=None))
+        load(replace(folders, tuned=True, tuned_network=True, features=None))
     arrays = write_classes(tmp_path / "c.npz")
     with pytest.raises(UserError, match="needs images and the network's name"):
-        load(DataConfig(arrays=arrays, by_class=True, tuned="network"))
+        load(DataConfig(arrays=arrays, by_class=True, tuned=True, tuned_network=True))
 
 
 @pytest.mark.parametrize("name", ["vgg16", "efficientnet-lite0"])

@@ -50,7 +50,7 @@ def load(config: DataConfig) -> "unbraid.data.parts.Data":
         data = arrays.load_arrays(config)
     else:
         data = folders.load_two_folders(config)
-    if config.features and config.tuned != "network":  # images are what a network is tuned on
+    if config.features and not config.tuned_network:  # images are what a network is tuned on
         from unbraid.data.features import extracted
 
         data = extracted(data, config.features)
@@ -209,18 +209,20 @@ def _check_tuned(config: DataConfig, data: "unbraid.data.parts.Data") -> None:
     """That there are vectors and classes to train a head on, and a network where one is to be tuned."""
     from unbraid.types import ImageSpec, UserError, VectorSpec
 
+    if config.tuned_network and not config.tuned:
+        raise UserError("--data.tuned-network tunes a network together with a head: give --data.tuned too")
     if not config.tuned:
         return
     if not config.by_class:
-        raise UserError(f"--data.tuned {config.tuned} learns from classes: give --data.by-class, or leave it out")
+        raise UserError("--data.tuned learns from classes: give --data.by-class, or leave it out")
     a, b = data.spec.a, data.spec.b
-    if config.tuned == "network":
+    if config.tuned_network:
         if not config.features or not (isinstance(a, ImageSpec) and isinstance(b, ImageSpec)):
             raise UserError(
-                f"--data.tuned network needs images and the network's name; a has {a}, b {b}. Give --data.features"
+                f"--data.tuned-network needs images and the network's name; a has {a}, b {b}. Give --data.features"
             )
     elif not (isinstance(a, VectorSpec) and a == b):
-        raise UserError(f"--data.tuned head needs vectors of one size; a has {a}, b {b}. Give --data.features")
+        raise UserError(f"--data.tuned needs vectors of one size; a has {a}, b {b}. Give --data.features")
 
 
 def _check_augment(config: DataConfig, data: "unbraid.data.parts.Data") -> None:

@@ -91,9 +91,10 @@ class DataConfig:
     features: FeatureName | None = None
     """Take a network's features for the images, computed once and kept: vgg16 (512 values), efficientnet-lite0 (1280).
     """
-    tuned: Literal["head", "network"] | None = None
-    """With --data.by-class: train a head on features or vectors of the training classes, and take its 256 values.
-    network: then train the network of --data.features with it, some minutes."""
+    tuned: bool = False
+    """With --data.by-class, of features or vectors: train a head on the training classes, and take its 256 values."""
+    tuned_network: bool = False
+    """With --data.tuned: then train the network of --data.features together with the head, some minutes."""
     styles_per_class: int = 1
     """Divide each class into so many styles, by k-means on first-layer features of VGG16, and take styles as classes
     (labelled data and two unpaired domains)."""

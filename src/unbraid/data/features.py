@@ -139,10 +139,10 @@ def extracted(data: Data, name: FeatureName, network: dict[str, Tensor] | None =
 def with_head(data: Data, config: DataConfig, run: Path | None, dry: bool = False) -> tuple[Data, Tuned | None]:
     """The data behind the head, and of the network, that lie in the run or are tuned now, and these; with none wanted,
     the data as they are. dry: what learned nothing will do."""
-    if config.tuned is None:
+    if not config.tuned:
         return data, None
     tuned = load_features(run)[1] if run else None
-    if config.tuned == "head":
+    if not config.tuned_network:
         tuned = tuned or Tuned(tune(data.train, config.seed, 0 if dry else STEPS))
         return headed(data, tuned.head), tuned
     assert config.features is not None
