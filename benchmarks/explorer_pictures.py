@@ -2,9 +2,9 @@
 
 python benchmarks/explorer_pictures.py runs/demo runs/iiae-emoji runs/xgan-emoji runs/cyclegan-emoji
 
-Starts `unbraid explore` on the four runs, drives it in headless Chromium, writes docs/pictures/explorer-*.png. The first
-is shown in most views, the second translates, the third searches and trains, and is compared with the fourth, of the same
-data. Also prints the seconds from the command to the first picture.
+Starts `unbraid explore` on the four runs, drives it in headless Chromium, writes docs/pictures/explorer-*.png. The
+first is shown in most views, the second translates, the third searches and trains, and is compared with the fourth, of
+the same data. Also prints the seconds from the command to the first picture.
 """
 
 import argparse

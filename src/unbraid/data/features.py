@@ -41,7 +41,7 @@ HIDDEN, SIZE = 512, 256
 """Of a head: its hidden layer, and what it gives."""
 STEPS, TUNED, RATE = 400, 200, 1e-3
 """Steps that a head is tuned for, items of each domain in a step, and AdamW's rate at the beginning."""
-NETWORK_STEPS, NETWORK_TUNED, NETWORK_RATE = 200, 24, 1e-4
+NETWORK_STEPS, NETWORK_TUNED, NETWORK_RATE = 60, 24, 1e-4
 """The same when the network is tuned behind it, and the head goes on at this rate too."""
 NETWORK = "network."
 """What the names of a tuned network's weights begin with in a file."""

@@ -88,12 +88,13 @@ class EfficientNetFeatures(Network):
 
     def __init__(self, network: Any) -> None:
         super().__init__()
-        self.network = network.requires_grad_(False).eval()
+        self.network = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 1280)."""
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         x = interpolate(x.float(), (EFFICIENTNET_SIZE, EFFICIENTNET_SIZE), mode="bilinear", antialias=True)
+        x = x.contiguous(memory_format=torch.channels_last)  # a third faster
         return self.network.extract_features(x).float().mean((2, 3))
 
     def weights(self) -> dict[str, Tensor]:
