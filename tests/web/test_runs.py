@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from classes import write_classes
+from unbraid.cli import main
+from unbraid.data import features
 from unbraid.types import UserError
 from unbraid.web import runs as module
 from unbraid.web.runs import Runs
@@ -109,3 +112,17 @@ def test_whoever_waits_too_long_is_told(runs: Runs) -> None:
         pass
     done.set()
     thread.join()
+
+
+def test_a_run_behind_a_tuned_head_has_its_own_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "STEPS", 2)
+    arrays = write_classes(tmp_path / "classes.npz")
+    small = ["--method.vector-widths", "8", "--method.shared", "4", "--method.exclusive", "4"]
+    few = ["--train.steps", "2", "--train.evaluate-every", "2", "--train.batch", "4", "--data.by-class", "--data.tuned"]
+    run = tmp_path / "run"
+    assert main(["train", "iiae", "--data.arrays", str(arrays), "--run", str(run), *small, *few]) == 0
+    with Runs([run]).using("run") as opened:
+        assert opened.item("b", 0).shape == (1, features.SIZE)
+        assert opened.model.encode(opened.item("b", 0), "b").shared.shape == (1, 4)
+        with pytest.raises(UserError, match="works on vectors"):
+            opened.image_spec("a")

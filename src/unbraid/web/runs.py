@@ -19,6 +19,7 @@ from unbraid.apply import Trained, load
 from unbraid.codes import encode_all, spread
 from unbraid.config import Distance
 from unbraid.data import load as load_data
+from unbraid.data.features import with_head
 from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart, identities, listing, side
 from unbraid.files import read_json
 from unbraid.method import Disentangler
@@ -240,7 +241,7 @@ class Runs:
         """The run's data, why there are none, and what is to be said with them."""
         config = replace(run.config.data, root=self.root) if self.root else run.config.data
         try:
-            data = load_data(config)
+            data, _ = with_head(load_data(config), config, run.path)
         except UserError as error:
             return None, str(error), ""
         file = run.path / "parts.json"
