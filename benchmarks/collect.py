@@ -115,13 +115,16 @@ def collect(run: Path) -> dict[str, Any]:
 
 
 def draw(record: dict[str, Any], path: Path) -> None:
-    """Held-out recall@1, or PSNR, over the minutes of training."""
+    """Held-out recall@1, or PSNR, over the minutes of training; nothing if neither was measured."""
     figure, axes = pyplot.subplots(figsize=(6, 3.2), layout="constrained")
     retrieval = "a->b" in record["curve"][-1]
     for name in ("a->b", "b->a") if retrieval else ("psnr", "transfer_psnr"):
         points = [point for point in record["curve"] if name in point]
         if points:
             axes.plot([p["minutes"] for p in points], [p[name] for p in points], marker=".", label=name)
+    if not axes.lines:
+        pyplot.close(figure)
+        return
     axes.set_xlabel("minutes of training")
     axes.set_ylabel("recall@1, validation part, %" if retrieval else "validation part, dB")
     if retrieval:
@@ -316,7 +319,7 @@ def cycles_row(record: dict[str, Any]) -> str:
 def meaning_row(record: dict[str, Any]) -> str:
     """One line of the table of translations that should mean what their inputs do: from a to b."""
     metrics = record["metrics"]
-    recall, shown = metrics.get("recall", {}).get("shared", {}), metrics["attributes"]["a->b"]
+    recall, shown = metrics.get("recall", {}).get("shared", {}), metrics.get("attributes", {}).get("a->b", {})
     probe, translation = metrics.get("domain_probe", {}), metrics["translation"]["a->b"]
 
     def attribute(what: str) -> str:
@@ -326,12 +329,12 @@ def meaning_row(record: dict[str, Any]) -> str:
 
     cells = [
         f"`{record['command']}`",
-        ", ".join(shown),
+        ", ".join(shown) or "-",
         " / ".join(f"{recall[way]['1']:.1f}" for way in recall) or "-",
         " / ".join(f"{recall[way]['10']:.1f}" for way in recall) or "-",
-        f"**{attribute('translations')}**",
-        attribute("real"),
-        attribute("random"),
+        f"**{attribute('translations')}**" if shown else "-",
+        attribute("real") or "-",
+        attribute("random") or "-",
         figure(translation["sample"], "lpips", 3) if "sample" in translation else "-",
         figure(translation["random"], "lpips", 3) if "random" in translation else "-",
         f"{figure(translation['sample set'], 'frechet', 0)} / {figure(translation['real set'], 'frechet', 0)}",

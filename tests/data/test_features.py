@@ -125,7 +125,9 @@ def test_what_a_run_keeps_makes_the_same_vectors(folders: DataConfig, counted: l
 
 
 class Tiny(teacher.Network):
-    """Stands for a network of 1280 features, with weights to tune."""
+    """Stands for a network of 1280 features, with weights to tune, and counts images."""
+
+    seen = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,6 +136,7 @@ class Tiny(teacher.Network):
             self.layer = nn.Linear(3 * 16 * 16, 1280).requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
+        Tiny.seen += len(x)
         return self.layer(x.flatten(1))
 
     def weights(self) -> dict[str, Tensor]:
@@ -171,7 +174,9 @@ def test_a_tuned_network_is_kept_in_the_run_and_its_vectors_with_it(folders: Dat
     torch.testing.assert_close(extractor(given), made)
     # what the network said before is still known, and a run's own weights are taken, not tuned anew
     torch.testing.assert_close(unheaded(data.test.b).read(rows, 0), Tiny()(given))
+    seen = Tiny.seen
     again, _ = with_head(load(config), config, tmp_path)
+    assert Tiny.seen == seen
     assert isinstance(again.test, UnpairedPart)
     assert torch.equal(again.test.b.read(rows, 0), made)
 

@@ -196,7 +196,7 @@ def _features(items: Items, name: FeatureName, network: dict[str, Tensor] | None
     digest = sha256(json.dumps([VERSION, name, items.array.shape, str(items.array.dtype), str(items.spec)]).encode())
     for start in range(0, len(items), 1024):
         digest.update(np.ascontiguousarray(items.array[start : start + 1024]).tobytes())
-    for tensor in (network or {}).values():
+    for _, tensor in sorted((network or {}).items()):
         digest.update(tensor.detach().contiguous().numpy().tobytes())
     folder = cache_folder() / "features"
     target = folder / f"{name}-{digest.hexdigest()[:24]}.npy"
