@@ -172,6 +172,8 @@ def test_a_tuned_network_is_kept_in_the_run_and_its_vectors_with_it(folders: Dat
     given = images.test.b.read(rows, 0)
     made = data.test.b.read(rows, 0)
     torch.testing.assert_close(extractor(given), made)
+    with pytest.raises(UserError, match="not those of efficientnet-lite0"):
+        Extractor("efficientnet-lite0", extractor.images, replace(tuned, network={"weight": torch.zeros(1)}))(given)
     # what the network said before is still known, and a run's own weights are taken, not tuned anew
     torch.testing.assert_close(unheaded(data.test.b).read(rows, 0), Tiny()(given))
     seen = Tiny.seen

@@ -220,10 +220,15 @@ def _save(path: Path, array: np.ndarray) -> None:
 
 
 def _network(name: FeatureName, weights: dict[str, Tensor] | None) -> Any:
-    """The network, frozen, with tuned weights if there are some. KeyError or RuntimeError for those of another one."""
+    """The network, frozen, with tuned weights if there are some. Raises UserError for those of another one."""
     network = teacher.named_teacher(name, PACKAGED, "--data.features")
     if weights:
-        for key, tensor in network.weights().items():
+        own = network.weights()
+        if {key: tensor.shape for key, tensor in own.items()} != {key: t.shape for key, t in weights.items()}:
+            raise UserError(
+                f"The tuned weights in features.safetensors are not those of {name}, as it is installed here"
+            )
+        for key, tensor in own.items():
             tensor.data.copy_(weights[key])
     return network
 
