@@ -56,6 +56,24 @@ def test_a_turn_sees_what_the_turn_before_it_did() -> None:
     assert game.right == 0.5  # 3 - .25 * 2 * (3 + 2)
 
 
+class Products(Game):
+    """As Game, by matrix products, which autocast computes with copies of the weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Parameter(torch.ones(1, 1))
+
+    def updates(self, batches: Iterator[Paired], clock: Clock) -> Iterator[Update]:
+        for name in ("before", "after"):
+            yield {"left": {name: (torch.ones(1, 1) @ self.left).sum().float()}}
+
+
+def test_a_turn_in_bf16_sees_what_the_turn_before_it_did() -> None:
+    game = Products()
+    losses = train_step(game, game.optimisers(""), Repeated(None), Clock(0, 0), torch.autocast("cpu", torch.bfloat16))
+    assert losses == {"before": 1, "after": 0.75}
+
+
 class Shared(Game):
     """Both players own both parameters."""
 

@@ -86,11 +86,13 @@ def gradients(team: Sequence[Optimizer], loss: Tensor, retain: bool) -> Move:
 
 
 def apply(team: Sequence[Optimizer], move: Move) -> None:
-    """The team's optimisers move by these gradients."""
+    """The team's optimisers move by these gradients. Autocast's bf16 copies of their weights are forgotten, or the rest
+    of the step would be computed with the weights of before."""
     for parameter, gradient in move:
         parameter.grad = gradient
     for optimiser in team:
         optimiser.step()
+    torch.clear_autocast_cache()
 
 
 def total(terms: Terms, step: int) -> Float[Tensor, ""]:
