@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from unbraid.memory import keep_freed_memory
 from unbraid.precision import cpu_bf16
 
 
@@ -32,8 +33,9 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Seconds of one call in each round, by name: what else the machine does then falls on all of them alike.
 
-    A round calls each `steps` times; `warm` calls before the first round don't count.
+    A round calls each `steps` times; `warm` calls before the first round don't count. Freed memory is kept, as in training.
     """
+    keep_freed_memory()
     times: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
         for _ in range(warm):

@@ -24,6 +24,7 @@ from unbraid.config import TrainConfig
 from unbraid.data.parts import Batches, Data
 from unbraid.log import LOG_EVERY, Log
 from unbraid.measure import validate
+from unbraid.memory import keep_freed_memory
 from unbraid.method import Clock, Method, Stage, Terms
 from unbraid.nn.tables import RowAdam
 from unbraid.precision import Precision, choose
@@ -116,6 +117,7 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
     config = run.config.train
     check(config, method)
     precision = choose(config)
+    keep_freed_memory()
     method.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     state = run.load_state()
     position = Position(**state["position"]) if state else Position()
