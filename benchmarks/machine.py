@@ -33,7 +33,8 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Seconds of one call in each round, by name: what else the machine does then falls on all of them alike.
 
-    A round calls each `steps` times; `warm` calls before the first round don't count. Freed memory is kept, as in training.
+    A round calls each `steps` times; `warm` calls before the first round don't count. Freed memory is kept, as in
+    training.
     """
     keep_freed_memory()
     times: dict[str, list[float]] = {name: [] for name in works}
