@@ -45,6 +45,9 @@ class CdDNConfig:
     """No map is halved below this height or width; 8 is what 256 px come to in the paper."""
     shared: int = 512
     """Channels of the shared map."""
+    shared_scale: bool = True
+    """Let the batch-norm that ends the shared map scale and shift its channels, as batch-norm usually does. Without,
+    each keeps a deviation of 1, and shared maps can't come alike by shrinking into the decoders' noise."""
     exclusive: int = 8
     """Size of an exclusive code."""
     dropout: tuple[float, ...] = (0.0, 0.5, 0.0, 0.0)
@@ -102,7 +105,7 @@ class Encoder(nn.Module):
         self.trunk = nn.Sequential(nn.Conv2d(spec.channels, widths[0], 4, 2, 1))
         for i, o in itertools.pairwise(widths):
             self.trunk.extend(_normalised(i, o))
-        self.shared = _normalised(widths[-1], config.shared)
+        self.shared = _normalised(widths[-1], config.shared, config.shared_scale)
         self.exclusive = nn.Sequential(
             nn.LeakyReLU(SLOPE), nn.Flatten(), nn.Linear(widths[-1] * 4 * height * width, config.exclusive)
         )
@@ -113,9 +116,10 @@ class Encoder(nn.Module):
         return Codes(self.shared(features).float(), self.exclusive(features).float())
 
 
-def _normalised(channels: int, width: int) -> nn.Sequential:
-    """leaky relu, conv 4x4 stride 2, batch-norm: linear at its end."""
-    return nn.Sequential(nn.LeakyReLU(SLOPE), nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width))
+def _normalised(channels: int, width: int, scale: bool = True) -> nn.Sequential:
+    """leaky relu, conv 4x4 stride 2, batch-norm, with a scale of its own or without: linear at its end."""
+    convolution = nn.Conv2d(channels, width, 4, 2, 1, bias=False)
+    return nn.Sequential(nn.LeakyReLU(SLOPE), convolution, nn.BatchNorm2d(width, affine=scale))
 
 
 class Decoder(nn.Module):
@@ -145,7 +149,9 @@ class VectorEncoder(nn.Module):
         self.trunk = dense_stack(spec.size, widths)
         before = (spec.size, *widths)[-1]
         self.shared = nn.Sequential(
-            dense(before, last), nn.Linear(last, config.shared, bias=False), nn.BatchNorm1d(config.shared)
+            dense(before, last),
+            nn.Linear(last, config.shared, bias=False),
+            nn.BatchNorm1d(config.shared, affine=config.shared_scale),
         )
         self.exclusive = nn.Linear(before, config.exclusive)
 
