@@ -153,6 +153,21 @@ def test_noise_is_laid_on_codes_in_training_only() -> None:
     assert not torch.equal(model.decode(codes, "a"), model.decode(codes, "a"))
 
 
+@pytest.mark.parametrize("spec", [IMAGES, DataSpec(VectorSpec(6), VectorSpec(4))])
+def test_a_shared_map_without_a_scale_cannot_shrink(spec: DataSpec) -> None:
+    torch.manual_seed(0)
+    batch = random_batch(spec)
+    assert isinstance(batch, Paired)
+    fixed, usual = (CdDN(spec, replace(SMALL, shared_scale=scale)) for scale in (False, True))
+    for model in (fixed, usual):
+        for name, parameter in model.a.encoder.shared.named_parameters():
+            if parameter.ndim == 1 and "0." not in name:
+                parameter.data *= 0.1  # the scale, where there is one
+    deviations = [model.encode(batch.a, "a").shared.std().item() for model in (fixed, usual)]
+    assert deviations[0] == pytest.approx(1, abs=0.1)
+    assert deviations[1] < 0.5
+
+
 def test_critics_are_watched() -> None:
     model, _, updates = turns(SMALL)
     assert {*WATCHED} < {*model.watched}
