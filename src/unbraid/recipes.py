@@ -529,7 +529,7 @@ RECIPES: dict[str, Recipe] = {
         "front or rear and profile of cars, 64 px, 30 minutes",
         iiae_car_sides,
         "-",
-        "LPIPS .249 / .175 (15 minutes, one core)",
+        "LPIPS .233 / .155 (one core)",
     ),
     "iiae-sketchy": Recipe(
         "iiae",
@@ -561,21 +561,21 @@ RECIPES: dict[str, Recipe] = {
         "aerial photos and maps, 64 px, 45 minutes",
         cddn_images(DataConfig(set="maps", size=(64, 64), augment=("turn", "shift")), 45),
         "91.4 / 96.9",
-        "32.60 / 27.60 (20 minutes, one core)",
+        "31.15 / 31.24 (one core)",
     ),
     "cddn-facades": Recipe(
         "cddn",
         "facades and labels, 64 px, 45 minutes",
         cddn_images(DataConfig(set="facades", size=(64, 64), augment=("flip", "shift")), 45),
         "84.9 / 89.6",
-        "100.0 / 100.0 (other split; 10 minutes, one core)",
+        "100.0 / 100.0 (other split; one core)",
     ),
     "cddn-cars": Recipe(
         "cddn",
         "front or rear and profile of cars, 64 px, 30 minutes",
         cddn_images(DataConfig(set="car-sides"), 30),
         "LPIPS .083 / .047",
-        ".240 / .148 (15 minutes, one core)",
+        "LPIPS .205 / .126 (one core)",
     ),
     "cddn-emoji": Recipe(
         "cddn",
