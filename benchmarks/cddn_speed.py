@@ -26,13 +26,13 @@ from unbraid.files import read_json, write_json
 from unbraid.method import Clock
 from unbraid.methods.cddn import CdDN, CdDNConfig
 from unbraid.nn.critic import Critic
-from unbraid.recipes import CDDN_DIGITS
+from unbraid.recipes.cddn import DIGITS
 from unbraid.train import train_step
 from unbraid.types import DataSpec, ImageSpec, Paired
 
 RESULTS = Path(__file__).parent / "results" / "cddn-speed.json"
 CASES: dict[str, tuple[CdDNConfig, int, int, int]] = {
-    "digits": (CDDN_DIGITS, 32, 16, 10),
+    "digits": (DIGITS, 32, 16, 10),
     "paper": (CdDNConfig(), 256, 8, 1),
 }
 """Settings, size, batch, steps in a round."""

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from unbraid.files import write_json
 from unbraid.method import Clock
 from unbraid.methods.iiae import IIAE, IIAEConfig
-from unbraid.recipes import DIGITS
+from unbraid.recipes.iiae import DIGITS
 from unbraid.train import train_step
 from unbraid.types import DataSpec, ImageSpec, Paired
 
