@@ -1,0 +1,31 @@
+"""The commands as typed functions: their flags and help come from hints and docstrings.
+
+A command's module is imported when the command is called; FAISS, torch and the page take a moment each.
+"""
+
+import importlib
+from collections.abc import Sequence
+
+import tyro
+
+MODULES = {
+    "align": "unbraid.alignment",
+    "cheat": "unbraid.commands.measure",
+    "evaluate": "unbraid.commands.measure",
+    "explore": "unbraid.web.command",
+    "index": "unbraid.retrieval.commands",
+    "recipes": "unbraid.commands.recipes",
+    "search": "unbraid.retrieval.commands",
+}
+"""Where a command's function is, if not in `unbraid.commands.use`."""
+
+
+def run(name: str, arguments: Sequence[str]) -> None:
+    """Parses the arguments of one command and runs it."""
+    if name == "train":
+        from unbraid.commands.train import train
+
+        train(arguments)
+        return
+    module = importlib.import_module(MODULES.get(name, "unbraid.commands.use"))
+    tyro.cli(getattr(module, name), args=list(arguments), prog=f"unbraid {name}")

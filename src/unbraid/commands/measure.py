@@ -1,0 +1,106 @@
+"""What is measured of a run: `unbraid evaluate` and `unbraid cheat`."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unbraid.commands.folder import RunFolder, check_parts, image_model
+from unbraid.config import PACKAGED, Distance, PerceptualConfig
+from unbraid.data import load as load_data
+from unbraid.data import needs
+from unbraid.data.features import with_head
+from unbraid.data.parts import LabelledPart, listing
+from unbraid.files import read_json, write_json
+from unbraid.types import UserError
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Where the data lies now."""
+
+    root: Path | None = None
+    """Folder that holds the known data sets, if it is not where it was in training."""
+
+
+def evaluate(
+    run: RunFolder,
+    data: Elsewhere = Elsewhere(),
+    distance: Distance | None = None,
+    perceptual: PerceptualConfig = PACKAGED,
+    limit: int | None = None,
+) -> None:
+    """Measures a run on its test part: prints the table, writes RUN/metrics.json, pictures, examples and README.md.
+
+    Args:
+        run: Folder of the run.
+        distance: Distance of shared codes; the one the run was trained with, if not given.
+        limit: Items in a figure at most, to be done sooner; retrieval takes all. Default: 500 translations of each
+            domain, 2000 transfers, 2000 items of a part for probes.
+    """
+    from unbraid.evaluate import evaluate as measure
+    from unbraid.evaluate import table
+
+    opened, model, loaded = _with_data(run, data, limit)
+    metrics = measure(opened, model, loaded, distance, perceptual, limit)
+    print(table(metrics))
+    protocol = metrics["protocol"]
+    by = f", {protocol['distance']} distance" if "distance" in protocol else ""
+    print(f"\n{protocol['items']} test items of {protocol['data']}{by}; {protocol['model']}")
+    if protocol["remark"]:
+        print(f"Say with it: {protocol['remark']}")
+    written = [run / name for name in ("metrics.json", "README.md", "pictures", "examples")]
+    print(f"Written: {', '.join(str(path) for path in written if path.exists())}")
+
+
+def cheat(
+    run: RunFolder,
+    data: Elsewhere = Elsewhere(),
+    perceptual: PerceptualConfig = PACKAGED,
+    limit: int | None = None,
+) -> None:
+    """Measures on the test part whether translations hide what the way back needs: prints three measures, draws
+    RUN/pictures/cheat-*.png, adds hidden_pair and cheat to RUN/metrics.json.
+
+    hidden pair: translations beside their true counterparts, where pairs are known. decoding: what the way back makes
+    of these counterparts, and of another item's translation. disturbed by: how far the way back ends from its input
+    when the translation is rounded to 8 bits or gets a little noise; what is hidden in small differences is lost then.
+
+    Args:
+        run: Folder of the run.
+        limit: Images of each domain at most; 200, if not given.
+    """
+    from unbraid.cycles import cycles
+    from unbraid.evaluate import cheats
+    from unbraid.measurements import Judges
+    from unbraid.pictures import cheat_pictures
+
+    image_model(run)
+    opened, model, loaded = _with_data(run, data, limit)
+    if isinstance(loaded.test, LabelledPart):
+        raise UserError(f"{run} was trained on labelled images; there is no way there and back between two domains")
+    judges = Judges.find(perceptual)
+    found = cycles(model, loaded.test, judges, limit, opened.config.train.seed)
+    path = run / "metrics.json"
+    write_json(path, {**(read_json(path) if path.exists() else {}), **found})
+    written = cheat_pictures(model, loaded, run / "pictures", opened.config.train.seed)
+    print("\n".join(cheats(found)))
+    for line in filter(None, (loaded.remark, judges.remark)):
+        print(f"Say with it: {line}")
+    print(f"Written: {', '.join(map(str, (path, *written)))}")
+
+
+def _with_data(run: Path, data: Elsewhere, limit: int | None) -> tuple[Any, Any, Any]:
+    """A run, its model, and its data as it trains on them. UserError if the images are others now."""
+    from unbraid.apply import load
+    from unbraid.run import Run
+
+    if limit is not None and limit < 8:
+        raise UserError(f"--limit {limit}: at least 8")
+    opened, model = Run.existing(run), load(run)
+    config = opened.config.data
+    if data.root:
+        config = dataclasses.replace(config, root=data.root)
+    loaded, _ = with_head(load_data(config), config, run)
+    check_parts(run, listing(loaded))
+    return opened, model, needs(loaded, model.method.needs, model.name, config.balanced)

@@ -1,0 +1,146 @@
+"""`unbraid train`: a recipe, or a method on data of one's own."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+import tyro
+
+from unbraid.commands.folder import check_parts
+from unbraid.config import RunConfig, TrainConfig, to_json
+from unbraid.data import load as load_data
+from unbraid.data import needs
+from unbraid.data.config import DataConfig
+from unbraid.data.features import save_extractor, with_head
+from unbraid.data.parts import listing
+from unbraid.data.styles import wanted_styles
+from unbraid.types import Labelled, UserError
+from unbraid.zeroshot import has_classes
+
+MethodConfig = TypeVar("MethodConfig")
+
+
+@dataclass(frozen=True)
+class TrainArguments(Generic[MethodConfig]):
+    """Train, or go on with the run in --run if it has the same settings."""
+
+    method: MethodConfig
+    run: Path | None = None
+    """Folder of the run; new, empty, or one to go on with. Needed, unless it is a --dry-run."""
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    dry_run: bool = False
+    """Print the complete configuration and what the data looks like, and leave."""
+
+
+TRAIN_HELP = """usage: unbraid train RECIPE|METHOD --run DIR [--data.root DIR] [--train.minutes M]
+                     [--method.FIELD V] [--dry-run]
+
+The first argument is a recipe or a method; `unbraid train NAME --help` lists every setting with its default.
+
+recipes: {recipes}
+methods: {methods}
+"""
+
+
+def train(arguments: Sequence[str]) -> None:
+    """`unbraid train RECIPE|METHOD ...`."""
+    from unbraid.methods import METHODS
+    from unbraid.recipes import RECIPES
+
+    if not arguments or arguments[0].startswith("-"):
+        print(TRAIN_HELP.format(recipes=", ".join(RECIPES), methods=", ".join(METHODS)), end="")
+        if arguments and arguments[0] in ("-h", "--help"):
+            return
+        raise UserError("Which recipe or method? It is the first argument after `train`")
+    target, *rest = arguments
+    if target in RECIPES:
+        name, start = RECIPES[target].method, RECIPES[target].make()
+    elif target in METHODS:
+        name, start = target, RunConfig(METHODS[target].config_type())
+    else:
+        raise UserError(
+            f"There is no recipe or method {target!r}. Recipes: {', '.join(RECIPES)}; methods: {', '.join(METHODS)}"
+        )
+    parsed = tyro.cli(
+        TrainArguments[METHODS[name].config_type],
+        default=TrainArguments(start.method, None, start.data, start.train),
+        args=rest,
+        prog=f"unbraid train {target}",
+    )
+    data = parsed.data
+    if (
+        target in RECIPES
+        and data.set == start.data.set
+        and any((data.a, data.b, data.side_by_side, data.classes, data.csv, data.arrays))
+    ):
+        # a recipe's settings on images of one's own, which have no labels of its set
+        labels = () if data.labels == start.data.labels else data.labels
+        data = dataclasses.replace(data, set=None, labels=labels)
+    config = RunConfig(parsed.method, data, parsed.train)
+    train_run(parsed.run, name, config, target if target in RECIPES else None, parsed.dry_run)
+
+
+def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str | None, dry_run: bool) -> None:
+    """Builds data and method, trains, says where things are."""
+    from unbraid.log import Log
+    from unbraid.method import Latent
+    from unbraid.methods import method_class
+    from unbraid.run import Run
+    from unbraid.train import Interrupted, check, fit
+
+    if dry_run:
+        print(json.dumps({"method_name": name, **to_json(config)}, indent=2))
+    data = load_data(config.data)
+    data, tuned = with_head(data, config.data, path, dry_run)
+    kind, parts = method_class(name), listing(data)
+    styles = wanted_styles(config.data, getattr(config.method, "perceptual", None))
+    data = needs(data, kind.needs, name, config.data.balanced, styles)
+    settled, notes = kind.settled(config.method, data.train)
+    config = dataclasses.replace(config, method=settled)
+    torch.manual_seed(config.train.seed)
+    method = kind(data.spec, config.method)
+    size = sum(p.numel() for p in method.parameters())
+    about = (
+        f"{name}, {size / 1e6:.2f} M parameters; {data.name}: {len(data.train)} train, {len(data.val)} validation, "
+        f"{len(data.test)} test; a: {data.spec.a}, b: {data.spec.b}"
+    )
+    if isinstance(method, Latent):
+        moved = "--data.augment moves them" if config.data.augment else ""
+        if config.data.set in ("digits", "mnist-cdcb"):
+            moved = f"the digits of {config.data.set} have new colours in each pass"
+        if moved:
+            raise UserError(f"{name} keeps a code for each image, which must stay as it is; {moved}")
+    if dry_run:
+        print(about, *notes, sep="\n")
+        return
+    if path is None:
+        raise UserError("Where to? Give --run DIR, a folder for the run")
+    check(config.train, method)
+    run = Run.open(path, name, config, recipe)
+    check_parts(path, parts)
+    if (config.data.features or tuned) and not (path / "features.safetensors").exists():
+        save_extractor(path, config.data.features, data.images or data.spec, tuned)
+    log = Log(path, config.train.tensorboard)
+    log.console.print(about, highlight=False, soft_wrap=True)
+    for line in (*notes, *([data.remark] if data.remark else []), *(f"left out: {line}" for line in data.skipped)):
+        log.console.print(line, highlight=False, soft_wrap=True)
+    try:
+        with run.locked():
+            position = fit(run, method, data, log)
+    except Interrupted as stop:
+        log.close()
+        print(
+            f"{stop}; saved. The same command goes on from there:\n  unbraid {' '.join(sys.argv[1:])}", file=sys.stderr
+        )
+        raise KeyboardInterrupt from stop
+    finally:
+        log.close()
+    figure = ("PSNR", "dB") if kind.needs is Labelled else ("mAP" if has_classes(data.val) else "recall@1", "%")
+    score = f" (validation {figure[0]} {position.best:.1f} {figure[1]})" if position.best > 0 else ""
+    print(f"Done after {position.step} steps; best at step {position.best_step}{score}. Next: unbraid evaluate {path}")
