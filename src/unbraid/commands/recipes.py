@@ -1,6 +1,7 @@
 """`unbraid recipes`."""
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.padding import Padding
 from rich.table import Table
 
 
@@ -9,13 +10,14 @@ def recipes() -> None:
     from unbraid.recipes import RECIPES
     from unbraid.recipes.recipe import AT_PAPER_SIZE
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("recipe", "what", "paper", "ours"):
-        table.add_column(column, overflow="fold", no_wrap=column == "recipe")
     paper = [name for name in RECIPES if name.endswith("-paper")]
-    for name, recipe in RECIPES.items():
-        if name not in paper:
-            table.add_row(name, recipe.about, recipe.paper, recipe.ours)
+    listed = {name: recipe for name, recipe in RECIPES.items() if name not in paper}
+    table = Table(box=None, pad_edge=False)
+    table.add_column("recipe", width=max(map(len, listed)))
+    table.add_column("paper", overflow="fold")
+    table.add_column("ours", overflow="fold")
+    for name, recipe in listed.items():
+        table.add_row(Group(name, Padding(recipe.about, (0, 0, 0, 2))), recipe.paper, recipe.ours)
     console = Console()
     console.print(table)
     console.print("\nFigures are recall@1 by pair on the test part, %, a->b / b->a, unless they say otherwise.")
