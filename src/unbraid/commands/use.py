@@ -17,13 +17,8 @@ from unbraid.types import Domain, UserError
 GRID_ROWS = 50
 """Rows of a picture of answers at most."""
 
-
 Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
-
-
 First = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FIRST")]
-
-
 Second = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SECOND")]
 
 

@@ -51,6 +51,7 @@ def synthetic_identifiable(cooperative: bool) -> Callable[[], RunConfig[Uncooper
 
 SMALL = UncooperativeConfig(rich="a", width=24, adversary_width=32)
 """Uncooperative re-entanglement at 64 px: fewer channels than the paper's 64, every layer in place."""
+FORTY_MINUTES = TrainConfig(minutes=40, batch=4, evaluate_every=1000)
 
 
 def cuhk() -> RunConfig[UncooperativeConfig]:
@@ -58,7 +59,7 @@ def cuhk() -> RunConfig[UncooperativeConfig]:
     return RunConfig(
         SMALL,
         DataConfig(set="cuhk", size=(64, 64), augment=("flip", "shift")),
-        TrainConfig(minutes=40, batch=4, evaluate_every=1000),
+        FORTY_MINUTES,
     )
 
 
@@ -74,7 +75,7 @@ def relit(cooperative: bool) -> Callable[[], RunConfig[UncooperativeConfig]]:
         return RunConfig(
             replace(SMALL, cooperative=cooperative),
             DataConfig(set="relit", size=(64, 64)),
-            TrainConfig(minutes=40, batch=4, evaluate_every=1000),
+            FORTY_MINUTES,
         )
 
     return make
@@ -95,7 +96,7 @@ def maps() -> RunConfig[UncooperativeConfig]:
     return RunConfig(
         SMALL,
         DataConfig(set="maps", size=(64, 64), augment=("turn", "shift")),
-        TrainConfig(minutes=40, batch=4, evaluate_every=1000),
+        FORTY_MINUTES,
     )
 
 
