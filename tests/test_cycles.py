@@ -29,11 +29,19 @@ class Hiding(Known):
     """A domain b image is the domain a image without its right half. It hides that half in differences far smaller than
     a step of 8 bits, on top of `left`'s mirror image, and finds it there again."""
 
+    size = STEP / 100
+
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
         left, right = x.chunk(2, 3)
         if src == "a":
-            return torch.cat([left, left + right * STEP / 100], 3)
-        return torch.cat([left, ((right - left) * 100 / STEP).clamp(-1, 1)], 3)
+            return torch.cat([left, left + right * self.size], 3)
+        return torch.cat([left, ((right - left) / self.size).clamp(-1, 1)], 3)
+
+
+class HidingExactly(Hiding):
+    """What it hides comes back to the last digit."""
+
+    size = 2.0**-10
 
 
 class Splits(Known):
@@ -104,6 +112,8 @@ def test_what_is_hidden_in_small_differences_does_not_survive_rounding(part: Pai
     assert cheat["decoding"]["real"]["distance"] > 10  # but not from what looks the same,
     assert cheat["jump"] > 100  # nor from a file
     assert "mismatched" not in cheat["decoding"]  # it has no codes
+    assert measured(HidingExactly().eval(), part)["cheat"]["a->b"]["jump"] > 100
+    assert measured(Splits().eval(), part)["cheat"]["a->b"]["jump"] < 3
     assert measured(Splits().eval(), part)["cheat"]["b->a"]["sensitivity"]["8 bits"]["distance"] < 0.4
 
 

@@ -51,6 +51,13 @@ class Trained:
         self._disentangler("codes")
         return encode_all(self.method, self._checked(x, domain), domain)
 
+    def exclusive_size(self, domain: Domain) -> int:
+        """How many values the exclusive code of an item of this domain has; 0 if nothing of it varies on its own, or
+        the method has no codes."""
+        if not isinstance(self.method, Disentangler):
+            return 0
+        return self.encode(torch.zeros(1, *self.spec[domain].shape), domain).exclusive.shape[1]
+
     def image_spec(self, domain: Domain) -> ImageSpec:
         """What image files of a domain are brought to. Raises UserError for vectors that were made of no images."""
         spec = self.spec[domain]
@@ -86,12 +93,13 @@ class Trained:
 
         The exclusive code of an answer is drawn from the prior by `seed`, the same for every item in a column, or
         taken from the item `like` of the target domain (then all answers are alike; ask for one).
-        Raises UserError for items of another shape or a method that doesn't translate.
+        Raises UserError for items of another shape, a method that doesn't translate, or `like` where the target domain
+        has nothing alone.
         """
         if not isinstance(self.method, Translator):
             raise UserError(f"{self.name} does not translate")
         x = self._checked(x, source)
-        style = self.encode(like, target).exclusive if like is not None else None
+        style = self._alone(self.encode(like, target), target) if like is not None else None
         generator = torch.Generator().manual_seed(seed)
         answers = []
         with evaluating(self.method):
@@ -107,8 +115,12 @@ class Trained:
     def analogy(
         self, shared: Float[Tensor, "r ..."], exclusive: Float[Tensor, "c ..."], domain: Domain
     ) -> Float[Tensor, "r c ..."]:
-        """Row i, column j: the shared part of item i of `shared` with the exclusive part of item j of `exclusive`."""
-        rows, columns = self.encode(shared, domain).shared, self.encode(exclusive, domain).exclusive
+        """Row i, column j: the shared part of item i of `shared` with the exclusive part of item j of `exclusive`.
+
+        Raises UserError for items of another shape, or a domain that has nothing alone.
+        """
+        columns = self._alone(self.encode(exclusive, domain), domain)
+        rows = self.encode(shared, domain).shared
         return torch.stack([self.decode(Codes(row.expand(len(columns), *row.shape), columns), domain) for row in rows])
 
     def swap(self, x: Float[Tensor, "n ..."], label: str, value: str) -> Float[Tensor, "n ..."]:
@@ -139,8 +151,13 @@ class Trained:
         domain: Domain,
         steps: int = 9,
     ) -> Float[Tensor, "{steps} ..."]:
-        """From `first` towards `second` along one part of the code, in a straight line; the rest stays `first`'s."""
+        """From `first` towards `second` along one part of the code, in a straight line; the rest stays `first`'s.
+
+        Raises UserError for items of another shape, or along the exclusive part of a domain that has nothing alone.
+        """
         start, end = self.encode(first, domain), self.encode(second, domain)
+        if part == "exclusive":
+            self._alone(start, domain)
         frames = []
         for share in torch.linspace(0, 1, steps):
             moved = Codes(
@@ -177,6 +194,15 @@ class Trained:
             return query(opened, self, images, k, domain, by, among, where, but)
         finally:
             opened.close()
+
+    def _alone(self, codes: Codes, domain: Domain) -> Tensor:
+        """The exclusive codes, of which there must be something."""
+        if codes.exclusive.shape[1] == 0:
+            raise UserError(
+                f"Images of domain {domain} have nothing alone in this model of {self.name}: no exclusive code to take "
+                "from one of them"
+            )
+        return codes.exclusive
 
     def _disentangler(self, what: str) -> Disentangler:
         if not isinstance(self.method, Disentangler):

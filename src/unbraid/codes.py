@@ -51,10 +51,25 @@ def read(part: Part, domain: Domain, limit: int | None = None) -> Tensor:
     return items.read(spread(rows, limit), 0)
 
 
-def encode_part(method: Any, part: Part, domain: Domain, limit: int | None = None) -> Codes:
-    """The codes of one side of a part, or of `limit` items spread over it, read as it goes."""
+def encode_part(method: Any, part: Part, domain: Domain, limit: int | None = None, exclusive: bool = True) -> Codes:
+    """The codes of one side of a part, or of `limit` items spread over it, read as it goes.
+
+    exclusive: without, exclusive codes are (n, 0). Those that are maps of large images are megabytes each.
+    """
     items, rows = side(part, domain)
-    return _encode(method, items, spread(rows, limit), domain)
+    return _encode(method, items, spread(rows, limit), domain, exclusive)
+
+
+def encode_sides(method: Any, part: Part) -> tuple[Codes, Codes]:
+    """The codes of a and of b; exclusive ones where they are of one size, and can be compared, else (n, 0)."""
+    one, two = (exclusive_size(method, part, domain) for domain in DOMAINS)
+    a, b = (encode_part(method, part, domain, exclusive=one == two) for domain in DOMAINS)
+    return a, b
+
+
+def exclusive_size(method: Any, part: Part, domain: Domain) -> int:
+    """How many values the exclusive code of an item has."""
+    return encode_part(method, part, domain, 1).exclusive.shape[1]
 
 
 def encode_rows(method: Any, part: LabelledPart, at: Rows) -> Codes:
@@ -62,9 +77,12 @@ def encode_rows(method: Any, part: LabelledPart, at: Rows) -> Codes:
     return _encode(method, part.x, part.rows[at], "a")
 
 
-def _encode(method: Any, items: Items, rows: Rows, domain: Domain) -> Codes:
-    batches = [encode_all(method, items.read(some, 0), domain) for some in np.array_split(rows, -(-len(rows) // BATCH))]
-    return Codes(torch.cat([c.shared for c in batches]), torch.cat([c.exclusive for c in batches]))
+def _encode(method: Any, items: Items, rows: Rows, domain: Domain, exclusive: bool = True) -> Codes:
+    kept: list[Codes] = []
+    for some in np.array_split(rows, -(-len(rows) // BATCH)):
+        codes = encode_all(method, items.read(some, 0), domain)
+        kept.append(codes if exclusive else Codes(codes.shared, codes.shared.new_zeros(len(some), 0)))
+    return Codes(torch.cat([codes.shared for codes in kept]), torch.cat([codes.exclusive for codes in kept]))
 
 
 def decode_all(method: Any, codes: Codes, domain: Domain) -> Tensor:
@@ -93,5 +111,5 @@ def same_view(data: Data, count: int) -> Tensor | None:
 
 def code_space(method: Any, train: PairedPart) -> CodeSpace:
     """The geometry of shared codes, fitted on training pairs as they are stored."""
-    a, b = (encode_part(method, train, domain, SPACE_PAIRS).shared for domain in DOMAINS)
+    a, b = (encode_part(method, train, domain, SPACE_PAIRS, exclusive=False).shared for domain in DOMAINS)
     return CodeSpace.fit(a, b)

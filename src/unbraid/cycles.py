@@ -32,6 +32,8 @@ from unbraid.types import DOMAINS, Codes, Domain, other
 
 CYCLED = 200
 """Images of each domain that go there and back, at most."""
+FINEST = 100 / 255 / 12**0.5
+"""How far rounding to 8 bits moves an image, by `rms_distance`. A way back that ends nearer to its input is exact."""
 NOISES = (0.01, 0.02, 0.05, 0.1)
 """Standard deviations of the noise that y' gets; one step of 8 bits is 0.008."""
 
@@ -93,7 +95,8 @@ def cycles(model: Trained, part: Part, judges: Judges, limit: int | None, seed: 
     Where the source domain has something alone, `mismatched` is E(y'_j, own_i) beside x_i, `others` another item beside
     x_i; `read out` is that translated again beside y'_j, `translations` another y' beside y'_j; `composition`, where
     the truth is known, E(y'_j, own_i) beside it.
-    `jump` is how many times as far from x the way back ends after rounding as without, by root mean square.
+    `jump` is how many times as far from x the way back ends after rounding as without, by root mean square; what is
+    nearer than rounding moves an image counts as that far.
     """
     if not makes_images(model):
         return {}
@@ -105,10 +108,14 @@ def cycles(model: Trained, part: Part, judges: Judges, limit: int | None, seed: 
         if isinstance(part, PairedPart):
             hidden[way] = {"images": found.count, **found.hidden.figures()}
         sensitivity = found.sensitivity.figures()
-        clean = sensitivity["none"]["distance"]
-        jump = round(sensitivity["8 bits"]["distance"] / clean, 4) if clean > 0 else 1.0
+        clean, after = (max(sensitivity[name]["distance"], FINEST) for name in ("none", "8 bits"))
         decoding = found.decoding.figures()
-        cheat[way] = {"images": found.count, "decoding": decoding, "sensitivity": sensitivity, "jump": jump}
+        cheat[way] = {
+            "images": found.count,
+            "decoding": decoding,
+            "sensitivity": sensitivity,
+            "jump": round(after / clean, 4),
+        }
     return {**({"hidden_pair": hidden} if hidden else {}), "cheat": cheat}
 
 

@@ -12,6 +12,7 @@ from unbraid.codes import (
     decode_all,
     encode_part,
     encode_rows,
+    encode_sides,
     evaluating,
     read,
     same_view,
@@ -178,7 +179,7 @@ def leakage_figures(method: Method[Any], part: LabelledPart, encodes: bool) -> d
 
 def class_figures(run: Run, method: Method[Any], part: UnpairedPart, space: CodeSpace | None) -> dict[str, float]:
     """Mean average precision of shared codes both ways, percent, where any item of the query's class is a hit."""
-    codes = [encode_part(method, part, domain).shared for domain in DOMAINS]
+    codes = [encode_part(method, part, domain, exclusive=False).shared for domain in DOMAINS]
     vectors = prepared((codes[0], codes[1]), run.config.train.distance, space)
     return {f"mAP {way}": 100 * values["map"] for way, values in both_ways(vectors, part).items()}
 
@@ -187,11 +188,11 @@ def retrieval_figures(
     run: Run, method: Method[Any], part: PairedPart, same: Tensor | None, space: CodeSpace | None
 ) -> dict[str, float]:
     """Recall@1 of shared codes both ways, percent, and of exclusive ones. same: as from `same_view`."""
-    a, b = encode_part(method, part, "a"), encode_part(method, part, "b")
+    a, b = encode_sides(method, part)
     distance = run.config.train.distance if space else "euclidean"
     shared = recall(a.shared, b.shared, same, distance, space)
     figures = {way: values["1"] for way, values in shared.items()}
-    if a.exclusive.shape == b.exclusive.shape and a.exclusive.shape[1]:
+    if a.exclusive.shape[1]:
         exclusive = recall(a.exclusive, b.exclusive, same)
         figures.update({f"exclusive {way}": values["1"] for way, values in exclusive.items()})
     return figures

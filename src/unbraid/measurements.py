@@ -7,9 +7,21 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from unbraid.apply import Trained
-from unbraid.codes import BATCH, decode_all, encode_part, encode_rows, evaluating, read, same_view, spread
+from unbraid.codes import (
+    BATCH,
+    decode_all,
+    encode_part,
+    encode_rows,
+    encode_sides,
+    evaluating,
+    exclusive_size,
+    read,
+    same_view,
+    spread,
+)
 from unbraid.config import PACKAGED, Distance, PerceptualConfig
 from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, identities, side
 from unbraid.measure import residual_figures
@@ -31,6 +43,8 @@ QUERIES = 2000
 """Items of each domain whose neighbours among the items of both are counted, at most."""
 PROBED = 2000
 """Items of a part whose codes are probed, at most."""
+LARGEST_COMPARED = 64
+"""Pixels a side of the images whose pixels are compared."""
 LARGEST_PROBED = 20_000
 """Values of a code that is probed, at most."""
 
@@ -107,10 +121,23 @@ def retrieval(model: Trained, data: Data, distance: Distance) -> dict[str, Any]:
 def _compared(model: Trained, part: PairedPart) -> dict[str, tuple[Tensor, Tensor]]:
     """What retrieval compares, of a and of b: codes and pixels, (n, ...) each, of those that have one shape and hold
     something."""
-    a, b = (encode_part(model.method, part, domain) for domain in DOMAINS)
-    others = {"exclusive": (a.exclusive, b.exclusive), "pixels": (read(part, "a"), read(part, "b"))}
+    a, b = encode_sides(model.method, part)
+    others = {"exclusive": (a.exclusive, b.exclusive), "pixels": (_pixels(part, "a"), _pixels(part, "b"))}
     alike = {name: (x, y) for name, (x, y) in others.items() if x.shape == y.shape and x.shape[1]}
     return {"shared": (a.shared, b.shared), **alike}
+
+
+def _pixels(part: PairedPart, domain: Domain) -> Tensor:
+    """One side as it is stored, images of more than `LARGEST_COMPARED` pixels a side averaged down to that: ten
+    thousand of 256 x 256 would take 8 gigabytes."""
+    items, rows = side(part, domain)
+    kept = []
+    for some in np.array_split(rows, -(-len(rows) // BATCH)):
+        x = items.read(some, 0)
+        if x.ndim == 4 and max(x.shape[2:]) > LARGEST_COMPARED:
+            x = interpolate(x, [min(length, LARGEST_COMPARED) for length in x.shape[2:]], mode="area")
+        kept.append(x)
+    return torch.cat(kept)
 
 
 def _recalls(
@@ -164,13 +191,21 @@ def translation(model: Trained, part: Part, judges: Judges, limit: int | None) -
         if isinstance(part, PairedPart):
             figures["sample"] = judges.pairs(made, y)
             if isinstance(model.method, Disentangler):
-                shared, style = model.encode(x, source).shared, model.encode(y, target).exclusive
-                figures["guided"] = judges.pairs(decode_all(model.method, Codes(shared, style), target), y)
+                figures["guided"] = judges.pairs(guided(model, x, y, source), y)
             figures["random"] = judges.pairs(y.roll(len(y) // 2, 0), y)
         figures["sample set"] = judges.sets(made, y)
         figures["real set"] = judges.sets(y[::2], y[1::2])
         table[f"{source}->{target}"] = figures
     return table
+
+
+def guided(model: Trained, x: Tensor, y: Tensor, source: Domain) -> Tensor:
+    """A translation of each item of x, with the exclusive code of that of y."""
+    made = []
+    for some, others in zip(x.split(BATCH), y.split(BATCH), strict=True):
+        codes = Codes(model.encode(some, source).shared, model.encode(others, other(source)).exclusive)
+        made.append(decode_all(model.method, codes, other(source)))
+    return torch.cat(made)
 
 
 def sampled(model: Trained, x: Tensor, source: Domain) -> Tensor:
@@ -227,7 +262,16 @@ def probes(model: Trained, data: Data, limit: int | None, seed: int) -> dict[str
         # by image: classes seen in training have a probe of their own, and so have those of the test part
         parts = [("training classes", data.train), ("test part", data.test)]
         return {name: _labelled(model, part, count, seed) for name, part in parts if isinstance(part, LabelledPart)}
-    a, b = (encode_part(model.method, data.test, domain, count) for domain in DOMAINS)
+    a, b = (
+        encode_part(
+            model.method,
+            data.test,
+            domain,
+            count,
+            exclusive=exclusive_size(model.method, data.test, domain) <= LARGEST_PROBED,
+        )
+        for domain in DOMAINS
+    )
     table: dict[str, Any] = {}
     held_out = _quarter(len(a.shared), seed)
     domains = torch.cat([torch.zeros(len(a.shared)), torch.ones(len(b.shared))]).long()
@@ -276,7 +320,7 @@ def _labelled(model: Trained, part: LabelledPart, count: int, seed: int) -> dict
 def _both_kinds(read: Callable[..., Any], codes: Tensor, wanted: Tensor, held_out: Tensor, seed: int) -> dict[str, Any]:
     """What a linear and a one-hidden-layer reader, `probe` or `regress`, find; or why there is nothing to find."""
     if not 0 < codes.shape[1] <= LARGEST_PROBED:
-        return {"not measured": f"codes have {codes.shape[1]} values; at most {LARGEST_PROBED} are probed"}
+        return {"not measured": f"codes of 1 to {LARGEST_PROBED} values are probed, and these have none or more"}
     try:
         return {kind: asdict(read(codes, wanted, held_out, kind, seed)) for kind in ("linear", "mlp")}
     except ValueError as error:  # too few items, or too few classes

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from unbraid.bounds import check_bounds
 from unbraid.types import Codes, DataSpec, Domain
 
 Batch = TypeVar("Batch")
@@ -48,7 +49,8 @@ class Method(nn.Module, ABC, Generic[Batch]):
     """One published system: its networks, its players, one training step.
 
     A subclass is built from (spec, config) and lives in one file. It sets `needs`, the batch type it trains on, and
-    `config_type`, a frozen dataclass of what can be chosen, whose defaults are the paper's.
+    `config_type`, a frozen dataclass of what can be chosen, whose defaults are the paper's; types of `bounds` say what
+    its numbers may be.
     """
 
     needs: ClassVar[type]
@@ -58,6 +60,7 @@ class Method(nn.Module, ABC, Generic[Batch]):
 
     def __init__(self, spec: DataSpec, config: Any) -> None:
         super().__init__()
+        check_bounds(config)
         self.spec = spec
         self.config = config
         self.watched: dict[str, Tensor] = {}

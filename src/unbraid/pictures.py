@@ -11,7 +11,7 @@ from unbraid.apply import Trained
 from unbraid.codes import read, spread
 from unbraid.cycles import NOISES, Cycle, noisy, rounded, two_sides
 from unbraid.data.parts import Data, LabelledPart, PairedPart, Part
-from unbraid.method import Disentangler, Latent
+from unbraid.method import Latent
 from unbraid.show import grid, save_gif, save_picture, to_picture, transfer_grid
 from unbraid.types import DOMAINS, Domain, ImageSpec, UserError, other
 
@@ -37,7 +37,7 @@ def pictures(model: Trained, data: Data, folder: Path, seed: int) -> None:
         x = read(data.test, domain, PICTURED)
         y = read(data.test, other(domain), PICTURED) if isinstance(data.test, PairedPart) else None
         _translations(model, x, y, domain, folder / f"translate-{domain}-to-{other(domain)}.png")
-        if _exclusive_size(model, domain) > 0:
+        if model.exclusive_size(domain) > 0:
             made = model.analogy(x[:5], x[-5:], domain)
             rows = [[None, *x[-5:]], *([item, *row] for item, row in zip(x[:5], made, strict=True))]
             save_picture(grid(rows, ["shared", "exclusive"]), folder / f"analogy-{domain}.png")
@@ -68,7 +68,7 @@ def _translations(model: Trained, x: Tensor, y: Tensor | None, source: Domain, p
     """Samples; and with counterparts, the answer guided by them, and themselves. Where nothing of the target domain can
     vary, the one answer."""
     target = other(source)
-    varies = _exclusive_size(model, target) > 0
+    varies = model.exclusive_size(target) > 0
     columns = ["input", *([f"sample {i + 1}" for i in range(4)] if varies else ["answer"])]
     samples = model.translate(x, source, target, samples=len(columns) - 1)
     rows: list[list[Tensor]] = [[x[i], *samples[i]] for i in range(len(x))]
@@ -106,13 +106,6 @@ def cheat_pictures(model: Trained, data: Data, folder: Path, seed: int) -> list[
         save_picture(grid(list(zip(*columns.values(), strict=True)), list(columns)), path)
         written.append(path)
     return written
-
-
-def _exclusive_size(model: Trained, domain: Domain) -> int:
-    """How many values the exclusive code of an item of this domain has; none if the method has no codes."""
-    if not isinstance(model.method, Disentangler):
-        return 0
-    return model.encode(torch.zeros(1, *model.spec[domain].shape), domain).exclusive.shape[1]
 
 
 def examples(data: Data, folder: Path, count: int = PICTURED) -> None:

@@ -49,11 +49,13 @@ def train_step(
     batches: Iterator[Any],
     clock: Clock,
     precision: contextlib.AbstractContextManager[Any] | None = None,
+    lengths: dict[str, float] | None = None,
 ) -> dict[str, Tensor]:
     """Plays one step of the method: for each update it yields, the movers' gradients and their optimisers' steps.
 
-    Returns the weighted losses by name. Raises NonFiniteLoss, before anybody moves, naming the term. Players of one
-    update may own the same parameters: each moves them by its own gradient, all taken before anybody moves.
+    Returns the weighted losses by name, and in `lengths` how long each player's gradient was. Raises NonFiniteLoss,
+    before anybody moves, naming the term. Players of one update may own the same parameters: each moves them by its own
+    gradient, all taken before anybody moves.
     """
     losses: dict[str, Tensor] = {}
     assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
@@ -62,13 +64,15 @@ def train_step(
             totals = [total(terms, clock.step) for terms in update.values()]
             for terms in update.values():
                 losses.update({name: term.detach() for name, term in terms.items()})
-            teams = [[optimisers[who] for who in ((key,) if isinstance(key, str) else key)] for key in update]
+            teams = [{who: optimisers[who] for who in ((key,) if isinstance(key, str) else key)} for key in update]
             moves = [
-                gradients(team, loss, retain=number < len(update))
+                gradients([*team.values()], loss, retain=number < len(update))
                 for number, (team, loss) in enumerate(zip(teams, totals, strict=True), 1)
             ]
             for team, move in zip(teams, moves, strict=True):
-                apply(team, move)
+                apply([*team.values()], move)
+                if lengths is not None:
+                    lengths.update({who: gradient_norm(one) for who, one in team.items()})
             assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
     return losses
 
@@ -190,12 +194,13 @@ class Session:
         while (clock := length.clock(position.step, position.seconds, self.stage.name)).progress < 1:
             self.seed(step_seed(config.seed, position.stage, position.step))
             self.set_rates(clock)
-            terms = train_step(self.method, self.optimisers, moved, clock, self.precision.autocast())
+            lengths: dict[str, float] | None = {} if position.counted + 1 == LOG_EVERY else None
+            terms = train_step(self.method, self.optimisers, moved, clock, self.precision.autocast(), lengths)
             self.average.update()
             seen = {**terms, **self.method.watched}
             values = dict(zip(seen, torch.stack([v.float() for v in seen.values()]).tolist(), strict=True))
             losses = {name: values[name] for name in terms}
-            position = self.after_step(position, values, batches.step, time.monotonic() - began)
+            position = self.after_step(position, values, lengths, batches.step, time.monotonic() - began)
             done = length.clock(position.step, position.seconds).progress
             measured = position.step % config.evaluate_every == 0 or done >= 1
             self.log.progress(position, done, config.batch, losses)
@@ -230,19 +235,27 @@ class Session:
             for group, rate in zip(optimiser.param_groups, self.rates[name], strict=True):
                 group["lr"] = rate * factor
 
-    def after_step(self, position: Position, values: dict[str, float], drawn: int, seconds: float) -> Position:
-        """The position one step on. Now and then means of losses and of what the method watches go to the log."""
+    def after_step(
+        self,
+        position: Position,
+        values: dict[str, float],
+        lengths: dict[str, float] | None,
+        drawn: int,
+        seconds: float,
+    ) -> Position:
+        """The position one step on. Where lengths of gradients are given, they go to the log, with means of the losses
+        and of what the method watches."""
         sums = {name: position.sums.get(name, 0.0) + value for name, value in values.items()}
         position = dataclasses.replace(
             position, step=position.step + 1, drawn=drawn, seconds=seconds, sums=sums, counted=position.counted + 1
         )
-        if position.counted < LOG_EVERY:
+        if lengths is None:
             return position
         means = {name: value / position.counted for name, value in sums.items()}
         watched = {name: value for name, value in means.items() if name in self.method.watched}
         self.log.losses(position, {name: value for name, value in means.items() if name not in watched})
         if watched:
-            watched |= {f"gradient norm, {name}": gradient_norm(one) for name, one in self.optimisers.items()}
+            watched |= {f"gradient norm, {name}": length for name, length in lengths.items()}
             self.log.watched(position, watched)
             self.troubles = {text: self.troubles.get(text, 0) + 1 for text in self.method.warnings(watched)}
             for text, lines in self.troubles.items():

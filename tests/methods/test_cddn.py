@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from helpers import IMAGES, Repeated, random_batch
 from helpers import SMALL_CDDN as SMALL
@@ -144,6 +145,28 @@ def test_made_images_leave_the_encoders_statistics_alone() -> None:
             torch.testing.assert_close(one, two)
 
 
+def test_exclusive_codes_are_pulled_to_where_the_noise_is() -> None:
+    """By D_z alone, codes far from N(0, I) come home; with batch-norm in it, it can't tell where they are."""
+    torch.manual_seed(0)
+    left: list[float] = []
+    for norm in (False, True):
+        discriminator = CdDN(IMAGES, replace(SMALL, latent_critic_norm=norm)).rivals_a.latent_critic
+        assert discriminator is not None
+        place, scale = torch.nn.Parameter(torch.full((8,), 3.0)), torch.nn.Parameter(torch.full((8,), 2.0))
+        judge, player = (torch.optim.Adam(p, 1e-2, (0.5, 0.9)) for p in (discriminator.parameters(), (place, scale)))
+        for _ in range(300):
+            code = place + scale * torch.randn(64, 8)
+            judge.zero_grad()
+            (softplus(-discriminator(torch.randn(64, 8))) + softplus(discriminator(code.detach()))).mean().backward()
+            judge.step()
+            player.zero_grad()
+            softplus(-discriminator(code)).mean().backward()
+            player.step()
+        left.append(place.detach().abs().mean().item())
+    assert left[0] < 1
+    assert left[1] > 2
+
+
 def test_noise_is_laid_on_codes_in_training_only() -> None:
     model = CdDN(IMAGES, SMALL)
     codes = Codes(torch.zeros(2, 6, 4, 4), torch.zeros(2, 8))
@@ -179,6 +202,7 @@ def test_critics_are_watched() -> None:
     [
         ("critic slope a", 3.0, "exploded"),
         ("critic slope b", 0.1, "gone flat"),
+        ("exclusive_critic slope a", 3.0, "made of exclusive codes alone, has exploded"),
         ("critic distance b", -0.1, "made images for real"),
     ],
 )
@@ -195,6 +219,11 @@ def test_a_critic_in_trouble_is_named(what: str, value: float, said: str) -> Non
     [
         (DataSpec(VectorSpec(3), ImageSpec(16, 16)), SMALL, "two domains of one kind; found vectors of 3 values"),
         (DataSpec(VectorSpec(3), VectorSpec(3)), replace(SMALL, vector_widths=()), "--method.vector-widths"),
+        (IMAGES, replace(SMALL, map_size=0), "--method.map-size 0: it must be at least 1"),
+        (IMAGES, replace(SMALL, critic_widths=(8, 0)), "--method.critic-widths 8 0"),
+        (IMAGES, replace(SMALL, dropout=(0.0, 1.5)), "at least 0 and less than 1"),
+        (IMAGES, replace(SMALL, rate=0.0), "--method.rate 0.0: it must be more than 0"),
+        (IMAGES, replace(SMALL, penalty=float("nan")), "--method.penalty nan"),
         (DataSpec(ImageSpec(16, 24), ImageSpec(20, 16, 1)), SMALL, "16x24 images .* 20x16 images of 1 channel"),
         (IMAGES, replace(SMALL, dropout=(0.0,)), "--method.dropout 1"),
         (IMAGES, replace(SMALL, critic_widths=(8,) * 5), "need 32 pixels"),

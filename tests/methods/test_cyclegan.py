@@ -84,8 +84,8 @@ def test_it_translates_and_has_no_codes() -> None:
         (DataSpec(ImageSpec(16, 16), VectorSpec(4)), SMALL, "two domains of one kind"),
         (DataSpec(ImageSpec(16, 16), ImageSpec(16, 20)), SMALL, "images of one size"),
         (DataSpec(ImageSpec(16, 16), ImageSpec(16, 16, 1)), replace(SMALL, identity=0.5), "items have one shape"),
-        (IMAGES, replace(SMALL, plateau=-0.1), "a share of the run"),
-        (IMAGES, replace(SMALL, history=-1), "0 or more"),
+        (IMAGES, replace(SMALL, plateau=-0.1), "at least 0 and less than 1"),
+        (IMAGES, replace(SMALL, history=-1), "at least 0"),
     ],
 )
 def test_what_cannot_be_built_is_said(spec: DataSpec, config: CycleGANConfig, message: str) -> None:

@@ -266,8 +266,8 @@ def test_what_only_training_needs_is_not_part_of_the_model() -> None:
         (DataSpec(ImageSpec(16, 16), ImageSpec(32, 16)), SMALL, "images of one size"),
         (DataSpec(ImageSpec(4, 16), ImageSpec(4, 16)), SMALL, "at least 8 x 8"),
         (IMAGES, replace(SMALL, blocks=3), "an even number"),
-        (IMAGES, replace(SMALL, plateau=1.0), "a share of the run"),
-        (IMAGES, replace(SMALL, bank=0), "1 or more"),
+        (IMAGES, replace(SMALL, plateau=1.0), "at least 0 and less than 1"),
+        (IMAGES, replace(SMALL, bank=0), "at least 1"),
     ],
 )
 def test_what_cannot_be_built_is_said(spec: DataSpec, config: UncooperativeConfig, message: str) -> None:

@@ -40,7 +40,7 @@ def translate(
         out: Folder for the answers.
         source: The domain the images are from.
         target: The domain to show them in; the other one, if not given.
-        samples: Answers for each image, drawn from what the model learned can vary.
+        samples: Answers for each image, drawn from what the model learned can vary; one where nothing can.
         like: Image of the target domain; answers take from it what the target domain has alone.
         seed: Seed of the answers.
     """
@@ -53,6 +53,9 @@ def translate(
     reference = _one(like, model.spec[target]) if like else None
     if samples < 1:
         raise UserError(f"--samples {samples}: at least 1")
+    if not like and samples > 1 and not model.exclusive_size(target):
+        samples = 1
+        print(f"One answer for each image: nothing of domain {target} varies in this model of {model.name}")
     answers = model.translate(x, source, target, 1 if like else samples, reference, seed)
     for name, row in zip(names, answers, strict=True):
         for number, answer in enumerate(row, 1):

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
+from unbraid.bounds import Positive, Shares, Size, Sizes, Weight
 from unbraid.method import Clock, Method, Terms, Update
 from unbraid.nn.blocks import SLOPE, FitSize, dense, dense_stack, fixed_statistics, halvings, up
 from unbraid.nn.critic import Critic, VectorCritic, gradient_penalty, slopes
@@ -37,50 +38,53 @@ STEEP, FLAT = 2.0, 0.2
 class CdDNConfig:
     """What can be chosen in CdDN. The defaults are the paper's networks and weights."""
 
-    widths: tuple[int, ...] = (64, 128, 256, 512)
+    widths: Sizes = (64, 128, 256, 512)
     """Channels of the encoders' convolutions, each of which halves the size. Small images use the first of them."""
-    decoder_widths: tuple[int, ...] = (512, 256, 128, 64)
+    decoder_widths: Sizes = (512, 256, 128, 64)
     """Channels of the decoders' transposed convolutions, one for each of `widths`. Small images use the last."""
-    map_size: int = 8
+    map_size: Size = 8
     """No map is halved below this height or width; 8 is what 256 px come to in the paper."""
-    shared: int = 512
+    shared: Size = 512
     """Channels of the shared map."""
     shared_scale: bool = True
     """Let the batch-norm that ends the shared map scale and shift its channels, as batch-norm usually does. Without,
     each keeps a deviation of 1, and shared maps can't come alike by shrinking into the decoders' noise."""
-    exclusive: int = 8
+    exclusive: Size = 8
     """Size of an exclusive code."""
-    dropout: tuple[float, ...] = (0.0, 0.5, 0.0, 0.0)
+    dropout: Shares = (0.0, 0.5, 0.0, 0.0)
     """Dropout after each of the decoders' transposed convolutions, as in the authors' program. The paper's text says
     0.5 on the first three. Small images use the last."""
-    critic_widths: tuple[int, ...] = (64, 128, 256)
+    critic_widths: Sizes = (64, 128, 256)
     """Channels of the critics' convolutions. The authors' program has a further one of 512. For vectors, widths of
     their layers."""
-    vector_widths: tuple[int, ...] = (512, 256, 128)
+    vector_widths: Sizes = (512, 256, 128)
     """Widths of the encoders of feature vectors, as in IIAE; the last is also that of the decoders."""
     latent_critic: bool = True
     """Pull exclusive codes to the noise's distribution by a discriminator D_z. The authors' program has none."""
-    latent_critic_widths: tuple[int, ...] = (64, 128, 256)
+    latent_critic_widths: Sizes = (64, 128, 256)
     """Widths of D_z."""
+    latent_critic_norm: bool = False
+    """Batch-norm in D_z, as in the paper. Noise and exclusive codes are batches of their own, whose mean and scale it
+    takes away, so that D_z sees neither, and codes go where they like."""
     relu_on_code: bool = False
     """Clip codes at nought before the first transposed convolution, as the authors' program does."""
-    noise: float = 0.1
+    noise: Weight = 0.1
     """Standard deviation of the noise on what decoders get in training. Ablation: 0."""
-    gan: float = 1.0
+    gan: Weight = 1.0
     """w_GAN of eq. 6."""
-    exclusive_gan: float = 0.1
+    exclusive_gan: Weight = 0.1
     """w_Ex of eq. 6."""
-    latent_gan: float = 1.0
+    latent_gan: Weight = 1.0
     """Weight of what D_z asks of the encoders; eq. 6 leaves it out."""
-    alike: float = 100.0
+    alike: Weight = 100.0
     """w_L1 of eq. 6 for eq. 1, |S_x - S_y|. Like the next two a mean over elements. Ablation: 0."""
-    autoencoding: float = 100.0
+    autoencoding: Weight = 100.0
     """w_L1 of eq. 6 for eq. 5."""
-    latent: float = 100.0
+    latent: Weight = 100.0
     """w_L1 of eq. 6 for eq. 2, of S and of the noise each. Ablation: 0."""
-    penalty: float = 10.0
+    penalty: Weight = 10.0
     """Lambda of eq. 3."""
-    rate: float = 2e-4
+    rate: Positive = 2e-4
     """Adam's learning rate, of both players."""
     decay: bool = False
     """Let the rate fall to 0 by a half cosine over the run. The paper keeps it constant."""
@@ -223,7 +227,7 @@ class Rivals(nn.Module):
         self.exclusive_critic = critic(own, opposite, config.critic_widths) if config.reversal else None
         self.latent_critic = (
             nn.Sequential(
-                dense_stack(config.exclusive, config.latent_critic_widths),
+                dense_stack(config.exclusive, config.latent_critic_widths, norm=config.latent_critic_norm),
                 nn.Linear(config.latent_critic_widths[-1], 1),
             )
             if config.latent_critic
@@ -377,14 +381,17 @@ class CdDN(Method[Paired]):
                 code = codes[domain].exclusive.detach()
                 real, made = discriminator(torch.randn_like(code)).float(), discriminator(code).float()
                 terms[f"latent_critic_{domain}"] = functional.softplus(-real).mean() + functional.softplus(made).mean()
+            exclusive = codes[domain].exclusive.detach()  # the noise that is drawn in its place has 0 and 1
+            self.watched[f"exclusive mean {domain}"] = exclusive.mean(0).abs().mean()
+            self.watched[f"exclusive deviation {domain}"] = exclusive.std(0, correction=0).mean()
         return terms
 
     def warnings(self, watched: dict[str, float]) -> list[str]:
         """About critics whose slope left what the penalty holds, or that take made images for real ones."""
         found = []
-        for domain in DOMAINS:
-            slope, distance = watched[f"critic slope {domain}"], watched[f"critic distance {domain}"]
-            name = f"the critic of domain {domain}"
+        for domain, kind in itertools.product(DOMAINS, ("", "exclusive_")):
+            slope = watched.get(f"{kind}critic slope {domain}", 1.0)
+            name = f"the critic of domain {domain}" + (", of images made of exclusive codes alone," if kind else "")
             if slope > STEEP:
                 found.append(
                     f"{name} has exploded: its slope is over {STEEP:g} where 1 is wanted. In another run folder, lower "
@@ -395,10 +402,11 @@ class CdDN(Method[Paired]):
                     f"{name} has gone flat: its slope is under {FLAT:g} where 1 is wanted, so generators learn nothing "
                     "from it. Lower --method.penalty, or take another --train.seed, in another run folder"
                 )
-            if distance < 0:
+        for domain in DOMAINS:
+            if watched[f"critic distance {domain}"] < 0:
                 found.append(
-                    f"{name} has taken made images for real ones: its distance is below 0, and it leads generators "
-                    "astray. Look at samples/; in another run folder, lower --method.rate"
+                    f"the critic of domain {domain} has taken made images for real ones: its distance is below 0, and "
+                    "it leads generators astray. Look at samples/; in another run folder, lower --method.rate"
                 )
         return found
 
@@ -439,17 +447,15 @@ def depth(spec: ImageSpec, config: CdDNConfig) -> int:
 
 def _check(spec: DataSpec, config: CdDNConfig) -> tuple[Spec, Spec]:
     """Both specs. UserError for what can't be built."""
-    if not config.vector_widths:
-        raise UserError("--method.vector-widths needs at least one entry")
     if isinstance(spec.a, VectorSpec) and isinstance(spec.b, VectorSpec):
         return spec.a, spec.b
     if not (isinstance(spec.a, ImageSpec) and isinstance(spec.b, ImageSpec)):
         raise UserError(f"CdDN needs two domains of one kind; found {spec.a} and {spec.b}")
     lengths = {len(config.widths), len(config.decoder_widths), len(config.dropout)}
-    if len(lengths) > 1 or not config.widths:
+    if len(lengths) > 1:
         raise UserError(
             f"--method.widths has {len(config.widths)} entries, --method.decoder-widths {len(config.decoder_widths)}, "
-            f"--method.dropout {len(config.dropout)}; give as many of each, one at least"
+            f"--method.dropout {len(config.dropout)}; give as many of each"
         )
     smallest = 2 ** len(config.critic_widths)
     for one in (spec.a, spec.b):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torch.optim import Adam, Optimizer
 
+from unbraid.bounds import Count, Positive, Share, Size, Weight
 from unbraid.method import Clock, Method, Terms, Update
 from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import History
@@ -35,24 +36,24 @@ LARGE = 256
 class CycleGANConfig:
     """What can be chosen. The defaults are the paper's networks and settings."""
 
-    width: int = 64
+    width: Size = 64
     """Channels of images' first and last maps; those at a quarter of the size have four times as many."""
-    blocks: int | None = None
+    blocks: Size | None = None
     """Residual blocks of a translator; 9 from 256 x 256 on, 6 below, if not given."""
-    adversary_width: int = 64
+    adversary_width: Size = 64
     """Channels of the adversaries' first map."""
-    hidden: int = 32
+    hidden: Size = 32
     """Width of the hidden layer of every network for vectors. The paper has images only."""
-    history: int = 50
+    history: Count = 50
     """Items made earlier, from which adversaries are shown some; 0 shows them the latest only."""
-    again: float = 10.0
+    again: Weight = 10.0
     """lambda of eq. 3."""
-    identity: float = 0.0
+    identity: Weight = 0.0
     """Weight of the identity loss (section 5.2) beside lambda: an item that is of the target domain already shall stay
     as it is. The paper takes 0.5 for paintings; it needs domains whose items have one shape."""
-    rate: float = 2e-4
+    rate: Positive = 2e-4
     """Adam's learning rate."""
-    plateau: float = 0.5
+    plateau: Share = 0.5
     """Share of the run before the rates begin to fall to 0 in a straight line."""
 
 
@@ -146,7 +147,3 @@ def _check(spec: DataSpec, config: CycleGANConfig) -> None:
             f"--method.identity {config.identity:g} needs domains whose items have one shape; found {spec.a} and "
             f"{spec.b}: --method.identity 0"
         )
-    if not 0 <= config.plateau < 1:
-        raise UserError(f"--method.plateau {config.plateau}: a share of the run, at least 0 and less than 1")
-    if config.history < 0:
-        raise UserError("--method.history must be 0 or more")

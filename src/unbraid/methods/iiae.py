@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from unbraid.bounds import Positive, Share, Size, Sizes, Weight
 from unbraid.method import Clock, Method, Update
 from unbraid.nn.blocks import FitSize, dense, dense_stack, down, down_stack, halvings, up
 from unbraid.nn.functional import LOG_VARIANCE_LIMIT, kl_normal, reparameterise, tile
@@ -33,33 +34,33 @@ class IIAEConfig:
 
     code: Literal["spatial", "flat"] = "spatial"
     """Shared code of images: a map, or flat (the paper's networks for cars)."""
-    widths: tuple[int, ...] = (32, 64, 128, 256)
+    widths: Sizes = (32, 64, 128, 256)
     """Channels of the encoders' convolutions, each of which halves the size. Small images use the first of them."""
-    decoder_widths: tuple[int, ...] = (512, 256, 128, 64)
+    decoder_widths: Sizes = (512, 256, 128, 64)
     """Channels of the decoder's transposed convolutions, one for each of `widths`. Small images use the last."""
-    map_size: int = 8
+    map_size: Size = 8
     """No map is halved below this height or width; 8 is what 256 px come to in the paper."""
-    shared: int = 128
+    shared: Size = 128
     """Channels of the shared map, or size of a flat shared code. For vectors the paper takes 64."""
-    exclusive: int = 8
+    exclusive: Size = 8
     """Size of an exclusive code. For vectors the paper takes 64."""
-    dense_width: int = 256
+    dense_width: Size = 256
     """Width of the fully connected layers around a flat code."""
-    vector_widths: tuple[int, ...] = (512, 256, 128)
+    vector_widths: Sizes = (512, 256, 128)
     """Widths of the encoders of feature vectors."""
-    dropout: float = 0.5
+    dropout: Share = 0.5
     """Dropout in the decoder's second layer, the one of width 256; images under 256 px may come without that layer."""
-    beta: float = 0.02
+    beta: Weight = 0.02
     """B: weight of the ELBO (eq. 4) against the information terms (eq. 11); of each KL to a prior."""
-    lam: float = 50.0
+    lam: Weight = 50.0
     """The paper's lambda of eqs. 12-13; L = lam * beta is the weight of the information terms."""
-    likelihood: float = 20_000.0
+    likelihood: Positive = 20_000.0
     """w: scale of the reconstruction's log-likelihood, w * mean |x - x'|."""
     squared: bool = False
     """Reconstruct with the mean square instead of the mean absolute difference (the paper does, for vectors)."""
-    anneal: float = 25_000.0
+    anneal: Positive = 25_000.0
     """T, in steps: KL terms to priors are weighted by k(t) = 1 - exp(-t/T)."""
-    rate: float = 2e-4
+    rate: Positive = 2e-4
     """Adam's learning rate."""
     decay: bool = False
     """Let the rate fall to 0 by a half cosine over the run. The paper keeps it constant."""
@@ -297,8 +298,6 @@ def _check(spec: DataSpec, config: IIAEConfig) -> None:
     """UserError for what can't be built."""
     if isinstance(spec.a, VectorSpec) != isinstance(spec.b, VectorSpec):
         raise UserError(f"IIAE needs two domains of one kind; found {spec.a} and {spec.b}")
-    if not (config.widths and config.vector_widths):
-        raise UserError("--method.widths and --method.vector-widths need at least one entry")
     if len(config.widths) != len(config.decoder_widths):
         raise UserError(
             f"--method.widths has {len(config.widths)} entries, --method.decoder-widths "

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from unbraid.bounds import Positive, Size, Sizes, Weight
 from unbraid.config import PerceptualConfig
 from unbraid.method import Clock, Method, Stage, Terms, Update
 from unbraid.nn.blocks import SLOPE, UpConv
@@ -39,19 +40,19 @@ BETAS = (0.5, 0.999)
 class LORDConfig:
     """What can be chosen in LORD. The defaults are the paper's networks and settings."""
 
-    content: int = 128
+    content: Size = 128
     """Size of a content code."""
-    class_code: int = 256
+    class_code: Size = 256
     """Size of a class code. With several labels each gets its share of it."""
-    dense: tuple[int, int] = (512, 1024)
+    dense: tuple[Size, Size] = (512, 1024)
     """Widths of the generator's fully connected layers before its first map."""
-    width: int = 256
+    width: Size = 256
     """Channels of the generator's maps."""
-    last_width: int = 64
+    last_width: Size = 64
     """Channels of the map before the image."""
-    encoder_widths: tuple[int, ...] = (64, 128, 256, 256, 256)
+    encoder_widths: Sizes = (64, 128, 256, 256, 256)
     """Channels of an encoder's convolutions; all but the first halve the size."""
-    encoder_dense: int = 256
+    encoder_dense: Size = 256
     """Width of an encoder's two fully connected layers."""
     inference: Literal["latent", "semi-amortised", "amortised"] = "latent"
     """Where training's codes come from (table 3). latent: all are optimised; semi-amortised: content by an encoder;
@@ -61,33 +62,33 @@ class LORDConfig:
     variances, which needs an encoder; or nothing."""
     second_stage: bool = True
     """Ablation of table 3: without it there are no encoders, and codes of new images are optimised."""
-    noise: float = 1.0
+    noise: Weight = 1.0
     """sigma of eq. 6."""
-    decay: float = 0.001
+    decay: Weight = 0.001
     """lambda of eq. 6, for a reconstruction loss of the paper's size; of the KL as well."""
-    scale: float = 10.0
+    scale: Positive = 10.0
     """The reconstruction loss is multiplied by this, which brings it near the size that the paper reports, 13 to 40;
     eq. 6 depends on lambda / scale only."""
-    encoder_weights: tuple[float, float] = (10_000.0, 10_000.0)
+    encoder_weights: tuple[Weight, Weight] = (10_000.0, 10_000.0)
     """alpha_1 (class) and alpha_2 (content) of eq. 8, for mean squares over a code's entries."""
     loss: Literal["vgg16", "pixels"] = "vgg16"
     """Reconstruct by VGG16's features (the paper) or by the mean absolute difference of pixels."""
-    window: int | None = None
+    window: Size | None = None
     """Compare features in a window of so many pixels square, at a place drawn for each batch, and pixels in the whole
     image, instead of features in the whole image: VGG16 is most of a step, and its cost falls with the window's area.
     Ours, for small machines."""
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
-    target_gigabytes: float = 3.0
+    target_gigabytes: Weight = 3.0
     """Features of training images are kept, and computed once, if all together take no more than this."""
-    rate: float = 1e-4
+    rate: Positive = 1e-4
     """Adam's learning rate for the networks."""
-    code_rate: float = 1e-3
+    code_rate: Positive = 1e-3
     """Adam's learning rate for the codes."""
     cosine: bool = False
     """Let the rates fall to 0 by a half cosine over each stage, as the published programs do. The paper: constant."""
     first_share: float = 0.5
     """Share of the run that the first stage takes."""
-    fit_steps: int = 100
+    fit_steps: Size = 100
     """Steps in which a new image's codes are optimised, without second stage."""
 
 

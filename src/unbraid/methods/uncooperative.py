@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torch.optim import Adam, Optimizer
 
+from unbraid.bounds import Count, Positive, Share, Size, Weight
 from unbraid.data.parts import Part
 from unbraid.data.richness import richer
 from unbraid.method import Clock, Method, Terms, Update
@@ -56,39 +57,39 @@ class UncooperativeConfig:
     not given; a, for who builds the method in Python."""
     cooperative: bool = False
     """The baseline: both networks learn in both cycles. It changes who moves, and nothing else."""
-    width: int = 64
+    width: Size = 64
     """Channels of images' first and last maps; those at a quarter of the size have four times as many."""
-    blocks: int = 4
+    blocks: Size = 4
     """Residual blocks of each network for images, half of them before the second join; an even number."""
-    adversary_width: int = 64
+    adversary_width: Size = 64
     """Channels of the adversaries' first map."""
-    hidden: int = 32
+    hidden: Size = 32
     """Width of the hidden layer of every network for vectors."""
     linear: bool = False
     """Disentangler and entangler of vectors without hidden layer; adversaries keep theirs."""
-    residual: int = 1
+    residual: Size = 1
     """Size of the residual of vectors."""
     streams: Literal["two", "one"] = "two"
     """Networks of the disentangler of vectors: one each for c' and r', as with images, or one for both."""
     spectral: bool = True
     """Spectral norm of the adversaries' weights."""
-    history: int = 50
+    history: Count = 50
     """Items made earlier, from which adversaries are shown some; 0 shows them the latest only."""
-    again_rich: float = 10.0
+    again_rich: Weight = 10.0
     """lambda_v of eq. 2."""
-    again_poor: float = 10.0
+    again_poor: Weight = 10.0
     """lambda_c of eq. 2."""
-    again_residual: float = 0.1
+    again_residual: Weight = 0.1
     """lambda_r of eq. 2."""
-    adversarial: float = 1.0
+    adversarial: Weight = 1.0
     """Weight of eq. 1 in eq. 3."""
-    rate: float = 2e-4
+    rate: Positive = 2e-4
     """Adam's learning rate of disentangler and entangler."""
-    adversary_rate: float = 2e-4
+    adversary_rate: Positive = 2e-4
     """Adam's learning rate of the adversaries."""
-    plateau: float = 0.5
+    plateau: Share = 0.5
     """Share of the run before the rates begin to fall to 0 in a straight line."""
-    bank: int = 64
+    bank: Size = 64
     """Training images of the rich domain that are saved with the model, to draw residuals from."""
 
     @property
@@ -379,7 +380,3 @@ def _check(spec: DataSpec, config: UncooperativeConfig) -> None:
     check_alike("uncooperative", spec)
     if config.blocks < 2 or config.blocks % 2:
         raise UserError(f"--method.blocks {config.blocks}: an even number, 2 at least, for half stand before a join")
-    if not 0 <= config.plateau < 1:
-        raise UserError(f"--method.plateau {config.plateau}: a share of the run, at least 0 and less than 1")
-    if config.history < 0 or config.bank < 1:
-        raise UserError("--method.history must be 0 or more, --method.bank 1 or more")

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm, cosine_similarity, cross_entropy, normalize, softplus
 from torch.optim import Adam, Optimizer
 
+from unbraid.bounds import Positive, Size, Sizes, Weight
 from unbraid.config import PerceptualConfig
 from unbraid.data.parts import Part, side
 from unbraid.method import Clock, Method, Terms, Update
@@ -39,13 +40,13 @@ TOLD = 95.0
 class XGANConfig:
     """What can be chosen. The defaults are the paper's networks (table 1) and rate. It gives no weights."""
 
-    widths: tuple[int, ...] = (32, 64, 128, 256)
+    widths: Sizes = (32, 64, 128, 256)
     """Channels of the encoders' convolutions, each of which halves the size."""
-    decoder_widths: tuple[int, ...] = (512, 256, 128, 64)
+    decoder_widths: Sizes = (512, 256, 128, 64)
     """Channels of the decoders' maps before the image's; as many as `widths`."""
-    dense: int = 1024
+    dense: Size = 1024
     """Width of the fully connected layer before the embedding."""
-    embedding: int = 1024
+    embedding: Size = 1024
     """Size of the embedding, which has length 1."""
     sharing: Literal["high", "middle"] = "high"
     """Layers that both domains share. high: the last two convolutions and all fully connected layers, the first two of
@@ -53,17 +54,17 @@ class XGANConfig:
     statistics: Literal["own", "both"] = "own"
     """By what batch-norm in the encoder's shared layers normalises. own: each domain by itself, so that mean and
     deviation of every channel are alike in both before anything is learned. both: the two together."""
-    discriminator_widths: tuple[int, ...] = (16, 32, 32, 32)
+    discriminator_widths: Sizes = (16, 32, 32, 32)
     """Channels of a discriminator's convolutions."""
-    classifier: int = 256
+    classifier: Size = 256
     """Hidden width of the classifier of domains, whose layers the paper doesn't give."""
-    reconstruction: float = 10.0
+    reconstruction: Weight = 10.0
     """Weight of eq. 2, here a mean over values where the paper has their sum."""
-    domain: float = 1.0
+    domain: Weight = 1.0
     """Weight of eq. 3; 0 leaves the classifier out."""
-    semantic: float = 1.0
+    semantic: Weight = 1.0
     """Weight of eq. 4; 0 leaves semantic consistency out (ablation of section 5)."""
-    gan: float = 1.0
+    gan: Weight = 1.0
     """Weight of eq. 6; 0 leaves the discriminators out (ablation of appendix 7.4)."""
     gan_towards: Literal["b", "a", "both"] = "b"
     """Domains with a discriminator: that which is translated to for good, or both."""
@@ -72,11 +73,11 @@ class XGANConfig:
     `embedding` must have its size."""
     teacher_domains: tuple[Domain, ...] = ("a",)
     """The one domain whose embeddings follow the teacher."""
-    teach: float = 1.0
+    teach: Weight = 1.0
     """Weight of the teacher's loss."""
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     """Where VGG16's weights come from, if it is the teacher."""
-    rate: float = 1e-4
+    rate: Positive = 1e-4
     """Adam's learning rate."""
 
 

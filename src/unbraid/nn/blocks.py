@@ -46,10 +46,10 @@ def dense(size: int, width: int, *, norm: bool = True) -> nn.Sequential:
     return nn.Sequential(*layers, nn.LeakyReLU(SLOPE, inplace=True))
 
 
-def dense_stack(size: int, widths: Sequence[int]) -> nn.Sequential:
+def dense_stack(size: int, widths: Sequence[int], *, norm: bool = True) -> nn.Sequential:
     """One `dense` for each width; nothing for none."""
     ins = [size, *widths][: len(widths)]
-    return nn.Sequential(*[dense(i, o) for i, o in zip(ins, widths, strict=True)])
+    return nn.Sequential(*[dense(i, o, norm=norm) for i, o in zip(ins, widths, strict=True)])
 
 
 class UpConv(nn.Module):

@@ -70,7 +70,7 @@ def ablation(**changes: Any) -> Callable[[], RunConfig[CdDNConfig]]:
 
 
 def paper(data: DataConfig, epochs: float) -> Callable[[], RunConfig[CdDNConfig]]:
-    """The paper's networks, weights and length, at 256 px, batches of 8, the last model kept."""
+    """The paper's networks, weights and length, at 256 px, batches of 8."""
 
     def make() -> RunConfig[CdDNConfig]:
         return RunConfig(

@@ -95,12 +95,13 @@ class Search:
         count = whole(neighbours, "Neighbours", 1, MOST_NEIGHBOURS)
         x, name, note, at = self.query.read(opened, side, item, upload)
         codes = opened.model.encode(x, side)
-        cells, said = [], []
+        cells, said, measured = [], [], []
         for part in ("shared", "exclusive"):
             found = nearest(opened, codes, side, target, part, at, count)
             if found is None:
                 said.append(f"exclusive codes of {side} and {target} have no common measure here")
                 continue
+            measured.append(part)
             row, marked = [Cell(x[0], f"by {part} code")], []
             for place, (i, distance) in enumerate(found, 1):
                 pair, alike = _relation(opened, side, at, target, i)
@@ -116,7 +117,8 @@ class Search:
         words = sentence(
             f"{name}; nearest of {looked} test items of {target}"
             + (f", spread over all {whole_part}" if looked < whole_part else "")
-            + f", {opened.distance} distance of shared codes, euclidean of exclusive ones",
+            + f", {opened.distance} distance of shared codes"
+            + (", euclidean of exclusive ones" if "exclusive" in measured else ""),
             *said,
             known,
             note,
