@@ -53,9 +53,8 @@ def train_step(
 ) -> dict[str, Tensor]:
     """Plays one step of the method: for each update it yields, the movers' gradients and their optimisers' steps.
 
-    Returns the weighted losses by name, and in `lengths` how long each player's gradient was. Raises NonFiniteLoss,
-    before anybody moves, naming the term. Players of one update may own the same parameters: each moves them by its own
-    gradient, all taken before anybody moves.
+    Returns the weighted losses by name. Raises NonFiniteLoss, before anybody moves, naming the term. Players of one
+    update may own the same parameters: each moves them by its own gradient, all taken before anybody moves.
     """
     losses: dict[str, Tensor] = {}
     assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
@@ -70,9 +69,7 @@ def train_step(
                 for number, (team, loss) in enumerate(zip(teams, totals, strict=True), 1)
             ]
             for team, move in zip(teams, moves, strict=True):
-                apply([*team.values()], move)
-                if lengths is not None:
-                    lengths.update({who: gradient_norm(one) for who, one in team.items()})
+                apply(team, move, lengths)
             assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
     return losses
 
@@ -90,12 +87,17 @@ def gradients(team: Sequence[Optimizer], loss: Tensor, retain: bool) -> Move:
     return [(parameter, parameter.grad) for parameter in movers]
 
 
-def apply(team: Sequence[Optimizer], move: Move) -> None:
-    """The team's optimisers move by these gradients. Autocast's bf16 copies of their weights are forgotten, or the rest
-    of the step would be computed with the weights of before."""
+def apply(team: Mapping[str, Optimizer], move: Move, lengths: dict[str, float] | None = None) -> None:
+    """The team's optimisers move by these gradients, whose lengths are noted by player where that is wanted.
+
+    Autocast's bf16 copies of their weights are forgotten, or the rest of the step would be computed with the weights of
+    before.
+    """
     for parameter, gradient in move:
         parameter.grad = gradient
-    for optimiser in team:
+    for who, optimiser in team.items():
+        if lengths is not None:
+            lengths[who] = gradient_norm(optimiser)
         optimiser.step()
     torch.clear_autocast_cache()
 
@@ -265,7 +267,7 @@ class Session:
 
 
 def gradient_norm(optimiser: Optimizer) -> float:
-    """Length of the gradient by which the optimiser moved last."""
+    """Length of the gradient by which the optimiser moves."""
     found = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
     return float(torch.stack([gradient.float().norm() for gradient in found]).norm()) if found else 0.0
 

@@ -128,7 +128,10 @@ def test_separate_optimisers_move_by_their_own_gradients() -> None:
     decoder = model.a.decoder
     assert isinstance(decoder, Decoder)
     before = decoder.to_image.weight.detach().clone()
-    train_step(model, optimisers, Repeated(batch), Clock(0, 0.0))
+    lengths: dict[str, float] = {}
+    train_step(model, optimisers, Repeated(batch), Clock(0, 0.0), lengths=lengths)
+    assert lengths.keys() == optimisers.keys()
+    assert len({*lengths.values()}) == len(lengths)
     moved = (decoder.to_image.weight.detach() - before).abs() / model.config.rate
     # gan, autoencoder and latent move this weight: Adam's first step is the rate, whatever the weight of the loss
     assert moved.max() == pytest.approx(3, abs=0.1)
