@@ -132,6 +132,27 @@ def test_translate_keeps_answers_of_equal_names_apart(run: Path, tmp_path: Path)
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
+def test_no_image_that_was_given_is_written_over(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "mine"
+    images = [str(write_png(mine / name, i)) for i, name in enumerate(("x.png", "x-1.png", "grid.png", "x~2.png"))]
+    before = {path.name: path.read_bytes() for path in mine.iterdir()}
+    for command in (
+        ["translate", str(run), str(mine), "--out", str(mine)],
+        ["translate", str(run), images[0], images[1], "--out", str(mine)],
+        ["analogy", str(run), "--shared", images[0], "--exclusive", images[1], "--out", images[0]],
+        ["interpolate", str(run), images[0], images[1], "--out", images[1]],
+        ["encode", str(run), str(mine), "--out", images[3]],
+    ):
+        assert main(command) == 2
+        assert "choose another --out" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in mine.iterdir()} == before
+    assert main(["interpolate", str(run), images[0], images[1], "--out", str(tmp_path / "way.gif")]) == 2
+    assert "ends in .png" in capsys.readouterr().err
+    twice = [*images, str(write_png(tmp_path / "other" / "x.png", 9))]
+    assert main(["translate", str(run), *twice, "--samples", "1", "--out", str(tmp_path / "answers")]) == 0
+    assert len(list((tmp_path / "answers").iterdir())) == 6  # five answers and the picture of all
+
+
 def test_analogy_interpolate_and_encode(run: Path, folders: Path, tmp_path: Path) -> None:
     one, two, three = (str(folders / "sketch" / f"0{i}.png") for i in range(3))
     command = ["analogy", str(run), "--shared", one, two, "--exclusive", three, "--domain", "b"]

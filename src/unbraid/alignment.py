@@ -7,7 +7,16 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from unbraid.data.faces import Background, Face, Landmarks, aligned, find_detector, read_landmarks, without_background
+from unbraid.data.faces import (
+    Background,
+    Detector,
+    Face,
+    Landmarks,
+    aligned,
+    find_detector,
+    read_landmarks,
+    without_background,
+)
 from unbraid.data.folders import list_images
 from unbraid.data.images import ImageError, decode
 from unbraid.files import write_atomically
@@ -41,8 +50,8 @@ def align(
         raise UserError("Give one of --landmarks, a CSV file, and --detector, mtcnn or MODULE:FUNCTION")
     if min(size) < 1:
         raise UserError(f"--size {size[0]} {size[1]}: height and width are 1 at least")
-    if out.resolve() == folder.resolve():
-        raise UserError(f"--out {out} is the folder of the photos: give another, so that none is replaced")
+    if folder.resolve() in (out.resolve(), *out.resolve().parents):
+        raise UserError(f"--out {out} lies in the folder of the photos: give another, so that none is replaced")
     listing = list_images(folder)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file: give a folder")
@@ -60,7 +69,7 @@ def align(
         except ImageError as error:
             left_out.append(f"{name}: {error.reason}")
             continue
-        points = known.get(name) if detect is None else found(detect(photo), str(detector))
+        points = known.get(name) if detect is None else found(detect, photo, str(detector))
         if points is None:
             left_out.append(f"{name}: {'no face was found' if detect else 'it is in no row of ' + str(landmarks)}")
             continue
@@ -94,11 +103,17 @@ def colour(path: Path) -> Face:
     return np.ascontiguousarray(np.broadcast_to(values, (3, *values.shape[1:])).transpose(1, 2, 0))
 
 
-def found(points: object, detector: str) -> Landmarks | None:
-    """What a detector gave, as landmarks. UserError if it is something else."""
-    if points is None:
-        return None
-    values = np.asarray(points, dtype=np.float64)
+def found(detect: Detector, photo: Face, detector: str) -> Landmarks | None:
+    """What a detector gives, as landmarks. UserError if it fails, or gives something else."""
+    try:
+        points = detect(photo)
+        if points is None:
+            return None
+        values = np.asarray(points, dtype=np.float64)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a function of the user's raises, or gives
+        raise UserError(f"--detector {detector} fails: {type(error).__name__}: {error}") from error
     if values.shape != (3, 2):
         raise UserError(f"--detector {detector} must give three points (x, y) or None; it gave shape {values.shape}")
     return values

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,16 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
+def keep_apart(outputs: Iterable[Path], given: Sequence[Path]) -> None:
+    """UserError if a file that is to be written is there and one of those given, by itself or in a folder."""
+    files = {path.resolve() for path in given if not path.is_dir()}
+    folders = {path.resolve() for path in given if path.is_dir()}
+    for out in outputs:
+        real = out.resolve()
+        if real in files or (real.exists() and folders & {*real.parents}):
+            raise UserError(f"{out} is among the images that were given: choose another --out, so that none is lost")
+
+
 def _is_full_disk(error: BaseException) -> bool:
     """torch and safetensors report a failed write as errors of their own."""
     return isinstance(error, (RuntimeError, SafetensorError)) and ("writ" in str(error) or "No space" in str(error))
@@ -55,5 +65,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
         raise UserError(f"{path.parent} is not a run: it has no {path.name}") from error
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror or error}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged and can't be read as JSON ({error})") from error

@@ -9,6 +9,7 @@ domain probe   how well the domain of an item is told from its shared code: by a
 Legend: n items.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from unbraid.data.parts import Data, LabelledPart, Part, Rows, attributes_of, on
 from unbraid.generation import makes_images
 from unbraid.log import read_log
 from unbraid.measurements import TRANSLATED, Judges, sampled
-from unbraid.metrics.attributes import AttributeReader, agreement
+from unbraid.metrics.attributes import AttributeReader, agreement, chance
 from unbraid.metrics.images import features
 from unbraid.nn.perceptual import SMALLEST
 from unbraid.types import DOMAINS, Domain, other
@@ -36,9 +37,9 @@ TOLD = "domain told, %"
 def attributes(model: Trained, data: Data, judges: Judges, limit: int | None) -> dict[str, Any]:
     """Of each attribute known in both domains, how many translations show what their inputs do, percent, both ways.
 
-    real: real images of the target domain in place of translations, the best that the reader allows. random: the same,
-    each compared with what another one should show. Readers are fitted to features of training images. Empty without
-    attributes, without VGG16's weights, or for images it can't see.
+    real: real images of the target domain in place of translations, the best that the reader allows. random: the same
+    on average over all others, each compared with what another one should show. Readers are fitted to features of
+    training images. Empty without attributes, without VGG16's weights, or for images it can't see.
     """
     if not makes_images(model) or judges.vgg is None or isinstance(data.test, LabelledPart):
         return {}
@@ -66,7 +67,7 @@ def attributes(model: Trained, data: Data, judges: Judges, limit: int | None) ->
                     "fitted to": reader.count,
                     "translations": _agreement(reader, seen[1], values[1]),
                     "real": _agreement(reader, seen[2], values[2]),
-                    "random": _agreement(reader, seen[2], np.roll(values[2], len(values[2]) // 2)),
+                    "random": _agreement(reader, seen[2], values[2], chance),
                 }
             except ValueError:  # one value only, or too few images
                 continue
@@ -100,7 +101,12 @@ def _some(part: Part, domain: Domain, count: int) -> tuple[Tensor, Rows]:
     return items.read(rows, 0), rows
 
 
-def _agreement(reader: AttributeReader, seen: Tensor, wanted: np.ndarray) -> dict[str, float]:
+def _agreement(
+    reader: AttributeReader,
+    seen: Tensor,
+    wanted: np.ndarray,
+    compare: Callable[[np.ndarray, np.ndarray], dict[str, float]] = agreement,
+) -> dict[str, float]:
     """Of the images whose value is one that the reader knows."""
     told = np.isin(wanted, reader.known)
-    return {"images": int(told.sum()), **agreement(reader.read(seen[torch.from_numpy(told)]), wanted[told])}
+    return {"images": int(told.sum()), **compare(reader.read(seen[torch.from_numpy(told)]), wanted[told])}

@@ -76,6 +76,9 @@ class Run:
         run = cls(path, method_name, config)
         asked = {"method_name": method_name, **to_json(config)}
         if (path / "config.json").exists():
+            there = _checked_config(path)["config"].get("method_name")
+            if there != method_name:
+                raise UserError(f"{path} is a run of {there}. Give another --run for {method_name}")
             changed = differences(_with_defaults(_checked_config(path)["config"]), asked)
             if changed:
                 raise UserError(
@@ -106,6 +109,8 @@ class Run:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise UserError(f"Another process trains in {self.path}. Wait for it, or give another --run") from error
+        except OSError as error:
+            raise UserError(f"Can't train in {self.path}: {error.strerror or error}") from error
         try:
             for left in self.path.rglob(".*.tmp"):  # by a process that was killed while writing
                 left.unlink(missing_ok=True)
@@ -157,9 +162,10 @@ class Run:
         except UserError:
             raise
         except Exception as error:  # torch raises many kinds for a damaged file
+            kept = "; the best model so far, model.safetensors, can still be used"
             raise UserError(
                 f"{path} is damaged ({type(error).__name__}). Nothing was changed. Move it away to train again from "
-                "the start; the best model so far, model.safetensors, can still be used"
+                f"the start{kept if (self.path / 'model.safetensors').exists() else ''}"
             ) from error
 
     def save_model(self, method: Method[Any], space: CodeSpace | None, step: int) -> None:
@@ -343,6 +349,8 @@ def load_model(path: Path) -> tuple[Method[Any], CodeSpace | None, dict[str, Any
         with safe_open(file, "pt") as opened:
             meta = json.loads((opened.metadata() or {})["unbraid"])
             tensors: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except PermissionError as error:
+        raise UserError(f"{file} can't be read: no permission") from error
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise UserError(f"{file} is damaged or not an unbraid model ({error})") from error
     if meta["format"] != FORMAT:

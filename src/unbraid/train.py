@@ -149,6 +149,8 @@ def check(config: TrainConfig, method: Method[Any]) -> None:
     for name, value in {**lengths, "batch": config.batch, "evaluate-every": config.evaluate_every}.items():
         if value is not None and value <= 0:
             raise UserError(f"--train.{name} {value}: it must be more than 0")
+    if config.seed < 0:
+        raise UserError(f"--train.seed {config.seed}: it must be at least 0")
     if not 0 <= config.average < 1:
         raise UserError(f"--train.average {config.average}: it must be at least 0 and less than 1")
     if config.batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in method.modules()):

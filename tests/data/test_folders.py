@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,23 @@ def test_listing_is_recursive_sorted_and_ignores_others(tmp_path: Path, paint: P
     listing = list_images(tmp_path)
     assert listing.names == ["a/b/x.webp", "a/c.JPG", "b.png"]
     assert listing.remark == f"1 files in {tmp_path} are no images"
+
+
+def test_links_show_no_image_twice(tmp_path: Path, paint: Paint) -> None:
+    paint(tmp_path, ["a.png", "in/b.png"])
+    (tmp_path / "in" / "up").symlink_to(tmp_path)
+    (tmp_path / "again").symlink_to(tmp_path / "in")
+    assert len(list_images(tmp_path).names) == 2
+
+
+def test_names_that_are_not_utf_8_are_left_out_and_counted(tmp_path: Path, paint: Paint) -> None:
+    paint(tmp_path, ["a.png"])
+    os.rename(os.fsencode(tmp_path / "a.png"), os.fsencode(tmp_path) + b"/f\xfc.png")
+    paint(tmp_path, ["b.png"])
+    listing = list_images(tmp_path)
+    assert listing.names == ["b.png"]
+    assert "1 files" in listing.remark
+    assert "not UTF-8" in listing.remark
 
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:

@@ -1,18 +1,20 @@
 """What XGAN is, beside the contract of all methods: sizes of the paper, terms, the reversed gradient, the teacher."""
 
+import copy
 import sys
 from dataclasses import replace
 from types import ModuleType
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from helpers import Repeated, paired_data, random_batch
 from unbraid.codes import evaluating
 from unbraid.method import Clock
 from unbraid.methods.xgan import XGAN, XGANConfig
+from unbraid.train import train_step
 from unbraid.types import DataSpec, ImageSpec, Unpaired, UserError, VectorSpec
 
 SPEC = DataSpec(ImageSpec(32, 32, 3), ImageSpec(32, 32, 3))
@@ -181,6 +183,35 @@ def test_the_teacher_draws_one_domain(own_teacher: str) -> None:
     assert not any("teacher" in name for name in model.state_dict())
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_network_as_teacher_stays_what_it_is(own_teacher: str, frozen: bool) -> None:
+    """It is no part of the model: nobody moves it, and it is neither saved nor put into training mode."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8), nn.BatchNorm1d(8)).requires_grad_(not frozen)
+    vars(sys.modules[own_teacher])["network"] = network
+    before = copy.deepcopy(network.state_dict())
+    model, batch = built(replace(SMALL, teacher=f"{own_teacher}:network"))
+    alone = {name for name, _ in model.named_parameters()}
+    model.prepare()
+    model.train()
+    assert {name for name, _ in model.named_parameters()} == alone
+    assert not any("teacher" in name for name in model.state_dict())
+    assert "teach_a" in train_step(model, model.optimisers("train"), Repeated(batch), CLOCK)
+    assert not network.training
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_total_variation_stands_in_for_the_gan() -> None:
+    model, batch = built(replace(SMALL, gan=0.0, smoothness=2.0))
+    found = terms(model, batch)
+    assert not any(name.startswith(("gan", "discriminator")) for name in found)
+    _, made = model._show(model._embed({"a": batch.a, "b": batch.b}))
+    y = made["b"]
+    expected = 2 * ((y[:, :, 1:] - y[:, :, :-1]).abs().mean() + (y[..., 1:] - y[..., :-1]).abs().mean())
+    assert torch.allclose(found["smoothness_b"], expected)
+    assert "smoothness_a" not in found
+
+
 @pytest.mark.parametrize(
     ("teacher", "config", "message"),
     [
@@ -190,6 +221,8 @@ def test_the_teacher_draws_one_domain(own_teacher: str) -> None:
         ("own_teacher:number", {}, "is no function"),
         ("own_teacher:missing", {}, "missing"),
         ("no_such_module:features", {}, "No module named"),
+        (":features", {}, "Empty module name"),
+        (".x:features", {}, "TypeError"),
         ("facenet", {}, "there are vgg16 and efficientnet-lite0"),
     ],
 )

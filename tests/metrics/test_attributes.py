@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from unbraid.metrics.attributes import AttributeReader, agreement
+from unbraid.metrics.attributes import AttributeReader, agreement, chance
 
 
 def clouds(count: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
@@ -35,6 +35,15 @@ def test_a_single_value_cannot_be_told() -> None:
         AttributeReader(torch.zeros(5, 2), np.zeros(5, np.int64))
     with pytest.raises(ValueError, match="found 0"):
         AttributeReader(torch.zeros(5, 2), -np.ones(5, np.int64))
+
+
+def test_chance_is_the_mean_over_pairings_with_others() -> None:
+    found, wanted = np.array([0, 0, 1, 2, 0]), np.array([0, 1, 1, 0, 2])
+    pairings = [np.roll(wanted, shift) for shift in range(1, 5)]  # together, each with each other once
+    mean = np.mean([np.equal(found, others).mean() for others in pairings])
+    assert chance(found, wanted)["accuracy"] == round(100 * mean, 3)
+    each = [np.mean([np.equal(found, o)[np.equal(o, value)].mean() for o in pairings]) for value in range(3)]
+    assert chance(found, wanted)["balanced"] == round(100 * np.mean(each), 3)
 
 
 def test_rare_values_count_as_much_in_balanced_agreement() -> None:

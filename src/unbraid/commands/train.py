@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -117,10 +118,14 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
         if moved:
             raise UserError(f"{name} keeps a code for each image, which must stay as it is; {moved}")
     if dry_run:
+        method.prepare()
         print(about, *notes, sep="\n")
         return
     if path is None:
         raise UserError("Where to? Give --run DIR, a folder for the run")
+    for folder in (config.data.a, config.data.b, config.data.side_by_side, config.data.classes):
+        if folder is not None and folder.resolve() in (path.resolve(), *path.resolve().parents):
+            raise UserError(f"--run {path} lies in {folder}: its pictures would be taken for data. Give another --run")
     check(config.train, method)
     run = Run.open(path, name, config, recipe)
     check_parts(path, parts)
@@ -136,11 +141,13 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
     except Interrupted as stop:
         log.close()
         print(
-            f"{stop}; saved. The same command goes on from there:\n  unbraid {' '.join(sys.argv[1:])}", file=sys.stderr
+            f"{stop}; saved. The same command goes on from there:\n  unbraid {shlex.join(sys.argv[1:])}",
+            file=sys.stderr,
         )
         raise KeyboardInterrupt from stop
     finally:
         log.close()
     figure = ("PSNR", "dB") if kind.needs is Labelled else ("mAP" if has_classes(data.val) else "recall@1", "%")
     score = f" (validation {figure[0]} {position.best:.1f} {figure[1]})" if position.best > 0 else ""
-    print(f"Done after {position.step} steps; best at step {position.best_step}{score}. Next: unbraid evaluate {path}")
+    steps = f"{position.step} steps{' of the last stage' if position.stage else ''}"
+    print(f"Done after {steps}; best at step {position.best_step}{score}. Next: unbraid evaluate {path}")

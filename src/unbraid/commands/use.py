@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unbraid.commands.folder import RunFolder, image_model
 from unbraid.data.images import read_image
-from unbraid.files import write_atomically
+from unbraid.files import keep_apart, write_atomically
 from unbraid.inputs import read_files
 from unbraid.types import Domain, UserError
 
@@ -56,7 +56,10 @@ def translate(
     if not like and samples > 1 and not model.exclusive_size(target):
         samples = 1
         print(f"One answer for each image: nothing of domain {target} varies in this model of {model.name}")
-    answers = model.translate(x, source, target, 1 if like else samples, reference, seed)
+    asked = 1 if like else samples
+    made = [f"{name}-{number}.png" for name in names for number in range(1, asked + 1)]
+    keep_apart((out / name for name in (*made, "grid.png")), [*images, *([like] if like else [])])
+    answers = model.translate(x, source, target, asked, reference, seed)
     for name, row in zip(names, answers, strict=True):
         for number, answer in enumerate(row, 1):
             save_picture(to_picture(answer), out / f"{name}-{number}.png")
@@ -84,6 +87,7 @@ def analogy(
     model = image_model(run)
     row_names, rows = read_images(shared, model.spec[domain])
     column_names, columns = read_images(exclusive, model.spec[domain])
+    _check_png(out, [*shared, *exclusive])
     made = model.analogy(rows, columns, domain)
     cells: list[list[Tensor | None]] = [[None, *columns]]
     cells += [[item, *answers] for item, answers in zip(rows, made, strict=True)]
@@ -112,6 +116,7 @@ def transfer(
         raise UserError(f"{model.name} was not trained on labelled images; `unbraid analogy` draws what it exchanges")
     row_names, rows = read_images(class_, model.spec.a)
     column_names, columns = read_images(content, model.spec.a)
+    _check_png(out, [*content, *class_])
     made = model.analogy(columns, rows, "a")
     cells: list[list[Tensor | None]] = [[None, *columns]]
     cells += [[item, *made[:, i]] for i, item in enumerate(rows)]
@@ -133,6 +138,7 @@ def swap(run: RunFolder, images: Images, label: str, value: str, out: Path) -> N
 
     model = image_model(run)
     names, x = read_images(images, model.spec.a)
+    keep_apart((out / f"{name}.png" for name in (*names, "grid")), images)
     made = model.swap(x, label, value)
     for name, answer in zip(names, made, strict=True):
         save_picture(to_picture(answer), out / f"{name}.png")
@@ -167,6 +173,7 @@ def interpolate(
         raise UserError(f"--steps {steps}: at least 2")
     model = image_model(run)
     start, end = _one(first, model.spec[domain]), _one(second, model.spec[domain])
+    _check_png(out, [first, second])
     frames = model.interpolate(start, end, part, domain, steps)
     save_picture(grid([[start[0], *frames, end[0]]], ["first", *[""] * steps, "second"], [part]), out)
     save_gif(list(frames), out.with_suffix(".gif"))
@@ -184,6 +191,7 @@ def encode(run: RunFolder, images: Images, out: Path, domain: Domain = "a") -> N
     """
     model = image_model(run)
     names, x = read_images(images, model.spec[domain])
+    keep_apart([out], images)
     codes = model.encode(x, domain)
     arrays = {"names": np.array(names), "shared": codes.shared.numpy(), "exclusive": codes.exclusive.numpy()}
 
@@ -195,6 +203,13 @@ def encode(run: RunFolder, images: Images, out: Path, domain: Domain = "a") -> N
     print(f"Written: {out}: shared {codes.shared.shape}, exclusive {codes.exclusive.shape}".replace("torch.Size", ""))
 
 
+def _check_png(out: Path, given: Sequence[Path]) -> None:
+    """UserError if a picture is to be written as something else, or over one of those given."""
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {out}: a picture is written as PNG, so give a name that ends in .png")
+    keep_apart([out, out.with_suffix(".gif")], given)
+
+
 def _one(path: Path, spec: Any) -> Tensor:
     return read_image(path, spec)[None]
 
@@ -202,11 +217,15 @@ def _one(path: Path, spec: Any) -> Tensor:
 def read_images(paths: Sequence[Path], spec: Any) -> tuple[list[str], Tensor]:
     """The images of files and folders, as (names, (n, c, h, w)). One that can't be read is left out, and said.
 
-    Names are the files' without folder and ending, numbered where two are alike. Raises UserError if none is left.
+    Names are the files' without folder and ending, numbered where two are alike, or one is called as the picture of all
+    is. Raises UserError if none is left.
     """
     files, x = read_files(paths, spec)
-    names: list[str] = []
+    names: dict[str, None] = {}
     for file in files:
-        count = sum(name == file.stem or name.startswith(f"{file.stem}~") for name in names)
-        names.append(f"{file.stem}~{count + 1}" if count else file.stem)
-    return names, x
+        name, count = file.stem, 1
+        while name in names or name == "grid":
+            count += 1
+            name = f"{file.stem}~{count}"
+        names[name] = None
+    return [*names], x

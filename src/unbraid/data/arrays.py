@@ -170,7 +170,9 @@ def _open(path: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError as error:
         raise UserError(f"--data.arrays: there is no file or folder {path}") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"--data.arrays {path} can't be read as .npz or folder of .npy: {error}") from error
+        # numpy takes what it doesn't know for a pickle, and would tell how to load that
+        reason = "it holds something else than arrays of numbers" if "pickle" in str(error) else str(error)
+        raise UserError(f"--data.arrays {path} can't be read as .npz or folder of .npy: {reason}") from error
 
 
 def _labels(label: np.ndarray, count: int, of: str) -> np.ndarray:

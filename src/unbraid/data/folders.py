@@ -20,41 +20,66 @@ from unbraid.types import DataSpec, UserError
 @dataclass(frozen=True)
 class Listing:
     """The image files of a folder and its sub-folders. names: sorted, relative, with "/"; others: how many files are
-    no images."""
+    no images; misnamed: how many have a name that is not UTF-8, and are left out."""
 
     folder: Path
     names: list[str]
     others: int
+    misnamed: int = 0
 
     @property
     def remark(self) -> str:
         """What to say about the other files, if there are any."""
-        return f"{self.others} files in {self.folder} are no images" if self.others else ""
+        found = {"are no images": self.others, "have names that are not UTF-8: rename them": self.misnamed}
+        return "; ".join(f"{count} files in {self.folder} {what}" for what, count in found.items() if count)
 
 
 def list_images(folder: Path) -> Listing:
-    """Finds image files by their endings; hidden files and folders are passed over.
+    """Finds image files by their endings; hidden files and folders are passed over, and no folder is read twice, by
+    whatever links.
 
-    Raises UserError if the folder doesn't exist or holds no image.
+    Raises UserError if the folder doesn't exist, can't be read or holds no image.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is a file, not a folder" if folder.exists() else f"There is no folder {folder}")
     names: list[str] = []
-    others = 0
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    others = misnamed = 0
+    visited = {os.path.realpath(folder)}
+
+    def unreadable(error: OSError) -> None:
+        raise UserError(f"{error.filename} can't be read: {error.strerror}") from error
+
+    for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        inner_folders, folders[:] = sorted(name for name in folders if not name.startswith(".")), []
+        for name in inner_folders:
+            if (real := os.path.realpath(os.path.join(place, name))) not in visited:
+                visited.add(real)
+                folders.append(name)
         inner = os.path.relpath(place, folder).replace(os.sep, "/")
         for file in files:
             if file.startswith("."):
                 continue
             if os.path.splitext(file)[1].lower() in SUFFIXES:
-                names.append(file if inner == "." else f"{inner}/{file}")
+                name = file if inner == "." else f"{inner}/{file}"
+                if _broken(name):
+                    misnamed += 1
+                else:
+                    names.append(name)
             else:
                 others += 1
     if not names:
-        found = f"{others} other files" if others else "it is empty"
+        found = f"{others + misnamed} other files" if others + misnamed else "it is empty"
         raise UserError(f"No images in {folder}: {found}. Images end in {', '.join(sorted(SUFFIXES))}")
-    return Listing(folder, sorted(names), others)
+    return Listing(folder, sorted(names), others, misnamed)
+
+
+def _broken(name: str) -> bool:
+    """Whether a file's name is not UTF-8, as in old archives: it can be neither printed nor written down."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def load_two_folders(config: DataConfig) -> Data:

@@ -68,6 +68,8 @@ class XGANConfig:
     """Weight of eq. 6; 0 leaves the discriminators out (ablation of appendix 7.4)."""
     gan_towards: Literal["b", "a", "both"] = "b"
     """Domains with a discriminator: that which is translated to for good, or both."""
+    smoothness: Weight = 0.0
+    """Weight of the total variation of translations to these domains, which appendix 7.4.1 tries in place of a GAN."""
     teacher: str | None = None
     """vgg16, efficientnet-lite0, or MODULE:FUNCTION, a function of one's own: images (n, c, h, w) in [-1, 1] to (n, d).
     `embedding` must have its size."""
@@ -212,12 +214,11 @@ class XGAN(Method[Unpaired]):
                 nn.ReLU(inplace=True),
                 nn.Linear(config.classifier, len(DOMAINS)),
             )
-        judged = DOMAINS if config.gan_towards == "both" else (config.gan_towards,)
-        self.judged: tuple[Domain, ...] = judged if config.gan else ()
+        self.judged: tuple[Domain, ...] = judged_domains(config) if config.gan else ()
         self.discriminators = nn.ModuleDict(
             {domain: Discriminator(sides[domain], config.discriminator_widths) for domain in self.judged}
         )
-        self._teacher: Teacher | None = None
+        self._teacher: tuple[Teacher, ...] = ()  # not an attribute that would make a network of it part of this one
 
     @classmethod
     def settled(cls, config: XGANConfig, train: Part) -> tuple[XGANConfig, list[str]]:
@@ -237,7 +238,7 @@ class XGAN(Method[Unpaired]):
             domain = c.teacher_domains[0]
             spec = self.spec[domain]
             assert isinstance(spec, ImageSpec)
-            self._teacher = find_teacher(c.teacher, spec, c.embedding, c.perceptual)
+            self._teacher = (find_teacher(c.teacher, spec, c.embedding, c.perceptual),)
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
         """Two Adams of rate 1e-4 (section 3.1): encoders, decoders and the classifier of domains, and the
@@ -268,12 +269,18 @@ class XGAN(Method[Unpaired]):
             for domain in DOMAINS:
                 way = f"semantic_{other(domain)}_to_{domain}"
                 terms[way] = c.semantic * cosine_distance(embedded[other(domain)], found[domain])  # eq. 4
+        if c.smoothness:
+            for domain in judged_domains(c):  # appendix 7.4.1
+                terms[f"smoothness_{domain}"] = c.smoothness * total_variation(made[domain])
         for domain in self.judged:
             terms[f"gan_{domain}"] = c.gan * softplus(-self.discriminators[domain](made[domain])).mean()  # eq. 5
-        if self._teacher is not None:
+        for teacher in self._teacher:
             for domain in c.teacher_domains:
-                with torch.no_grad(), torch.autocast(batch[domain].device.type, enabled=False):
-                    said = self._teacher(batch[domain])
+                device = batch[domain].device
+                if isinstance(teacher, nn.Module):
+                    teacher.to(device)
+                with torch.no_grad(), torch.autocast(device.type, enabled=False):
+                    said = teacher(batch[domain])
                 terms[f"teach_{domain}"] = c.teach * cosine_distance(embedded[domain], said)  # section 3, L_teach
         yield {"model": terms}
 
@@ -344,6 +351,16 @@ class XGAN(Method[Unpaired]):
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
         """g_1->2 or g_2->1 (section 3). There is no style. (n, *spec[dst].shape)."""
         return self.decode(self.encode(x, src), dst)
+
+
+def judged_domains(config: XGANConfig) -> tuple[Domain, ...]:
+    """Those whose translations have to look like something."""
+    return DOMAINS if config.gan_towards == "both" else (config.gan_towards,)
+
+
+def total_variation(x: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
+    """Mean absolute difference of neighbours, down plus across."""
+    return x.diff(dim=2).abs().mean() + x.diff(dim=3).abs().mean()
 
 
 def cosine_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> Float[Tensor, ""]:

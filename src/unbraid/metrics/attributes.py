@@ -42,6 +42,23 @@ class AttributeReader:
         return self._model.predict(features.numpy())
 
 
+def chance(found: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " n"]) -> dict[str, float]:
+    """What `agreement` would give on average if each image were compared with what another one should show, any other
+    with equal chance. The same keys. Raises ValueError for fewer than two images.
+    """
+    if len(wanted) < 2:
+        raise ValueError("there are too few images to compare each with another")
+    right, each = 0.0, []
+    for value in np.unique(wanted):
+        own = np.equal(wanted, value)
+        shown = np.equal(found, value)
+        hits = own.sum() * shown.sum() - (own & shown).sum()  # pairs of an image and what another one shows
+        right += hits
+        each.append(hits / (own.sum() * (len(wanted) - 1)))
+    right /= len(wanted) * (len(wanted) - 1)
+    return {"accuracy": round(100 * right, 3), "balanced": round(100 * float(np.mean(each)), 3)}
+
+
 def agreement(found: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " n"]) -> dict[str, float]:
     """Percent of images that show what they should, and the mean of that over values, so that rare ones count as much.
 

