@@ -56,7 +56,7 @@ def chance(found: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " n"]) -> dict[
         right += hits
         each.append(hits / (own.sum() * (len(wanted) - 1)))
     right /= len(wanted) * (len(wanted) - 1)
-    return {"accuracy": round(100 * right, 3), "balanced": round(100 * float(np.mean(each)), 3)}
+    return {"accuracy": round(100 * float(right), 3), "balanced": round(100 * float(np.mean(each)), 3)}
 
 
 def agreement(found: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " n"]) -> dict[str, float]:
