@@ -72,8 +72,8 @@ def test_a_recipe_dry_runs(
         inner = f"class {i % 5}/" if data.by_class else ""
         write_png(images / "a" / f"{inner}{i}.png", i, (32, 32))
         write_png(images / "b" / f"{inner}{i}.png", 100 + i, (32, 32))
-    size = NAMED.get(str(data.features), 0)  # in place of the network, whose weights need not be here
-    monkeypatch.setattr(teacher, "named_teacher", lambda *_: lambda x: x.flatten(1)[:, :size])
+    # in place of the networks, whose weights need not be here
+    monkeypatch.setattr(teacher, "named_teacher", lambda name, *_: lambda x: x.flatten(1)[:, : NAMED[name]])
     sources = ["--data.a", str(images / "a"), "--data.b", str(images / "b")]
     if data.set in ("cars3d", "avataaars"):
         sources = ["--data.classes", str(images)]
