@@ -19,7 +19,7 @@ from unbraid.data.faces import (
 )
 from unbraid.data.folders import list_images
 from unbraid.data.images import ImageError, decode
-from unbraid.files import write_atomically
+from unbraid.files import lies_in, write_atomically
 from unbraid.types import UserError
 
 LISTED = 10
@@ -50,7 +50,7 @@ def align(
         raise UserError("Give one of --landmarks, a CSV file, and --detector, mtcnn or MODULE:FUNCTION")
     if min(size) < 1:
         raise UserError(f"--size {size[0]} {size[1]}: height and width are 1 at least")
-    if folder.resolve() in (out.resolve(), *out.resolve().parents):
+    if lies_in(out, folder):
         raise UserError(f"--out {out} lies in the folder of the photos: give another, so that none is replaced")
     listing = list_images(folder)
     if out.exists() and not out.is_dir():

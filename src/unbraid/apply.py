@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unbraid.codes import BATCH, encode_all, evaluating
+from unbraid.codes import BATCH, encode_all, evaluating, exclusive_size
 from unbraid.data.features import Extractor, load_features
 from unbraid.method import Disentangler, Latent, Method, Translator
 from unbraid.metrics.space import CodeSpace
@@ -56,7 +56,7 @@ class Trained:
         the method has no codes."""
         if not isinstance(self.method, Disentangler):
             return 0
-        return self.encode(torch.zeros(1, *self.spec[domain].shape), domain).exclusive.shape[1]
+        return exclusive_size(self.method, domain)
 
     def image_spec(self, domain: Domain) -> ImageSpec:
         """What image files of a domain are brought to. Raises UserError for vectors that were made of no images."""

@@ -62,14 +62,14 @@ def encode_part(method: Any, part: Part, domain: Domain, limit: int | None = Non
 
 def encode_sides(method: Any, part: Part) -> tuple[Codes, Codes]:
     """The codes of a and of b; exclusive ones where they are of one size, and can be compared, else (n, 0)."""
-    one, two = (exclusive_size(method, part, domain) for domain in DOMAINS)
+    one, two = (exclusive_size(method, domain) for domain in DOMAINS)
     a, b = (encode_part(method, part, domain, exclusive=one == two) for domain in DOMAINS)
     return a, b
 
 
-def exclusive_size(method: Any, part: Part, domain: Domain) -> int:
-    """How many values the exclusive code of an item has."""
-    return encode_part(method, part, domain, 1).exclusive.shape[1]
+def exclusive_size(method: Any, domain: Domain) -> int:
+    """How many values the exclusive code of an item of a domain has; 0 if nothing of it varies on its own."""
+    return encode_all(method, torch.zeros(1, *method.spec[domain].shape), domain).exclusive.shape[1]
 
 
 def encode_rows(method: Any, part: LabelledPart, at: Rows) -> Codes:

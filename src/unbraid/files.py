@@ -32,13 +32,15 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a path is a folder, or a file, or below it, by whatever links."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
 def keep_apart(outputs: Iterable[Path], given: Sequence[Path]) -> None:
     """UserError if a file that is to be written is there and one of those given, by itself or in a folder."""
-    files = {path.resolve() for path in given if not path.is_dir()}
-    folders = {path.resolve() for path in given if path.is_dir()}
     for out in outputs:
-        real = out.resolve()
-        if real in files or (real.exists() and folders & {*real.parents}):
+        if out.exists() and any(lies_in(out, path) for path in given):
             raise UserError(f"{out} is among the images that were given: choose another --out, so that none is lost")
 
 

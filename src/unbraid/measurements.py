@@ -17,7 +17,6 @@ from unbraid.codes import (
     encode_rows,
     encode_sides,
     evaluating,
-    exclusive_size,
     read,
     same_view,
     spread,
@@ -268,7 +267,7 @@ def probes(model: Trained, data: Data, limit: int | None, seed: int) -> dict[str
             data.test,
             domain,
             count,
-            exclusive=exclusive_size(model.method, data.test, domain) <= LARGEST_PROBED,
+            exclusive=model.exclusive_size(domain) <= LARGEST_PROBED,
         )
         for domain in DOMAINS
     )

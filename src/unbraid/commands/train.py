@@ -20,6 +20,7 @@ from unbraid.data.config import DataConfig
 from unbraid.data.features import save_extractor, with_head
 from unbraid.data.parts import listing
 from unbraid.data.styles import wanted_styles
+from unbraid.files import lies_in
 from unbraid.types import Labelled, UserError
 from unbraid.zeroshot import has_classes
 
@@ -124,7 +125,7 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
     if path is None:
         raise UserError("Where to? Give --run DIR, a folder for the run")
     for folder in (config.data.a, config.data.b, config.data.side_by_side, config.data.classes):
-        if folder is not None and folder.resolve() in (path.resolve(), *path.resolve().parents):
+        if folder is not None and lies_in(path, folder):
             raise UserError(f"--run {path} lies in {folder}: its pictures would be taken for data. Give another --run")
     check(config.train, method)
     run = Run.open(path, name, config, recipe)

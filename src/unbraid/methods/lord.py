@@ -14,14 +14,14 @@ image i and class y.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import cos, pi
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from unbraid.bounds import Positive, Size, Sizes, Weight
+from unbraid.bounds import Bounds, Positive, Size, Sizes, Weight
 from unbraid.config import PerceptualConfig
 from unbraid.method import Clock, Method, Stage, Terms, Update
 from unbraid.nn.blocks import SLOPE, UpConv
@@ -86,7 +86,7 @@ class LORDConfig:
     """Adam's learning rate for the codes."""
     cosine: bool = False
     """Let the rates fall to 0 by a half cosine over each stage, as the published programs do. The paper: constant."""
-    first_share: float = 0.5
+    first_share: Annotated[float, Bounds(above=0, below=1)] = 0.5
     """Share of the run that the first stage takes."""
     fit_steps: Size = 100
     """Steps in which a new image's codes are optimised, without second stage."""
@@ -431,5 +431,3 @@ def _check(spec: DataSpec, config: LORDConfig) -> None:
         raise UserError("--method.inference semi-amortised finds no class code for a new image without second stage")
     if config.inference == "amortised" and spec.domains:
         raise UserError("--method.inference amortised keeps no class codes to translate with; it is for labelled data")
-    if not 0 < config.first_share < 1:
-        raise UserError(f"--method.first-share {config.first_share}: more than 0 and less than 1")
