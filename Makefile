@@ -24,7 +24,7 @@ demo: setup
 
 test: setup
 	@echo "Running the tests"
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 check: setup
 	@echo "Checking style, types and the documentation's links"

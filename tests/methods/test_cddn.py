@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 from helpers import IMAGES, Repeated, random_batch
 from helpers import SMALL_CDDN as SMALL
 from unbraid.method import Clock
-from unbraid.methods.cddn import CdDN, CdDNConfig, Decoder
+from unbraid.methods.cddn import CdDN, CdDNConfig, Decoder, correlation
 from unbraid.nn.functional import tile
 from unbraid.train import train_step
 from unbraid.types import Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
@@ -99,6 +99,17 @@ def test_each_ablation_leaves_its_terms_out_and_no_other() -> None:
         assert names(config) < full
 
 
+def test_decorrelation_counts_channels_that_tell_the_same() -> None:
+    torch.manual_seed(0)
+    one, other = torch.randn(2, 64, 1, 5, 5)
+    assert correlation(torch.cat([one, 3 * one + 2, -one], 1)) == pytest.approx(2, abs=1e-3)
+    assert correlation(torch.cat([one, other], 1)) < 0.01
+    assert correlation(torch.cat([one, torch.ones_like(one)], 1)) == pytest.approx(0, abs=1e-3)  # no channel at all
+    assert correlation(torch.randn(50, 2) @ torch.ones(2, 4)) == pytest.approx(3, abs=1e-3)  # of vectors
+    full = names(SMALL)
+    assert names(replace(SMALL, decorrelation=1.0)) - full == {"decorrelation_a", "decorrelation_b"}
+
+
 def test_exclusive_decoders_and_encoders_pull_against_each_other() -> None:
     """The gradient of the exclusive GAN's loss reaches the encoder with its sign turned."""
     model, batch, _ = turns(SMALL)
@@ -180,18 +191,15 @@ def test_noise_is_laid_on_codes_in_training_only() -> None:
 
 
 @pytest.mark.parametrize("spec", [IMAGES, DataSpec(VectorSpec(6), VectorSpec(4))])
-def test_a_shared_map_without_a_scale_cannot_shrink(spec: DataSpec) -> None:
+def test_shared_codes_normalised_by_value_cannot_be_the_same_for_all_images(spec: DataSpec) -> None:
     torch.manual_seed(0)
-    batch = random_batch(spec)
-    assert isinstance(batch, Paired)
-    fixed, usual = (CdDN(spec, replace(SMALL, shared_scale=scale)) for scale in (False, True))
-    for model in (fixed, usual):
-        for name, parameter in model.a.encoder.shared.named_parameters():
-            if parameter.ndim == 1 and "0." not in name:
-                parameter.data *= 0.1  # the scale, where there is one
-    deviations = [model.encode(batch.a, "a").shared.std().item() for model in (fixed, usual)]
-    assert deviations[0] == pytest.approx(1, abs=0.1)
-    assert deviations[1] < 0.5
+    x = torch.rand(1, *spec.a.shape) + 0.5 * torch.rand(8, *spec.a.shape)  # eight images, much alike
+    by_value, by_channel = (CdDN(spec, replace(SMALL, shared_norm=norm)) for norm in ("value", "channel"))
+    for parameter in by_channel.a.encoder.shared[-1].parameters():
+        parameter.data *= 0.1
+    shared = {model: model.encode(x, "a").shared.std(0, correction=0) for model in (by_value, by_channel)}
+    assert shared[by_value].min() > 0.8
+    assert shared[by_channel].mean() < 0.5
 
 
 def test_critics_are_watched() -> None:

@@ -46,9 +46,10 @@ class CdDNConfig:
     """No map is halved below this height or width; 8 is what 256 px come to in the paper."""
     shared: Size = 512
     """Channels of the shared map."""
-    shared_scale: bool = True
-    """Let the batch-norm that ends the shared map scale and shift its channels, as batch-norm usually does. Without,
-    each keeps a deviation of 1, and shared maps can't come alike by shrinking into the decoders' noise."""
+    shared_norm: Literal["channel", "value"] = "channel"
+    """What batch-norm at the end of the shared map makes even. channel: each channel over all images and places, with
+    scale and shift, the paper's. value: each channel at each place by itself over the images, without. With the
+    first, shared maps can come alike by being the same for all images: a pattern of places, too faint for the noise."""
     exclusive: Size = 8
     """Size of an exclusive code."""
     dropout: Shares = (0.0, 0.5, 0.0, 0.0)
@@ -82,6 +83,8 @@ class CdDNConfig:
     """w_L1 of eq. 6 for eq. 5."""
     latent: Weight = 100.0
     """w_L1 of eq. 6 for eq. 2, of S and of the noise each. Ablation: 0."""
+    decorrelation: Weight = 0.0
+    """Weight of a term that the paper doesn't have: channels of S shall not tell the same, `correlation`."""
     penalty: Weight = 10.0
     """Lambda of eq. 3."""
     rate: Positive = 2e-4
@@ -109,7 +112,9 @@ class Encoder(nn.Module):
         self.trunk = nn.Sequential(nn.Conv2d(spec.channels, widths[0], 4, 2, 1))
         for i, o in itertools.pairwise(widths):
             self.trunk.extend(_normalised(i, o))
-        self.shared = _normalised(widths[-1], config.shared, config.shared_scale)
+        self.shared = _normalised(widths[-1], config.shared)
+        if config.shared_norm == "value":
+            self.shared[-1] = value_norm((config.shared, height, width))
         self.exclusive = nn.Sequential(
             nn.LeakyReLU(SLOPE), nn.Flatten(), nn.Linear(widths[-1] * 4 * height * width, config.exclusive)
         )
@@ -120,10 +125,14 @@ class Encoder(nn.Module):
         return Codes(self.shared(features).float(), self.exclusive(features).float())
 
 
-def _normalised(channels: int, width: int, scale: bool = True) -> nn.Sequential:
-    """leaky relu, conv 4x4 stride 2, batch-norm, with a scale of its own or without: linear at its end."""
-    convolution = nn.Conv2d(channels, width, 4, 2, 1, bias=False)
-    return nn.Sequential(nn.LeakyReLU(SLOPE), convolution, nn.BatchNorm2d(width, affine=scale))
+def _normalised(channels: int, width: int) -> nn.Sequential:
+    """leaky relu, conv 4x4 stride 2, batch-norm: linear at its end."""
+    return nn.Sequential(nn.LeakyReLU(SLOPE), nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width))
+
+
+def value_norm(shape: tuple[int, int, int]) -> nn.Sequential:
+    """Batch-norm of every value of a map by itself, without scale and shift: (n, *shape) -> the same."""
+    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(math.prod(shape), affine=False), nn.Unflatten(1, shape))
 
 
 class Decoder(nn.Module):
@@ -155,7 +164,7 @@ class VectorEncoder(nn.Module):
         self.shared = nn.Sequential(
             dense(before, last),
             nn.Linear(last, config.shared, bias=False),
-            nn.BatchNorm1d(config.shared, affine=config.shared_scale),
+            nn.BatchNorm1d(config.shared, affine=config.shared_norm == "channel"),
         )
         self.exclusive = nn.Linear(before, config.exclusive)
 
@@ -296,6 +305,7 @@ class CdDN(Method[Paired]):
             "alike": bool(c.alike),
             "autoencoder": c.autoencoder != "none",
             "latent": bool(c.latent),
+            "decorrelation": bool(c.decorrelation),
         }
         return tuple(name for name, is_used in used.items() if is_used)
 
@@ -344,6 +354,8 @@ class CdDN(Method[Paired]):
                 shared, exclusive = found.shared - opposite.shared, found.exclusive - noise[domain]
                 kinds["latent"][f"latent_shared_{domain}"] = c.latent * shared.abs().mean()
                 kinds["latent"][f"latent_exclusive_{domain}"] = c.latent * exclusive.abs().mean()
+            if c.decorrelation:
+                kinds["decorrelation"][f"decorrelation_{domain}"] = c.decorrelation * correlation(code.shared)
         if c.alike:
             kinds["alike"]["alike"] = c.alike * (codes["a"].shared - codes["b"].shared).abs().mean()  # eq. 1
         if c.separate_optimisers:
@@ -381,6 +393,8 @@ class CdDN(Method[Paired]):
                 code = codes[domain].exclusive.detach()
                 real, made = discriminator(torch.randn_like(code)).float(), discriminator(code).float()
                 terms[f"latent_critic_{domain}"] = functional.softplus(-real).mean() + functional.softplus(made).mean()
+            deviation = codes[domain].shared.detach().std(0, correction=0).mean()
+            self.watched[f"shared deviation {domain}"] = deviation  # over images; the decoders' noise lies on top
             exclusive = codes[domain].exclusive.detach()  # the noise that is drawn in its place has 0 and 1
             self.watched[f"exclusive mean {domain}"] = exclusive.mean(0).abs().mean()
             self.watched[f"exclusive deviation {domain}"] = exclusive.std(0, correction=0).mean()
@@ -434,6 +448,18 @@ class CdDN(Method[Paired]):
         if style is None:
             style = torch.randn_like(codes.exclusive)
         return self.decode(Codes(codes.shared, style.to(x.device)), dst)
+
+
+def correlation(shared: Float[Tensor, "n c *places"]) -> Float[Tensor, ""]:
+    """Squared correlation of each channel with each other one, over images and places: summed over the others, mean
+    over channels. From 0 to c - 1. As the covariance term of VICReg (Bardes, Ponce and LeCun 2022, eq. 4), of channels
+    brought to a deviation of 1.
+    """
+    channels = shared.transpose(0, 1).flatten(1)
+    channels = channels - channels.mean(1, keepdim=True)
+    channels = channels / (channels.square().mean(1, keepdim=True) + 1e-5).sqrt()
+    matrix = channels @ channels.T / channels.shape[1]
+    return (matrix.square().sum() - matrix.diagonal().square().sum()) / len(matrix)
 
 
 def _score(view: Judged) -> Tensor:
