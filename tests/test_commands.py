@@ -236,8 +236,12 @@ def test_a_model_that_is_damaged_or_of_another_version_is_said(
     (copy / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:500])
     assert main(["evaluate", str(copy)]) == 2
     assert "damaged" in said(capsys)
-    (copy / "config.json").write_text((run / "config.json").read_text().replace('"format": 1', '"format": 99'))
     (copy / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes())
+    for damaged in ("{", "[]"):
+        (copy / "metrics.json").write_text(damaged)
+        assert main(["evaluate", str(copy)]) == 2
+        assert f"Delete it: `unbraid evaluate {copy}`" in said(capsys)
+    (copy / "config.json").write_text((run / "config.json").read_text().replace('"format": 1', '"format": 99'))
     assert main(["evaluate", str(copy)]) == 2
     assert "format 99" in said(capsys)
 

@@ -9,7 +9,7 @@ from unbraid.apply import Trained
 from unbraid.config import PACKAGED, Distance, PerceptualConfig
 from unbraid.cycles import cycles
 from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart
-from unbraid.files import read_json, write_atomically, write_json
+from unbraid.files import write_atomically, write_json
 from unbraid.generation import analogy, diversity, makes_images, nearest_view, through_translation
 from unbraid.meaning import attributes, domain_probe
 from unbraid.measurements import Judges, content_transfer, probes, residual, retrieval, translation
@@ -267,12 +267,10 @@ def evaluate(
 
     limit: items, or tasks, of a figure, at most; retrieval takes all.
     """
-    metrics = measure(run, model, data, distance, perceptual, limit)
-    path = run.path / "metrics.json"
-    if path.exists():  # what other commands wrote stays
-        before = {key: value for key, value in read_json(path).items() if not key.startswith("recall")}
-        metrics = {**before, **metrics}
-    write_json(path, metrics)
+    # what other commands wrote stays; read first, so that nothing is measured for a file that can't be read
+    before = {key: value for key, value in run.metrics().items() if not key.startswith("recall")}
+    metrics = {**before, **measure(run, model, data, distance, perceptual, limit)}
+    write_json(run.path / "metrics.json", metrics)
     pictures(model, data, run.path / "pictures", run.config.train.seed)
     if model.method.needs is Unpaired and makes_images(model):
         cheat_pictures(model, data, run.path / "pictures", run.config.train.seed)

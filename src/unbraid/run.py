@@ -101,6 +101,20 @@ class Run:
         name = values.pop("method_name", None)
         return cls(path, name, config_from_json(name, values))
 
+    def metrics(self) -> dict[str, Any]:
+        """What was measured before, {} if nothing was. Raises UserError if the file is damaged."""
+        path = self.path / "metrics.json"
+        if not path.exists():
+            return {}
+        anew = f"Delete it: `unbraid evaluate {self.path}` writes it anew"
+        try:
+            found = read_json(path)
+        except UserError as error:
+            raise UserError(f"{error}. {anew}") from error
+        if not isinstance(found, dict):
+            raise UserError(f"{path} holds no table of figures. {anew}")
+        return found
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps a second process from training in the same folder. Raises UserError in that one."""

@@ -107,6 +107,13 @@ def test_names_without_match_say_counts_and_flags(tmp_path: Path, paint: Paint) 
         two(tmp_path)
 
 
+def test_too_few_names_that_match_say_how_many(tmp_path: Path, paint: Paint) -> None:
+    paint(tmp_path / "photos", NAMES)
+    paint(tmp_path / "labels", [NAMES[3], "y.png"])
+    with pytest.raises(UserError, match=r"labels 2, and only 1 of the names in common.*--data\.pairs"):
+        two(tmp_path)
+
+
 def test_a_name_that_stands_for_two_files(tmp_path: Path, paint: Paint) -> None:
     paint(tmp_path / "photos", [*NAMES, "00.bmp"])
     paint(tmp_path / "labels", NAMES)

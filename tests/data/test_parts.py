@@ -18,6 +18,7 @@ from unbraid.data.parts import (
     UnpairedPart,
     as_labelled,
     as_unpaired,
+    counted,
     divide,
     held_out,
     linked,
@@ -57,6 +58,10 @@ def unpaired() -> UnpairedPart:
 
 def labelled() -> LabelledPart:
     return LabelledPart(Numbers(30), np.arange(5, 28), LABELS[:, None], NAMES)
+
+
+def test_unpaired_items_are_counted_for_each_domain() -> None:
+    assert [counted(part) for part in (paired(), unpaired(), labelled())] == ["23", "23 + 10", "23"]
 
 
 def same(one: object, other: object) -> bool:

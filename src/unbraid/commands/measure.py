@@ -11,7 +11,7 @@ from unbraid.data import load as load_data
 from unbraid.data import needs
 from unbraid.data.features import with_head
 from unbraid.data.parts import LabelledPart, listing
-from unbraid.files import read_json, write_json
+from unbraid.files import write_json
 from unbraid.types import UserError
 
 
@@ -79,10 +79,9 @@ def cheat(
     opened, model, loaded = _with_data(run, data, limit)
     if isinstance(loaded.test, LabelledPart):
         raise UserError(f"{run} was trained on labelled images; there is no way there and back between two domains")
-    judges = Judges.find(perceptual)
+    judges, before, path = Judges.find(perceptual), opened.metrics(), run / "metrics.json"
     found = cycles(model, loaded.test, judges, limit, opened.config.train.seed)
-    path = run / "metrics.json"
-    write_json(path, {**(read_json(path) if path.exists() else {}), **found})
+    write_json(path, {**before, **found})
     written = cheat_pictures(model, loaded, run / "pictures", opened.config.train.seed)
     print("\n".join(cheats(found)))
     for line in filter(None, (loaded.remark, judges.remark)):

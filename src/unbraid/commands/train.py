@@ -18,7 +18,7 @@ from unbraid.data import load as load_data
 from unbraid.data import needs
 from unbraid.data.config import DataConfig
 from unbraid.data.features import save_extractor, with_head
-from unbraid.data.parts import listing
+from unbraid.data.parts import counted, listing
 from unbraid.data.styles import wanted_styles
 from unbraid.files import lies_in
 from unbraid.types import Labelled, UserError
@@ -108,10 +108,8 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
     torch.manual_seed(config.train.seed)
     method = kind(data.spec, config.method)
     size = sum(p.numel() for p in method.parameters())
-    about = (
-        f"{name}, {size / 1e6:.2f} M parameters; {data.name}: {len(data.train)} train, {len(data.val)} validation, "
-        f"{len(data.test)} test; a: {data.spec.a}, b: {data.spec.b}"
-    )
+    items = f"{counted(data.train)} train, {counted(data.val)} validation, {counted(data.test)} test"
+    about = f"{name}, {size / 1e6:.2f} M parameters; {data.name}: {items}; a: {data.spec.a}, b: {data.spec.b}"
     if isinstance(method, Latent):
         moved = "--data.augment moves them" if config.data.augment else ""
         if config.data.set in ("digits", "mnist-cdcb"):

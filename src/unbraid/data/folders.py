@@ -179,9 +179,10 @@ def match_names(a: Listing, b: Listing) -> tuple[list[tuple[str, str]], str]:
         matched = [(sides[0][name][0], sides[1][name][0]) for name in common]
         if matched:
             break
-    if not matched:
+    if len(matched) < 3 and len(matched) < max(len(a.names), len(b.names)):
+        found = f"only {len(matched)} of the names" if matched else "no names"
         raise UserError(
-            f"{a.folder} has {len(a.names)} images, {b.folder} {len(b.names)}, and no names in common. "
+            f"{a.folder} has {len(a.names)} images, {b.folder} {len(b.names)}, and {found} in common. "
             "Give --data.pairs pairs.csv, or --data.unpaired for a method that needs no pairs"
         )
     left = [f"{len(side.names) - len(matched)} of {side.folder}" for side in (a, b) if len(side.names) > len(matched)]

@@ -424,6 +424,11 @@ def names_of(part: Part) -> list[str]:
     return [part.names[int(row)] for row in part.rows]
 
 
+def counted(part: Part) -> str:
+    """How many items: "40", or of two domains that are no pairs "40 + 3000"."""
+    return f"{len(part.rows_a)} + {len(part.rows_b)}" if isinstance(part, UnpairedPart) else str(len(part))
+
+
 def listing(data: Data) -> dict[str, Any]:
     """The division into parts as JSON: how many items train, and the names of those held out."""
     return {"data": data.name, "train": len(data.train), "val": names_of(data.val), "test": names_of(data.test)}

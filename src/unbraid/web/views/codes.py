@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from unbraid.codes import spread
-from unbraid.files import read_json
 from unbraid.types import UserError
 from unbraid.web.figures import download, scatter, tiles
 from unbraid.web.page import Page, about, linked
@@ -142,10 +141,7 @@ def laid_out(codes: np.ndarray, layout: Layout, seed: int) -> np.ndarray:
 
 def leaks(opened: Opened) -> dict[str, Any]:
     """The probes of metrics.json: {what: {linear, mlp, chance}}. Empty before `evaluate`."""
-    path = opened.run.path / "metrics.json"
-    if not path.exists():
-        return {}
-    found = read_json(path).get("probes", {})
+    found = opened.run.metrics().get("probes", {})
     table: dict[str, Any] = {}
 
     def gather(rows: dict[str, Any], before: str) -> None:
