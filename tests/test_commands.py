@@ -1,6 +1,7 @@
 """The commands as a user types them, on a small run; and what they say when something is wrong."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -258,6 +259,21 @@ def test_images_that_changed_since_training_are_noticed(
     (own / "a" / "3.png").unlink()
     assert main(["evaluate", str(tmp_path / "run")]) == 2
     assert "not those the run began with" in said(capsys)
+
+
+def test_folders_that_moved_since_training_can_be_named(
+    run: Path, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, there = tmp_path / "run", folders / "photo"
+    shutil.copytree(run, own)
+    config = (own / "config.json").read_text()
+    assert str(there) in config
+    (own / "config.json").write_text(config.replace(str(there), str(tmp_path / "gone" / "photo")))
+    assert main(["evaluate", str(own), "--limit", "8"]) == 2
+    assert "gone" in said(capsys)
+    assert main(["evaluate", str(own), "--limit", "8", "--data.a", str(there)]) == 0
+    assert main(["evaluate", str(own), "--data.classes", str(there)]) == 2
+    assert "--data.classes" in said(capsys)
 
 
 def test_an_output_that_cannot_be_written_is_said(

@@ -17,10 +17,24 @@ from unbraid.types import UserError
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Where the data lies now."""
+    """Where the data lies now, if not where it lay in training, by the flags that named it then."""
 
     root: Path | None = None
-    """Folder that holds the known data sets, if it is not where it was in training."""
+    """Folder that holds the known data sets."""
+    a: Path | None = None
+    """Folder with the images of domain a."""
+    b: Path | None = None
+    """Folder with the images of domain b."""
+    pairs: Path | None = None
+    """CSV file of pairs."""
+    side_by_side: Path | None = None
+    """Folder of images that hold both domains."""
+    classes: Path | None = None
+    """Folder with one folder of images for each class."""
+    csv: Path | None = None
+    """CSV file of labels."""
+    arrays: Path | None = None
+    """Arrays, a file or a folder."""
 
 
 def evaluate(
@@ -98,8 +112,11 @@ def _with_data(run: Path, data: Elsewhere, limit: int | None) -> tuple[Any, Any,
         raise UserError(f"--limit {limit}: at least 8")
     opened, model = Run.existing(run), load(run)
     config = opened.config.data
-    if data.root:
-        config = dataclasses.replace(config, root=data.root)
+    moved = {name: place for name, place in vars(data).items() if place is not None}
+    for name in moved:
+        if name != "root" and getattr(config, name) is None:
+            raise UserError(f"--data.{name.replace('_', '-')}: {run} was not trained on data that were given so")
+    config = dataclasses.replace(config, **moved)
     loaded, _ = with_head(load_data(config), config, run)
     check_parts(run, listing(loaded))
     return opened, model, needs(loaded, model.method.needs, model.name, config.balanced)
