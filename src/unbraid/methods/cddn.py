@@ -393,8 +393,11 @@ class CdDN(Method[Paired]):
                 code = codes[domain].exclusive.detach()
                 real, made = discriminator(torch.randn_like(code)).float(), discriminator(code).float()
                 terms[f"latent_critic_{domain}"] = functional.softplus(-real).mean() + functional.softplus(made).mean()
-            deviation = codes[domain].shared.detach().std(0, correction=0).mean()
-            self.watched[f"shared deviation {domain}"] = deviation  # over images; the decoders' noise lies on top
+            shared = codes[domain].shared.detach()
+            # over images; the decoders' noise lies on top
+            self.watched[f"shared deviation {domain}"] = shared.std(0, correction=0).mean()
+            # the participation ratio of the eigenvalues of the channels' correlation: (sum)^2 / sum of squares
+            self.watched[f"shared channels {domain}"] = shared.shape[1] / (1 + correlation(shared))
             exclusive = codes[domain].exclusive.detach()  # the noise that is drawn in its place has 0 and 1
             self.watched[f"exclusive mean {domain}"] = exclusive.mean(0).abs().mean()
             self.watched[f"exclusive deviation {domain}"] = exclusive.std(0, correction=0).mean()
