@@ -88,6 +88,22 @@ def test_a_run_on_two_folders_is_complete(run: Path) -> None:
     assert parts["train"] + len(parts["val"]) + len(parts["test"]) == 30
 
 
+def test_a_run_goes_on_with_moved_images_and_not_with_others(
+    run: Path, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place, names in ((tmp_path / "moved", None), (tmp_path / "others", shutil.ignore_patterns("0*"))):
+        shutil.copytree(folders, place, ignore=names)
+    shutil.copytree(run, tmp_path / "run")
+
+    def train(place: Path) -> int:
+        sides = ["--data.a", str(place / "photo"), "--data.b", str(place / "sketch")]
+        return main(["train", "iiae", *sides, "--run", str(tmp_path / "run"), *SMALL])
+
+    assert train(tmp_path / "moved") == 0
+    assert train(tmp_path / "others") == 2
+    assert "not those the run began with" in said(capsys)
+
+
 def test_translate_writes_a_file_for_each_answer_and_a_grid(run: Path, folders: Path, tmp_path: Path) -> None:
     images = [str(folders / "photo" / f"0{i}.png") for i in range(3)]
     out = tmp_path / "out"

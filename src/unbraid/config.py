@@ -72,7 +72,6 @@ class RunConfig(Generic[MethodConfig]):
 
 
 FREE_KEYS = (
-    "data.root",
     "train.device",
     "train.tensorboard",
     "train.checkpoint_seconds",
@@ -83,6 +82,8 @@ FREE_KEYS = (
     "method.perceptual.download",
 )
 """What may differ when a run is resumed: it changes where and how it is computed, not what."""
+PLACES = tuple(f"data.{name}" for name in ("root", "a", "b", "pairs", "side_by_side", "classes", "csv", "arrays"))
+"""Where data lie. A run may go on after they were moved; that they are the same images is told by parts.json."""
 
 
 def to_json(config: Any) -> Any:
@@ -110,10 +111,11 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Which keys of two configurations differ, as "train.batch: 8 -> 16"; keys that may differ are left out."""
+    """Which keys of two configurations differ, as "--train.batch: 8 -> 16"; keys that may differ are left out."""
     before, after = flat(old), flat(new)
+    moved = {key for key in PLACES if before.get(key) is not None and after.get(key) is not None}
     return [
         f"--{key.replace('_', '-')}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
-        for key in sorted({*before, *after} - set(FREE_KEYS))
+        for key in sorted({*before, *after} - set(FREE_KEYS) - moved)
         if before.get(key) != after.get(key)
     ]
