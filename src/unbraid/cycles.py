@@ -23,7 +23,7 @@ from torch import Tensor
 
 from unbraid.apply import Trained
 from unbraid.codes import decode_all, encode_all, evaluating, spread
-from unbraid.data.parts import Items, PairedPart, Part, Recombining, Rows, once, side
+from unbraid.data.parts import Items, PairedPart, Part, Recombining, Rows, once, side, strangers
 from unbraid.generation import Found, blocks, makes_images
 from unbraid.measurements import Judges
 from unbraid.method import Disentangler, Translator
@@ -127,7 +127,7 @@ class _Measured:
         self.hidden, self.decoding, self.sensitivity = Found(), Found(), Found()
         self.items, rows, self.targets, targets = two_sides(part, cycle.source, limit)
         self.count = len(rows)
-        partners = np.roll(rows, -(len(rows) // 2))
+        partners = rows[strangers(len(rows))]
         for at in blocks(np.arange(self.count), self.items.spec.shape, 64):
             self._block(rows[at], targets[at], partners[at], paired=isinstance(part, PairedPart))
 

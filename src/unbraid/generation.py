@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unbraid.apply import Trained
 from unbraid.codes import decode_all, encode_all, same_view, sample_all, spread
-from unbraid.data.parts import Data, Items, PairedPart, Part, Recombining, Rows, identities, once, side
+from unbraid.data.parts import Data, Items, PairedPart, Part, Recombining, Rows, identities, once, side, strangers
 from unbraid.measurements import Judges, mean, sampled
 from unbraid.method import Disentangler, Translator
 from unbraid.metrics.images import rms_distance
@@ -132,13 +132,14 @@ def nearest_view(model: Trained, part: Part, judges: Judges, limit: int | None, 
         groups = np.split(rows[order], np.flatnonzero(np.diff(number[order])) + 1)  # of rows that show one input
         inputs = spread(np.arange(len(groups)), min(SEEN_FROM, limit or SEEN_FROM))
         views = [once(targets, groups[i]) for i in inputs]
+        others = strangers(len(inputs))
         generator, found = torch.Generator().manual_seed(seed), Found()
         for at in blocks(np.arange(len(inputs)), targets.spec.shape, max(map(len, views)) + VIEW_SAMPLES):
             x = items.read(np.array([groups[inputs[i]][0] for i in at]), 0)
             true = targets.read(np.concatenate([views[i] for i in at]), 0)
             owner = torch.from_numpy(np.repeat(np.arange(len(at)), [len(views[i]) for i in at]))
             made = sample_all(model.method, x, source, VIEW_SAMPLES, generator)
-            random = targets.read(np.array([views[i - len(views) // 2][0] for i in at]), 0)
+            random = targets.read(np.array([views[i][0] for i in others[at]]), 0)
             for name, answers in {"sample": made.unbind(1), "random": [random]}.items():
                 for answer in answers:
                     far = _near(answer[owner], true, judges)

@@ -22,7 +22,7 @@ from unbraid.codes import (
     spread,
 )
 from unbraid.config import PACKAGED, Distance, PerceptualConfig
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, identities, side
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, identities, side, strangers
 from unbraid.measure import residual_figures
 from unbraid.method import Disentangler, Translator
 from unbraid.metrics.images import Lpips, features, frechet_distance, kernel_distance, psnr, ssim
@@ -191,7 +191,7 @@ def translation(model: Trained, part: Part, judges: Judges, limit: int | None) -
             figures["sample"] = judges.pairs(made, y)
             if isinstance(model.method, Disentangler):
                 figures["guided"] = judges.pairs(guided(model, x, y, source), y)
-            figures["random"] = judges.pairs(y.roll(len(y) // 2, 0), y)
+            figures["random"] = judges.pairs(y[strangers(len(y))], y)
         figures["sample set"] = judges.sets(made, y)
         figures["real set"] = judges.sets(y[::2], y[1::2])
         table[f"{source}->{target}"] = figures

@@ -23,6 +23,7 @@ from unbraid.data.parts import (
     held_out,
     linked,
     side,
+    strangers,
 )
 from unbraid.types import DOMAINS, ImageSpec, Labelled, Paired, Unpaired, UserError
 
@@ -266,3 +267,10 @@ def test_only_one_label_can_be_balanced() -> None:
     attributes = LabelledPart(Numbers(30), np.arange(30), np.repeat(UNEVEN, 2, axis=1), NAMES)
     with pytest.raises(UserError, match=r"--data\.balanced needs one label for each image, and these data have 2"):
         Batches(attributes, 4, 0, balanced=True)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 50])
+def test_strangers_are_others_and_each_is_taken_once(count: int) -> None:
+    found = strangers(count)
+    assert sorted(found) == list(range(count))
+    assert count == 1 or (found != np.arange(count)).all()

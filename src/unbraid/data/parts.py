@@ -305,6 +305,14 @@ def identities(items: Items, rows: Rows) -> Rows:
     return items.chosen[rows] if isinstance(items, Chosen) else rows
 
 
+def strangers(count: int) -> Rows:
+    """For each of so many items another one, the same at every call. Each is taken once; one item alone has itself."""
+    order = np.random.default_rng(0).permutation(count)
+    taken = np.empty_like(order)
+    taken[order] = np.roll(order, 1)
+    return taken
+
+
 def once(items: Items, rows: Rows) -> Rows:
     """The rows without those that show again what an earlier one shows."""
     return rows[np.sort(np.unique(identities(items, rows), return_index=True)[1])]
