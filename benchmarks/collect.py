@@ -19,7 +19,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-from unbraid.config import flat, to_json
+from unbraid.config import PLACES, flat, to_json
 from unbraid.files import read_json, write_json
 from unbraid.log import read_log
 from unbraid.recipes import RECIPES
@@ -27,8 +27,6 @@ from unbraid.types import DOMAINS
 
 HERE = Path(__file__).parent
 PICTURES = HERE.parent / "docs" / "pictures"
-PLACES = ("data.root", "data.a", "data.b", "data.pairs", "data.side_by_side", "data.classes", "data.csv", "data.arrays")
-"""Settings that say where things lie on one machine."""
 PICTURED = (
     "translate-a-to-b.png",
     "translate-b-to-a.png",
