@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 from helpers import IMAGES, Repeated, random_batch
 from helpers import SMALL_CDDN as SMALL
 from unbraid.method import Clock
-from unbraid.methods.cddn import CdDN, CdDNConfig, Decoder, correlation
+from unbraid.methods.cddn import CdDN, CdDNConfig, Decoder, likeness
 from unbraid.nn.functional import tile
 from unbraid.train import train_step
 from unbraid.types import Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
@@ -99,15 +99,19 @@ def test_each_ablation_leaves_its_terms_out_and_no_other() -> None:
         assert names(config) < full
 
 
-def test_decorrelation_counts_channels_that_tell_the_same() -> None:
+def test_likeness_is_that_of_images_place_by_place() -> None:
     torch.manual_seed(0)
-    one, other = torch.randn(2, 64, 1, 5, 5)
-    assert correlation(torch.cat([one, 3 * one + 2, -one], 1)) == pytest.approx(2, abs=1e-3)
-    assert correlation(torch.cat([one, other], 1)) < 0.01
-    assert correlation(torch.cat([one, torch.ones_like(one)], 1)) == pytest.approx(0, abs=1e-3)  # no channel at all
-    assert correlation(torch.randn(50, 2) @ torch.ones(2, 4)) == pytest.approx(3, abs=1e-3)  # of vectors
+    free = torch.randn(64, 16, 5, 5)
+    assert likeness(free) == pytest.approx(1, abs=0.05)
+    # one number for each image and place, in every channel, with signs that cancel out over the places
+    signs = torch.randn(1, 16, 5, 5).sign()
+    assert likeness(torch.randn(64, 1, 5, 5) * signs) == pytest.approx(16, abs=1e-3)
+    assert likeness(3 * free) == pytest.approx(likeness(free).item())
+    assert likeness(torch.randn(64, 16)) == pytest.approx(1, abs=0.2)  # vectors
+    assert likeness(torch.eye(8)) == 0
+    assert likeness(free[:1]) == 0
     full = names(SMALL)
-    assert names(replace(SMALL, decorrelation=1.0)) - full == {"decorrelation_a", "decorrelation_b"}
+    assert names(replace(SMALL, spread=1.0)) - full == {"spread_a", "spread_b"}
 
 
 def test_exclusive_decoders_and_encoders_pull_against_each_other() -> None:

@@ -83,8 +83,8 @@ class CdDNConfig:
     """w_L1 of eq. 6 for eq. 5."""
     latent: Weight = 100.0
     """w_L1 of eq. 6 for eq. 2, of S and of the noise each. Ablation: 0."""
-    decorrelation: Weight = 0.0
-    """Weight of a term that the paper doesn't have: channels of S shall not tell the same, `correlation`."""
+    spread: Weight = 0.0
+    """Weight of a term that the paper lacks: S of different images shall be unlike at every place, `likeness`."""
     penalty: Weight = 10.0
     """Lambda of eq. 3."""
     rate: Positive = 2e-4
@@ -305,7 +305,7 @@ class CdDN(Method[Paired]):
             "alike": bool(c.alike),
             "autoencoder": c.autoencoder != "none",
             "latent": bool(c.latent),
-            "decorrelation": bool(c.decorrelation),
+            "spread": bool(c.spread),
         }
         return tuple(name for name, is_used in used.items() if is_used)
 
@@ -354,8 +354,8 @@ class CdDN(Method[Paired]):
                 shared, exclusive = found.shared - opposite.shared, found.exclusive - noise[domain]
                 kinds["latent"][f"latent_shared_{domain}"] = c.latent * shared.abs().mean()
                 kinds["latent"][f"latent_exclusive_{domain}"] = c.latent * exclusive.abs().mean()
-            if c.decorrelation:
-                kinds["decorrelation"][f"decorrelation_{domain}"] = c.decorrelation * correlation(code.shared)
+            if c.spread:
+                kinds["spread"][f"spread_{domain}"] = c.spread * likeness(code.shared)
         if c.alike:
             kinds["alike"]["alike"] = c.alike * (codes["a"].shared - codes["b"].shared).abs().mean()  # eq. 1
         if c.separate_optimisers:
@@ -396,8 +396,8 @@ class CdDN(Method[Paired]):
             shared = codes[domain].shared.detach()
             # over images; the decoders' noise lies on top
             self.watched[f"shared deviation {domain}"] = shared.std(0, correction=0).mean()
-            # the participation ratio of the eigenvalues of the channels' correlation: (sum)^2 / sum of squares
-            self.watched[f"shared channels {domain}"] = shared.shape[1] / (1 + correlation(shared))
+            # vectors of k independent values of one size have squared cosines of 1/k on average
+            self.watched[f"shared dimensions {domain}"] = shared.shape[1] / likeness(shared).clamp(min=1e-6)
             exclusive = codes[domain].exclusive.detach()  # the noise that is drawn in its place has 0 and 1
             self.watched[f"exclusive mean {domain}"] = exclusive.mean(0).abs().mean()
             self.watched[f"exclusive deviation {domain}"] = exclusive.std(0, correction=0).mean()
@@ -453,16 +453,18 @@ class CdDN(Method[Paired]):
         return self.decode(Codes(codes.shared, style.to(x.device)), dst)
 
 
-def correlation(shared: Float[Tensor, "n c *places"]) -> Float[Tensor, ""]:
-    """Squared correlation of each channel with each other one, over images and places: summed over the others, mean
-    over channels. From 0 to c - 1. As the covariance term of VICReg (Bardes, Ponce and LeCun 2022, eq. 4), of channels
-    brought to a deviation of 1.
+def likeness(shared: Float[Tensor, "n c *places"]) -> Float[Tensor, ""]:
+    """Squared cosine of what two different images have at the same place, c values each: mean over places and all pairs
+    of the batch, times c. 1 for values that vary independently, c if all say the same; 0 of a single image.
+
+    Perpendicular items and uncorrelated values are two sides of one thing (Garrido et al. 2023): over many batches, the
+    c values of a place are pulled towards a covariance that is a multiple of the unit matrix.
     """
-    channels = shared.transpose(0, 1).flatten(1)
-    channels = channels - channels.mean(1, keepdim=True)
-    channels = channels / (channels.square().mean(1, keepdim=True) + 1e-5).sqrt()
-    matrix = channels @ channels.T / channels.shape[1]
-    return (matrix.square().sum() - matrix.diagonal().square().sum()) / len(matrix)
+    n, c = shared.shape[:2]
+    codes = functional.normalize(shared.flatten(2) if shared.ndim > 2 else shared[:, :, None], dim=1)
+    cosines = torch.einsum("icp,jcp->pij", codes, codes).float()
+    pairs = n * (n - 1) * len(cosines)
+    return c * (cosines.square().sum() - cosines.diagonal(dim1=1, dim2=2).square().sum()) / max(pairs, 1)
 
 
 def _score(view: Judged) -> Tensor:

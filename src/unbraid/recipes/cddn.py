@@ -25,7 +25,7 @@ DIGITS = CdDNConfig(
 """CdDN for digits at 32 px: three halvings, a 4x4 shared map. Codes are held together ten times less than in the paper:
 by its weights, shared codes of all digits were alike here after 800 steps (recall@1 3 %)."""
 
-SPREAD: dict[str, Any] = {"shared_norm": "value", "decorrelation": 10.0, "alike": 100.0}
+SPREAD: dict[str, Any] = {"shared_norm": "value", "spread": 10.0, "alike": 100.0}
 """Shared codes that can't be the same for all images, and so bear the paper's weight on being alike in both domains."""
 
 
@@ -134,7 +134,7 @@ RECIPES: dict[str, Recipe] = {
     "cddn-cars": Recipe(
         "cddn",
         "front or rear and profile of cars, 64 px, 30 minutes",
-        images(DataConfig(set="car-sides"), 30, shared_norm="channel", decorrelation=0.0, alike=10.0),
+        images(DataConfig(set="car-sides"), 30, shared_norm="channel", spread=0.0, alike=10.0),
         "LPIPS .083 / .047",
         "LPIPS .236 / .153 (one core)",
     ),
