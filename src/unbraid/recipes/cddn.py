@@ -32,7 +32,7 @@ SPREAD: dict[str, Any] = {"shared_norm": "value", "spread": 10.0, "alike": 100.0
 def mnist_cdcb() -> RunConfig[CdDNConfig]:
     """All of MNIST, coloured, at 32 px."""
     return RunConfig(
-        replace(DIGITS, **SPREAD),
+        replace(DIGITS, **{**SPREAD, "spread": 1.0}),  # a place of a digit doesn't show as many different things
         DataConfig(set="mnist-cdcb"),
         TrainConfig(minutes=75, batch=16, evaluate_every=2000, average=0.999, distance="euclidean"),
     )
