@@ -27,9 +27,8 @@ from unbraid.bounds import Positive, Size, Sizes, Weight
 from unbraid.config import PerceptualConfig
 from unbraid.data.parts import Part, side
 from unbraid.method import Clock, Method, Terms, Update
-from unbraid.nn.blocks import SLOPE, FitSize, fixed_statistics
+from unbraid.nn.blocks import FitSize, fixed_statistics
 from unbraid.nn.functional import reversed_gradient
-from unbraid.nn.spectral import SpectralConv, SpectralLinear
 from unbraid.nn.teacher import EFFICIENTNET_SIZE, Teacher, find_teacher
 from unbraid.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Unpaired, UserError, other
 
@@ -57,9 +56,6 @@ class XGANConfig:
     deviation of every channel are alike in both before anything is learned. both: the two together."""
     discriminator_widths: Sizes = (16, 32, 32, 32)
     """Channels of a discriminator's convolutions."""
-    spectral: bool = False
-    """Spectral norm of the discriminators' weights (Miyato et al. 2018) and leaky relu, in place of the paper's
-    batch-norm and relu. It bounds how steep a discriminator can get, and so how surely it wins."""
     classifier: Size = 256
     """Hidden width of the classifier of domains, whose layers the paper doesn't give."""
     reconstruction: Weight = 10.0
@@ -90,11 +86,6 @@ class XGANConfig:
 def conv(channels: int, width: int) -> nn.Sequential:
     """conv 4x4 stride 2, batch-norm, relu: (n, channels, h, w) -> (n, width, h/2, w/2)."""
     return nn.Sequential(nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-
-
-def spectral_conv(channels: int, width: int) -> nn.Sequential:
-    """conv 4x4 stride 2 of spectral norm 1, leaky relu: (n, channels, h, w) -> (n, width, h/2, w/2)."""
-    return nn.Sequential(SpectralConv(channels, width, 4, 2, 1), nn.LeakyReLU(SLOPE, inplace=True))
 
 
 def deconv(channels: int, width: int) -> nn.Sequential:
@@ -176,10 +167,9 @@ class Discriminator(nn.Module):
         widths = config.discriminator_widths
         self.size = FitSize(spec.height, spec.width, len(widths))
         height, width = self.size.map_size
-        layer = spectral_conv if config.spectral else conv
         ins = [spec.channels, *widths[:-1]]
-        self.body = nn.Sequential(*(layer(i, o) for i, o in zip(ins, widths, strict=True)), nn.Flatten())
-        self.logit = (SpectralLinear if config.spectral else nn.Linear)(widths[-1] * height * width, 1)
+        self.body = nn.Sequential(*(conv(i, o) for i, o in zip(ins, widths, strict=True)), nn.Flatten())
+        self.logit = nn.Linear(widths[-1] * height * width, 1)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
         """(n,), float32."""
