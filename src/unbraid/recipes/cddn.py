@@ -141,7 +141,7 @@ RECIPES: dict[str, Recipe] = {
     "cddn-emoji": Recipe(
         "cddn",
         "two styles of emoji, line art and colour, 64 px, 30 minutes",
-        images(DataConfig(set="emoji", styles=("openmoji-black", "google")), 30),
+        images(DataConfig(set="emoji", styles=("openmoji-black", "google")), 30, spread=1.0),
         "-",
         "LPIPS .449 / .319 (one core)",
     ),
