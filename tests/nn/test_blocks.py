@@ -1,7 +1,8 @@
+import pytest
 import torch
 from torch import nn
 
-from unbraid.nn.blocks import UpConv
+from unbraid.nn.blocks import UpConv, Upsampling, doubling
 from unbraid.nn.functional import adain
 
 
@@ -20,6 +21,17 @@ def test_up_conv_has_the_gradients_of_what_it_replaces() -> None:
     torch.testing.assert_close(
         torch.autograd.grad(block(x).square().sum(), block.weight)[0], expected, rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_nearest_upsampling_leaves_no_grid_on_an_even_map(kernel: int) -> None:
+    torch.manual_seed(0)
+    grids: dict[Upsampling, float] = {"transposed": 0.0, "nearest": 0.0}
+    for way in grids:
+        doubled = doubling(4, 2, way, kernel=kernel)(torch.ones(1, 4, 8, 8))
+        assert doubled.shape == (1, 2, 16, 16)
+        grids[way] = float(doubled[..., 2:-2, 2:-2].std(dim=(2, 3)).max().detach())
+    assert grids["nearest"] < 1e-5 < 1e-3 < grids["transposed"]
 
 
 def test_adain_sets_mean_and_deviation_of_each_map() -> None:

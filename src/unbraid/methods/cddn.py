@@ -25,7 +25,7 @@ from torch.optim import Adam, Optimizer
 
 from unbraid.bounds import Positive, Shares, Size, Sizes, Weight
 from unbraid.method import Clock, Method, Terms, Update
-from unbraid.nn.blocks import SLOPE, FitSize, dense, dense_stack, fixed_statistics, halvings, up
+from unbraid.nn.blocks import SLOPE, FitSize, Upsampling, dense, dense_stack, doubling, fixed_statistics, halvings, up
 from unbraid.nn.critic import Critic, VectorCritic, gradient_penalty, slopes
 from unbraid.nn.functional import reversed_gradient, tile
 from unbraid.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec, other
@@ -42,6 +42,8 @@ class CdDNConfig:
     """Channels of the encoders' convolutions, each of which halves the size. Small images use the first of them."""
     decoder_widths: Sizes = (512, 256, 128, 64)
     """Channels of the decoders' transposed convolutions, one for each of `widths`. Small images use the last."""
+    upsampling: Upsampling = "transposed"
+    """How the decoders' maps double: nearest repeats values before a convolution and leaves no grid."""
     map_size: Size = 8
     """No map is halved below this height or width; 8 is what 256 px come to in the paper."""
     shared: Size = 512
@@ -53,7 +55,7 @@ class CdDNConfig:
     exclusive: Size = 8
     """Size of an exclusive code."""
     dropout: Shares = (0.0, 0.5, 0.0, 0.0)
-    """Dropout after each of the decoders' transposed convolutions, as in the authors' program. The paper's text says
+    """Dropout after each of the decoders' doublings, as in the authors' program. The paper's text says
     0.5 on the first three. Small images use the last."""
     critic_widths: Sizes = (64, 128, 256)
     """Channels of the critics' convolutions. The authors' program has a further one of 512. For vectors, widths of
@@ -145,8 +147,11 @@ class Decoder(nn.Module):
         widths, dropout = config.decoder_widths[unused:], config.dropout[unused:]
         self.size = FitSize(spec.height, spec.width, layers)
         ins = [channels, *widths[:-1]]
-        self.ups = nn.Sequential(*[up(i, o, dropout=d) for i, o, d in zip(ins, widths, dropout, strict=True)])
-        self.to_image = nn.ConvTranspose2d(widths[-1], spec.channels, 4, 2, 1)
+        way = config.upsampling
+        self.ups = nn.Sequential(
+            *[up(i, o, dropout=d, upsampling=way) for i, o, d in zip(ins, widths, dropout, strict=True)]
+        )
+        self.to_image = doubling(widths[-1], spec.channels, way, bias=True)
 
     def forward(self, code: Tensor) -> Tensor:
         """(n, *spec.shape)."""

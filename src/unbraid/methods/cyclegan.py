@@ -21,6 +21,7 @@ from torch.optim import Adam, Optimizer
 
 from unbraid.bounds import Count, Positive, Share, Size, Weight
 from unbraid.method import Clock, Method, Terms, Update
+from unbraid.nn.blocks import Upsampling
 from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import History
 from unbraid.nn.patch import PatchAdversary, VectorAdversary, patch_halvings, tell
@@ -40,6 +41,8 @@ class CycleGANConfig:
     """Channels of images' first and last maps; those at a quarter of the size have four times as many."""
     blocks: Size | None = None
     """Residual blocks of a translator; 9 from 256 x 256 on, 6 below, if not given."""
+    upsampling: Upsampling = "transposed"
+    """How maps of images double: nearest repeats values before a convolution and leaves no grid."""
     adversary_width: Size = 64
     """Channels of the adversaries' first map."""
     hidden: Size = 32
@@ -127,7 +130,7 @@ class CycleGAN(Method[Unpaired]):
 def _translator(source: Spec, target: Spec, config: CycleGANConfig) -> nn.Module:
     if isinstance(source, ImageSpec) and isinstance(target, ImageSpec):
         blocks = config.blocks or (9 if min(source.height, source.width) >= LARGE else 6)
-        return ResidualTranslator(source, target.channels, config.width, blocks).apply(start_small)
+        return ResidualTranslator(source, target.channels, config.width, blocks, config.upsampling).apply(start_small)
     assert isinstance(source, VectorSpec)
     assert isinstance(target, VectorSpec)
     return VectorTranslator(source.size, config.hidden, target.size)

@@ -27,7 +27,7 @@ from unbraid.bounds import Count, Positive, Share, Size, Weight
 from unbraid.data.parts import Part
 from unbraid.data.richness import richer
 from unbraid.method import Clock, Method, Terms, Update
-from unbraid.nn.blocks import FitSize
+from unbraid.nn.blocks import FitSize, Upsampling
 from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import Bank, History
 from unbraid.nn.patch import PatchAdversary, VectorAdversary, patch_halvings, tell
@@ -61,6 +61,8 @@ class UncooperativeConfig:
     """Channels of images' first and last maps; those at a quarter of the size have four times as many."""
     blocks: Size = 4
     """Residual blocks of each network for images, half of them before the second join; an even number."""
+    upsampling: Upsampling = "transposed"
+    """How maps of images double: nearest repeats values before a convolution and leaves no grid."""
     adversary_width: Size = 64
     """Channels of the adversaries' first map."""
     hidden: Size = 32
@@ -123,7 +125,7 @@ class ImageDisentangler(nn.Module):
     def __init__(self, spec: DataSpec, config: UncooperativeConfig) -> None:
         super().__init__()
         rich, poor = (_image(spec[domain]) for domain in config.domains)
-        self.poor = ResidualTranslator(rich, poor.channels, config.width, config.blocks)
+        self.poor = ResidualTranslator(rich, poor.channels, config.width, config.blocks, config.upsampling)
         self.residual = ResidualStream(rich, config)
 
     def forward(self, v: Float[Tensor, "n _ h w"]) -> tuple[Float[Tensor, "n _ h w"], Residual]:
@@ -146,7 +148,7 @@ class ImageEntangler(nn.Module):
         self.start = halvings(poor.channels, config.width)
         self.joins = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for _ in range(2))
         self.blocks = nn.ModuleList(residual_blocks(width, half) for _ in range(2))
-        self.end = doublings(2 * width, config.width, rich.channels)
+        self.end = doublings(2 * width, config.width, rich.channels, config.upsampling)
         self.map = (width, *self.size.map_size)
 
     def forward(self, c: Float[Tensor, "n _ h w"], r: Residual) -> Float[Tensor, "n _ h w"]:

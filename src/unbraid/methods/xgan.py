@@ -27,7 +27,7 @@ from unbraid.bounds import Positive, Size, Sizes, Weight
 from unbraid.config import PerceptualConfig
 from unbraid.data.parts import Part, side
 from unbraid.method import Clock, Method, Terms, Update
-from unbraid.nn.blocks import FitSize, fixed_statistics
+from unbraid.nn.blocks import FitSize, fixed_statistics, up
 from unbraid.nn.functional import reversed_gradient
 from unbraid.nn.teacher import EFFICIENTNET_SIZE, Teacher, find_teacher
 from unbraid.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Unpaired, UserError, other
@@ -88,13 +88,6 @@ def conv(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
 
-def deconv(channels: int, width: int) -> nn.Sequential:
-    """Transposed conv 4x4 stride 2, batch-norm, relu: (n, channels, h, w) -> (n, width, 2h, 2w)."""
-    return nn.Sequential(
-        nn.ConvTranspose2d(channels, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-    )
-
-
 def encoder_layers(channels: int, map_size: tuple[int, int], config: XGANConfig) -> list[nn.Module]:
     """Table 1a: the convolutions, the fully connected layer, and that which makes the embedding before it is
     normalised."""
@@ -117,7 +110,7 @@ def decoder_layers(channels: int, map_size: tuple[int, int], config: XGANConfig)
         nn.BatchNorm2d(first),
         nn.ReLU(inplace=True),
     )
-    ups = [deconv(i, o) for i, o in zip(config.decoder_widths[:-1], rest, strict=True)]
+    ups = [up(i, o) for i, o in zip(config.decoder_widths[:-1], rest, strict=True)]
     return [start, *ups, nn.ConvTranspose2d(config.decoder_widths[-1], channels, 4, 2, 1)]
 
 

@@ -6,12 +6,18 @@ Shapes: (n, c, h, w) maps, (n, d) vectors.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 SLOPE = 0.2
 """Slope of the leaky relu for negative values, in all five papers."""
+
+Upsampling = Literal["transposed", "nearest"]
+"""How a map doubles: by a transposed convolution, or by repeating each value before a convolution. The first weighs the
+places of a tile by different weights, and so can lay a grid over an image; the second can't at first (Odena, Dumoulin,
+Olah: Deconvolution and Checkerboard Artifacts. Distill 2016)."""
 
 
 def down(channels: int, width: int, *, norm: bool = True, activate: bool = True) -> nn.Sequential:
@@ -30,9 +36,9 @@ def down_stack(channels: int, widths: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*[down(i, o) for i, o in zip(ins, widths, strict=True)])
 
 
-def up(channels: int, width: int, *, dropout: float = 0.0) -> nn.Sequential:
-    """Transposed conv 4x4 stride 2, batch-norm, dropout, relu: (n, channels, h, w) -> (n, width, 2h, 2w)."""
-    layers: list[nn.Module] = [nn.ConvTranspose2d(channels, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width)]
+def up(channels: int, width: int, *, dropout: float = 0.0, upsampling: Upsampling = "transposed") -> nn.Sequential:
+    """Doubling, batch-norm, dropout, relu: (n, channels, h, w) -> (n, width, 2h, 2w)."""
+    layers: list[nn.Module] = [doubling(channels, width, upsampling), nn.BatchNorm2d(width)]
     if dropout:
         layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers, nn.ReLU(inplace=True))
@@ -59,9 +65,9 @@ class UpConv(nn.Module):
     (n, channels, h, w) -> (n, width, 2h, 2w).
     """
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, *, bias: bool = True) -> None:
         super().__init__()
-        plain = nn.Conv2d(channels, width, 3)  # for its initial values
+        plain = nn.Conv2d(channels, width, 3, bias=bias)  # for its initial values
         self.weight, self.bias = plain.weight, plain.bias
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,6 +75,15 @@ class UpConv(nn.Module):
         w = nn.functional.pad(self.weight.flip(2, 3), (1, 1, 1, 1))
         kernel = w[..., :-1, :-1] + w[..., 1:, :-1] + w[..., :-1, 1:] + w[..., 1:, 1:]
         return nn.functional.conv_transpose2d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=1)
+
+
+def doubling(
+    channels: int, width: int, upsampling: Upsampling = "transposed", *, kernel: int = 4, bias: bool = False
+) -> nn.ConvTranspose2d | UpConv:
+    """(n, channels, h, w) -> (n, width, 2h, 2w), linear. `kernel`: of the transposed convolution, 3 or 4."""
+    if upsampling == "nearest":
+        return UpConv(channels, width, bias=bias)
+    return nn.ConvTranspose2d(channels, width, kernel, 2, 1, output_padding=kernel % 2, bias=bias)
 
 
 def halvings(height: int, width: int, map_size: int, most: int) -> int:

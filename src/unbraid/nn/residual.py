@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unbraid.nn.blocks import FitSize
+from unbraid.nn.blocks import FitSize, UpConv, Upsampling, doubling
 from unbraid.types import DataSpec, ImageSpec, UserError, VectorSpec
 
 HALVINGS = 2
@@ -32,15 +32,15 @@ def halvings(channels: int, width: int) -> nn.Sequential:
     )
 
 
-def doublings(channels: int, width: int, out: int) -> nn.Sequential:
-    """Two transposed convs 3x3 and conv 7x7, linear: (n, channels, h, w) -> (n, out, 4h, 4w)."""
+def doublings(channels: int, width: int, out: int, upsampling: Upsampling = "transposed") -> nn.Sequential:
+    """Two doublings by convs 3x3, and conv 7x7, linear: (n, channels, h, w) -> (n, out, 4h, 4w)."""
 
-    def doubling(channels: int, width: int) -> nn.Sequential:
-        up = nn.ConvTranspose2d(channels, width, 3, 2, 1, output_padding=1, bias=False)
+    def double(channels: int, width: int) -> nn.Sequential:
+        up = doubling(channels, width, upsampling, kernel=3)
         return nn.Sequential(up, nn.InstanceNorm2d(width), nn.ReLU(inplace=True))
 
     last = nn.Conv2d(width, out, 7, padding=3, padding_mode="reflect")
-    return nn.Sequential(doubling(channels, 2 * width), doubling(2 * width, width), last)
+    return nn.Sequential(double(channels, 2 * width), double(2 * width, width), last)
 
 
 class ResidualBlock(nn.Module):
@@ -64,11 +64,15 @@ def residual_blocks(width: int, count: int) -> nn.Sequential:
 class ResidualTranslator(nn.Module):
     """Images to images of the same size, of any size from SMALLEST on: CycleGAN's generator."""
 
-    def __init__(self, spec: ImageSpec, channels: int, width: int, blocks: int) -> None:
+    def __init__(
+        self, spec: ImageSpec, channels: int, width: int, blocks: int, upsampling: Upsampling = "transposed"
+    ) -> None:
         super().__init__()
         self.size = FitSize(spec.height, spec.width, HALVINGS)
         self.body = nn.Sequential(
-            halvings(spec.channels, width), residual_blocks(4 * width, blocks), doublings(4 * width, width, channels)
+            halvings(spec.channels, width),
+            residual_blocks(4 * width, blocks),
+            doublings(4 * width, width, channels, upsampling),
         )
 
     def forward(self, x: Float[Tensor, "n _ h w"]) -> Float[Tensor, "n _ h w"]:
@@ -94,7 +98,7 @@ class VectorTranslator(nn.Module):
 
 def start_small(module: nn.Module) -> None:
     """Draws a convolution's weights from N(0, .02), as CycleGAN does. For `nn.Module.apply`."""
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, UpConv)):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -7,7 +7,7 @@ from unbraid.recipes import uncooperative
 from unbraid.recipes.recipe import AT_PAPER_SIZE, Recipe
 from unbraid.recipes.xgan import EMOJI
 
-SMALL = CycleGANConfig(width=24, adversary_width=32)
+SMALL = CycleGANConfig(width=24, upsampling="nearest", adversary_width=32)
 """CycleGAN at 64 px, as wide."""
 
 

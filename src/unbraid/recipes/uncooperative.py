@@ -49,7 +49,7 @@ def synthetic_identifiable(cooperative: bool) -> Callable[[], RunConfig[Uncooper
     return make
 
 
-SMALL = UncooperativeConfig(rich="a", width=24, adversary_width=32, spectral=False)
+SMALL = UncooperativeConfig(rich="a", width=24, upsampling="nearest", adversary_width=32, spectral=False)
 """Uncooperative re-entanglement at 64 px: fewer channels than the paper's 64, every layer in place. With spectral norm,
 adversaries pulled too weakly at what is made for reconstruction to let go of it."""
 FORTY_MINUTES = TrainConfig(minutes=40, batch=1, evaluate_every=1000)
