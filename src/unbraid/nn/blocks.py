@@ -65,16 +65,21 @@ class UpConv(nn.Module):
     (n, channels, h, w) -> (n, width, 2h, 2w).
     """
 
+    merged: Tensor
+    """(9, 16): what each value of a 3x3 kernel adds to the 4x4 one."""
+
     def __init__(self, channels: int, width: int, *, bias: bool = True) -> None:
         super().__init__()
         plain = nn.Conv2d(channels, width, 3, bias=bias)  # for its initial values
         self.weight, self.bias = plain.weight, plain.bias
+        kernels = nn.functional.pad(torch.eye(9).unflatten(1, (3, 3)).flip(1, 2), (1, 1, 1, 1))
+        merged = kernels[..., :-1, :-1] + kernels[..., 1:, :-1] + kernels[..., :-1, 1:] + kernels[..., 1:, 1:]
+        self.register_buffer("merged", merged.flatten(1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, channels, h, w) -> (n, width, 2h, 2w)."""
-        w = nn.functional.pad(self.weight.flip(2, 3), (1, 1, 1, 1))
-        kernel = w[..., :-1, :-1] + w[..., 1:, :-1] + w[..., :-1, 1:] + w[..., 1:, 1:]
-        return nn.functional.conv_transpose2d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=1)
+        kernel = (self.weight.transpose(0, 1).flatten(2) @ self.merged).unflatten(2, (4, 4))
+        return nn.functional.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
 
 def doubling(
