@@ -43,7 +43,7 @@ class CdDNConfig:
     decoder_widths: Sizes = (512, 256, 128, 64)
     """Channels of the decoders' transposed convolutions, one for each of `widths`. Small images use the last."""
     upsampling: Upsampling = "transposed"
-    """How the decoders' maps double: nearest repeats values before a convolution and leaves no grid."""
+    """How the decoders' maps double: nearest repeats values before a convolution, which lays no grid."""
     map_size: Size = 8
     """No map is halved below this height or width; 8 is what 256 px come to in the paper."""
     shared: Size = 512

@@ -42,7 +42,7 @@ class CycleGANConfig:
     blocks: Size | None = None
     """Residual blocks of a translator; 9 from 256 x 256 on, 6 below, if not given."""
     upsampling: Upsampling = "transposed"
-    """How maps of images double: nearest repeats values before a convolution and leaves no grid."""
+    """How maps of images double: nearest repeats values before a convolution, which lays no grid."""
     adversary_width: Size = 64
     """Channels of the adversaries' first map."""
     hidden: Size = 32

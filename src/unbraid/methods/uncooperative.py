@@ -62,7 +62,7 @@ class UncooperativeConfig:
     blocks: Size = 4
     """Residual blocks of each network for images, half of them before the second join; an even number."""
     upsampling: Upsampling = "transposed"
-    """How maps of images double: nearest repeats values before a convolution and leaves no grid."""
+    """How maps of images double: nearest repeats values before a convolution, which lays no grid."""
     adversary_width: Size = 64
     """Channels of the adversaries' first map."""
     hidden: Size = 32
