@@ -11,7 +11,7 @@ from helpers import IMAGES, VECTORS, Repeated, random_batch
 from unbraid.method import Clock
 from unbraid.methods.uncooperative import Uncooperative, UncooperativeConfig
 from unbraid.train import train_step
-from unbraid.types import Codes, DataSpec, ImageSpec, Unpaired, UserError, VectorSpec
+from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Unpaired, UserError, VectorSpec
 
 SMALL = UncooperativeConfig(width=4, blocks=2, adversary_width=4, hidden=8, history=6, bank=4)
 CLOCK = Clock(0, 0.0)
@@ -122,6 +122,21 @@ def test_terms_are_those_of_the_equations() -> None:
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)
+
+
+@pytest.mark.parametrize("blank", [("a",), ("b",), ("a", "b")], ids="".join)
+def test_blank_images_leave_gradients_that_can_be_used(blank: tuple[Domain, ...]) -> None:
+    """The sea, on a photo, a map, or both: instance norm of what has no deviation blows gradients up."""
+    spec = DataSpec(ImageSpec(32, 32, 3), ImageSpec(32, 32, 3))
+    model, batch = built(replace(SMALL, blocks=4), spec)
+    batch = Unpaired(*(torch.full_like(batch[d], 0.3) if d in blank else batch[d] for d in ("a", "b")))
+    for update in model.updates(Repeated(batch), CLOCK):
+        for player, terms in update.items():
+            parameters = list(model.get_submodule(str(player)).parameters())
+            slopes = torch.autograd.grad(
+                sum(terms.values(), torch.zeros(())), parameters, allow_unused=True, materialize_grads=True
+            )
+            assert max(float(slope.abs().max()) for slope in slopes) < 100
 
 
 def test_no_gradient_goes_into_the_residual_of_the_second_cycle() -> None:

@@ -40,6 +40,7 @@ from unbraid.nn.residual import (
     halvings,
     residual_blocks,
     start_small,
+    unless_blank,
 )
 from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Spec, Unpaired, UserError, VectorSpec, other
 
@@ -116,7 +117,8 @@ class ResidualStream(nn.Module):
         one = self.start(self.size.grow(v))
         two = self.first(one)
         three = self.second(two)
-        return one.float(), two.float(), three.float()
+        one, two, three = (unless_blank(part, v).float() for part in (one, two, three))
+        return one, two, three
 
 
 class ImageDisentangler(nn.Module):
@@ -153,10 +155,11 @@ class ImageEntangler(nn.Module):
 
     def forward(self, c: Float[Tensor, "n _ h w"], r: Residual) -> Float[Tensor, "n _ h w"]:
         """v' in [-1, 1]."""
-        x = self.start(self.size.grow(c))
+        x = unless_blank(self.start(self.size.grow(c)), c)
         for join, blocks, part in zip(self.joins, self.blocks, r[:2], strict=True):
             x = blocks(join(torch.cat([x, part], 1)))
-        return self.size.cut(torch.tanh(self.end(torch.cat([x, r[2]], 1)).float()))
+        joined = torch.cat([x, r[2]], 1)
+        return self.size.cut(torch.tanh(unless_blank(self.end(joined), joined).float()))
 
     def unflatten(self, code: Float[Tensor, "n d"]) -> Residual:
         """The three maps of a residual that was made one vector."""

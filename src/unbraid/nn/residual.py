@@ -15,6 +15,8 @@ from unbraid.nn.blocks import FitSize, UpConv, Upsampling, doubling
 from unbraid.types import DataSpec, ImageSpec, UserError, VectorSpec
 
 HALVINGS = 2
+BLANK = 1e-8
+"""Variance below which a channel is blank. At 64 px a pixel that is off by one of 256 greys makes more than that."""
 SMALLEST = 8
 """Height and width at least: maps of one place have no spread to normalise by."""
 
@@ -41,6 +43,16 @@ def doublings(channels: int, width: int, out: int, upsampling: Upsampling = "tra
 
     last = nn.Conv2d(width, out, 7, padding=3, padding_mode="reflect")
     return nn.Sequential(double(channels, 2 * width), double(2 * width, width), last)
+
+
+def unless_blank(made: Tensor, x: Float[Tensor, "n c h w"]) -> Tensor:
+    """What was made of images or maps x, without a gradient where all channels of one are blank.
+
+    All that is made of it is blank then, and backwards each instance norm makes the gradient up to 300 times as large:
+    one blank image among thousands ended a run with NaNs.
+    """
+    blank = x.detach().flatten(2).var(2, correction=0).amax(1) < BLANK
+    return torch.where(blank[:, None, None, None], made.detach(), made)
 
 
 class ResidualBlock(nn.Module):
@@ -77,7 +89,8 @@ class ResidualTranslator(nn.Module):
 
     def forward(self, x: Float[Tensor, "n _ h w"]) -> Float[Tensor, "n _ h w"]:
         """(n, spec.channels, h, w) -> (n, channels, h, w) in [-1, 1], float32."""
-        return self.size.cut(torch.tanh(self.body(self.size.grow(x)).float()))
+        made = unless_blank(self.body(self.size.grow(x)), x)
+        return self.size.cut(torch.tanh(made.float()))
 
 
 class VectorTranslator(nn.Module):
