@@ -13,7 +13,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 from helpers import Repeated, paired_data, random_batch
 from unbraid.codes import evaluating
 from unbraid.method import Clock
-from unbraid.methods.xgan import XGAN, XGANConfig
+from unbraid.methods.xgan import XGAN, OnePlace, XGANConfig
 from unbraid.train import train_step
 from unbraid.types import DataSpec, ImageSpec, Unpaired, UserError, VectorSpec
 
@@ -52,6 +52,11 @@ def test_maps_have_the_sizes_of_table_1() -> None:
     decoder = [(512, 4, 4), (256, 8, 8), (128, 16, 16), (64, 32, 32), (3, 64, 64)]
     assert shapes == encoder + decoder
     assert made.shape == (1, 3, 64, 64)
+
+
+def test_one_place_becomes_a_map_as_torch_makes_it() -> None:
+    layer, x = OnePlace(6, 5, (2, 3), bias=False), torch.randn(4, 6, 1, 1)
+    torch.testing.assert_close(layer(x), nn.functional.conv_transpose2d(x, layer.weight))
 
 
 @pytest.mark.parametrize(("sharing", "encoder", "decoder"), [("high", 4, 2), ("middle", 1, 0)])
