@@ -60,6 +60,7 @@ SHOWN = (
     "uncooperative-relit",
     "cooperative-relit",
     "cyclegan-relit",
+    "cyclegan-maps",
     "uncooperative-cuhk",
     "uncooperative-maps",
     "xgan-emoji",
