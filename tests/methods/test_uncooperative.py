@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from helpers import IMAGES, VECTORS, Repeated, random_batch
 from unbraid.method import Clock
 from unbraid.methods.uncooperative import Uncooperative, UncooperativeConfig
+from unbraid.nn.patch import squared_slope
 from unbraid.train import train_step
 from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Unpaired, UserError, VectorSpec
 
@@ -100,7 +101,7 @@ def test_weights_are_those_of_the_equations() -> None:
 
 def test_terms_are_those_of_the_equations() -> None:
     """Written out once more, plainly, on vectors."""
-    model, batch = built(replace(SMALL, residual=2, history=0), VECTORS)
+    model, batch = built(replace(SMALL, residual=2, history=0, r1=0.5), VECTORS)
     model.eval()  # the power iteration of spectral norm rests
     cycle_1, cycle_2, adversaries = (next(iter(u.values())) for u in model.updates(Repeated(batch), CLOCK))
     with torch.no_grad():
@@ -117,6 +118,8 @@ def test_terms_are_those_of_the_equations() -> None:
             "fool_rich": (adversary_v(v1) - 1).square().mean() / 2,
             "tell_poor": ((adversary_c(c) - 1).square().mean() + adversary_c(c1).square().mean()) / 2,
             "tell_rich": ((adversary_v(v) - 1).square().mean() + adversary_v(v1).square().mean()) / 2,
+            "slope_poor": 0.25 * squared_slope(adversary_c, c),
+            "slope_rich": 0.25 * squared_slope(adversary_v, v),
         }
     found = {**cycle_1, **cycle_2, **adversaries}
     assert found.keys() == expected.keys()

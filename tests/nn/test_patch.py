@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 
-from unbraid.nn.patch import PatchAdversary, Regularised, VectorAdversary, patch_halvings
+from unbraid.nn.patch import PatchAdversary, Regularised, VectorAdversary, patch_halvings, squared_slope
 from unbraid.types import ImageSpec
 
 
@@ -37,3 +38,23 @@ def test_spectral_norm_bounds_the_slope() -> None:
     with torch.no_grad():
         slope = (adversary(x) - adversary(y)).abs()[:, 0] / (x - y).norm(dim=1)
     assert slope.max() <= 1.01
+
+
+def test_the_squared_slope_of_a_linear_adversary_is_that_of_its_weights() -> None:
+    linear, x = nn.Linear(6, 1), torch.randn(4, 6)
+    slope = squared_slope(linear, x)
+    torch.testing.assert_close(slope, linear.weight.square().sum())
+    (gradient,) = torch.autograd.grad(slope, linear.weight)
+    torch.testing.assert_close(gradient, 2 * linear.weight)
+
+
+@pytest.mark.parametrize("regularised", ["instance", "spectral", "none"])
+def test_the_squared_slope_of_patches_is_that_of_their_mean(regularised: Regularised) -> None:
+    torch.manual_seed(0)
+    adversary = PatchAdversary(3, 4, 1, regularised).eval()
+    x = torch.rand(2, 3, 16, 16, requires_grad=True)
+    slope = squared_slope(adversary, x)
+    (expected,) = torch.autograd.grad(adversary(x).mean((1, 2, 3)).sum(), x)
+    torch.testing.assert_close(slope, expected.square().sum((1, 2, 3)).mean())
+    (gradient,) = torch.autograd.grad(slope, next(adversary.parameters()))
+    assert gradient.abs().sum() > 0

@@ -30,7 +30,7 @@ from unbraid.method import Clock, Method, Terms, Update
 from unbraid.nn.blocks import FitSize, Upsampling
 from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import Bank, History
-from unbraid.nn.patch import PatchAdversary, VectorAdversary, patch_halvings, tell
+from unbraid.nn.patch import PatchAdversary, VectorAdversary, patch_halvings, squared_slope, tell
 from unbraid.nn.residual import (
     HALVINGS,
     ResidualTranslator,
@@ -76,6 +76,9 @@ class UncooperativeConfig:
     """Networks of the disentangler of vectors: one each for c' and r', as with images, or one for both."""
     spectral: bool = True
     """Spectral norm of the adversaries' weights."""
+    r1: Weight = 0.0
+    """Weight of half the adversaries' mean squared slope at real items, R1, which takes away what keeps two players from
+    coming to rest; 0 leaves it out."""
     history: Count = 50
     """Items made earlier, from which adversaries are shown some; 0 shows them the latest only."""
     again_rich: Weight = 10.0
@@ -301,12 +304,14 @@ class Uncooperative(Method[Unpaired]):
         }
         yield {(both if config.cooperative else "entangler"): cycle_2}
 
-        yield {
-            "adversaries": {
-                "tell_poor": self._tell(c, c1.detach(), self.poor),  # section 3.2, L_A_C
-                "tell_rich": self._tell(v, v1.detach(), self.rich),  # section 3.2, L_A_V
-            }
+        told: Terms = {
+            "tell_poor": self._tell(c, c1.detach(), self.poor),  # section 3.2, L_A_C
+            "tell_rich": self._tell(v, v1.detach(), self.rich),  # section 3.2, L_A_V
         }
+        if config.r1:
+            told["slope_poor"] = config.r1 / 2 * squared_slope(self.adversaries[self.poor], c)
+            told["slope_rich"] = config.r1 / 2 * squared_slope(self.adversaries[self.rich], v)
+        yield {"adversaries": told}
 
     def _fool(self, made: Tensor, domain: Domain) -> Float[Tensor, ""]:
         """1/2 (A(made) - 1)^2, weighted. Eq. 1 prints 0 as the target in C, which would please nobody."""

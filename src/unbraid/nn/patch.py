@@ -74,3 +74,13 @@ def tell(adversary: nn.Module, real: Tensor, made: Tensor) -> Float[Tensor, ""]:
     targets = torch.zeros_like(scores)
     targets[: len(real)] = 1.0
     return mse_loss(scores, targets)
+
+
+def squared_slope(adversary: nn.Module, real: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:
+    """Mean over items of the squared length of the gradient of an item's mean score by the item, in float32: R1, which
+    makes adversaries rest where made and real are alike (Mescheder, Geiger and Nowozin 2018, eq. 9, without gamma/2)."""
+    with torch.enable_grad(), torch.autocast(real.device.type, enabled=False):
+        x = real.detach().float().requires_grad_()
+        score = adversary(x).flatten(1).mean(1).sum()
+        (gradient,) = torch.autograd.grad(score, x, create_graph=True)
+    return gradient.flatten(1).square().sum(1).mean()
