@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from helpers import write_pairs, write_png
 from unbraid.cli import COMMANDS, main
@@ -253,6 +255,12 @@ def test_a_model_that_is_damaged_or_of_another_version_is_said(
     (copy / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:500])
     assert main(["evaluate", str(copy)]) == 2
     assert "damaged" in said(capsys)
+    with safe_open(run / "model.safetensors", "pt") as file:
+        about, tensors = json.loads(file.metadata()["unbraid"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    about["config"]["setting_of_tomorrow"] = 1
+    save_file(tensors, copy / "model.safetensors", {"unbraid": json.dumps(about)})
+    assert main(["evaluate", str(copy)]) == 2
+    assert "setting_of_tomorrow" in said(capsys)
     (copy / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes())
     for damaged in ("{", "[]"):
         (copy / "metrics.json").write_text(damaged)

@@ -380,7 +380,11 @@ def load_model(path: Path) -> tuple[Method[Any], CodeSpace | None, dict[str, Any
         labels=tuple(about.get("labels", ())),
         domains=tuple(about.get("domains", ())),
     )
-    method = kind(spec, from_json(kind.config_type, meta["config"]))
+    try:
+        config = from_json(kind.config_type, meta["config"])
+    except dacite.DaciteError as error:
+        raise UserError(f"{file} doesn't fit this version of {meta['method']}: {error}") from error
+    method = kind(spec, config)
     weights = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
     try:
         left = method.load_state_dict(weights, strict=False)

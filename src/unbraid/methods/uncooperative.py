@@ -77,8 +77,8 @@ class UncooperativeConfig:
     spectral: bool = True
     """Spectral norm of the adversaries' weights."""
     r1: Weight = 0.0
-    """Weight of half the adversaries' mean squared slope at real items, R1, which takes away what keeps two players from
-    coming to rest; 0 leaves it out."""
+    """Weight of half the adversaries' mean squared slope at real items (R1), with which two players come to rest that
+    don't without; 0 leaves it out."""
     history: Count = 50
     """Items made earlier, from which adversaries are shown some; 0 shows them the latest only."""
     again_rich: Weight = 10.0

@@ -77,8 +77,9 @@ def tell(adversary: nn.Module, real: Tensor, made: Tensor) -> Float[Tensor, ""]:
 
 
 def squared_slope(adversary: nn.Module, real: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:
-    """Mean over items of the squared length of the gradient of an item's mean score by the item, in float32: R1, which
-    makes adversaries rest where made and real are alike (Mescheder, Geiger and Nowozin 2018, eq. 9, without gamma/2)."""
+    """Mean over items of the squared length of the gradient of an item's mean score by the item, in float32: R1, by
+    which adversaries rest where made and real are alike (Mescheder, Geiger and Nowozin 2018, eq. 9, without gamma/2).
+    """
     with torch.enable_grad(), torch.autocast(real.device.type, enabled=False):
         x = real.detach().float().requires_grad_()
         score = adversary(x).flatten(1).mean(1).sum()

@@ -26,8 +26,8 @@ def synthetic_identifiable(cooperative: bool) -> Callable[[], RunConfig[Uncooper
     """A uniform and a two-mode factor, and linear networks, for which only the true split has the right distributions.
 
     Weights and rates are those that found it with the most seeds in trials, for both rules: reconstruction weighs
-    little, since its absolute differences hold networks that agree where they are, and adversaries that are held flat at
-    real items let the two come to rest.
+    little, since its absolute differences hold networks that agree where they are, and adversaries are held flat at
+    real items (R1), so that the game comes to rest.
     """
 
     def make() -> RunConfig[UncooperativeConfig]:
