@@ -65,6 +65,26 @@ def test_what_is_shared(sharing: str, encoder: int, decoder: int) -> None:
     assert (len(model.shared_encoder), len(model.shared_decoder)) == (encoder, decoder)
 
 
+def test_the_domains_own_layers_start_alike_or_apart() -> None:
+    model, batch = built()
+    embedded = model._embed({"a": batch.a, "b": batch.a})
+    torch.testing.assert_close(embedded["a"], embedded["b"])
+    again, made = model._show(embedded)
+    torch.testing.assert_close(again["a"], made["b"])
+    own, others = (set(model.own_encoders[domain].parameters()) for domain in ("a", "b"))
+    assert own.isdisjoint(others)
+    model, batch = built(replace(SMALL, start="apart"))
+    embedded = model._embed({"a": batch.a, "b": batch.a})
+    assert not torch.allclose(embedded["a"], embedded["b"], atol=0.01)
+
+
+def test_images_of_other_channels_start_alike_where_they_can() -> None:
+    model, _ = built(spec=DataSpec(ImageSpec(32, 32, 3), ImageSpec(32, 32, 1)))
+    a, b = (model.own_encoders[domain].state_dict() for domain in ("a", "b"))
+    assert {name for name in a if a[name].shape == b[name].shape and not torch.equal(a[name], b[name])} == set()
+    assert {name for name in a if a[name].shape != b[name].shape} == {"0.0.weight"}
+
+
 def test_each_domain_is_normalised_by_itself_or_by_both() -> None:
     for statistics in ("own", "both"):
         model, batch = built(replace(SMALL, statistics=statistics))

@@ -54,6 +54,9 @@ class XGANConfig:
     statistics: Literal["own", "both"] = "own"
     """By what batch-norm in the encoder's shared layers normalises. own: each domain by itself, so that mean and
     deviation of every channel are alike in both before anything is learned. both: the two together."""
+    start: Literal["alike", "apart"] = "alike"
+    """What the domains' own layers begin as. alike: with the same values in both, so that what looks alike lies close
+    from the first step on. apart: each drawn by itself, after which colours may come to be paired with others."""
     discriminator_widths: Sizes = (16, 32, 32, 32)
     """Channels of a discriminator's convolutions."""
     classifier: Size = 256
@@ -211,6 +214,9 @@ class XGAN(Method[Unpaired]):
         decoders = {d: decoder_layers(side.channels, self.size.map_size, config) for d, side in sides.items()}
         self.shared_decoder = nn.Sequential(*decoders["a"][:common])
         self.own_decoders = nn.ModuleDict({d: nn.Sequential(*layers[common:]) for d, layers in decoders.items()})
+        if config.start == "alike":
+            for own_layers in (self.own_encoders, self.own_decoders):
+                start_alike(own_layers["a"], own_layers["b"])
         self.classifier: nn.Module | None = None
         if config.domain:
             self.classifier = nn.Sequential(
@@ -353,6 +359,14 @@ class XGAN(Method[Unpaired]):
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
         """g_1->2 or g_2->1 (section 3). There is no style. (n, *spec[dst].shape)."""
         return self.decode(self.encode(x, src), dst)
+
+
+def start_alike(model: nn.Module, follower: nn.Module) -> None:
+    """Gives the follower the model's values, but where shapes differ: the layers of images of other channels."""
+    with torch.no_grad():
+        for value, own in zip(model.parameters(), follower.parameters(), strict=True):
+            if own.shape == value.shape:
+                own.copy_(value)
 
 
 def judged_domains(config: XGANConfig) -> tuple[Domain, ...]:
