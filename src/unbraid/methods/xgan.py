@@ -67,7 +67,7 @@ class XGANConfig:
     """Weight of eq. 3; 0 leaves the classifier out."""
     semantic: Weight = 1.0
     """Weight of eq. 4; 0 leaves semantic consistency out (ablation of section 5)."""
-    gan: Weight = 1.0
+    gan: Weight = 0.01
     """Weight of eq. 6; 0 leaves the discriminators out (ablation of appendix 7.4)."""
     gan_towards: Literal["b", "a", "both"] = "b"
     """Domains with a discriminator: that which is translated to for good, or both."""
