@@ -45,8 +45,13 @@ class EyesOfColour(Vgg16):
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, count: int = 5) -> list[Tensor]:
         return [x, x, x, pad(x.mean((2, 3)), (0, 509))[:, :, None, None]]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNBRAID_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(name="data")

@@ -24,8 +24,6 @@ from unbraid.generation import makes_images
 from unbraid.log import read_log
 from unbraid.measurements import TRANSLATED, Judges, sampled
 from unbraid.metrics.attributes import AttributeReader, agreement, chance
-from unbraid.metrics.images import features
-from unbraid.nn.perceptual import SMALLEST
 from unbraid.types import DOMAINS, Domain, other
 
 READ = 3000
@@ -41,7 +39,7 @@ def attributes(model: Trained, data: Data, judges: Judges, limit: int | None) ->
     on average over all others, each compared with what another one should show. Readers are fitted to features of
     training images. Empty without attributes, without VGG16's weights, or for images it can't see.
     """
-    if not makes_images(model) or judges.vgg is None or isinstance(data.test, LabelledPart):
+    if not makes_images(model) or isinstance(data.test, LabelledPart):
         return {}
     count = min(TRANSLATED, limit or TRANSLATED)
     table: dict[str, Any] = {}
@@ -49,25 +47,27 @@ def attributes(model: Trained, data: Data, judges: Judges, limit: int | None) ->
         target = other(source)
         known = [attributes_of(part, domain) for part, domain in _compared(data, source)]
         names = [name for name in known[0] if all(name in others for others in known)]
-        channels, *size = model.spec[target].shape
-        if not names or channels not in (1, 3) or min(size) < SMALLEST:
+        if not names:
             continue
         (fitted, fitted_at), (inputs, inputs_at), (real, real_at) = (
             _some(part, domain, most)
             for (part, domain), most in zip(_compared(data, source), (READ, count, count), strict=True)
         )
-        seen = [features(judges.vgg, x) for x in (fitted, sampled(model, inputs, source), real)]
+        learned = judges.seen(fitted, real=True)
+        if not learned.shape[1]:
+            continue
+        made, true = judges.seen(sampled(model, inputs, source)), judges.seen(real, real=True)
         way = {}
         for name in names:
             values = [others[name][rows] for others, rows in zip(known, (fitted_at, inputs_at, real_at), strict=True)]
             try:
-                reader = AttributeReader(seen[0], values[0])
+                reader = AttributeReader(learned, values[0])
                 way[name] = {
                     "values": len(reader.known),
                     "fitted to": reader.count,
-                    "translations": _agreement(reader, seen[1], values[1]),
-                    "real": _agreement(reader, seen[2], values[2]),
-                    "random": _agreement(reader, seen[2], values[2], chance),
+                    "translations": _agreement(reader, made, values[1]),
+                    "real": _agreement(reader, true, values[2]),
+                    "random": _agreement(reader, true, values[2], chance),
                 }
             except ValueError:  # one value only, or too few images
                 continue

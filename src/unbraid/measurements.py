@@ -25,7 +25,7 @@ from unbraid.config import PACKAGED, Distance, PerceptualConfig
 from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, identities, side, strangers
 from unbraid.measure import residual_figures
 from unbraid.method import Disentangler, Translator
-from unbraid.metrics.images import Lpips, features, frechet_distance, kernel_distance, psnr, ssim
+from unbraid.metrics.images import Lpips, features, frechet_distance, kernel_distance, known_features, psnr, ssim
 from unbraid.metrics.probes import probe, regress
 from unbraid.metrics.retrieval import NEIGHBOURS, recall, union, union_chance
 from unbraid.metrics.transfer import transferred, transfers
@@ -81,15 +81,20 @@ class Judges:
             return {}
         return {"lpips": self.lpips(made, true)}
 
-    def sets(self, made: Tensor, true: Tensor) -> dict[str, float]:
-        """Fréchet and kernel distance of two sets of images, over the features named in the protocol.
+    def seen(self, images: Tensor, real: bool = False) -> Tensor:
+        """The features that are named in the protocol, (n, d): those of real images are kept for the next model.
 
-        Empty without weights, for fewer than FEWEST images, and for images that VGG16 can't see.
+        (n, 0) without weights, and for images that VGG16 can't see.
         """
-        small = min(len(made), len(true)) < FEWEST or min(made.shape[2:]) < SMALLEST
-        if self.vgg is None or small or made.shape[1] not in (1, 3):
+        if self.vgg is None or min(images.shape[2:]) < SMALLEST or images.shape[1] not in (1, 3):
+            return torch.zeros(len(images), 0)
+        return known_features(self.vgg, images) if real else features(self.vgg, images)
+
+    def sets(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        """Fréchet and kernel distance of two sets of images by what was seen of them; empty for nothing, and for fewer
+        than FEWEST."""
+        if min(len(x), len(y)) < FEWEST or not x.shape[1]:
             return {}
-        x, y = features(self.vgg, made), features(self.vgg, true)
         return {"frechet": frechet_distance(x, y), "kernel": kernel_distance(x, y)}
 
 
@@ -192,8 +197,9 @@ def translation(model: Trained, part: Part, judges: Judges, limit: int | None) -
             if isinstance(model.method, Disentangler):
                 figures["guided"] = judges.pairs(guided(model, x, y, source), y)
             figures["random"] = judges.pairs(y[strangers(len(y))], y)
-        figures["sample set"] = judges.sets(made, y)
-        figures["real set"] = judges.sets(y[::2], y[1::2])
+        real = judges.seen(y, real=True)
+        figures["sample set"] = judges.sets(judges.seen(made), real)
+        figures["real set"] = judges.sets(real[::2], real[1::2])
         table[f"{source}->{target}"] = figures
     return table
 
@@ -242,7 +248,7 @@ def content_transfer(
     codes = encode_rows(model.method, part, tasks.truth)
     return {
         "tasks": len(tasks),
-        "transfer": {**judges.pairs(made, true), **judges.sets(made, true)},
+        "transfer": {**judges.pairs(made, true), **judges.sets(judges.seen(made), judges.seen(true, real=True))},
         "again": judges.pairs(decode_all(model.method, codes, "a"), true),
         "class image": judges.pairs(part.x.read(part.rows[tasks.class_from], 0), true),
     }

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from unbraid.data import cache
-from unbraid.data.cache import CachedImages, cache_folder, cached
+from unbraid.data.cache import CachedImages, cache_folder, cached, remembered
 from unbraid.types import ImageSpec, UserError
 
 Paint = Callable[..., None]
@@ -182,6 +182,23 @@ def test_a_broken_array_is_built_anew(folder: Path, cache_folder: Path) -> None:
         (file,) = cache_folder.glob(f"*{suffix}")
         file.write_bytes(contents)
         assert cached(folder, ["0.png", "1.png", "2.png"]).array[2, 0, 0, 0] == 2
+
+
+def test_what_is_remembered_is_computed_once_and_again_when_it_is_damaged(cache_folder: Path) -> None:
+    values = iter(np.arange(5.0))
+    assert remembered("some", lambda: np.full(3, next(values))).tolist() == [0, 0, 0]
+    assert remembered("some", lambda: np.full(3, next(values))).tolist() == [0, 0, 0]
+    assert remembered("other", lambda: np.full(3, next(values))).tolist() == [1, 1, 1]
+    (cache_folder / "features" / "some.npy").write_bytes(b"\x93NUMPY")
+    assert remembered("some", lambda: np.full(3, next(values))).tolist() == [2, 2, 2]
+
+
+def test_nothing_is_computed_for_a_folder_that_can_not_be_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNBRAID_CACHE", str(folder / "0.png" / "cache"))
+    with pytest.raises(UserError, match="can't be written: Not a directory"):
+        remembered("some", lambda: pytest.fail("computed"))
 
 
 BUILD = """

@@ -12,7 +12,16 @@ from torch import Tensor
 from torchvision.models import alexnet
 
 from unbraid.config import PerceptualConfig
-from unbraid.metrics.images import Lpips, features, frechet_distance, kernel_distance, psnr, rms_distance, ssim
+from unbraid.metrics.images import (
+    Lpips,
+    features,
+    frechet_distance,
+    kernel_distance,
+    known_features,
+    psnr,
+    rms_distance,
+    ssim,
+)
 from unbraid.nn.perceptual import CONVOLUTIONS, Vgg16, find_weights
 
 installed = pytest.mark.skipif(
@@ -142,17 +151,47 @@ def test_lpips_gives_the_published_distances(lpips: Lpips) -> None:
     assert lpips(reference, image("ex_p1.png")).item() == pytest.approx(0.138, abs=1e-3)
 
 
-def test_features_are_means_of_relu4_3() -> None:
+def some_vgg() -> Vgg16:
     generator = torch.Generator().manual_seed(0)
     weights = {
         f"features.{layer}.{part}": 0.02 * torch.randn(shape, generator=generator)
         for layer, (out, channels, size) in CONVOLUTIONS["vgg16"].items()
         for part, shape in (("weight", (out, channels, size, size)), ("bias", (out,)))
     }
-    vgg, images = Vgg16(weights), random(65, 1, 32, 32)
+    return Vgg16(weights)
+
+
+def test_features_are_means_of_relu4_3() -> None:
+    vgg, images = some_vgg(), random(65, 1, 32, 32)
     found = features(vgg, images)
     assert found.shape == (65, 512)
     torch.testing.assert_close(found[-1:], vgg(images[-1:])[3].mean((2, 3)))
+    assert len(vgg(images[-1:], 4)) == 4
+    assert len(vgg(images[-1:])) == 5
+
+
+def test_features_of_real_images_are_computed_once_for_each_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNBRAID_CACHE", str(tmp_path))
+    vgg, images = some_vgg(), random(9, 1, 32, 32)
+    wanted = features(vgg, images)
+    assert torch.equal(known_features(vgg, images), wanted)
+    with monkeypatch.context() as patch:
+        patch.setattr("unbraid.metrics.images.features", lambda *_: pytest.fail("computed again"))
+        assert torch.equal(known_features(vgg, images), wanted)
+        with pytest.raises(pytest.fail.Exception):
+            known_features(vgg, images.flip(0))
+    vgg.get_buffer("bias0").add_(1)
+    assert torch.equal(known_features(vgg, images), features(vgg, images))
+    assert len(list((tmp_path / "features").glob("*.npy"))) == 2
+
+
+def test_features_do_not_need_a_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("UNBRAID_CACHE", str(tmp_path / "file" / "cache"))
+    vgg, images = some_vgg(), random(2, 1, 32, 32)
+    assert torch.equal(known_features(vgg, images), features(vgg, images))
 
 
 def test_frechet_distance_is_the_formula() -> None:

@@ -1,4 +1,5 @@
-"""Images decoded once and kept: a memory-mapped array on disk that every later run, and every process, shares.
+"""What is computed once and kept, images decoded and features of them: a memory-mapped array on disk that every later
+run, and every process, shares.
 
 The array's file name is a hash of everything its contents depend on (folder, names, sizes and times of the files, the
 wanted size, this code's version), so a changed folder gets a new array and nothing is ever out of date.
@@ -27,6 +28,7 @@ from torch import Tensor
 
 from unbraid.data.images import Header, ImageError, Pixels, decode, fitted, read_header, scaled
 from unbraid.data.parts import Rows
+from unbraid.files import write_atomically
 from unbraid.types import ImageSpec, UserError
 
 VERSION = 1
@@ -153,6 +155,34 @@ def mapped(path: Path) -> np.ndarray:
         # else the system reads ahead at every item, which makes the first batches of a large file slow
         array.base.madvise(mmap.MADV_RANDOM)
     return array
+
+
+def remembered(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """An array that stays on disk, in the cache folder's `features`; computed if it isn't there, or is damaged.
+
+    name: says all that the array depends on. Raises UserError if the cache folder can't be written.
+    """
+    folder = cache_folder() / "features"
+    target = folder / f"{name}.npy"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            try:
+                return mapped(target)
+            except (FileNotFoundError, ValueError):
+                array = compute()
+            write_atomically(target, lambda path: _save(path, array))
+            return mapped(target)
+    except OSError as error:
+        raise UserError(
+            f"The cache folder {folder} can't be written: {error.strerror or error}. "
+            "Make room there, or name another folder in the environment variable UNBRAID_CACHE"
+        ) from error
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with path.open("wb") as file:  # np.save would add .npy to a path
+        np.save(file, array, allow_pickle=False)
 
 
 def _open(request: _Request, target: Path) -> CachedImages | None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from jaxtyping import Float
 from rich.console import Console
 from rich.progress import Progress
@@ -25,7 +24,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from unbraid.config import PACKAGED
 from unbraid.data.arrays import ArrayImages
-from unbraid.data.cache import CachedImages, cache_folder, mapped
+from unbraid.data.cache import CachedImages, remembered
 from unbraid.data.classes import Classmates
 from unbraid.data.config import DataConfig, FeatureName
 from unbraid.data.parts import Chosen, Data, Items, LabelledPart, PairedPart, Part, Rows, UnpairedPart
@@ -198,25 +197,7 @@ def _features(items: Items, name: FeatureName, network: dict[str, Tensor] | None
         digest.update(np.ascontiguousarray(items.array[start : start + 1024]).tobytes())
     for _, tensor in sorted((network or {}).items()):
         digest.update(tensor.detach().contiguous().numpy().tobytes())
-    folder = cache_folder() / "features"
-    target = folder / f"{name}-{digest.hexdigest()[:24]}.npy"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock"):
-            if not target.exists():
-                array = _computed(items, name, network)
-                write_atomically(target, lambda path: _save(path, array))
-            return mapped(target)
-    except OSError as error:
-        raise UserError(
-            f"The cache folder {folder} can't be written: {error.strerror or error}. "
-            "Make room there, or name another folder in the environment variable UNBRAID_CACHE"
-        ) from error
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+    return remembered(f"{name}-{digest.hexdigest()[:24]}", lambda: _computed(items, name, network))
 
 
 def _network(name: FeatureName, weights: dict[str, Tensor] | None) -> Any:

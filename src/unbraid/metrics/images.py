@@ -3,7 +3,9 @@
 Legend: n and m images, c channels, h height, w width, d size of a feature vector. Images have values in [-1, 1].
 """
 
+import json
 import warnings
+from hashlib import sha256
 from typing import Any, cast
 
 import torch
@@ -11,12 +13,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unbraid.data.cache import remembered
 from unbraid.nn.perceptual import Vgg16
+from unbraid.types import UserError
 
 BATCH = 64
 """Images that go through a network at a time."""
 FEATURES = "VGG16 relu4_3, mean over places"
 """What `features` gives. It goes with every Fréchet or kernel distance, which mean nothing without it."""
+
+VERSION = 1
+"""Counted up when the same images would give other features."""
 
 
 def psnr(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
@@ -111,7 +118,19 @@ def _fitted(x: Tensor) -> Tensor:
 @torch.no_grad()
 def features(vgg: Vgg16, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 512"]:
     """What sets of images are compared by, see FEATURES; float32. Images keep their size, which must be 32 or more."""
-    return torch.cat([vgg(some)[3].float().mean((2, 3)) for some in images.split(BATCH)])
+    return torch.cat([vgg(some, 4)[3].float().mean((2, 3)) for some in images.split(BATCH)])
+
+
+def known_features(vgg: Vgg16, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 512"]:
+    """`features` of images that will be seen again, kept in the cache folder."""
+    digest = sha256(json.dumps([VERSION, FEATURES, images.shape]).encode())
+    for tensor in (*vgg.buffers(), *images.split(BATCH)):
+        digest.update(tensor.contiguous().numpy().tobytes())
+    try:
+        kept = remembered(f"vgg16-{digest.hexdigest()[:24]}", lambda: features(vgg, images).numpy())
+    except UserError:  # nothing can be written there, and nothing needs to be
+        return features(vgg, images)
+    return torch.from_numpy(kept.copy())
 
 
 def frechet_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:

@@ -202,9 +202,10 @@ class Vgg16(nn.Module):
         self.register_buffer("shift", 2 * torch.tensor(MEAN).view(3, 1, 1) - 1, persistent=False)
         self.register_buffer("scale", 2 * torch.tensor(STD).view(3, 1, 1), persistent=False)
 
-    def forward(self, x: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n _ _ _"]]:
+    def forward(self, x: Float[Tensor, "n c h w"], count: int = 5) -> list[Float[Tensor, "n _ _ _"]]:
         """relu1_2, relu2_2, relu3_2, relu4_3 and pool5 of images in [-1, 1], grey or colour, in the module's dtype.
 
+        count: how many of them, the first ones; what comes after isn't computed.
         Raises UserError for images smaller than 32 pixels.
         """
         if min(x.shape[2:]) < SMALLEST:
@@ -220,6 +221,8 @@ class Vgg16(nn.Module):
                     x = self._convolved(x, layer)
                     if layer in TAPS:
                         maps.append(x)
+                        if len(maps) == count:
+                            return maps
                 x = functional.max_pool2d(x, 2)
         return [*maps, x]
 

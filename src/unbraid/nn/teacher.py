@@ -78,7 +78,7 @@ class Vgg16Features(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 512)."""
-        return self.vgg(x)[3].float().mean((2, 3))
+        return self.vgg(x, 4)[3].float().mean((2, 3))
 
     def weights(self) -> dict[str, Tensor]:
         """Kernels and biases."""
