@@ -1,12 +1,17 @@
+import math
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from helpers import IMAGES, SMALL_LORD, VECTORS, paired_data
-from unbraid.log import in_a_line
-from unbraid.measure import sample_figures
+from unbraid.config import RunConfig, TrainConfig
+from unbraid.log import Log, in_a_line
+from unbraid.measure import sample_figures, standard_error, validate
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.methods.lord import LORD
+from unbraid.run import Position, Run
 from unbraid.types import DataSpec, UserError
 
 SMALL = IIAEConfig(widths=(8, 8), decoder_widths=(8, 8), map_size=4, shared=4, vector_widths=(16, 16, 8))
@@ -48,3 +53,29 @@ def test_figures_of_both_directions_share_a_name_in_the_line() -> None:
     assert in_a_line(figures) == "a->b 95.0, b->a 94.0, exclusive 0.2 / 0.0, psnr 20.0"
     assert in_a_line({"coverage b->a": 3.0}) == "coverage b->a 3.0"
     assert in_a_line({}) == ""
+
+
+def test_the_standard_error_is_that_of_a_share() -> None:
+    assert standard_error(50, 100) == pytest.approx(5)
+    assert standard_error(10, 400) == pytest.approx(100 * math.sqrt(0.1 * 0.9 / 400))
+    assert standard_error(100, 7) == standard_error(0, 7) == standard_error(30, 0) == 0
+
+
+def test_the_latest_of_the_models_that_are_equally_good_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = IIAEConfig(widths=(8,), decoder_widths=(8,), map_size=4, shared=4)
+    run = Run.open(tmp_path / "run", "iiae", RunConfig(config, train=TrainConfig(steps=8)))
+    method, data = IIAE(IMAGES, config), paired_data(IMAGES)
+    error = standard_error(50, len(data.val))
+    scores = [10, 50, 50 - 0.9 * error, 50 - 1.1 * error, 50 - 0.9 * error, 20]
+    kept: list[int] = []
+    position = Position()
+    for step, score in enumerate(scores):
+        monkeypatch.setattr("unbraid.measure.retrieval_figures", lambda *_, s=score: {"a->b": s + 1, "b->a": s - 1})
+        position = Position(**{**vars(position), "step": step})
+        position = validate(run, method, data, position, Log(run.path, quiet=True))
+        kept.append(position.best_step)
+    assert kept == [0, 1, 2, 2, 4, 4]
+    assert position.best == pytest.approx(50 - 0.9 * error)
+    assert position.highest == 50

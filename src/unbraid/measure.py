@@ -1,6 +1,7 @@
 """What is measured on the validation part during training, with sample pictures. Keeps the best model."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ SAMPLES = 4
 
 
 def validate(run: Run, method: Method[Any], data: Data, position: Position, log: Log) -> Position:
-    """Measures, logs, draws, and saves the model if it is the best so far (the later one, if equal).
+    """Measures, logs, draws, and saves the model unless an earlier one was better.
 
     A method on pairs scores its mean recall@1 over both directions, in percent, or its mean average precision, where
     validation has classes and no pairs; where several neighbouring pairs show
@@ -53,9 +54,13 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
     again, in PSNR, for that needs no labels; while it can't encode such images, and where there are neither codes nor
     pairs, the latest model is kept. So it is for a method on unpaired data: recall is logged where validation has
     pairs, but pairs that are hidden from training don't choose the model either.
+
+    Recall counts as better by more than its standard error, and the later of like models is kept (the rule of Breiman,
+    Friedman, Olshen and Stone 1984, with the longer training for the simpler tree): chance would choose among them
+    otherwise, and samples get better for longer than retrieval does. Other scores count as they are.
     """
     encodes = isinstance(method, Disentangler) and method.stages()[position.stage].encodes
-    score, figures = 0.0, {}
+    score, figures, counted = 0.0, {}, 0
     space = None
     if encodes and method.needs is Labelled:
         figures = reconstruction_figures(method, data)
@@ -63,7 +68,8 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
     elif encodes and isinstance(data.val, PairedPart):
         space = code_space(method, data.train) if isinstance(data.train, PairedPart) else None
         figures = retrieval_figures(run, method, data.val, same_view(data, len(data.val)), space)
-        score = 0.0 if method.needs is Unpaired else (figures["a->b"] + figures["b->a"]) / 2
+        if method.needs is not Unpaired:
+            score, counted = (figures["a->b"] + figures["b->a"]) / 2, len(data.val)
         found = residual_figures(method, data.val)
         figures.update({f"{name}, %": 100 * value for name, value in found.items()})
     elif encodes and isinstance(data.val, UnpairedPart) and has_classes(data.val):
@@ -77,10 +83,16 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
     log.validation(position, figures)
     picture = run.path / "samples" / f"{position.stage}-{position.step:07d}.png"
     save_picture(_picture(method, data, encodes, run.config.train.seed), picture)
-    if score >= position.best:
+    highest = max(score, position.best, position.highest)
+    if score >= highest - standard_error(highest, counted):
         run.save_model(method, space, position.step)
         position = dataclasses.replace(position, best=score, best_step=position.step)
-    return position
+    return dataclasses.replace(position, highest=highest)
+
+
+def standard_error(percent: float, count: int) -> float:
+    """Of a share of so many items, percent; 0 for what isn't a share, of no items."""
+    return math.sqrt(percent * (100 - percent) / count) if count else 0.0
 
 
 def _picture(method: Method[Any], data: Data, encodes: bool, seed: int) -> Any:

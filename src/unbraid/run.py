@@ -53,7 +53,10 @@ class Position:
     drawn: int = 0
     seconds: float = 0.0
     best: float = -1.0
+    """Score of the model that is kept."""
     best_step: int = -1
+    highest: float = -1.0
+    """The highest score so far, perhaps of another one: see `measure.validate`."""
     sums: dict[str, float] = field(default_factory=dict)
     """Losses summed since they were last written to the log."""
     counted: int = 0
