@@ -49,11 +49,6 @@ class EyesOfColour(Vgg16):
         return [x, x, x, pad(x.mean((2, 3)), (0, 509))[:, :, None, None]]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UNBRAID_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(name="data")
 def make_data() -> Data:
     """a shows one of three colours, b what it is not; every fourth item's colour isn't known."""
