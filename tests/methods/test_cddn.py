@@ -198,7 +198,9 @@ def test_noise_is_laid_on_codes_in_training_only() -> None:
 def test_shared_codes_normalised_by_value_cannot_be_the_same_for_all_images(spec: DataSpec) -> None:
     torch.manual_seed(0)
     x = torch.rand(1, *spec.a.shape) + 0.5 * torch.rand(8, *spec.a.shape)  # eight images, much alike
-    by_value, by_channel = (CdDN(spec, replace(SMALL, shared_norm=norm)) for norm in ("value", "channel"))
+    by_value, by_channel = (
+        CdDN(spec, replace(SMALL, shared_norm=norm, initial="torch")) for norm in ("value", "channel")
+    )
     for parameter in by_channel.a.encoder.shared[-1].parameters():
         parameter.data *= 0.1
     shared = {model: model.encode(x, "a").shared.std(0, correction=0) for model in (by_value, by_channel)}

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from unbraid.nn.residual import ResidualTranslator, check_alike, start_small
+from unbraid.nn.blocks import draw_normal
+from unbraid.nn.residual import ResidualTranslator, check_alike
 from unbraid.types import DataSpec, ImageSpec, VectorSpec
 
 
@@ -22,9 +23,9 @@ def test_the_paper_counts_its_weights() -> None:
     assert 11.3e6 < sum(p.numel() for p in translator.parameters()) < 11.4e6  # less the biases that a norm takes away
 
 
-def test_weights_start_small() -> None:
+def test_weights_are_drawn_from_a_narrow_normal() -> None:
     torch.manual_seed(0)
-    translator = ResidualTranslator(ImageSpec(16, 16), 3, width=8, blocks=1).apply(start_small)
+    translator = ResidualTranslator(ImageSpec(16, 16), 3, width=8, blocks=1).apply(draw_normal)
     kernels = torch.cat([p.detach().flatten() for p in translator.parameters() if p.ndim == 4])
     assert float(kernels.std()) == pytest.approx(0.02, rel=0.05)
 
@@ -37,7 +38,7 @@ def test_domains_of_one_kind_and_size_are_alike() -> None:
 def test_a_blank_image_there_and_back_has_a_gradient_that_can_be_used() -> None:
     """The sea on a map: divided by its deviation in each of twenty norms, gradients were NaN."""
     torch.manual_seed(0)
-    there, back = (ResidualTranslator(ImageSpec(32, 32), 3, width=8, blocks=6).apply(start_small) for _ in range(2))
+    there, back = (ResidualTranslator(ImageSpec(32, 32), 3, width=8, blocks=6).apply(draw_normal) for _ in range(2))
     blank = torch.tensor([-0.4, 0.4, 0.9])[None, :, None, None].expand(2, 3, 32, 32).contiguous()
     again = back(there(blank))
     weights = [*there.parameters(), *back.parameters()]

@@ -25,7 +25,19 @@ from torch.optim import Adam, Optimizer
 
 from unbraid.bounds import Positive, Shares, Size, Sizes, Weight
 from unbraid.method import Clock, Method, Terms, Update
-from unbraid.nn.blocks import SLOPE, FitSize, Upsampling, dense, dense_stack, doubling, fixed_statistics, halvings, up
+from unbraid.nn.blocks import (
+    SLOPE,
+    FitSize,
+    Initial,
+    Upsampling,
+    dense,
+    dense_stack,
+    doubling,
+    draw_normal,
+    fixed_statistics,
+    halvings,
+    up,
+)
 from unbraid.nn.critic import Critic, VectorCritic, gradient_penalty, slopes
 from unbraid.nn.functional import reversed_gradient, tile
 from unbraid.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec, other
@@ -71,6 +83,8 @@ class CdDNConfig:
     takes away, so that D_z sees neither, and codes go where they like."""
     relu_on_code: bool = False
     """Clip codes at nought before the first transposed convolution, as the authors' program does."""
+    initial: Initial = "normal"
+    """Initial weights. D_z, which the authors' program lacks, keeps torch's."""
     noise: Weight = 0.1
     """Standard deviation of the noise on what decoders get in training. Ablation: 0."""
     gan: Weight = 1.0
@@ -248,6 +262,10 @@ class Rivals(nn.Module):
             else None
         )
 
+    def of_the_program(self) -> list[nn.Module]:
+        """The networks that the authors' program has too: all but D_z."""
+        return [part for part in (self.critic, self.decoder, self.exclusive_critic) if part is not None]
+
 
 class Judged(NamedTuple):
     """What one critic looks at: the image that is answered to, the real answer, the made one."""
@@ -280,6 +298,9 @@ class CdDN(Method[Paired]):
         a, b = _check(spec, config)
         self.a, self.b = Side(a, config), Side(b, config)
         self.rivals_a, self.rivals_b = Rivals(a, b, config), Rivals(b, a, config)
+        if config.initial == "normal":
+            for module in (self.a, self.b, *self.rivals_a.of_the_program(), *self.rivals_b.of_the_program()):
+                module.apply(draw_normal)
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
         """Adam, rate 2e-4, betas .5 and .999: one for critics and discriminators, whose losses share no parameter, and

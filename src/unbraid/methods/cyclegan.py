@@ -21,11 +21,11 @@ from torch.optim import Adam, Optimizer
 
 from unbraid.bounds import Count, Positive, Share, Size, Weight
 from unbraid.method import Clock, Method, Terms, Update
-from unbraid.nn.blocks import Upsampling
+from unbraid.nn.blocks import Upsampling, draw_normal
 from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import History
 from unbraid.nn.patch import PatchAdversary, VectorAdversary, patch_halvings, tell
-from unbraid.nn.residual import ResidualTranslator, VectorTranslator, check_alike, start_small
+from unbraid.nn.residual import ResidualTranslator, VectorTranslator, check_alike
 from unbraid.types import DataSpec, Domain, ImageSpec, Spec, Unpaired, UserError, VectorSpec
 
 BETAS = (0.5, 0.999)
@@ -130,7 +130,7 @@ class CycleGAN(Method[Unpaired]):
 def _translator(source: Spec, target: Spec, config: CycleGANConfig) -> nn.Module:
     if isinstance(source, ImageSpec) and isinstance(target, ImageSpec):
         blocks = config.blocks or (9 if min(source.height, source.width) >= LARGE else 6)
-        return ResidualTranslator(source, target.channels, config.width, blocks, config.upsampling).apply(start_small)
+        return ResidualTranslator(source, target.channels, config.width, blocks, config.upsampling).apply(draw_normal)
     assert isinstance(source, VectorSpec)
     assert isinstance(target, VectorSpec)
     return VectorTranslator(source.size, config.hidden, target.size)

@@ -20,7 +20,7 @@ from torch.optim import Adam, Optimizer
 
 from unbraid.bounds import Positive, Share, Size, Sizes, Weight
 from unbraid.method import Clock, Method, Update
-from unbraid.nn.blocks import FitSize, dense, dense_stack, down, down_stack, halvings, up
+from unbraid.nn.blocks import FitSize, Initial, dense, dense_stack, down, down_stack, draw_normal, halvings, up
 from unbraid.nn.functional import LOG_VARIANCE_LIMIT, kl_normal, reparameterise, tile
 from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec
 
@@ -50,6 +50,8 @@ class IIAEConfig:
     """Widths of the encoders of feature vectors."""
     dropout: Share = 0.5
     """Dropout in the decoder's second layer, the one of width 256; images under 256 px may come without that layer."""
+    initial: Initial = "normal"
+    """Initial weights. With torch's, tanh gets stuck at black where images are mostly white."""
     beta: Weight = 0.02
     """B: weight of the ELBO (eq. 4) against the information terms (eq. 11); of each KL to a prior."""
     lam: Weight = 50.0
@@ -225,6 +227,8 @@ class IIAE(Method[Paired]):
         _check(spec, config)
         self.a, self.b = networks(spec.a, config), networks(spec.b, config)
         self.heads = SharedHeads(self.a, self.b, config)
+        if config.initial == "normal":
+            self.apply(draw_normal)
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
         """One Adam over everything, rate 2e-4, betas .5 and .999; fused into one pass over memory."""

@@ -27,7 +27,7 @@ from unbraid.bounds import Count, Positive, Share, Size, Weight
 from unbraid.data.parts import Part
 from unbraid.data.richness import richer
 from unbraid.method import Clock, Method, Terms, Update
-from unbraid.nn.blocks import FitSize, Upsampling
+from unbraid.nn.blocks import FitSize, Upsampling, draw_normal
 from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import Bank, History
 from unbraid.nn.patch import PatchAdversary, VectorAdversary, patch_halvings, squared_slope, tell
@@ -39,7 +39,6 @@ from unbraid.nn.residual import (
     doublings,
     halvings,
     residual_blocks,
-    start_small,
     unless_blank,
 )
 from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Spec, Unpaired, UserError, VectorSpec, other
@@ -238,8 +237,8 @@ class Uncooperative(Method[Unpaired]):
         self.disentangler = ImageDisentangler(spec, config) if images else VectorDisentangler(spec, config)
         self.entangler = ImageEntangler(spec, config) if images else VectorEntangler(spec, config)
         if images:
-            self.disentangler.apply(start_small)
-            self.entangler.apply(start_small)
+            self.disentangler.apply(draw_normal)
+            self.entangler.apply(draw_normal)
         self.adversaries = nn.ModuleDict({domain: _adversary(spec[domain], config) for domain in ("a", "b")})
         self.history = nn.ModuleDict({domain: History(config.history, spec[domain]) for domain in ("a", "b")})
         self.bank = Bank(config.bank, spec[self.rich])

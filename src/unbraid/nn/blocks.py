@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 SLOPE = 0.2
@@ -18,6 +19,36 @@ Upsampling = Literal["transposed", "nearest"]
 """How a map doubles: by a transposed convolution, or by repeating each value before a convolution. The first weighs the
 places of a tile by different weights, and so can lay a grid over an image; the second can't at first (Odena, Dumoulin,
 Olah: Deconvolution and Checkerboard Artifacts. Distill 2016)."""
+
+
+Initial = Literal["normal", "torch"]
+"""Initial weights. normal: `draw_normal`, as in the authors' programs of CdDN, IIAE and CycleGAN; torch: PyTorch's own,
+whose deviations depend on the layer's size."""
+
+
+def draw_normal(module: nn.Module) -> None:
+    """Draws a layer's weights from N(0, .02) and its biases as 0, batch-norm's scale from N(1, .02). For
+    `nn.Module.apply`; Radford, Metz and Chintala 2016."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, UpConv)):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.affine:
+        nn.init.normal_(module.weight, 1.0, 0.02)
+    else:
+        return
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+class InstanceNorm(nn.Module):
+    """Each channel of each image to mean 0 and variance 1, without scale and shift: (n, channels, h, w) -> the same.
+
+    By group norm with a group for each channel, which keeps the memory layout. torch's `InstanceNorm2d` does not, and
+    on the CPU its gradient for a batch of one image is wrong where the incoming gradient is channels-last (torch 2.14).
+    """
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """(n, channels, h, w) -> the same."""
+        return nn.functional.group_norm(x, x.shape[1])
 
 
 def down(channels: int, width: int, *, norm: bool = True, activate: bool = True) -> nn.Sequential:

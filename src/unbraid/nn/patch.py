@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, mse_loss
 
-from unbraid.nn.blocks import SLOPE
+from unbraid.nn.blocks import SLOPE, InstanceNorm
 from unbraid.nn.spectral import SpectralConv, SpectralLinear
 from unbraid.types import ImageSpec
 
@@ -42,7 +42,7 @@ class PatchAdversary(nn.Module):
                 layers.append(nn.Conv2d(i, o, 4, stride, 1, bias=not normalised))
                 nn.init.normal_(layers[-1].get_parameter("weight"), 0.0, 0.02)
             if normalised:
-                layers.append(nn.InstanceNorm2d(o))
+                layers.append(InstanceNorm())
             if not last:
                 layers.append(nn.LeakyReLU(SLOPE, inplace=True))
         self.body = nn.Sequential(*layers)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unbraid.nn.blocks import FitSize, UpConv, Upsampling, doubling
+from unbraid.nn.blocks import FitSize, InstanceNorm, Upsampling, doubling
 from unbraid.types import DataSpec, ImageSpec, UserError, VectorSpec
 
 HALVINGS = 2
@@ -24,7 +24,7 @@ SMALLEST = 8
 def conv_norm(channels: int, width: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Reflect-padded convolution, instance norm, relu: (n, channels, h, w) -> (n, width, h/stride, w/stride)."""
     padded = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False, padding_mode="reflect")
-    return nn.Sequential(padded, nn.InstanceNorm2d(width), nn.ReLU(inplace=True))
+    return nn.Sequential(padded, InstanceNorm(), nn.ReLU(inplace=True))
 
 
 def halvings(channels: int, width: int) -> nn.Sequential:
@@ -39,7 +39,7 @@ def doublings(channels: int, width: int, out: int, upsampling: Upsampling = "tra
 
     def double(channels: int, width: int) -> nn.Sequential:
         up = doubling(channels, width, upsampling, kernel=3)
-        return nn.Sequential(up, nn.InstanceNorm2d(width), nn.ReLU(inplace=True))
+        return nn.Sequential(up, InstanceNorm(), nn.ReLU(inplace=True))
 
     last = nn.Conv2d(width, out, 7, padding=3, padding_mode="reflect")
     return nn.Sequential(double(channels, 2 * width), double(2 * width, width), last)
@@ -61,7 +61,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         last = nn.Conv2d(width, width, 3, padding=1, bias=False, padding_mode="reflect")
-        self.body = nn.Sequential(conv_norm(width, width, 3), last, nn.InstanceNorm2d(width))
+        self.body = nn.Sequential(conv_norm(width, width, 3), last, InstanceNorm())
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """(n, width, h, w)."""
@@ -107,14 +107,6 @@ class VectorTranslator(nn.Module):
     def forward(self, x: Float[Tensor, "n _"]) -> Float[Tensor, "n _"]:
         """(n, out), float32."""
         return self.last(x if self.first is None else torch.relu(self.first(x))).float()
-
-
-def start_small(module: nn.Module) -> None:
-    """Draws a convolution's weights from N(0, .02), as CycleGAN does. For `nn.Module.apply`."""
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, UpConv)):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def check_alike(name: str, spec: DataSpec) -> None:
