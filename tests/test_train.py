@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from helpers import IMAGES, Repeated, paired_data
@@ -125,6 +125,20 @@ def test_a_loss_that_is_not_finite_is_named_and_nobody_moves() -> None:
     assert game.right == 3
 
 
+class Steep(Game):
+    """The loss of `right` is 0 and its gradient infinite."""
+
+    def updates(self, batches: Iterator[Paired], clock: Clock) -> Iterator[Update]:
+        yield {"left": {"towards": (self.left - self.right) ** 2}, "right": {"steep": (self.right - 3).sqrt()}}
+
+
+def test_a_gradient_that_is_not_finite_names_the_player_and_nobody_moves() -> None:
+    game = Steep()
+    with pytest.raises(NonFiniteLoss, match="Step 7: the gradient of right is no longer finite"):
+        train_step(game, game.optimisers(""), Repeated(None), Clock(7, 0))
+    assert (game.left, game.right) == (1, 3)
+
+
 def test_train_step_can_be_held_in_a_head() -> None:
     assert len(inspect.getsource(train_step).splitlines()) <= 30
 
@@ -192,6 +206,25 @@ def test_a_non_finite_loss_keeps_the_last_good_checkpoint(tmp_path: Path) -> Non
     with pytest.raises(NonFiniteLoss, match=r"kl = inf.*lower --method.rate"):
         fit(run, method, data, Log(run.path, quiet=True))
     assert (run.path / "state.pt").read_bytes() == good
+
+
+class SteepAtLast(IIAE):
+    """From step 6 on its loss is finite and its gradient is not."""
+
+    def updates(self, batches: Iterator[Paired], clock: Clock) -> Iterator[Update]:
+        for update in super().updates(batches, clock):
+            assert isinstance(self.a.to_image.bias, Tensor)
+            steep = (self.a.to_image.bias.sum() * 0).sqrt()
+            yield {"model": {**update["model"], "steep": steep} if clock.step >= 6 else update["model"]}
+
+
+def test_a_gradient_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    run, _ = iiae_run(tmp_path / "run")
+    with pytest.raises(NonFiniteLoss, match=r"Step 6: the gradient of model is no longer finite.*lower --method.rate"):
+        fit(run, SteepAtLast(IMAGES, SMALL), paired_data(IMAGES), Log(run.path, quiet=True))
+    state = run.load_state()
+    assert state is not None
+    assert state["position"]["step"] == 4
 
 
 def test_a_weight_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -35,8 +35,15 @@ LASTING = 10
 """Lines of the log in a row that show a trouble before the user hears of it."""
 
 
+REMEDY = (
+    "The last good checkpoint is kept. Try, in another run folder, a lower --method.rate, --train.precision fp32, or a "
+    "larger --train.batch"
+)
+"""Ends the message of a run that is no longer finite."""
+
+
 class NonFiniteLoss(UserError):
-    """A loss or a weight became infinite or not a number."""
+    """A loss or a gradient became infinite or not a number."""
 
 
 class Interrupted(Exception):
@@ -53,8 +60,8 @@ def train_step(
 ) -> dict[str, Tensor]:
     """Plays one step of the method: for each update it yields, the movers' gradients and their optimisers' steps.
 
-    Returns the weighted losses by name. Raises NonFiniteLoss, before anybody moves, naming the term. Players of one
-    update may own the same parameters: each moves them by its own gradient, all taken before anybody moves.
+    Returns the weighted losses by name. Raises NonFiniteLoss, before anybody moves, naming the term or the player.
+    Players of one update may own the same parameters: each moves them by its own gradient, all taken before.
     """
     losses: dict[str, Tensor] = {}
     assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
@@ -65,7 +72,7 @@ def train_step(
                 losses.update({name: term.detach() for name, term in terms.items()})
             teams = [{who: optimisers[who] for who in ((key,) if isinstance(key, str) else key)} for key in update]
             moves = [
-                gradients([*team.values()], loss, retain=number < len(update))
+                gradients(team, loss, clock.step, retain=number < len(update))
                 for number, (team, loss) in enumerate(zip(teams, totals, strict=True), 1)
             ]
             for team, move in zip(teams, moves, strict=True):
@@ -78,12 +85,19 @@ Move = list[tuple[Tensor, Tensor | None]]
 """Parameters and the gradients they move by."""
 
 
-def gradients(team: Sequence[Optimizer], loss: Tensor, retain: bool) -> Move:
-    """Of the loss, for what the team moves. What stands between needs no freezing: it gets none."""
-    movers = [parameter for optimiser in team for group in optimiser.param_groups for parameter in group["params"]]
+def gradients(team: Mapping[str, Optimizer], loss: Tensor, step: int, retain: bool) -> Move:
+    """Returns the gradients of the loss with respect to the team's parameters only; other networks receive none.
+
+    Raises NonFiniteLoss that names a player whose gradient is not finite, or so long that its square is not: the loss
+    may be finite even so, and Adam would turn the weights into NaN, or stop moving them for good.
+    """
+    movers = [p for optimiser in team.values() for group in optimiser.param_groups for p in group["params"]]
     for parameter in movers:
         parameter.grad = None
     loss.backward(inputs=movers, retain_graph=retain)
+    for who, optimiser in team.items():
+        if not math.isfinite(gradient_norm(optimiser)):
+            raise NonFiniteLoss(f"Step {step}: the gradient of {who} is no longer finite. {REMEDY}")
     return [(parameter, parameter.grad) for parameter in movers]
 
 
@@ -108,10 +122,7 @@ def total(terms: Terms, step: int) -> Float[Tensor, ""]:
     if not math.isfinite(loss.detach().item()):
         values = {name: term.detach().item() for name, term in terms.items()}
         bad = ", ".join(f"{name} = {value:g}" for name, value in values.items() if not math.isfinite(value))
-        raise NonFiniteLoss(
-            f"Step {step}: the loss is no longer finite ({bad or 'the sum of its terms'}). The last good checkpoint is "
-            "kept. Try, in another run folder, a lower --method.rate, --train.precision fp32, or a larger --train.batch"
-        )
+        raise NonFiniteLoss(f"Step {step}: the loss is no longer finite ({bad or 'the sum of its terms'}). {REMEDY}")
     return loss
 
 

@@ -3,7 +3,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from unbraid.nn.blocks import FitSize
-from unbraid.nn.functional import kl_normal, reparameterise, tile
+from unbraid.nn.functional import bounded_log_variance, kl_normal, reparameterise, tile
 
 
 def gaussians(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -32,6 +32,28 @@ def test_kl_is_nought_only_for_equals() -> None:
 def test_kl_is_float32_under_autocast() -> None:
     mean, log_variance = gaussians(0)
     assert kl_normal(mean.bfloat16(), log_variance.bfloat16()).dtype == torch.float32
+
+
+def test_log_variances_keep_to_their_bounds_and_come_back_from_the_lower_one() -> None:
+    x = torch.tensor([-50.0, -50.0, -1.0, 50.0, 50.0], requires_grad=True)
+    bounded = bounded_log_variance(x)
+    assert bounded.tolist() == pytest.approx([-9.21, -9.21, -1, 9.21, 9.21])
+    (bounded * torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0, -1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_kl_of_bounded_log_variances_is_finite_and_so_is_its_gradient(dtype: torch.dtype) -> None:
+    values = torch.tensor([-1e30, -85.0, 0.0, 85.0, 1e30], dtype=dtype)
+    means = torch.tensor([-1e4, 0.0, 1e4], dtype=dtype)
+    inputs = [x.clone().requires_grad_() for x in torch.cartesian_prod(means, values, means, values).T]
+    mean, log_variance, prior_mean, prior_log_variance = (x[None] for x in inputs)
+    of, to = bounded_log_variance(log_variance), bounded_log_variance(prior_log_variance)
+    loss = kl_normal(mean, of, prior_mean, to) + kl_normal(mean, of)
+    loss.backward()
+    assert loss.isfinite()
+    assert all(x.grad is not None and x.grad.square().isfinite().all() for x in inputs)
 
 
 def test_samples_have_the_mean_and_spread_they_should() -> None:

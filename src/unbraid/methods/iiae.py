@@ -21,7 +21,7 @@ from torch.optim import Adam, Optimizer
 from unbraid.bounds import Positive, Share, Size, Sizes, Weight
 from unbraid.method import Clock, Method, Update
 from unbraid.nn.blocks import FitSize, Initial, dense, dense_stack, down, down_stack, draw_normal, halvings, up
-from unbraid.nn.functional import LOG_VARIANCE_LIMIT, kl_normal, reparameterise, tile
+from unbraid.nn.functional import bounded_log_variance, kl_normal, reparameterise, tile
 from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec
 
 DROPOUT_LAYER = 1
@@ -81,9 +81,9 @@ class Gaussian(NamedTuple):
 
     @classmethod
     def of(cls, parameters: Tensor) -> "Gaussian":
-        """Halves of the channels: (n, 2c, ...) -> mean and log-variance, (n, c, ...) each, in float32."""
+        """Halves of the channels: (n, 2c, ...) -> mean and bounded log-variance, (n, c, ...) each, in float32."""
         mean, log_variance = parameters.float().chunk(2, 1)
-        return cls(mean, log_variance.clamp(max=LOG_VARIANCE_LIMIT))
+        return cls(mean, bounded_log_variance(log_variance))
 
     def sample(self) -> Tensor:
         """One differentiable sample for each item."""

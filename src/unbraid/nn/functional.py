@@ -8,7 +8,30 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 LOG_VARIANCE_LIMIT = 9.21
-"""Log-variances stay below ln(10,000), as in IIAE's published program."""
+"""Log-variances stay below ln(10,000), as in IIAE's published program, and above its negative."""
+
+
+def bounded_log_variance(x: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """Clamps log-variances to at most LOG_VARIANCE_LIMIT and at least its negative.
+
+    Gradients pass inside these bounds, and below them where a step against the gradient leads back up: no variance is
+    stuck at the lower bound. Above the upper bound they are 0, as the published program has it.
+    """
+    return _Bounded.apply(x)  # pyright: ignore[reportReturnType]
+
+
+class _Bounded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (x,) = ctx.saved_tensors
+        stopped = (x > LOG_VARIANCE_LIMIT) | ((x < -LOG_VARIANCE_LIMIT) & (gradient > 0))
+        return gradient.masked_fill(stopped, 0.0)
 
 
 def reparameterise(mean: Float[Tensor, "*s"], log_variance: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
