@@ -1,20 +1,25 @@
 """Large checkpoints, which are written beside training."""
 
+import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import unbraid.run as module
+from helpers import IMAGES, labelled_random, paired_data
 from helpers import SMALL_LORD as SMALL
-from helpers import labelled_random
 from unbraid.config import RunConfig, TrainConfig
 from unbraid.files import read_json, write_json
 from unbraid.log import Log
+from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.methods.lord import LORD
-from unbraid.run import BackgroundWriter, Run
+from unbraid.run import BackgroundWriter, Run, load_model
 from unbraid.train import fit
 from unbraid.types import DataSpec, ImageSpec, UserError
 
@@ -83,3 +88,42 @@ def test_settings_newer_than_a_run_have_their_defaults(tmp_path: Path) -> None:
     Run.open(tmp_path, "lord", config)
     with pytest.raises(UserError, match="--train"):
         Run.open(tmp_path, "lord", RunConfig(SMALL, train=TrainConfig(steps=9)))
+
+
+IIAE_CONFIG = RunConfig(
+    IIAEConfig(widths=(8,), decoder_widths=(8,), map_size=4, shared=4), train=TrainConfig(steps=2, batch=4)
+)
+
+
+def test_a_single_dropout_of_an_earlier_version_is_that_of_the_second_doubling(tmp_path: Path) -> None:
+    run = Run.open(tmp_path, "iiae", IIAE_CONFIG)
+    model = IIAE(IMAGES, IIAE_CONFIG.method)
+    run.save_model(model, None, 2)
+    rewrite_config(tmp_path, dropout=0.4)
+    assert Run.existing(tmp_path).config.method.dropout == (0, 0.4)
+    assert load_model(tmp_path)[0].config.dropout == (0, 0.4)
+
+
+def test_networks_of_another_version_are_said(tmp_path: Path) -> None:
+    """Both where the model is loaded and where the run would go on."""
+    run = Run.open(tmp_path, "iiae", IIAE_CONFIG)
+    torch.manual_seed(0)
+    fit(run, IIAE(IMAGES, IIAE_CONFIG.method), paired_data(IMAGES), Log(run.path, quiet=True))
+    rewrite_config(tmp_path, shared=5)
+    with pytest.raises(UserError, match=r"model\.safetensors doesn't fit this version of unbraid: .*Train anew"):
+        load_model(tmp_path)
+    run = Run.existing(tmp_path)
+    with pytest.raises(UserError, match=r"state\.pt doesn't fit this version of unbraid: .*the first is a\.ups"):
+        fit(run, IIAE(IMAGES, run.config.method), paired_data(IMAGES), Log(run.path, quiet=True))
+
+
+def rewrite_config(folder: Path, **method: Any) -> None:
+    """Another configuration of the method, in the run's file and in its model's metadata."""
+    about = read_json(folder / "config.json")
+    about["config"]["method"] |= method
+    write_json(folder / "config.json", about)
+    with safe_open(folder / "model.safetensors", "pt") as opened:
+        meta = json.loads(opened.metadata()["unbraid"])
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    meta["config"] |= method
+    save_file(tensors, folder / "model.safetensors", {"unbraid": json.dumps(meta)})

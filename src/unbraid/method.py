@@ -77,6 +77,11 @@ class Method(nn.Module, ABC, Generic[Batch]):
         was asked for seems wrong. Called before the method is built."""
         return config, []
 
+    @classmethod
+    def upgrade_config(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Returns a configuration that an earlier version saved, as plain values, in the form of this version."""
+        return values
+
     def prepare(self) -> None:
         """Fetches what training needs beside the data. Called before a run begins; raises UserError."""
 

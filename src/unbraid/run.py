@@ -326,11 +326,11 @@ def config_from_json(method_name: str, values: dict[str, Any]) -> RunConfig[Any]
     kind = method_class(method_name)
     try:
         return RunConfig(
-            from_json(kind.config_type, values["method"]),
+            from_json(kind.config_type, kind.upgrade_config(values["method"])),
             from_json(DataConfig, values["data"]),
             from_json(TrainConfig, values["train"]),
         )
-    except (dacite.DaciteError, KeyError) as error:
+    except (dacite.DaciteError, KeyError, TypeError) as error:
         raise UserError(f"The run's configuration doesn't fit this version of unbraid: {error}") from error
 
 
@@ -384,17 +384,29 @@ def load_model(path: Path) -> tuple[Method[Any], CodeSpace | None, dict[str, Any
         domains=tuple(about.get("domains", ())),
     )
     try:
-        config = from_json(kind.config_type, meta["config"])
-    except dacite.DaciteError as error:
+        config = from_json(kind.config_type, kind.upgrade_config(meta["config"]))
+    except (dacite.DaciteError, TypeError) as error:
         raise UserError(f"{file} doesn't fit this version of {meta['method']}: {error}") from error
     method = kind(spec, config)
     weights = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
-    try:
-        left = method.load_state_dict(weights, strict=False)
-        missing = [name for name in left.missing_keys if not name.startswith(method.training_only)]
-        if missing or left.unexpected_keys:
-            raise RuntimeError(f"missing: {missing}, unexpected: {left.unexpected_keys}")
-    except RuntimeError as error:
-        raise UserError(f"{file} doesn't fit this version of {meta['method']}: {str(error).splitlines()[0]}") from error
+    load_weights(method, weights, file)
     parts = {name.removeprefix("space."): value for name, value in tensors.items() if name.startswith("space.")}
     return method.eval(), CodeSpace(**parts) if parts else None, meta
+
+
+def load_weights(method: Method[Any], weights: Mapping[str, Tensor], file: Path) -> None:
+    """Loads weights and statistics, of which those that only training needs may be missing.
+
+    Raises UserError that names `file`, with nothing loaded, if the method's networks are others than those it holds.
+    """
+    own = method.state_dict()
+    needed = {name: value for name, value in own.items() if not name.startswith(method.training_only)}
+    unlike = [name for name in {**needed, **weights} if name not in own or name not in weights]
+    unlike += [name for name, value in weights.items() if name in own and own[name].shape != value.shape]
+    if unlike:
+        raise UserError(
+            f"{file} doesn't fit this version of unbraid: its networks are those of another one ({len(unlike)} tensors "
+            f"are missing, unknown or of another size; the first is {unlike[0]}). Train anew in another run folder, or "
+            "use it with the version of unbraid that wrote it"
+        )
+    method.load_state_dict(weights, strict=False)

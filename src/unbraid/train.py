@@ -28,7 +28,7 @@ from unbraid.memory import keep_freed_memory
 from unbraid.method import Clock, Method, Stage, Terms
 from unbraid.nn.tables import RowAdam
 from unbraid.precision import Precision, choose
-from unbraid.run import Position, Run, model_state
+from unbraid.run import Position, Run, load_weights, model_state
 from unbraid.types import UserError
 
 LASTING = 10
@@ -189,7 +189,7 @@ class Session:
             name: [group["lr"] for group in optimiser.param_groups] for name, optimiser in self.optimisers.items()
         }
         if state:
-            method.load_state_dict(state["method"])
+            load_weights(method, state["method"], run.path / "state.pt")
             for name, optimiser in self.optimisers.items():
                 optimiser.load_state_dict(copy.deepcopy(state["optimisers"][name]))  # it keeps references
         self.average = Average(method, run.config.train.average, state["average"] if state else None)

@@ -1,7 +1,9 @@
 """The objective against its equations, term by term."""
 
+import itertools
 import math
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -9,9 +11,10 @@ import torch
 from helpers import IMAGES, Repeated, random_batch
 from unbraid.method import Clock
 from unbraid.methods.iiae import IIAE, Gaussian, IIAEConfig
+from unbraid.train import train_step
 from unbraid.types import Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
 
-SMALL = IIAEConfig(widths=(8, 8), decoder_widths=(8, 8), map_size=4, shared=4, dropout=0.0)
+SMALL = IIAEConfig(widths=(8, 8), decoder_widths=(8, 8), map_size=4, shared=4, dropout=(0.0,))
 
 
 def terms(config: IIAEConfig, step: int = 0) -> dict[str, float]:
@@ -59,6 +62,50 @@ def test_the_papers_sizes_are_the_default() -> None:
         m.out_channels for m in model.a.get_submodule("ups").modules() if isinstance(m, torch.nn.ConvTranspose2d)
     ]
     assert convolutions == [512, 256, 128, 64]
+    assert dropouts(model.a) == [0.5, 0.5]
+
+
+def dropouts(module: torch.nn.Module) -> list[float]:
+    return [m.p for m in module.modules() if isinstance(m, torch.nn.Dropout)]
+
+
+def linear_sizes(module: torch.nn.Module) -> list[tuple[int, int]]:
+    return [(m.in_features, m.out_features) for m in module.modules() if isinstance(m, torch.nn.Linear)]
+
+
+def test_a_flat_codes_networks_are_the_papers() -> None:
+    with torch.device("meta"):
+        model = IIAE(DataSpec(ImageSpec(256, 256), ImageSpec(256, 256)), IIAEConfig(code="flat"))
+    assert model.a.trunk(torch.empty(2, 3, 256, 256, device="meta")).shape == (2, 8 * 8 * 256)
+    assert linear_sizes(model.heads.r_a) == [(8 * 8 * 256, 256), (256, 2 * 128)]
+    assert linear_sizes(model.heads.q) == [(2 * 8 * 8 * 256, 256), (256, 2 * 128)]
+    assert model.a.get_submodule("unfold")(torch.empty(2, 136, device="meta")).shape == (2, 512, 8, 8)
+    assert dropouts(model.a) == [0.5, 0.5, 0.5]
+
+
+def test_the_networks_of_vectors_are_the_papers() -> None:
+    model = IIAE(DataSpec(VectorSpec(512), VectorSpec(512)), IIAEConfig(shared=64, exclusive=64))
+    assert linear_sizes(model.a.exclusive) == [(512, 512), (512, 256), (256, 128)]
+    assert linear_sizes(model.a.trunk) + linear_sizes(model.heads.r_a) == [(512, 512), (512, 256), (256, 128)]
+    assert linear_sizes(model.heads.q) == [(1024, 512), (512, 128)]
+    assert linear_sizes(model.a.get_submodule("decoder")) == [(128, 128), (128, 512)]
+
+
+@pytest.mark.parametrize(
+    ("size", "dropout", "layers"),
+    [
+        (128, (0.5, 0.4, 0.3, 0.2), [0.4, 0.3, 0.2]),
+        (64, (0.5, 0.4, 0.3, 0.2), [0.3, 0.2]),
+        (256, (0.5,), [0.5]),
+        (64, (0.5, 0.5, 0.0, 0.0), []),
+    ],
+)
+def test_small_images_have_the_dropout_of_the_layers_they_have(
+    size: int, dropout: tuple[float, ...], layers: list[float]
+) -> None:
+    with torch.device("meta"):
+        model = IIAE(DataSpec(ImageSpec(size, size), ImageSpec(size, size)), IIAEConfig(dropout=dropout))
+    assert dropouts(model.a) == layers
 
 
 def test_without_interaction_r_follows_q_and_q_does_not_follow_r() -> None:
@@ -79,9 +126,32 @@ def test_without_disentanglement_the_information_weight_leaves_a_domains_own_ter
     assert ablated["kl_shared_a"] == pytest.approx(whole["kl_shared_a"], rel=1e-4)
 
 
-def test_log_variances_are_clamped() -> None:
-    gaussian = Gaussian.of(torch.full((1, 4), 50.0))
-    assert gaussian.log_variance.max() == pytest.approx(9.21)
+def test_log_variances_are_bounded() -> None:
+    assert Gaussian.of(torch.full((1, 4), 50.0)).log_variance.max() == pytest.approx(9.21)
+    assert Gaussian.of(torch.full((1, 4), -50.0)).log_variance.min() == pytest.approx(-9.21)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("code", ["spatial", "flat"])
+@pytest.mark.parametrize(("q", "r"), list(itertools.product((-1e4, -85.0, 1e4), repeat=2)))
+def test_extreme_log_variances_leave_losses_gradients_and_weights_finite(
+    precision: str, code: Literal["spatial", "flat"], q: float, r: float
+) -> None:
+    torch.manual_seed(0)
+    model = IIAE(IMAGES, replace(SMALL, code=code))
+    for head, log_variance in ((model.heads.q, q), (model.heads.r_a, r), (model.heads.r_b, r), (model.a.exclusive, q)):
+        bias = [m for m in head.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)][-1].bias
+        assert bias is not None
+        with torch.no_grad():
+            bias[len(bias) // 2 :] = log_variance
+    optimisers = model.optimisers("train")
+    for step in range(2):
+        autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+        losses = train_step(model, optimisers, Repeated(random_batch(IMAGES)), Clock(step, 0.0), autocast)
+        assert all(loss.isfinite() for loss in losses.values())
+    assert all(p.grad is not None and p.grad.isfinite().all() and p.isfinite().all() for p in model.parameters())
+    moments = [value for state in optimisers["model"].state.values() for value in state.values()]
+    assert all(torch.as_tensor(moment).isfinite().all() for moment in moments)  # or a weight stands still for good
 
 
 def test_translation_is_shared_of_one_and_exclusive_of_the_other() -> None:

@@ -11,21 +11,18 @@ z_x and z_y are (n, 8). B is `beta`, L is `beta * lam`, k the annealing.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from unbraid.bounds import Positive, Share, Size, Sizes, Weight
+from unbraid.bounds import Positive, Shares, Size, Sizes, Weight
 from unbraid.method import Clock, Method, Update
-from unbraid.nn.blocks import FitSize, Initial, dense, dense_stack, down, down_stack, draw_normal, halvings, up
+from unbraid.nn.blocks import FitSize, Initial, dense_stack, down, down_stack, draw_normal, halvings, up
 from unbraid.nn.functional import bounded_log_variance, kl_normal, reparameterise, tile
 from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec
-
-DROPOUT_LAYER = 1
-"""Position of the decoder's layer that has dropout, in the stack for 256 px."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +42,15 @@ class IIAEConfig:
     exclusive: Size = 8
     """Size of an exclusive code. For vectors the paper takes 64."""
     dense_width: Size = 256
-    """Width of the fully connected layers around a flat code."""
-    vector_widths: Sizes = (512, 256, 128)
-    """Widths of the encoders of feature vectors."""
-    dropout: Share = 0.5
-    """Dropout in the decoder's second layer, the one of width 256; images under 256 px may come without that layer."""
+    """Width of the encoders' fully connected layer before a flat code, and of the convolution before that."""
+    vector_widths: Sizes = (512, 256)
+    """Widths of the hidden layers of the encoders of feature vectors. The paper's third layer, of 128, is the output:
+    64 means and 64 log-variances."""
+    vector_decoder_width: Size = 128
+    """Width of the hidden layer of the decoder of feature vectors."""
+    dropout: Shares = (0.5, 0.5, 0.0, 0.0)
+    """Dropout after each of the decoder's doublings in the stack for 256 px, of which small images use the last; none
+    after those beyond its entries. With a flat code the layer before the doublings has the dropout of the first."""
     initial: Initial = "normal"
     """Initial weights. With torch's, tanh gets stuck at black where images are mostly white."""
     beta: Weight = 0.02
@@ -99,6 +100,7 @@ class ImageNetworks(nn.Module):
         layers = depth(spec, config)
         unused = len(config.widths) + 1 - layers
         widths, decoder_widths = config.widths[: layers - 1], config.decoder_widths[unused:]
+        dropout = [*config.dropout, *[0.0] * len(config.widths)][unused : len(config.widths)]
         self.size = FitSize(spec.height, spec.width, layers)
         height, width = self.size.map_size
         last = widths[-1]
@@ -109,24 +111,21 @@ class ImageNetworks(nn.Module):
         self.trunk = down_stack(spec.channels, widths)
         if self.flat:
             self.trunk.append(down(last, config.dense_width)).append(nn.Flatten())
-            self.trunk.append(dense(config.dense_width * height * width, config.dense_width))
-            self.features = config.dense_width
+            self.features = config.dense_width * height * width
+            entry = decoder_widths[0]
             self.unfold = nn.Sequential(
-                dense(config.shared + config.exclusive, config.dense_width * height * width),
-                nn.Unflatten(1, (config.dense_width, height, width)),
+                nn.Linear(config.shared + config.exclusive, entry * height * width, bias=False),
+                nn.BatchNorm1d(entry * height * width),
+                nn.Dropout(dropout[0]),
+                nn.ReLU(inplace=True),
+                nn.Unflatten(1, (entry, height, width)),
             )
-            entry = config.dense_width
         else:
             self.features = last
             self.unfold = nn.Identity()
             entry = config.shared + config.exclusive
         ins = [entry, *decoder_widths[:-1]]
-        self.ups = nn.Sequential(
-            *[
-                up(i, o, dropout=config.dropout if n == DROPOUT_LAYER else 0.0)
-                for n, (i, o) in enumerate(zip(ins, decoder_widths, strict=True), unused)
-            ]
-        )
+        self.ups = nn.Sequential(*[up(i, o, dropout=d) for i, o, d in zip(ins, decoder_widths, dropout, strict=True)])
         self.to_image = nn.ConvTranspose2d(decoder_widths[-1], spec.channels, 4, 2, 1)
 
     def grow(self, x: Tensor) -> Tensor:
@@ -145,14 +144,10 @@ class VectorNetworks(nn.Module):
 
     def __init__(self, spec: VectorSpec, config: IIAEConfig) -> None:
         super().__init__()
-        first, *rest = config.vector_widths
-        self.exclusive = nn.Sequential(
-            dense_stack(spec.size, config.vector_widths), nn.Linear(config.vector_widths[-1], 2 * config.exclusive)
-        )
-        self.trunk = dense_stack(spec.size, (first,))
-        self.features = first
-        self.head_widths = tuple(rest)
-        hidden = config.vector_widths[-1]
+        self.features = config.vector_widths[0]
+        self.exclusive = dense_head(spec.size, config.vector_widths, config.exclusive)
+        self.trunk = dense_stack(spec.size, (self.features,))
+        hidden = config.vector_decoder_width
         self.decoder = nn.Sequential(
             nn.Linear(config.shared + config.exclusive, hidden, bias=False),
             nn.BatchNorm1d(hidden),
@@ -181,30 +176,26 @@ class SharedHeads(nn.Module):
         self, a: ImageNetworks | VectorNetworks, b: ImageNetworks | VectorNetworks, config: IIAEConfig
     ) -> None:
         super().__init__()
-        self.r_a, self.r_b = self._head(a, a.features, config), self._head(b, b.features, config)
-        features = a.features + b.features
-        if isinstance(a, VectorNetworks):
-            self.q = nn.Sequential(
-                dense(features, config.vector_widths[0]), nn.Linear(config.vector_widths[0], 2 * config.shared)
-            )
-        elif a.flat:
-            self.q = nn.Sequential(
-                dense(features, config.dense_width), nn.Linear(config.dense_width, 2 * config.shared)
-            )
-        else:
-            self.q = down_head(features, config.shared)
+        spatial = isinstance(a, ImageNetworks) and not a.flat
+        # vectors: the rest of r's layers stand on the trunk, and one of the trunk's width on both; flat: one on either
+        r = config.vector_widths[1:] if isinstance(a, VectorNetworks) else (config.dense_width,)
+        q = config.vector_widths[:1] if isinstance(a, VectorNetworks) else (config.dense_width,)
 
-    @staticmethod
-    def _head(side: ImageNetworks | VectorNetworks, features: int, config: IIAEConfig) -> nn.Module:
-        if isinstance(side, VectorNetworks):
-            widths = side.head_widths
-            return nn.Sequential(dense_stack(features, widths), nn.Linear((features, *widths)[-1], 2 * config.shared))
-        return nn.Linear(features, 2 * config.shared) if side.flat else down_head(features, config.shared)
+        def head(features: int, widths: tuple[int, ...]) -> nn.Module:
+            return down_head(features, config.shared) if spatial else dense_head(features, widths, config.shared)
+
+        self.r_a, self.r_b = head(a.features, r), head(b.features, r)
+        self.q = head(a.features + b.features, q)
 
 
 def down_head(features: int, shared: int) -> nn.Module:
     """The convolution that makes a map's mean and log-variance; linear, with its bias."""
     return nn.Conv2d(features, 2 * shared, 4, 2, 1)
+
+
+def dense_head(features: int, widths: tuple[int, ...], code: int) -> nn.Module:
+    """Fully connected layers of these widths, then the linear one that makes a code's mean and log-variance."""
+    return nn.Sequential(dense_stack(features, widths), nn.Linear((features, *widths)[-1], 2 * code))
 
 
 class IIAE(Method[Paired]):
@@ -229,6 +220,12 @@ class IIAE(Method[Paired]):
         self.heads = SharedHeads(self.a, self.b, config)
         if config.initial == "normal":
             self.apply(draw_normal)
+
+    @classmethod
+    def upgrade_config(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Reads a single number for `dropout` as the dropout after the second doubling alone, which it once was."""
+        dropout = values.get("dropout")
+        return {**values, "dropout": [0.0, dropout]} if isinstance(dropout, (int, float)) else values
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
         """One Adam over everything, rate 2e-4, betas .5 and .999; fused into one pass over memory."""

@@ -16,7 +16,7 @@ DIGITS = IIAEConfig(
     lam=5.0,
     likelihood=1000.0,
     anneal=1000.0,
-    dropout=0.0,
+    dropout=(0.0,),
     rate=1e-3,
     decay=True,
 )
