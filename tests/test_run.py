@@ -95,13 +95,14 @@ IIAE_CONFIG = RunConfig(
 )
 
 
-def test_a_single_dropout_of_an_earlier_version_is_that_of_the_second_doubling(tmp_path: Path) -> None:
+def test_a_configuration_of_an_earlier_version_is_read_as_what_it_meant(tmp_path: Path) -> None:
     run = Run.open(tmp_path, "iiae", IIAE_CONFIG)
     model = IIAE(IMAGES, IIAE_CONFIG.method)
     run.save_model(model, None, 2)
-    rewrite_config(tmp_path, dropout=0.4)
-    assert Run.existing(tmp_path).config.method.dropout == (0, 0.4)
-    assert load_model(tmp_path)[0].config.dropout == (0, 0.4)
+    rewrite_config(tmp_path, dropout=0.4, vector_widths=[64, 16])
+    for config in (Run.existing(tmp_path).config.method, load_model(tmp_path)[0].config):
+        assert config.dropout == (0, 0.4)
+        assert config.vector_decoder_width == 16
 
 
 def test_networks_of_another_version_are_said(tmp_path: Path) -> None:

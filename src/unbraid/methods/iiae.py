@@ -9,7 +9,7 @@ z_x and z_y are (n, 8). B is `beta`, L is `beta * lam`, k the annealing.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -20,7 +20,7 @@ from torch.optim import Adam, Optimizer
 
 from unbraid.bounds import Positive, Shares, Size, Sizes, Weight
 from unbraid.method import Clock, Method, Update
-from unbraid.nn.blocks import FitSize, Initial, dense_stack, down, down_stack, draw_normal, halvings, up
+from unbraid.nn.blocks import FitSize, Initial, dense, dense_stack, down, down_stack, draw_normal, halvings, up
 from unbraid.nn.functional import bounded_log_variance, kl_normal, reparameterise, tile
 from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec
 
@@ -176,16 +176,13 @@ class SharedHeads(nn.Module):
         self, a: ImageNetworks | VectorNetworks, b: ImageNetworks | VectorNetworks, config: IIAEConfig
     ) -> None:
         super().__init__()
-        spatial = isinstance(a, ImageNetworks) and not a.flat
-        # vectors: the rest of r's layers stand on the trunk, and one of the trunk's width on both; flat: one on either
-        r = config.vector_widths[1:] if isinstance(a, VectorNetworks) else (config.dense_width,)
-        q = config.vector_widths[:1] if isinstance(a, VectorNetworks) else (config.dense_width,)
-
-        def head(features: int, widths: tuple[int, ...]) -> nn.Module:
-            return down_head(features, config.shared) if spatial else dense_head(features, widths, config.shared)
-
-        self.r_a, self.r_b = head(a.features, r), head(b.features, r)
-        self.q = head(a.features + b.features, q)
+        one, other, both = a.features, b.features, a.features + b.features
+        if isinstance(a, ImageNetworks) and not a.flat:
+            self.r_a, self.r_b, self.q = (down_head(features, config.shared) for features in (one, other, both))
+        else:
+            width, *rest = config.vector_widths if isinstance(a, VectorNetworks) else (config.dense_width,) * 2
+            self.r_a, self.r_b = (dense_head(features, rest, config.shared) for features in (one, other))
+            self.q = nn.Sequential(dense(both, width), nn.Linear(width, 2 * config.shared))
 
 
 def down_head(features: int, shared: int) -> nn.Module:
@@ -193,7 +190,7 @@ def down_head(features: int, shared: int) -> nn.Module:
     return nn.Conv2d(features, 2 * shared, 4, 2, 1)
 
 
-def dense_head(features: int, widths: tuple[int, ...], code: int) -> nn.Module:
+def dense_head(features: int, widths: Sequence[int], code: int) -> nn.Module:
     """Fully connected layers of these widths, then the linear one that makes a code's mean and log-variance."""
     return nn.Sequential(dense_stack(features, widths), nn.Linear((features, *widths)[-1], 2 * code))
 
@@ -223,9 +220,11 @@ class IIAE(Method[Paired]):
 
     @classmethod
     def upgrade_config(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Reads a single number for `dropout` as the dropout after the second doubling alone, which it once was."""
-        dropout = values.get("dropout")
-        return {**values, "dropout": [0.0, dropout]} if isinstance(dropout, (int, float)) else values
+        """Reads a single number for `dropout` as the dropout after the second doubling alone, which it once was. The
+        decoder of vectors had the last of the encoders' widths."""
+        if not isinstance(values.get("dropout"), (int, float)):
+            return values
+        return {**values, "dropout": [0.0, values["dropout"]], "vector_decoder_width": values["vector_widths"][-1]}
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
         """One Adam over everything, rate 2e-4, betas .5 and .999; fused into one pass over memory."""
