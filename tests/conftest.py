@@ -1,11 +1,13 @@
 """Shape and type annotations are checked at run time in every test; caches stay in the test's own folder."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait don't take the cores from other tests
 sys.path.insert(0, str(Path(__file__).parent))
 install_import_hook("unbraid", "typechecking.checker")
 

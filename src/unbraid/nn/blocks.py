@@ -27,10 +27,12 @@ whose deviations depend on the layer's size."""
 
 
 def draw_normal(module: nn.Module) -> None:
-    """Draws a layer's weights from N(0, .02) and its biases as 0, batch-norm's scale from N(1, .02). For
-    `nn.Module.apply`; Radford, Metz and Chintala 2016."""
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, UpConv)):
+    """Draws a convolution's weights from N(0, .02), batch-norm's scale from N(1, .02) and a fully connected layer's
+    weights as Glorot and Bengio 2010 do; biases are 0. For `nn.Module.apply`."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, UpConv)):
         nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
     elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.affine:
         nn.init.normal_(module.weight, 1.0, 0.02)
     else:

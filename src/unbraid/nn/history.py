@@ -65,7 +65,7 @@ class Bank(nn.Module):
         kept = int(self.count)
         new = min(len(self.items) - kept, len(x))
         if new:
-            some = x[:new].float().contiguous()
+            some = x[:new].to(torch.float32).contiguous()
             whole = ((some + 1) * 127.5).round().to(torch.uint8) if self.bytes else some.view(torch.int32)
             self.items[kept : kept + new] = whole
             self.count += new
