@@ -72,6 +72,12 @@ class Method(nn.Module, ABC, Generic[Batch]):
         return []
 
     @classmethod
+    def default_config(cls, spec: DataSpec) -> tuple[Any, list[str]]:
+        """The configuration for data like these where nothing else is asked for, and lines that say what differs from
+        `config_type()`, the paper's, and why."""
+        return cls.config_type(), []
+
+    @classmethod
     def settled(cls, config: Any, train: Any) -> tuple[Any, list[str]]:
         """The configuration with what is left open settled by the training part, and lines that say why, or that what
         was asked for seems wrong. Called before the method is built."""

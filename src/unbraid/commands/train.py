@@ -1,11 +1,10 @@
 """`unbraid train`: a recipe, or a method on data of one's own."""
 
-import dataclasses
 import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -18,7 +17,7 @@ from unbraid.data import load as load_data
 from unbraid.data import needs
 from unbraid.data.config import DataConfig
 from unbraid.data.features import save_extractor, with_head
-from unbraid.data.parts import counted, listing
+from unbraid.data.parts import Data, counted, listing
 from unbraid.data.styles import wanted_styles
 from unbraid.files import lies_in
 from unbraid.types import Labelled, UserError
@@ -69,12 +68,7 @@ def train(arguments: Sequence[str]) -> None:
         raise UserError(
             f"There is no recipe or method {target!r}. Recipes: {', '.join(RECIPES)}; methods: {', '.join(METHODS)}"
         )
-    parsed = tyro.cli(
-        TrainArguments[METHODS[name].config_type],
-        default=TrainArguments(start.method, None, start.data, start.train),
-        args=rest,
-        prog=f"unbraid train {target}",
-    )
+    parsed = parse(target, rest, METHODS[name].config_type, start)
     data = parsed.data
     if (
         target in RECIPES
@@ -83,13 +77,44 @@ def train(arguments: Sequence[str]) -> None:
     ):
         # a recipe's settings on images of one's own, which have no labels of its set
         labels = () if data.labels == start.data.labels else data.labels
-        data = dataclasses.replace(data, set=None, labels=labels)
+        data = replace(data, set=None, labels=labels)
+    loaded, notes = load_data(data), []
+    if target in METHODS:  # a method's defaults depend on the data; what is given on the command line stays
+        default, notes = METHODS[name].default_config(loaded.spec)
+        parsed = parse(target, rest, METHODS[name].config_type, replace(start, method=default))
     config = RunConfig(parsed.method, data, parsed.train)
-    train_run(parsed.run, name, config, target if target in RECIPES else None, parsed.dry_run)
+    train_run(parsed.run, name, config, loaded, target if target in RECIPES else None, parsed.dry_run, notes)
 
 
-def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str | None, dry_run: bool) -> None:
-    """Builds data and method, trains, says where things are."""
+def parse(target: str, arguments: Sequence[str], kind: type, start: RunConfig[Any]) -> TrainArguments[Any]:
+    """The arguments behind RECIPE or METHOD, with the rest as `start` has it. kind: of the method's configuration."""
+    return tyro.cli(
+        TrainArguments[kind],
+        default=TrainArguments(start.method, None, start.data, start.train),
+        args=arguments,
+        prog=f"unbraid train {target}",
+    )
+
+
+def train_run(
+    path: Path | None,
+    name: str,
+    config: RunConfig[Any],
+    data: Data,
+    recipe: str | None,
+    dry_run: bool,
+    notes: Sequence[str] = (),
+) -> None:
+    """Builds the method, trains, says where things are.
+
+    Args:
+        path: Folder of the run; needed unless it is a dry run.
+        name: Name of the method.
+        data: What `config.data` describes.
+        recipe: Name of the recipe, if it is one.
+        dry_run: Whether to say what would be done and leave.
+        notes: Lines about the configuration, for the user.
+    """
     from unbraid.log import Log
     from unbraid.method import Latent
     from unbraid.methods import method_class
@@ -98,13 +123,13 @@ def train_run(path: Path | None, name: str, config: RunConfig[Any], recipe: str 
 
     if dry_run:
         print(json.dumps({"method_name": name, **to_json(config)}, indent=2))
-    data = load_data(config.data)
     data, tuned = with_head(data, config.data, path, dry_run)
     kind, parts = method_class(name), listing(data)
     styles = wanted_styles(config.data, getattr(config.method, "perceptual", None))
     data = needs(data, kind.needs, name, config.data.balanced, styles)
-    settled, notes = kind.settled(config.method, data.train)
-    config = dataclasses.replace(config, method=settled)
+    settled, more = kind.settled(config.method, data.train)
+    notes = [*notes, *more]
+    config = replace(config, method=settled)
     torch.manual_seed(config.train.seed)
     method = kind(data.spec, config.method)
     size = sum(p.numel() for p in method.parameters())

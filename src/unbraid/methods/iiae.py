@@ -1,8 +1,8 @@
 """IIAE: interaction information auto-encoder (Hwang, Kim, Hong and Kim, NeurIPS 2020) [1].
 
 Two domains, paired. A variational auto-encoder with three codes: `exclusive` of each domain, and `shared`, inferred
-from the pair by q(z_s|x, y) and from one image alone by r_x(z_s|x) and r_y(z_s|y). Each player is one Adam; there is
-one player and one turn.
+from the pair by q(z_s|x, y) and from one image alone by r_x(z_s|x) and r_y(z_s|y). One player, one Adam, one turn; a
+second player where discriminators are asked for, which the paper does not have.
 
 Legend: x is the image of domain a, y that of domain b; z_s is (n, c, h, w) in the spatial family, (n, d) else;
 z_x and z_y are (n, 8). B is `beta`, L is `beta * lam`, k the annealing.
@@ -10,7 +10,7 @@ z_x and z_y are (n, 8). B is `beta`, L is `beta * lam`, k the annealing.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -19,10 +19,13 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from unbraid.bounds import Positive, Shares, Size, Sizes, Weight
-from unbraid.method import Clock, Method, Update
+from unbraid.config import PerceptualConfig
+from unbraid.method import Clock, Method, Terms, Update
 from unbraid.nn.blocks import FitSize, Initial, dense, dense_stack, down, down_stack, draw_normal, halvings, up
-from unbraid.nn.functional import bounded_log_variance, kl_normal, reparameterise, tile
-from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec
+from unbraid.nn.functional import bounded_log_variance, kl_normal, least_squares, reparameterise, tile
+from unbraid.nn.patch import PatchAdversary, patch_halvings, tell
+from unbraid.nn.perceptual import SMALLEST, FrozenVgg16, find_weights, perceptual_loss
+from unbraid.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,18 @@ class IIAEConfig:
     """w: scale of the reconstruction's log-likelihood, w * mean |x - x'|."""
     squared: bool = False
     """Reconstruct with the mean square instead of the mean absolute difference (the paper does, for vectors)."""
+    perceptual_weight: Weight = 0.0
+    """Weight of LORD's perceptual loss beside |x - x'| in the reconstruction of images, for p(x|z_x, z_s) that are
+    sharp. The paper has none: 0."""
+    gan: Weight = 0.0
+    """Weight, beside |x - x'|, of pleasing a discriminator of patches for each domain, by least squares. The paper has
+    none: 0."""
+    discriminator_width: Size = 32
+    """Channels of the discriminators' first map."""
+    discriminator_rate: Positive = 2e-4
+    """Adam's learning rate of the discriminators."""
+    perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
+    """Where VGG16's weights come from."""
     anneal: Positive = 25_000.0
     """T, in steps: KL terms to priors are weighted by k(t) = 1 - exp(-t/T)."""
     rate: Positive = 2e-4
@@ -72,6 +87,20 @@ class IIAEConfig:
     disentanglement: bool = True
     """Ablation: without it -I(Z_x;Z_s) - I(Z_y;Z_s) leaves eq. 12. What remains, 2 I(X;Y;Z_s), is bounded by its
     conditional half, eq. 10, alone: I(X;Z_s) would need decoders that see z_s only."""
+
+
+SMALL = 128
+"""Smaller side of images, in px, up to which SMALL_IMAGES is the default."""
+SMALL_IMAGES = IIAEConfig(
+    widths=(32, 64, 128, 128),
+    decoder_widths=(256, 128, 64, 32),
+    shared=32,
+    perceptual_weight=1.0,
+    anneal=1000.0,
+    rate=1e-3,
+    decay=True,
+)
+"""IIAE at 64 px: three halvings, an 8x8 shared map, half as wide as the paper's."""
 
 
 class Gaussian(NamedTuple):
@@ -209,12 +238,20 @@ class IIAE(Method[Paired]):
     needs = Paired
     config_type = IIAEConfig
     config: IIAEConfig
+    training_only = ("discriminators",)
 
     def __init__(self, spec: DataSpec, config: IIAEConfig) -> None:
         super().__init__(spec, config)
         _check(spec, config)
         self.a, self.b = networks(spec.a, config), networks(spec.b, config)
         self.heads = SharedHeads(self.a, self.b, config)
+        self.discriminators = nn.ModuleDict()
+        for domain in DOMAINS if config.gan else ():
+            own = spec[domain]
+            assert isinstance(own, ImageSpec)
+            width, halvings = config.discriminator_width, patch_halvings(own)
+            self.discriminators[domain] = PatchAdversary(own.channels, width, halvings, "instance")
+        self._vgg: FrozenVgg16 | None = None
         if config.initial == "normal":
             self.apply(draw_normal)
 
@@ -226,16 +263,43 @@ class IIAE(Method[Paired]):
             return values
         return {**values, "dropout": [0.0, values["dropout"]], "vector_decoder_width": values["vector_widths"][-1]}
 
+    @classmethod
+    def default_config(cls, spec: DataSpec) -> tuple[IIAEConfig, list[str]]:
+        """The paper's, but for images of up to SMALL px: narrower networks with a higher rate that falls, and the
+        perceptual loss, if VGG16's weights are there."""
+        if not all(isinstance(own, ImageSpec) and min(own.height, own.width) <= SMALL for own in (spec.a, spec.b)):
+            return IIAEConfig(), []
+        lines = [f"Images of up to {SMALL} px: settings that were proven at 64 px instead of the paper's for 256"]
+        config = SMALL_IMAGES
+        if reason := _no_perceptual_loss(spec, config):
+            config = replace(config, perceptual_weight=0.0)
+            lines.append(f"Images will be softer, without a perceptual loss: {reason}")
+        return config, lines
+
+    def prepare(self) -> None:
+        """Finds the weights of VGG16, if they are needed. Raises UserError if there are none."""
+        if self.config.perceptual_weight and self._vgg is None:
+            self._vgg = FrozenVgg16(find_weights("vgg16", self.config.perceptual))
+
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
-        """One Adam over everything, rate 2e-4, betas .5 and .999; fused into one pass over memory."""
-        return {"model": Adam(self.parameters(), lr=self.config.rate, betas=(0.5, 0.999), fused=True)}
+        """One Adam over everything, rate 2e-4, betas .5 and .999, fused into one pass over memory; another one for
+        discriminators."""
+        self.prepare()
+        c, betas = self.config, (0.5, 0.999)
+        model = [p for name, p in self.named_parameters() if not name.startswith("discriminators")]
+        optimisers: dict[str, Optimizer] = {"model": Adam(model, lr=c.rate, betas=betas, fused=True)}
+        if c.gan:
+            judges = self.discriminators.parameters()
+            optimisers["discriminators"] = Adam(judges, lr=c.discriminator_rate, betas=betas, fused=True)
+        return optimisers
 
     def rate_factor(self, stage: str, clock: Clock) -> float:
         """Constant as in the paper, or a half cosine down to 0."""
         return (1 + math.cos(math.pi * clock.progress)) / 2 if self.config.decay else 1.0
 
     def updates(self, batches: Iterator[Paired], clock: Clock) -> Iterator[Update]:
-        """One turn: the negative of eqs. 12-13, with the ELBO of eq. 4, divided by nothing: (B+L) ELBO + ..."""
+        """The negative of eqs. 12-13, with the ELBO of eq. 4, divided by nothing: (B+L) ELBO + ...; then, if there are
+        any, the discriminators."""
         c, batch = self.config, next(batches)
         x, y = self.a.grow(batch.a), self.b.grow(batch.b)
         trunk_x, trunk_y = self.a.trunk(x), self.b.trunk(y)
@@ -253,17 +317,39 @@ class IIAE(Method[Paired]):
         annealing = 1 - math.exp(-(clock.step + 1) / c.anneal)  # k(t)
         shared = elbo if c.interaction else elbo + 2 * information * c.disentanglement
         target = q_s if c.interaction else Gaussian(q_s.mean.detach(), q_s.log_variance.detach())
-        yield {
-            "model": {
-                "reconstruction_a": own * c.likelihood * self._difference(x_again, batch.a),  # eq. 4, term 1; eq. 9
-                "reconstruction_b": own * c.likelihood * self._difference(y_again, batch.b),  # eq. 4, term 2; eq. 9
-                "kl_exclusive_a": annealing * own * kl_normal(*q_x),  # eq. 4, term 3; eq. 11
-                "kl_exclusive_b": annealing * own * kl_normal(*q_y),  # eq. 4, term 4; eq. 11
-                "kl_shared": annealing * shared * kl_normal(*q_s),  # eq. 4, term 5, less the lambda term of eq. 13
-                "kl_shared_a": information * kl_normal(*target, *r_x),  # eq. 10, for X given Y
-                "kl_shared_b": information * kl_normal(*target, *r_y),  # eq. 10, for Y given X
-            }
+        scale = own * c.likelihood
+        terms: Terms = {
+            "reconstruction_a": scale * self._difference(x_again, batch.a),  # eq. 4, term 1; eq. 9
+            "reconstruction_b": scale * self._difference(y_again, batch.b),  # eq. 4, term 2; eq. 9
+            "kl_exclusive_a": annealing * own * kl_normal(*q_x),  # eq. 4, term 3; eq. 11
+            "kl_exclusive_b": annealing * own * kl_normal(*q_y),  # eq. 4, term 4; eq. 11
+            "kl_shared": annealing * shared * kl_normal(*q_s),  # eq. 4, term 5, less the lambda term of eq. 13
+            "kl_shared_a": information * kl_normal(*target, *r_x),  # eq. 10, for X given Y
+            "kl_shared_b": information * kl_normal(*target, *r_y),  # eq. 10, for Y given X
         }
+        made: dict[Domain, Tensor] = {"a": x_again, "b": y_again}
+        for domain, again in made.items():
+            if c.perceptual_weight:  # ours
+                terms[f"perceptual_{domain}"] = scale * c.perceptual_weight * self._perceptual(again, batch[domain])
+            if c.gan:  # ours
+                score = self.discriminators[domain](again)
+                terms[f"generator_{domain}"] = scale * c.gan * least_squares(score, 1.0)
+        yield {"model": terms}
+
+        if c.gan:
+            yield {
+                "discriminators": {
+                    f"discriminator_{domain}": tell(self.discriminators[domain], batch[domain], again.detach())
+                    for domain, again in made.items()
+                }
+            }
+
+    def _perceptual(self, again: Tensor, x: Tensor) -> Float[Tensor, ""]:
+        assert self._vgg is not None
+        vgg = self._vgg.on(x.device)
+        with torch.no_grad():
+            wanted = vgg(x)
+        return perceptual_loss(vgg, again, wanted)
 
     def _difference(self, again: Tensor, x: Tensor) -> Float[Tensor, ""]:
         difference = again - x
@@ -294,10 +380,33 @@ class IIAE(Method[Paired]):
         return self.decode(Codes(codes.shared, style.to(x.device)), dst)
 
 
+def _unseen(spec: DataSpec) -> str | None:
+    """Why VGG16 can't look at these data, or None."""
+    for own in (spec.a, spec.b):
+        if not isinstance(own, ImageSpec) or own.channels not in (1, 3) or min(own.height, own.width) < SMALLEST:
+            return f"VGG16 takes grey or colour images of at least {SMALLEST} x {SMALLEST}; found {own}"
+    return None
+
+
+def _no_perceptual_loss(spec: DataSpec, config: IIAEConfig) -> str | None:
+    """Why these data can't have one, or None."""
+    if reason := _unseen(spec):
+        return reason
+    try:
+        find_weights("vgg16", config.perceptual)
+    except UserError as error:
+        return str(error)
+    return None
+
+
 def _check(spec: DataSpec, config: IIAEConfig) -> None:
     """UserError for what can't be built."""
     if isinstance(spec.a, VectorSpec) != isinstance(spec.b, VectorSpec):
         raise UserError(f"IIAE needs two domains of one kind; found {spec.a} and {spec.b}")
+    if config.gan and not isinstance(spec.a, ImageSpec):
+        raise UserError(f"--method.gan {config.gan:g}: discriminators judge patches of images; found {spec.a}")
+    if config.perceptual_weight and (reason := _unseen(spec)):
+        raise UserError(f"--method.perceptual-weight {config.perceptual_weight:g}: {reason}")
     if len(config.widths) != len(config.decoder_widths):
         raise UserError(
             f"--method.widths has {len(config.widths)} entries, --method.decoder-widths "

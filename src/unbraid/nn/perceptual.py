@@ -246,6 +246,24 @@ class Vgg16(nn.Module):
         return functional.relu_(functional.conv2d(x, kernel, bias, padding=1))
 
 
+class FrozenVgg16:
+    """VGG16 for training: no module, so that its weights are no part of a model; made when it is first needed.
+
+    weights: as from `find_weights`.
+    """
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        self.weights = weights
+        self._networks: dict[tuple[torch.device, torch.dtype], Vgg16] = {}
+
+    def on(self, device: torch.device) -> Vgg16:
+        """The network on this device, in bf16 where autocast to it is on, else in float32."""
+        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
+        if (device, dtype) not in self._networks:
+            self._networks[device, dtype] = Vgg16(self.weights, dtype).to(device)
+        return self._networks[device, dtype]
+
+
 def perceptual_loss(
     vgg: Vgg16,
     made: Float[Tensor, "n c h w"],
