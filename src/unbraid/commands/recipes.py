@@ -1,24 +1,75 @@
 """`unbraid recipes`."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
 
+from unbraid.recipes.recipe import Recipe, read_seconds
+
+NAMES = 37
+"""Width of the longest name, and of what is said of a recipe."""
+
 
 def recipes() -> None:
-    """Lists the recipes: what each shows, the paper's figure and ours."""
+    """Lists the recipes: what each shows, how long it is and takes, the paper's figure and ours."""
     from unbraid.recipes import RECIPES
-    from unbraid.recipes.recipe import AT_PAPER_SIZE
 
-    paper = [name for name in RECIPES if name.endswith("-paper")]
-    listed = {name: recipe for name, recipe in RECIPES.items() if name not in paper}
-    table = Table(box=None, pad_edge=False)
-    table.add_column("recipe", width=max(map(len, listed)))
-    table.add_column("paper", overflow="fold")
-    table.add_column("ours", overflow="fold")
-    for name, recipe in listed.items():
-        table.add_row(Group(name, Padding(recipe.about, (0, 0, 0, 2))), recipe.paper, recipe.ours)
-    console = Console()
-    console.print(table)
-    console.print("\nFigures are recall@1 by pair on the test part, %, a->b / b->a, unless they say otherwise.")
-    console.print(f"\nAt {AT_PAPER_SIZE}: {', '.join(paper)}.", highlight=False)
+    console, seconds = Console(), read_seconds()
+    if not console.is_terminal:
+        console = Console(width=100)
+    paper = {name: recipe for name, recipe in RECIPES.items() if name.endswith("-paper")}
+    console.print(listed({name: recipe for name, recipe in RECIPES.items() if name not in paper}, seconds))
+    console.print("\nWith the paper's networks, weights and length:\n")
+    console.print(listed(paper, seconds))
+    cpu, gpu = seconds["cpu"]["machine"], seconds["gpu"]["machine"]
+    console.print(
+        "\nFigures are recall@1 by pair on the test part, %, a->b / b->a, unless they say otherwise; of another number of "
+        f"steps where they say so. Times are of training alone, measured for some steps on {cpu['processor']} "
+        f"({cpu['bf16']}, {cores(cpu)}) and {gpu['processor']}; -: not measured.",
+        highlight=False,
+    )
+
+
+def listed(recipes: Mapping[str, Recipe], seconds: Mapping[str, Any]) -> Table:
+    """A table of recipes.
+
+    Args:
+        recipes: by name.
+        seconds: of a step, by device, as `read_seconds` has them.
+
+    Returns:
+        The table, 100 columns wide if there is room.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("recipe", width=NAMES)
+    table.add_column("steps", justify="right")
+    table.add_column(cores(seconds["cpu"]["machine"]), justify="right", no_wrap=True)
+    table.add_column("GPU", justify="right", no_wrap=True)
+    table.add_column("recall@1, or as said", overflow="fold")
+    for name, recipe in recipes.items():
+        steps = recipe.make().train.steps
+        times = [duration(steps, seconds[device]["seconds"].get(name)) for device in ("cpu", "gpu")]
+        paper = "" if recipe.paper == "-" else f"paper {recipe.paper}\n"
+        ours = recipe.ours if recipe.ours == "not measured" else f"ours {recipe.ours}"
+        about = Padding(recipe.about, (0, 0, 0, 2))
+        table.add_row(Group(name, about), f"{steps:,}" if steps else "-", *times, f"{paper}{ours}")
+    return table
+
+
+def cores(machine: Mapping[str, Any]) -> str:
+    """Returns how many cores computed, in words."""
+    count = machine.get("threads", 0)
+    return f"{count} core{'s' * (count != 1)}"
+
+
+def duration(steps: int | None, seconds: float | None) -> str:
+    """Returns how long so many steps of so many seconds take, rounded to what one would plan with."""
+    if steps is None or seconds is None:
+        return "-"
+    minutes = steps * seconds / 60
+    if minutes < 90:
+        return f"{max(1, minutes):.0f} min"
+    return f"{minutes / 60:.0f} h" if minutes < 48 * 60 else f"{minutes / 60 / 24:.0f} days"

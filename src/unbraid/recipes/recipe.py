@@ -2,9 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from unbraid.config import RunConfig
+from unbraid.files import read_json
+
+SECONDS = Path(__file__).parent / "seconds.json"
+"""How long a step takes, by device and recipe; written by benchmarks/recipe_seconds.py."""
 
 
 @dataclass(frozen=True)
@@ -18,4 +23,10 @@ class Recipe:
     ours: str = "not measured"
 
 
-AT_PAPER_SIZE = "the paper's size and length; hours to weeks on two cores"
+def read_seconds() -> dict[str, dict[str, Any]]:
+    """Returns for "cpu" and "gpu" the machine and its seconds a step by recipe, of those that were measured there."""
+    known: dict[str, dict[str, Any]] = read_json(SECONDS)
+    return known
+
+
+AT_PAPER_SIZE = "the paper's size and length"
