@@ -25,7 +25,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with runs/demo, evaluated."""
     folder = tmp_path_factory.mktemp("place")
     run = str(folder / "runs" / "demo")
-    assert main(["train", "demo", "--run", run, "--train.minutes", "None", "--train.steps", "10"]) == 0
+    assert main(["train", "demo", "--run", run, "--train.steps", "10"]) == 0
     assert main(["evaluate", run, "--limit", "50"]) == 0
     return folder
 

@@ -1,19 +1,22 @@
 """Every recipe is a complete run: it survives being written down, and its networks can be built."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from unbraid.cli import main
+from unbraid.commands.recipes import duration
 from unbraid.config import to_json
 from unbraid.data.features import SIZE
 from unbraid.methods import METHODS
 from unbraid.methods.uncooperative import UncooperativeConfig
 from unbraid.nn import teacher
 from unbraid.nn.teacher import NAMED
-from unbraid.recipes import RECIPES
+from unbraid.recipes import RECIPES, cddn, xgan
+from unbraid.recipes.recipe import read_seconds
 from unbraid.run import config_from_json
 from unbraid.types import DataSpec, ImageSpec, Labelled, VectorSpec
 
@@ -27,7 +30,8 @@ def test_a_recipe_is_complete(name: str) -> None:
     recipe = RECIPES[name]
     config = recipe.make()
     assert config_from_json(recipe.method, to_json(config)) == config
-    assert any((config.train.steps, config.train.epochs, config.train.minutes))
+    assert config.train.steps  # and nothing else, so that it is the same run on every machine
+    assert config.train.epochs is config.train.minutes is None
     if config.data.set in DRAWN:
         spec = DataSpec(VectorSpec(2), VectorSpec(1))
     elif config.data.features:
@@ -84,7 +88,55 @@ def test_a_recipe_dry_runs(
     assert dataclasses.is_dataclass(RECIPES[name].make())
 
 
+COMPARED = (
+    *(("iiae-" + name, "cddn-" + name) for name in ("mnist-cdcb", "maps", "facades", "emoji", "sketchy")),
+    ("iiae-car-sides", "cddn-cars"),
+    ("uncooperative-relit", "cooperative-relit", "cyclegan-relit"),
+    ("uncooperative-maps", "cyclegan-maps"),
+    ("uncooperative-synthetic", "cooperative-synthetic"),
+    ("uncooperative-synthetic-identifiable", "cooperative-synthetic-identifiable"),
+    ("xgan-emoji", "cyclegan-emoji"),
+    ("uncooperative-relit-paper", "cooperative-relit-paper", "cyclegan-relit-paper"),
+    tuple(f"cddn-mnist-cdcb-{name}" for name, *_ in cddn.ABLATIONS),
+    tuple(f"xgan-emoji-{name}" for name, *_ in xgan.ABLATIONS),
+)
+
+
+@pytest.mark.parametrize("names", COMPARED, ids=lambda names: names[0])
+def test_what_is_compared_has_equal_steps(names: tuple[str, ...]) -> None:
+    assert len({RECIPES[name].make().train.steps for name in names}) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.split("-")[0] not in ("demo", "iiae", "lord")])
+def test_recipes_of_gans_keep_the_average_of_weights(name: str) -> None:
+    config = RECIPES[name].make()
+    vectors = config.data.set in DRAWN or config.data.features
+    assert config.train.average == (0.0 if vectors else 0.999)
+
+
 def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in RECIPES)
+    assert max(map(len, out.splitlines())) <= 100
+    assert re.search(r"^demo +1,600 +\d+ min", out, re.MULTILINE)
+
+
+def test_seconds_are_of_recipes_that_there_are() -> None:
+    for device in read_seconds().values():
+        assert device["machine"]["processor"]
+        assert set(device["seconds"]) <= set(RECIPES)
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds", "shown"),
+    [
+        (10, 0.1, "1 min"),
+        (1600, 0.1, "3 min"),
+        (9000, 1.0, "2 h"),  # 150 minutes
+        (1_012_000, 0.5, "6 days"),
+        (10, None, "-"),
+    ],
+)
+def test_durations_are_rounded(steps: int, seconds: float | None, shown: str) -> None:
+    assert duration(steps, seconds) == shown

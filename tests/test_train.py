@@ -16,11 +16,13 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 
 from helpers import IMAGES, Repeated, paired_data
+from unbraid import train
 from unbraid.config import RunConfig, TrainConfig
 from unbraid.log import Log, read_log
+from unbraid.measure import validate
 from unbraid.method import Clock, Method, Stage, Update
 from unbraid.methods.iiae import IIAE, IIAEConfig
-from unbraid.run import Run
+from unbraid.run import Run, load_model
 from unbraid.train import Average, Interrupted, Length, NonFiniteLoss, fit, step_seed, train_step
 from unbraid.types import Paired, UserError
 
@@ -281,6 +283,40 @@ def test_the_average_starts_near_the_weights_and_comes_to_its_decay() -> None:
     with average.applied():
         torch.testing.assert_close(layer.weight, torch.full((1, 1), 1.1))
     assert layer.weight == 2
+
+
+def test_the_average_has_the_statistics_that_its_weights_give() -> None:
+    """Under fixed weights the averages of batch-norm's running mean and variance are these themselves."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    average, x = Average(network, 0.9, None), 5 + 3 * torch.randn(64, 2)
+    for _ in range(300):
+        network(x)
+        average.update()
+    expected = network.eval()(x)
+    with average.applied():
+        torch.testing.assert_close(network(x), expected)
+
+
+def test_the_average_is_what_is_measured_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, method = iiae_run(tmp_path / "run", average=0.9, evaluate_every=100)
+    measured: dict[str, torch.Tensor] = {}
+
+    def remember(run: Run, method: Method[Any], *rest: Any) -> Any:
+        measured.update({name: value.clone() for name, value in method.state_dict().items()})
+        return validate(run, method, *rest)
+
+    monkeypatch.setattr(train, "validate", remember)
+    fit(run, method, paired_data(IMAGES), Log(run.path, quiet=True))
+    state, kept = run.load_state(), load_model(run.path)[0].state_dict()
+    assert state is not None
+    mean = state["average"]["mean"]
+    assert any("running_var" in name for name in mean)
+    for name, value in mean.items():
+        torch.testing.assert_close(kept[name], value, rtol=0, atol=0)
+        torch.testing.assert_close(measured[name], value, rtol=0, atol=0)
+    assert not any(torch.equal(kept[name], last) for name, last in method.state_dict().items() if last.ndim > 1)
+    torch.testing.assert_close(method.state_dict(), state["method"], rtol=0, atol=0)  # training goes on from its own
 
 
 def test_seeds_of_steps_differ() -> None:

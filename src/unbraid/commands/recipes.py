@@ -26,9 +26,9 @@ def recipes() -> None:
     console.print(listed(paper, seconds))
     cpu, gpu = seconds["cpu"]["machine"], seconds["gpu"]["machine"]
     console.print(
-        "\nFigures are recall@1 by pair on the test part, %, a->b / b->a, unless they say otherwise; of another number of "
-        f"steps where they say so. Times are of training alone, measured for some steps on {cpu['processor']} "
-        f"({cpu['bf16']}, {cores(cpu)}) and {gpu['processor']}; -: not measured.",
+        "\nFigures are recall@1 by pair on the test part, %, a->b / b->a, unless they say otherwise, and of another "
+        "number of steps where they say so. Times are of training alone, by some steps on "
+        f"{cpu['processor']}, {cores(cpu)}, and {gpu['processor']}; -: not measured.",
         highlight=False,
     )
 
