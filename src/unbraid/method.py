@@ -49,8 +49,8 @@ class Method(nn.Module, ABC, Generic[Batch]):
     """One published system: its networks, its players, one training step.
 
     A subclass is built from (spec, config) and lives in one file. It sets `needs`, the batch type it trains on, and
-    `config_type`, a frozen dataclass of what can be chosen, whose defaults are the paper's; types of `bounds` say what
-    its numbers may be.
+    `config_type`, a frozen dataclass of what can be chosen, whose defaults are the paper's but for the deviations
+    on the method's docs page; types of `bounds` say what its numbers may be.
     """
 
     needs: ClassVar[type]

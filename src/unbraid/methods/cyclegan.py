@@ -35,7 +35,7 @@ LARGE = 256
 
 @dataclass(frozen=True)
 class CycleGANConfig:
-    """What can be chosen. The defaults are the paper's networks and settings."""
+    """What can be chosen. The defaults are the paper's, but for the deviations in docs/methods/cyclegan.md."""
 
     width: Size = 64
     """Channels of images' first and last maps; those at a quarter of the size have four times as many."""

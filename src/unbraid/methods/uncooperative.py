@@ -50,7 +50,7 @@ Residual = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class UncooperativeConfig:
-    """What can be chosen. The defaults are the paper's networks and settings."""
+    """What can be chosen. The defaults are the paper's, but for the deviations in docs/methods/uncooperative.md."""
 
     rich: Literal["a", "b"] | None = None
     """V, the domain that has more to say: photos, not sketches; lit scenes, not plain ones. Measured before training if

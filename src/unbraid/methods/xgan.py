@@ -38,7 +38,8 @@ TOLD = 95.0
 
 @dataclass(frozen=True)
 class XGANConfig:
-    """What can be chosen. The defaults are the paper's networks (table 1) and rate. It gives no weights."""
+    """What can be chosen. The defaults are the paper's networks (table 1) and rate, but for the deviations in
+    docs/methods/xgan.md. It gives no weights: those are ours."""
 
     widths: Sizes = (32, 64, 128, 256)
     """Channels of the encoders' convolutions, each of which halves the size."""

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 SLOPE = 0.2
-"""Slope of the leaky relu for negative values, in all five papers."""
+"""Slope of the leaky relu for negative values: CdDN's, IIAE's and CycleGAN's. Other papers don't say theirs."""
 
 Upsampling = Literal["transposed", "nearest"]
 """How a map doubles: by a transposed convolution, or by repeating each value before a convolution. The first weighs the

@@ -1,7 +1,11 @@
 """Named functions that return a complete run, one for each experiment.
 
-A recipe without `-paper` fits two cores; it shrinks sizes, never the algorithm. Its figures are measured by the
-commands in benchmarks/ and stand in docs/benchmarks.md with command, split, seed and date.
+A recipe's length is a number of steps, equal for all that are compared. One without `-paper` fits two cores: it shrinks
+sizes and lengths, and what else it changes stands on the method's docs page. Figures stand in docs/benchmarks.md with
+command, split, seed and date.
+
+One with `-paper` has the paper's networks, weights and length. Images are enlarged to 256 px where the paper did so
+with images as small (digits, cars); renders and emoji of our own choice keep their 64 px.
 """
 
 from unbraid.recipes import cddn, cyclegan, iiae, lord, uncooperative, xgan
