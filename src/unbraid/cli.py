@@ -8,7 +8,7 @@ HELP = """usage: unbraid COMMAND ...
 
 What two kinds of images of the same things share, what is particular to each, and how to move between them.
 
-  unbraid recipes                                        what there is, with the paper's figure and ours
+  unbraid recipes                                        what there is, how long it takes, figures
   unbraid train RECIPE --run DIR                         train a recipe; the same command goes on after a stop
   unbraid train METHOD --data.a DIR --data.b DIR --run DIR    train on two folders of your own
   unbraid evaluate RUN                                   figures on the test part, pictures, model card

@@ -39,7 +39,7 @@ class TrainArguments(Generic[MethodConfig]):
     """Print the complete configuration and what the data looks like, and leave."""
 
 
-TRAIN_HELP = """usage: unbraid train RECIPE|METHOD --run DIR [--data.root DIR] [--train.minutes M]
+TRAIN_HELP = """usage: unbraid train RECIPE|METHOD --run DIR [--data.root DIR] [--train.steps N]
                      [--method.FIELD V] [--dry-run]
 
 The first argument is a recipe or a method; `unbraid train NAME --help` lists every setting with its default.

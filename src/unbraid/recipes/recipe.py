@@ -30,3 +30,4 @@ def read_seconds() -> dict[str, dict[str, Any]]:
 
 
 AT_PAPER_SIZE = "the paper's size and length"
+"""What is said of a recipe that has no more to say."""
