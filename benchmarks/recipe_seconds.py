@@ -33,7 +33,7 @@ from unbraid.recipes import RECIPES
 from unbraid.recipes.recipe import SECONDS, read_seconds
 from unbraid.train import Average, Moved, train_step
 
-SHORTEST, FEWEST, WARM = 5.0, 4, 2
+SHORTEST, FEWEST, WARM = 5.0, 3, 1
 """Seconds and steps that are timed at least, and steps before them."""
 
 
