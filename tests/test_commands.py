@@ -200,6 +200,20 @@ def test_a_dry_run_prints_the_configuration_and_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_methods_defaults_follow_the_images_size_and_what_is_given_stays(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sides = ["--data.a", str(folders / "photo"), "--data.b", str(folders / "sketch"), "--train.steps", "5"]
+    given = ["--method.rate", "2e-4", "--method.perceptual-weight", "0", "--dry-run"]  # the paper's, asked for
+    for size, shared, said in (("64", 32, True), ("256", 128, False)):
+        assert main(["train", "iiae", *sides, "--data.size", size, size, *given]) == 0
+        out = capsys.readouterr().out
+        assert f'"shared": {shared},' in out
+        assert '"rate": 0.0002,' in out
+        assert '"perceptual_weight": 0.0,' in out
+        assert ("proven at 64 px" in out) == said
+
+
 def test_a_folder_that_is_no_run_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.txt").write_text("precious")
     assert main(["train", "demo", "--run", str(tmp_path)]) == 2

@@ -95,6 +95,7 @@ XGAN = XGANConfig(
     classifier=6,
     reconstruction=10.0,
 )
+REBUILT = ("reconstruction_a", "reconstruction_b")
 AGAIN_CDDN = ("autoencoder_a", "autoencoder_b")
 AGAIN = ("again_rich", "again_poor")
 BOTH_AGAIN = ("again_a", "again_b")
@@ -114,6 +115,7 @@ CASES = {
     "iiae-unlike": Case("iiae", UNLIKE, replace(SMALL, code="flat")),
     "iiae-no-interaction": Case("iiae", IMAGES, replace(SMALL, interaction=False)),
     "iiae-no-disentanglement": Case("iiae", IMAGES, replace(SMALL, disentanglement=False)),
+    "iiae-gan": Case("iiae", IMAGES, replace(SMALL, gan=0.1, discriminator_width=4), REBUILT),
     "lord": Case("lord", CLASSES, LORD),
     "lord-two-domains": Case("lord", replace(CLASSES, classes=(2,), domains=DOMAINS), LORD),
     "lord-attributes": Case("lord", replace(CLASSES, classes=(2, 3)), LORD),
@@ -139,7 +141,6 @@ CASES |= {
 }
 XGAN_BARE = replace(XGAN, domain=0.0, semantic=0.0, gan=0.0, sharing="middle")
 COLOUR_AND_GREY = DataSpec(ImageSpec(17, 22, 3), ImageSpec(17, 22, 1))
-REBUILT = ("reconstruction_a", "reconstruction_b")
 CASES |= {
     "xgan": Case("xgan", IMAGES, XGAN, REBUILT),
     "xgan-colour-and-grey": Case("xgan", COLOUR_AND_GREY, replace(XGAN, gan_towards="both"), REBUILT),

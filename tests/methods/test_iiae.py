@@ -10,9 +10,10 @@ import torch
 
 from helpers import IMAGES, Repeated, random_batch
 from unbraid.method import Clock
-from unbraid.methods.iiae import IIAE, Gaussian, IIAEConfig
+from unbraid.methods.iiae import IIAE, SMALL_IMAGES, Gaussian, IIAEConfig
+from unbraid.nn.perceptual import CONVOLUTIONS
 from unbraid.train import train_step
-from unbraid.types import Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
+from unbraid.types import DOMAINS, Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
 
 SMALL = IIAEConfig(widths=(8, 8), decoder_widths=(8, 8), map_size=4, shared=4, dropout=(0.0,))
 
@@ -176,3 +177,62 @@ def test_translation_is_shared_of_one_and_exclusive_of_the_other() -> None:
 def test_what_cannot_be_built_is_said(spec: DataSpec, config: IIAEConfig, message: str) -> None:
     with pytest.raises(UserError, match=message):
         IIAE(spec, config)
+
+
+SIXTY_FOUR = DataSpec(ImageSpec(64, 64), ImageSpec(64, 64, 1))
+
+
+def test_small_images_have_settings_of_their_own_and_the_papers_size_has_the_papers() -> None:
+    config, lines = IIAE.default_config(SIXTY_FOUR)
+    assert config == SMALL_IMAGES
+    assert config.perceptual_weight > 0
+    assert "128 px" in lines[0]
+    for spec in (DataSpec(ImageSpec(256, 256), ImageSpec(256, 256)), DataSpec(VectorSpec(8), VectorSpec(8))):
+        assert IIAE.default_config(spec) == (IIAEConfig(), [])
+
+
+def test_without_weights_or_for_images_vgg16_cannot_see_there_is_no_perceptual_loss(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, lines = IIAE.default_config(DataSpec(ImageSpec(64, 64, 4), ImageSpec(64, 64)))
+    assert config.perceptual_weight == 0
+    assert "grey or colour" in lines[1]
+
+    def nothing(*_: object) -> dict[str, torch.Tensor]:
+        raise UserError("No weights of VGG16 were found")
+
+    monkeypatch.setattr("unbraid.methods.iiae.find_weights", nothing)
+    config, lines = IIAE.default_config(SIXTY_FOUR)
+    assert config.perceptual_weight == 0
+    assert "No weights of VGG16" in lines[1]
+    with pytest.raises(UserError, match="No weights of VGG16"):
+        IIAE(SIXTY_FOUR, SMALL_IMAGES).optimisers("train")
+
+
+def test_what_vgg16_cannot_see_has_no_perceptual_loss() -> None:
+    with pytest.raises(UserError, match="at least 32 x 32; found 16x16"):
+        IIAE(IMAGES, replace(SMALL, perceptual_weight=1.0))
+    with pytest.raises(UserError, match="patches of images; found vectors"):
+        IIAE(DataSpec(VectorSpec(8), VectorSpec(8)), IIAEConfig(gan=0.1))
+
+
+def test_the_perceptual_loss_is_weighed_beside_the_absolute_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        f"features.{layer}.{part}": torch.randn(shape, generator=generator) / math.prod(shape[1:]) ** 0.5
+        for layer, (out, ins, size) in CONVOLUTIONS["vgg16"].items()
+        for part, shape in (("weight", (out, ins, size, size)), ("bias", (out,)))
+    }
+    monkeypatch.setattr("unbraid.methods.iiae.find_weights", lambda *_: weights)
+    spec = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32, 1))
+    found = []
+    for weight in (1.0, 0.5):
+        torch.manual_seed(0)
+        model = IIAE(spec, replace(SMALL, perceptual_weight=weight))
+        model.prepare()
+        (update,) = model.updates(Repeated(random_batch(spec)), Clock(0, 0.0))
+        found.append(update["model"])
+    for domain in DOMAINS:
+        assert found[0][f"perceptual_{domain}"].item() == pytest.approx(2 * found[1][f"perceptual_{domain}"].item())
+    (gradient,) = torch.autograd.grad(found[1]["perceptual_b"], model.b.to_image.weight)
+    assert gradient.abs().sum() > 0
