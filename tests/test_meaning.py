@@ -96,8 +96,11 @@ def test_the_domain_probe_says_what_training_said_last(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     rows = [{"watched": {"domain told, %": value}} for value in (90.0, 60.0)]
     log.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"losses": {}}]))
-    probes = {"domain from shared": {"linear": {"accuracy": 55.0, "chance": 50.0}, "mlp": {"accuracy": 70.0}}}
+    linear = {"accuracy": 55.0, "chance": 50.0, "control": 99.0, "conclusive": True}
+    mlp = {"accuracy": 70.0, "chance": 50.0, "control": 80.0, "conclusive": False}
+    probes = {"domain from shared": {"linear": linear, "mlp": mlp}}
     found = domain_probe(probes, log)
-    assert found == {"linear": 55.0, "mlp": 70.0, "chance": 50.0, "in training": 60.0}
+    read = {"linear": 55.0, "mlp": 70.0, "chance": 50.0, "control": 80.0, "conclusive": False}
+    assert found == {**read, "in training": 60.0}
     assert domain_probe({"domain from shared": {"not measured": "no codes"}}, log) == {}
     assert "in training" not in domain_probe(probes, tmp_path / "none")

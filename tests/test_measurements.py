@@ -38,4 +38,6 @@ def test_factors_of_pairs_are_read_where_they_are() -> None:
     found = probes(Trained(Values().eval(), None, "values", 0), Data("values", SPEC, part, part, part), None, 0)
     assert found["light from exclusive, a, R^2"]["linear"]["r2"] > 0.99
     assert found["light from shared, a, R^2"]["linear"]["r2"] < 0.1
+    assert found["light from shared, a, R^2"]["linear"]["control"] > 0.9
+    assert found["light from shared, a, R^2"]["linear"]["conclusive"]
     assert "domain from exclusive" not in found  # b has none

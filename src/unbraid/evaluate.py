@@ -201,17 +201,27 @@ def _attributes(metrics: dict[str, Any]) -> list[str]:
 
 
 def _probes(metrics: dict[str, Any]) -> list[str]:
-    lines = [f"{'probes':<52}{'linear':<10}{'mlp':<10}chance"]
+    lines = [f"{'probes':<52}{'linear':<10}{'mlp':<10}{'chance':<10}control, linear / mlp"]
     found = metrics.get("probes", {})
     nested = any("linear" not in values and "not measured" not in values for values in found.values())
     for part, rows in (found if nested else {"": found}).items():
         for what, kinds in rows.items():
             if "linear" in kinds:
-                figures = [kinds[kind].get("accuracy", kinds[kind].get("r2")) for kind in ("linear", "mlp")]
-                chance = kinds["linear"].get("chance")
-                cells = "".join(f"{value:<10.2f}" for value in figures) + ("" if chance is None else f"{chance:.2f}")
-                lines.append(f"{f'{part}: {what}' if part else what:<52}{cells}".rstrip())
+                both = [kinds["linear"], kinds["mlp"]]
+                figures = [kind.get("accuracy", kind.get("r2")) for kind in both]
+                chance = both[0].get("chance")
+                cells = [*(f"{value:.2f}" for value in figures), "" if chance is None else f"{chance:.2f}"]
+                remark = " / ".join(f"{kind['control']:.2f}" for kind in both if "control" in kind)
+                remark += silent(kinds)
+                text = "".join(f"{cell:<10}" for cell in cells) + remark
+                lines.append(f"{f'{part}: {what}' if part else what:<52}{text}".rstrip())
     return lines
+
+
+def silent(kinds: dict[str, Any]) -> str:
+    """Which readers of a probe say nothing, their control being low or not measured; "" if both say something."""
+    names = [kind for kind in ("linear", "mlp") if not kinds[kind].get("conclusive")]
+    return f" ({' and '.join(names)}: says nothing without a high control)" if names else ""
 
 
 def card(run: Run, metrics: dict[str, Any], model: Trained) -> str:

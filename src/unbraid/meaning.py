@@ -78,12 +78,19 @@ def attributes(model: Trained, data: Data, judges: Judges, limit: int | None) ->
 
 def domain_probe(probes: dict[str, Any], log: Path) -> dict[str, Any]:
     """How well the domain is told from shared codes of test items, by readers fitted afresh to three quarters of them,
-    percent; and by the classifier in training, at the end of the log. 50 is what guessing gives. Empty without codes.
+    percent, beside chance, the lower of their controls, and whether both say anything; and by the classifier in
+    training, at the end of the log. 50 is what guessing gives. Empty without codes.
     """
     found = probes.get("domain from shared", {})
     if "linear" not in found:
         return {}
-    figures = {kind: found[kind]["accuracy"] for kind in ("linear", "mlp")} | {"chance": found["linear"]["chance"]}
+    figures = {kind: found[kind]["accuracy"] for kind in ("linear", "mlp")}
+    kinds = [found[kind] for kind in figures]
+    figures |= {
+        "chance": found["linear"]["chance"],
+        "control": min(kind["control"] for kind in kinds),
+        "conclusive": all(kind["conclusive"] for kind in kinds),
+    }
     told = [row["watched"][TOLD] for row in read_log(log) if TOLD in row.get("watched", {})] if log.exists() else []
     return figures | ({"in training": round(told[-1], 3)} if told else {})
 

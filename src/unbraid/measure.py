@@ -38,7 +38,9 @@ from unbraid.zeroshot import both_ways, has_classes, prepared
 MEASURED = 500
 """Items, or transfers, that are measured in validation at most."""
 PROBED = 2000
-"""Training images whose codes are probed at most."""
+"""Items of a part whose codes are probed, at most; `PER_CLASS` of each class, if these are more."""
+PER_CLASS = 50
+"""A reader of many classes needs so many codes of each, a quarter of them held out, to find what is there."""
 SAMPLED = 100
 """Held-out images of each domain that are shown in the other, at most."""
 SAMPLES = 4
@@ -169,24 +171,28 @@ def _distinct(part: Part, domain: Domain) -> Tensor:
 
 
 def leakage_figures(method: Method[Any], part: LabelledPart, encodes: bool) -> dict[str, float]:
-    """Accuracy of a linear reader of the class in content codes, percent, and chance: of those found for training
-    images while nothing else can be encoded, then of those an encoder gives. A quarter of the images is held out."""
-    at = spread(np.arange(len(part)), PROBED)
+    """Accuracy of a linear reader of the class in content codes, percent, chance, and control, its accuracy in class
+    codes: of those found for training images while nothing else can be encoded, then of those an encoder gives. A
+    quarter of the images is held out."""
+    at = spread(np.arange(len(part)), max(PROBED, PER_CLASS * len(np.unique(part.label(np.arange(len(part)))[:, 0]))))
     labels = torch.from_numpy(part.label(at))
     device = next(method.parameters()).device
-    content = torch.empty(0, 0)
+    codes = None
     if not encodes and isinstance(method, Latent):
         with evaluating(method):
-            content = method.found(labels.to(device), torch.from_numpy(at).to(device)).shared.cpu()
-    if content.shape[1] == 0:  # there are none in tables
-        content = encode_rows(method, part, at).shared.flatten(1)
+            codes = method.found(labels.to(device), torch.from_numpy(at).to(device))
+    if codes is None or codes.shared.shape[1] == 0:  # there are none in tables
+        codes = encode_rows(method, part, at)
     order = np.random.default_rng(0).permutation(len(at))
     quarter = len(at) // 4
+    split = (order[quarter:], order[:quarter])
     try:
-        found = probe(content, labels[:, 0], (order[quarter:], order[:quarter]))
+        found, control = (
+            probe(code.detach().cpu().flatten(1), labels[:, 0], split) for code in (codes.shared, codes.exclusive)
+        )
     except ValueError:  # too few images, or classes, to read anything
         return {}
-    return {"class from content": found.accuracy, "chance": found.chance}
+    return {"class from content": found.accuracy, "chance": found.chance, "control": control.accuracy}
 
 
 def class_figures(run: Run, method: Method[Any], part: UnpairedPart, space: CodeSpace | None) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """What `evaluate` measures of a trained model on the test part: retrieval, translations, content transfer, leakage."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -23,10 +23,10 @@ from unbraid.codes import (
 )
 from unbraid.config import PACKAGED, Distance, PerceptualConfig
 from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, identities, side, strangers
-from unbraid.measure import residual_figures
+from unbraid.measure import PER_CLASS, PROBED, residual_figures
 from unbraid.method import Disentangler, Translator
 from unbraid.metrics.images import Lpips, features, frechet_distance, kernel_distance, known_features, psnr, ssim
-from unbraid.metrics.probes import probe, regress
+from unbraid.metrics.probes import Kind, probe, regress
 from unbraid.metrics.retrieval import NEIGHBOURS, recall, union, union_chance
 from unbraid.metrics.transfer import transferred, transfers
 from unbraid.nn.perceptual import SMALLEST, Vgg16, find_weights
@@ -40,8 +40,6 @@ FEWEST = 8
 """Images of a set whose distance to another is measured, at least."""
 QUERIES = 2000
 """Items of each domain whose neighbours among the items of both are counted, at most."""
-PROBED = 2000
-"""Items of a part whose codes are probed, at most."""
 LARGEST_COMPARED = 64
 """Pixels a side of the images whose pixels are compared."""
 LARGEST_PROBED = 20_000
@@ -255,18 +253,20 @@ def content_transfer(
 
 
 def probes(model: Trained, data: Data, limit: int | None, seed: int) -> dict[str, Any]:
-    """What a reader finds in each code that the other one is for. Accuracy in percent beside chance, or R^2.
+    """What a reader finds in each code: accuracy in percent beside chance and a control, or R^2 beside one.
 
     A quarter of the items is held out from each probe. Empty for a method without codes.
     """
     if not isinstance(model.method, Disentangler):
         return {}
-    most = PROBED if isinstance(data.test, LabelledPart) else PROBED // 2  # of each domain
-    count = min(most, limit or most)
     if isinstance(data.test, LabelledPart):
         # by image: classes seen in training have a probe of their own, and so have those of the test part
-        parts = [("training classes", data.train), ("test part", data.test)]
-        return {name: _labelled(model, part, count, seed) for name, part in parts if isinstance(part, LabelledPart)}
+        assert isinstance(data.train, LabelledPart)
+        assert isinstance(data.val, LabelledPart)
+        seen = replace(data.train, rows=np.sort(np.concatenate([data.train.rows, data.val.rows])))
+        parts = {"training classes": seen, "test part": data.test}
+        return {name: _labelled(model, part, limit, seed) for name, part in parts.items()}
+    count = min(PROBED // 2, limit or PROBED // 2)  # of each domain
     a, b = (
         encode_part(
             model.method,
@@ -282,54 +282,85 @@ def probes(model: Trained, data: Data, limit: int | None, seed: int) -> dict[str
     domains = torch.cat([torch.zeros(len(a.shared)), torch.ones(len(b.shared))]).long()
     both = torch.cat([held_out, _quarter(len(b.shared), seed)])
     for name, pair in {"shared": (a.shared, b.shared), "exclusive": (a.exclusive, b.exclusive)}.items():
-        if pair[0].shape[1:] == pair[1].shape[1:] and pair[0].shape[1]:
-            table[f"domain from {name}"] = _both_kinds(probe, torch.cat(pair).flatten(1), domains, both, seed)
+        if pair[0].shape[1:] == pair[1].shape[1:] and pair[0].shape[1]:  # no code need hold the domain: each by itself
+            table |= _read(probe, "domain", {name: torch.cat(pair).flatten(1)}, domains, both, seed)
     if isinstance(data.test, PairedPart) and data.test.labels is not None:
         labels = torch.from_numpy(data.test.labels[spread(data.test.rows, count)])
         for domain, codes in (("a", a), ("b", b)):
-            for name, code in {"shared": codes.shared, "exclusive": codes.exclusive}.items():
-                table[f"label from {name}, {domain}"] = _both_kinds(probe, code.flatten(1), labels, held_out, seed)
+            named = {"shared": codes.shared.flatten(1), "exclusive": codes.exclusive.flatten(1)}
+            table |= _read(probe, "label", named, labels, held_out, seed, f", {domain}")
     if isinstance(data.test, PairedPart):
+        named = {"shared": a.shared.flatten(1), "exclusive": a.exclusive.flatten(1)}
         for factor, values in data.test.factors.items():
             wanted = torch.from_numpy(values[spread(data.test.rows, count)]).float()
-            for name, code in {"shared": a.shared, "exclusive": a.exclusive}.items():
-                found = _both_kinds(regress, code.flatten(1), wanted, held_out, seed)
-                table[f"{factor} from {name}, a, R^2"] = found
+            table |= _read(regress, factor, named, wanted, held_out, seed, ", a, R^2")
     return table
 
 
-def _labelled(model: Trained, part: LabelledPart, count: int, seed: int) -> dict[str, Any]:
-    at = spread(np.arange(len(part)), count)
-    codes = encode_rows(model.method, part, at)
-    held_out = _quarter(len(at), seed)
+def _labelled(model: Trained, part: LabelledPart, limit: int | None, seed: int) -> dict[str, Any]:
+    every = part.label(np.arange(len(part)))
+    columns = [*every.T, *([] if part.content is None else [part.content[part.rows]])]
+    most = max(PROBED, PER_CLASS * max(len(np.unique(column)) for column in columns))
+    at = spread(np.arange(len(part)), min(most, limit or most))
+    found = encode_rows(model.method, part, at)
+    codes = {"content": found.shared.flatten(1), "class": found.exclusive.flatten(1)}
+    labels, held_out = torch.from_numpy(every[at]), _quarter(len(at), seed)
     table: dict[str, Any] = {}
-    labels = torch.from_numpy(part.label(at))
-    views = {"content": codes.shared.flatten(1), "class": codes.exclusive}
-    for name, code in views.items():
-        for column in range(labels.shape[1]):
-            what = "class" if labels.shape[1] == 1 else f"label {column + 1}"
-            table[f"{what} from {name}"] = _both_kinds(probe, code, labels[:, column], held_out, seed)
-        if part.content is not None:
-            content = part.content[part.rows[at]]
-            known = np.flatnonzero(content >= 0)
-            if len(known) > 8:
-                table[f"content from {name}"] = _both_kinds(
-                    probe, code[known], torch.from_numpy(content[known]), held_out[known], seed
-                )
-        for factor, values in part.factors.items():
-            wanted = torch.from_numpy(values[part.rows[at]]).float()
-            table[f"{factor} from {name}, R^2"] = _both_kinds(regress, code, wanted, held_out, seed)
+    for column in range(labels.shape[1]):
+        what = "class" if labels.shape[1] == 1 else f"label {column + 1}"
+        table |= _read(probe, what, codes, labels[:, column], held_out, seed)
+    if part.content is not None:
+        content = part.content[part.rows[at]]
+        known = np.flatnonzero(content >= 0)
+        if len(known) > 8:
+            some = {name: code[known] for name, code in codes.items()}
+            table |= _read(probe, "content", some, torch.from_numpy(content[known]), held_out[known], seed)
+    for factor, values in part.factors.items():
+        wanted = torch.from_numpy(values[part.rows[at]]).float()
+        table |= _read(regress, factor, codes, wanted, held_out, seed, ", R^2")
     return table
 
 
-def _both_kinds(read: Callable[..., Any], codes: Tensor, wanted: Tensor, held_out: Tensor, seed: int) -> dict[str, Any]:
-    """What a linear and a one-hidden-layer reader, `probe` or `regress`, find; or why there is nothing to find."""
-    if not 0 < codes.shape[1] <= LARGEST_PROBED:
-        return {"not measured": f"codes of 1 to {LARGEST_PROBED} values are probed, and these have none or more"}
-    try:
-        return {kind: asdict(read(codes, wanted, held_out, kind, seed)) for kind in ("linear", "mlp")}
-    except ValueError as error:  # too few items, or too few classes
-        return {"not measured": str(error)}
+def _read(
+    read: Callable[..., Any],
+    what: str,
+    codes: dict[str, Tensor],
+    wanted: Tensor,
+    held_out: Tensor,
+    seed: int,
+    after: str = "",
+) -> dict[str, Any]:
+    """What a linear and a one-hidden-layer reader find in each code, or why there is nothing to find.
+
+    Where one code says more than the other, it is the other's control too: that a code doesn't tell the class says
+    nothing of a model none of whose codes does.
+
+    Args:
+        read: `probe` or `regress`.
+        what: what is looked for.
+        codes: one or two by name, each (n, d).
+        wanted: (n,), a label or a number.
+        held_out: (n,) bool.
+        seed: of the readers.
+        after: ends a row's name.
+
+    Returns:
+        "WHAT from CODE": {kind: result as a dictionary}.
+    """
+    table: dict[str, Any] = {}
+    results: dict[str, dict[str, Any]] = {}
+    for name, code in codes.items():
+        row = f"{what} from {name}{after}"
+        table[row] = {"not measured": f"codes of 1 to {LARGEST_PROBED} values are probed, and these have none or more"}
+        if 0 < code.shape[1] <= LARGEST_PROBED:
+            try:
+                results[row] = {kind: read(code, wanted, held_out, kind, seed) for kind in get_args(Kind)}
+            except ValueError as error:  # too few items, or too few classes
+                table[row] = {"not measured": str(error)}
+    for row, kinds in results.items():
+        other = next((found for name, found in results.items() if name != row), kinds)
+        table[row] = {kind: asdict(result.beside(other[kind])) for kind, result in kinds.items()}
+    return table
 
 
 def _quarter(count: int, seed: int) -> Tensor:

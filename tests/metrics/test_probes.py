@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from unbraid.metrics import probes
-from unbraid.metrics.probes import Kind, probe, regress
+from unbraid.metrics.probes import Kind, ProbeResult, RegressionResult, probe, regress
 
 KINDS: list[Kind] = ["linear", "mlp"]
 
@@ -24,6 +26,8 @@ def test_codes_that_carry_nothing_score_near_chance(kind: Kind) -> None:
     assert result.accuracy < result.chance + 8
     assert (result.classes, result.train, result.test, result.left_out) == (4, 1200, 300, 0)
     assert result.kind == kind
+    assert result.control > 98
+    assert result.conclusive
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -31,6 +35,39 @@ def test_a_code_that_is_the_label_scores_all(kind: Kind) -> None:
     labels = torch.arange(1200) % 7
     codes = torch.nn.functional.one_hot(labels).float()
     assert probe(codes, labels, fifth(1200), kind).accuracy > 99
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_classes_are_read_from_codes_that_hold_them(kind: Kind) -> None:
+    labels = torch.arange(1600) % 41
+    codes = normal(41, 64, seed=1)[labels] + 0.5 * normal(1600, 64)
+    result = probe(codes, labels, fifth(1600), kind)
+    assert result.accuracy > 98
+    assert result.control > 98
+    assert result.conclusive
+
+
+def test_too_few_codes_of_each_class_say_nothing() -> None:
+    labels = torch.arange(90) % 30  # two of each to be fitted to
+    result = probe(normal(90, 2), labels, torch.arange(90) < 30)
+    assert result.control < 90
+    assert not result.conclusive
+
+
+def test_what_is_found_says_something_whatever_the_control() -> None:
+    found = ProbeResult(99.0, 10.0, 20.0, 10, 100, 50, 0, 1, "linear")
+    assert found.conclusive
+    assert not replace(found, accuracy=10.0).conclusive
+    assert RegressionResult(0.95, 0.1, 100, 50, 0, 1, "linear").conclusive
+    assert not RegressionResult(0.1, 0.5, 100, 50, 0, 1, "linear").conclusive
+
+
+def test_the_code_that_tells_more_is_the_others_control() -> None:
+    content = ProbeResult(2.0, 1.6, 99.0, 163, 100, 50, 0, 1, "linear")
+    poor, good = replace(content, accuracy=48.0), replace(content, accuracy=98.0)
+    assert content.beside(good) == replace(content, control=98.0)
+    assert not content.beside(poor).conclusive
+    assert good.beside(content) == good
 
 
 def test_an_exclusive_or_is_read_by_the_mlp_alone() -> None:
@@ -92,7 +129,10 @@ def test_regression_reads_what_is_there(kind: Kind) -> None:
     result = regress(codes, factors, fifth(1500), kind)
     assert result.r2 > 0.98
     assert (result.train, result.test) == (1200, 300)
-    assert regress(codes, normal(1500, seed=1), fifth(1500), kind).r2 < 0.05
+    nothing = regress(codes, normal(1500, seed=1), fifth(1500), kind)
+    assert nothing.r2 < 0.05
+    assert nothing.control > 0.9
+    assert nothing.conclusive
 
 
 def test_a_square_is_read_by_the_mlp_alone() -> None:

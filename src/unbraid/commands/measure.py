@@ -50,7 +50,7 @@ def evaluate(
         run: Folder of the run.
         distance: Distance of shared codes; the one the run was trained with, if not given.
         limit: Items in a figure at most, to be done sooner; retrieval takes all. Default: 500 translations of each
-            domain, 2000 transfers, 2000 items of a part for probes.
+            domain, 2000 transfers, 2000 items of a part, or 50 of each class, for probes.
     """
     from unbraid.evaluate import evaluate as measure
     from unbraid.evaluate import table

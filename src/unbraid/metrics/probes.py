@@ -1,11 +1,12 @@
 """What can be read out of codes: a classifier, or a regression, is fitted to some and tried on others.
 
 Codes that shall be free of something are probed for it: accuracy near chance says that this probe found nothing, not
-that nothing is there. Legend: n items, d size of a code.
+that nothing is there. It says even that only if the same reader finds what is there for certain: its positive control.
+Legend: n items, d size of a code.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,13 @@ EPOCHS = 100
 """Passes of the mlp over the data at most; it stops when codes kept back from it are read no better for 10."""
 ITERATIONS = 300
 """Of the logistic regression, at most."""
+PLANTED = 4.0
+"""Spread of what is planted in each dimension, where the codes have 1: 16 of 17 parts of the variance, so that even a
+single number's control can be high."""
+SURE = 0.95
+"""Share of the way from chance to all that a control must come, for a probe of a label to say anything."""
+SURE_R2 = 0.9
+"""R^2 that the control of a regression must reach."""
 
 Split = Shaped[Tensor, " n"] | Shaped[np.ndarray, " n"] | tuple[Any, Any]
 """Which items the probe is tried on: one truth value for each, or two arrays of positions (fitted to, tried on)."""
@@ -30,12 +38,14 @@ Split = Shaped[Tensor, " n"] | Shaped[np.ndarray, " n"] | tuple[Any, Any]
 class ProbeResult:
     """How well a label was read out of held-out codes.
 
-    accuracy and chance: percent. chance is that of the best guess without codes: the share of the most frequent class
-    among the held-out items, or 1 / classes if that is more.
+    accuracy, chance and control: percent. chance is that of the best guess without codes: the share of the most
+    frequent class among the held-out items, or 1 / classes if that is more.
     """
 
     accuracy: float
     chance: float
+    control: float
+    """Accuracy of the same reader on codes that hold the label: these with the label planted in them, or others."""
     classes: int
     train: int
     """Codes it was fitted to."""
@@ -45,6 +55,17 @@ class ProbeResult:
     """Items beyond LIMIT, in neither."""
     parameters: int
     kind: Kind
+    conclusive: bool = field(init=False)
+    """Whether accuracy says anything of the codes: it, or the control, is `SURE` of the way from chance to all."""
+
+    def __post_init__(self) -> None:
+        reached = max(self.accuracy, self.control) - self.chance
+        object.__setattr__(self, "conclusive", reached >= SURE * (100 - self.chance))
+
+    def beside(self, other: "ProbeResult") -> "ProbeResult":
+        """The same with another code of the same items as control, if that code tells more than this one and less than
+        the control."""
+        return replace(self, control=min(self.control, other.accuracy)) if other.accuracy > self.accuracy else self
 
 
 @dataclass(frozen=True)
@@ -55,11 +76,22 @@ class RegressionResult:
     """
 
     r2: float
+    control: float
+    """R^2 of the same reader on codes that hold the number: these with the number planted in them, or others."""
     train: int
     test: int
     left_out: int
     parameters: int
     kind: Kind
+    conclusive: bool = field(init=False)
+    """Whether r2 says anything of the codes: it, or the control, is `SURE_R2` at least."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "conclusive", max(self.r2, self.control) >= SURE_R2)
+
+    def beside(self, other: "RegressionResult") -> "RegressionResult":
+        """As of `ProbeResult`."""
+        return replace(self, control=min(self.control, other.r2)) if other.r2 > self.r2 else self
 
 
 def probe(
@@ -71,34 +103,38 @@ def probe(
 ) -> ProbeResult:
     """Fits a classifier of `labels` to the codes that are not held out and tries it on those that are.
 
-    A class that is held out altogether is one that the probe gets wrong.
-    Raises ValueError if there is nothing to fit to or to try on, or fewer than two classes to fit to.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neural_network import MLPClassifier
+    Its control: another one, of the same codes with the label planted in them. A class that is held out altogether is
+    one that both get wrong.
 
-    x, y, split = _prepared(codes, labels, held_out, seed)
-    classes = len(np.unique(y[np.concatenate(split[:2])]))
-    y_train, y_test = y[split[0]], y[split[1]]
-    present, counts = np.unique(y_train, return_counts=True)
-    if len(present) < 2:
-        raise ValueError(f"a probe needs two classes to fit to, and {len(y_train)} items have one")
-    if kind == "linear":
-        model: Any = LogisticRegression(max_iter=ITERATIONS)
-    else:
-        # every class must be among the codes kept back, which stop it in time
-        share = max(0.1, 1.5 * len(present) / len(y_train))
-        can_stop = counts.min() >= 2 and share <= 0.5
-        model = MLPClassifier(**_hidden(seed), early_stopping=can_stop, validation_fraction=share if can_stop else 0.1)
-    _fit(model, x[split[0]], y_train)
-    guess = np.unique(y_test, return_counts=True)[1].max() / len(y_test)
+    Args:
+        codes: (n, ...), each is flattened.
+        labels: (n,).
+        held_out: items the probe is tried on.
+        kind: the reader.
+        seed: of its initial weights and of what is drawn.
+
+    Raises:
+        ValueError: there is nothing to fit to or to try on, or fewer than two classes to fit to.
+    """
+    x, y, (train, test, left_out) = _prepared(codes, labels, held_out, seed)
+    classes = len(np.unique(y[np.concatenate([train, test])]))
+    if len(np.unique(y[train])) < 2:
+        raise ValueError(f"a probe needs two classes to fit to, and {len(train)} items have one")
+
+    def accuracy(x: np.ndarray) -> tuple[float, Any]:
+        model = _classifier(x[train], y[train], kind, seed)
+        return _percent((model.predict(x[test]) == y[test]).mean()), model
+
+    found, model = accuracy(x)
+    guess = np.unique(y[test], return_counts=True)[1].max() / len(test)
     return ProbeResult(
-        accuracy=_percent((model.predict(x[split[1]]) == y_test).mean()),
+        accuracy=found,
         chance=_percent(max(guess, 1 / classes)),
+        control=accuracy(_plant(x, y[:, None] == np.unique(y), seed))[0],
         classes=classes,
-        train=len(split[0]),
-        test=len(split[1]),
-        left_out=split[2],
+        train=len(train),
+        test=len(test),
+        left_out=left_out,
         parameters=_parameters(model),
         kind=kind,
     )
@@ -113,30 +149,72 @@ def regress(
 ) -> RegressionResult:
     """Fits a regression of `factors` on the codes that are not held out and tries it on those that are.
 
-    Raises ValueError if there are fewer than two items to fit to or to try on, or the factor is the same in all of
-    either.
-    """
-    from sklearn.linear_model import Ridge
-    from sklearn.neural_network import MLPRegressor
+    Its control, and the arguments, are as of `probe`.
 
-    x, y, split = _prepared(codes, factors, held_out, seed)
-    y_train, y_test = (y[rows].astype(np.float64) for rows in split[:2])
-    if min(y_train.std(), y_test.std()) == 0:
+    Args:
+        codes: (n, ...).
+        factors: (n,).
+        held_out: items it is tried on.
+        kind: the reader.
+        seed: of its initial weights and of what is drawn.
+
+    Raises:
+        ValueError: fewer than two items to fit to or to try on, or the factor is the same in all of either.
+    """
+    x, y, (train, test, left_out) = _prepared(codes, factors, held_out, seed)
+    y = y.astype(np.float64)
+    if min(y[train].std(), y[test].std()) == 0:
         raise ValueError("a factor that does not vary can't be regressed on")
-    mean, spread = y_train.mean(), y_train.std()
-    model: Any = Ridge(alpha=1.0)
-    if kind == "mlp":
-        model = MLPRegressor(**_hidden(seed), early_stopping=len(y_train) >= 20)
-    _fit(model, x[split[0]], ((y_train - mean) / spread).astype(np.float32))
-    guess = model.predict(x[split[1]]) * spread + mean
+    y = (y - y[train].mean()) / y[train].std()
+
+    def explained(x: np.ndarray) -> tuple[float, Any]:
+        model = _regression(x[train], y[train], kind, seed)
+        error = np.square(model.predict(x[test]) - y[test]).mean()
+        return round(float(1 - error / y[test].var()), 4), model
+
+    found, model = explained(x)
     return RegressionResult(
-        r2=round(float(1 - np.square(guess - y_test).mean() / y_test.var()), 4),
-        train=len(split[0]),
-        test=len(split[1]),
-        left_out=split[2],
+        r2=found,
+        control=explained(_plant(x, y[:, None], seed))[0],
+        train=len(train),
+        test=len(test),
+        left_out=left_out,
         parameters=_parameters(model),
         kind=kind,
     )
+
+
+def _classifier(x: np.ndarray, y: np.ndarray, kind: Kind, seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+
+    if kind == "linear":
+        return _fit(LogisticRegression(max_iter=ITERATIONS), x, y)
+    # every class must be among the codes kept back, which stop it in time
+    counts = np.unique(y, return_counts=True)[1]
+    share = max(0.1, 1.5 * len(counts) / len(y))
+    can_stop = counts.min() >= 2 and share <= 0.5
+    stop = {"early_stopping": can_stop, "validation_fraction": share if can_stop else 0.1}
+    return _fit(MLPClassifier(**_hidden(seed), **stop), x, y)
+
+
+def _regression(x: np.ndarray, y: np.ndarray, kind: Kind, seed: int) -> Any:
+    from sklearn.linear_model import Ridge
+    from sklearn.neural_network import MLPRegressor
+
+    model: Any = Ridge(alpha=1.0)
+    if kind == "mlp":
+        model = MLPRegressor(**_hidden(seed), early_stopping=len(y) >= 20)
+    return _fit(model, x, y.astype(np.float32))
+
+
+def _plant(x: np.ndarray, wanted: np.ndarray, seed: int) -> np.ndarray:
+    """Codes (n, d), and in each dimension a random sum of what is wanted (n, k), of spread PLANTED."""
+    weights = np.random.default_rng(seed).standard_normal((wanted.shape[1], x.shape[1]))
+    added = wanted @ weights
+    spread = added.std(0)
+    spread[spread == 0] = 1
+    return (x + PLANTED * (added - added.mean(0)) / spread).astype(x.dtype)
 
 
 def _prepared(
@@ -163,10 +241,10 @@ def _hidden(seed: int) -> dict[str, Any]:
     return {"hidden_layer_sizes": (HIDDEN,), "max_iter": EPOCHS, "n_iter_no_change": 10, "random_state": seed}
 
 
-def _fit(model: Any, x: np.ndarray, y: np.ndarray) -> None:
+def _fit(model: Any, x: np.ndarray, y: np.ndarray) -> Any:
     # it warns of limits, which are ours and said, and of many classes
     with warnings.catch_warnings(action="ignore"):
-        model.fit(x, y)
+        return model.fit(x, y)
 
 
 def _parameters(model: Any) -> int:

@@ -140,7 +140,7 @@ def laid_out(codes: np.ndarray, layout: Layout, seed: int) -> np.ndarray:
 
 
 def leaks(opened: Opened) -> dict[str, Any]:
-    """The probes of metrics.json: {what: {linear, mlp, chance}}. Empty before `evaluate`."""
+    """The probes of metrics.json: {what: {linear, mlp, chance, control, conclusive}}. Empty before `evaluate`."""
     found = opened.run.metrics().get("probes", {})
     table: dict[str, Any] = {}
 
@@ -150,7 +150,13 @@ def leaks(opened: Opened) -> dict[str, Any]:
                 continue
             if "linear" in kinds:
                 figures = {k: kinds[k].get("accuracy", kinds[k].get("r2")) for k in ("linear", "mlp") if k in kinds}
-                table[f"{before}{what}"] = {**figures, "chance": kinds["linear"].get("chance")}
+                controls = [kinds[kind]["control"] for kind in figures if "control" in kinds[kind]]
+                table[f"{before}{what}"] = {
+                    **figures,
+                    "chance": kinds["linear"].get("chance"),
+                    "control": min(controls, default=None),
+                    "conclusive": all(kinds[kind].get("conclusive", False) for kind in figures),
+                }
             else:
                 gather(kinds, f"{before}{what}: ")
 
@@ -164,13 +170,15 @@ def _leak_table(leakage: dict[str, Any]) -> str:
     rows = "".join(
         f"<tr><td>{html.escape(what)}</td>"
         + "".join(
-            f"<td>{'' if row.get(k) is None else format(row[k], '.4g')}</td>" for k in ("linear", "mlp", "chance")
+            f"<td>{'' if row.get(k) is None else format(row[k], '.4g')}</td>"
+            for k in ("linear", "mlp", "chance", "control")
         )
-        + "</tr>"
+        + f"<td>{'' if row['conclusive'] else 'says nothing: no high control'}</td></tr>"
         for what, row in leakage.items()
     )
     return (
         '<table class="leaks"><caption>What probes read out of the codes (accuracy in percent, or R^2)</caption>'
-        "<thead><tr><th>what</th><th>linear</th><th>one hidden layer</th><th>chance</th></tr></thead>"
+        "<thead><tr><th>what</th><th>linear</th><th>one hidden layer</th><th>chance</th><th>control</th><th></th></tr>"
+        "</thead>"
         f"<tbody>{rows}</tbody></table>"
     )
