@@ -44,6 +44,29 @@ def test_the_penalty_is_lambda_times_the_squared_length_of_the_codes() -> None:
     assert terms(model, CODES)["decay_content"].item() == pytest.approx(expected.item())
 
 
+def test_the_kl_has_a_weight_of_its_own() -> None:
+    config = replace(SMALL, inference="semi-amortised", regularisation="kl")
+    model = LORD(SPEC, replace(config, kl=0.5))
+    other = LORD(SPEC, replace(config, kl=2.0, decay=0.0))
+    other.load_state_dict(model.state_dict())
+    batch = random_batch(SPEC)
+    assert isinstance(batch, Labelled)
+    mean, log_variance = model.content_encoder(batch.x).chunk(2, 1)
+    nats = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(1).mean()
+    assert terms(model, CODES)["kl_content"].item() == pytest.approx(0.5 * nats.item(), rel=1e-4)
+    assert terms(other, CODES)["kl_content"].item() == pytest.approx(2 * nats.item(), rel=1e-4)
+
+
+def test_the_slope_is_that_of_every_leaky_relu() -> None:
+    model = LORD(SPEC, replace(SMALL, slope=0.3))
+    slopes = {module.negative_slope for module in model.modules() if isinstance(module, torch.nn.LeakyReLU)}
+    assert slopes == {0.3}
+    content, class_code = torch.randn(2, 8), torch.randn(2, 12)
+    before = model.generator(content, class_code)
+    model.generator.slope = 0.2
+    assert not torch.allclose(model.generator(content, class_code), before)
+
+
 def test_noise_is_added_to_content_in_the_first_stage_only() -> None:
     model = LORD(SPEC, SMALL)
 

@@ -24,7 +24,7 @@ from torch.optim import Adam, Optimizer
 from unbraid.bounds import Bounds, Positive, Size, Sizes, Weight
 from unbraid.config import PerceptualConfig
 from unbraid.method import Clock, Method, Stage, Terms, Update
-from unbraid.nn.blocks import SLOPE, UpConv
+from unbraid.nn.blocks import UpConv
 from unbraid.nn.functional import adain, kl_normal, reparameterise
 from unbraid.nn.perceptual import Vgg16, find_weights, perceptual_loss
 from unbraid.nn.tables import RowAdam, code_table
@@ -38,7 +38,8 @@ BETAS = (0.5, 0.999)
 
 @dataclass(frozen=True)
 class LORDConfig:
-    """What can be chosen in LORD. The defaults are the paper's networks and settings."""
+    """What can be chosen in LORD. Sizes of codes, numbers of layers, rates, noise and lambda are the paper's; widths,
+    kernels and Adam's betas, which it leaves out, the published programs'; slope, scale and weights of codes ours."""
 
     content: Size = 128
     """Size of a content code."""
@@ -54,6 +55,8 @@ class LORDConfig:
     """Channels of an encoder's convolutions; all but the first halve the size."""
     encoder_dense: Size = 256
     """Width of an encoder's two fully connected layers."""
+    slope: Weight = 0.2
+    """Slope of the leaky relus for negative values. The paper gives none; .3 in one program, .01 in the other."""
     inference: Literal["latent", "semi-amortised", "amortised"] = "latent"
     """Where training's codes come from (table 3). latent: all are optimised; semi-amortised: content by an encoder;
     amortised: both by encoders, class codes averaged over the images of a class in a batch."""
@@ -65,10 +68,12 @@ class LORDConfig:
     noise: Weight = 1.0
     """sigma of eq. 6."""
     decay: Weight = 0.001
-    """lambda of eq. 6, for a reconstruction loss of the paper's size; of the KL as well."""
+    """lambda of eq. 6, for a reconstruction loss of the paper's size."""
+    kl: Weight = 0.3
+    """Weight of the KL, in nats an image, where it takes the place of noise and penalty (table 3)."""
     scale: Positive = 10.0
     """The reconstruction loss is multiplied by this, which brings it near the size that the paper reports, 13 to 40;
-    eq. 6 depends on lambda / scale only."""
+    eq. 6 depends on lambda / scale only, and with KL on its weight / scale."""
     encoder_weights: tuple[Weight, Weight] = (10_000.0, 10_000.0)
     """alpha_1 (class) and alpha_2 (content) of eq. 8, for mean squares over a code's entries."""
     loss: Literal["vgg16", "pixels"] = "vgg16"
@@ -99,14 +104,15 @@ class Generator(nn.Module):
     def __init__(self, spec: ImageSpec, config: LORDConfig, class_code: int) -> None:
         super().__init__()
         width, (first, second) = config.width, config.dense
+        self.slope = config.slope
         self.map = (width, spec.height // STEP, spec.width // STEP)
         self.dense = nn.Sequential(
             nn.Linear(config.content, first),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(config.slope),
             nn.Linear(first, second),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(config.slope),
             nn.Linear(second, width * self.map[1] * self.map[2]),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(config.slope),
             nn.Unflatten(1, self.map),
         )
         self.ups = nn.ModuleList(UpConv(width, width) for _ in range(UPSAMPLINGS))
@@ -114,7 +120,7 @@ class Generator(nn.Module):
         self.styles.bias.data.view(UPSAMPLINGS, 2, width)[:, 0] = 1.0  # ours: start with the scale at 1
         self.last = nn.Sequential(
             nn.Conv2d(width, config.last_width, 5, padding=2),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(config.slope),
             nn.Conv2d(config.last_width, spec.channels, 7, padding=3),
         )
 
@@ -123,7 +129,7 @@ class Generator(nn.Module):
         maps = self.dense(content).contiguous(memory_format=torch.channels_last)
         styles = self.styles(class_code).unflatten(1, (UPSAMPLINGS, 2, -1))
         for number, up in enumerate(self.ups):
-            maps = nn.functional.leaky_relu(up(maps), SLOPE)
+            maps = nn.functional.leaky_relu(up(maps), self.slope)
             maps = adain(maps, styles[:, number, 0], styles[:, number, 1])
         return torch.tanh(self.last(maps).float() / 2)  # 2 sigmoid(x) - 1
 
@@ -133,12 +139,17 @@ class Encoder(nn.Sequential):
 
     def __init__(self, spec: ImageSpec, config: LORDConfig, size: int) -> None:
         first, *widths = config.encoder_widths
-        layers: list[nn.Module] = [nn.Conv2d(spec.channels, first, 7, padding=3), nn.LeakyReLU(SLOPE)]
+        layers: list[nn.Module] = [nn.Conv2d(spec.channels, first, 7, padding=3), nn.LeakyReLU(config.slope)]
         for i, o in zip([first, *widths[:-1]], widths, strict=True):
-            layers += [nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(SLOPE)]
+            layers += [nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(config.slope)]
         step, dense = 2 ** len(widths), config.encoder_dense
         layers += [nn.Flatten(), nn.Linear(widths[-1] * (spec.height // step) * (spec.width // step), dense)]
-        layers += [nn.LeakyReLU(SLOPE), nn.Linear(dense, dense), nn.LeakyReLU(SLOPE), nn.Linear(dense, size)]
+        layers += [
+            nn.LeakyReLU(config.slope),
+            nn.Linear(dense, dense),
+            nn.LeakyReLU(config.slope),
+            nn.Linear(dense, size),
+        ]
         super().__init__(*layers)
 
 
@@ -288,7 +299,7 @@ class LORD(Method[Labelled]):
             return content, {}
         if c.regularisation == "kl":
             mean, log_variance = content.chunk(2, 1)
-            return reparameterise(mean, log_variance), {"kl_content": c.decay * kl_normal(mean, log_variance)}
+            return reparameterise(mean, log_variance), {"kl_content": c.kl * kl_normal(mean, log_variance)}
         decay = c.decay * content.square().sum(1).mean()  # eq. 6, term 2
         return content + c.noise * torch.randn_like(content), {"decay_content": decay}
 

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 SLOPE = 0.2
-"""Slope of the leaky relu for negative values: CdDN's, IIAE's and CycleGAN's. Other papers don't say theirs."""
+"""Slope of the leaky relu for negative values: that of CdDN's paper, of IIAE's program, and of CycleGAN's
+discriminator, which uncooperative re-entanglement takes over. LORD's paper names none: it has a setting of its own."""
 
 Upsampling = Literal["transposed", "nearest"]
 """How a map doubles: by a transposed convolution, or by repeating each value before a convolution. The first weighs the
