@@ -22,6 +22,7 @@ from matplotlib import pyplot
 from unbraid.config import PLACES, flat, to_json
 from unbraid.files import read_json, write_json
 from unbraid.log import read_log
+from unbraid.metrics.probes import SURE
 from unbraid.recipes import RECIPES
 from unbraid.types import DOMAINS
 
@@ -196,11 +197,21 @@ def figure(values: dict[str, Any], name: str, digits: int = 4) -> str:
 
 
 def probed(table: dict[str, Any], what: str) -> str:
-    """linear / mlp (chance), percent."""
-    kinds = table.get(what, {})
-    if "linear" not in kinds:
+    """linear / mlp (chance; their controls), percent; "-" for a reader whose control is too low for it to say anything.
+
+    Runs of before controls were planted have the better of both codes as control.
+    """
+    if "linear" not in table.get(what, {}):
         return "-"
-    return f"{kinds['linear']['accuracy']:.1f} / {kinds['mlp']['accuracy']:.1f} ({kinds['linear']['chance']:.1f})"
+    codes = [kinds for name, kinds in table.items() if name.startswith(what.split(" from ")[0] + " from ")]
+    figures, controls = [], []
+    for kind in ("linear", "mlp"):
+        found = table[what][kind]
+        control = found.get("control", max(other[kind]["accuracy"] for other in codes if kind in other))
+        says = max(found["accuracy"], control) - found["chance"] >= SURE * (100 - found["chance"])
+        figures.append(f"{found['accuracy']:.1f}" if says else "-")
+        controls.append(f"{control:.1f}")
+    return f"{' / '.join(figures)} ({table[what]['linear']['chance']:.1f}; {' / '.join(controls)})"
 
 
 def transfer_row(record: dict[str, Any]) -> str:
