@@ -103,8 +103,8 @@ def probe(
 ) -> ProbeResult:
     """Fits a classifier of `labels` to the codes that are not held out and tries it on those that are.
 
-    Its control: another one, of the same codes with the label planted in them. A class that is held out altogether is
-    one that both get wrong.
+    Its control: another one, of the same codes with the label planted in them; codes in which it finds the label need
+    none and are their own. A class that is held out altogether is one that both get wrong.
 
     Args:
         codes: (n, ...), each is flattened.
@@ -127,10 +127,12 @@ def probe(
 
     found, model = accuracy(x)
     guess = np.unique(y[test], return_counts=True)[1].max() / len(test)
+    chance = _percent(max(guess, 1 / classes))
+    sure = found - chance >= SURE * (100 - chance)
     return ProbeResult(
         accuracy=found,
-        chance=_percent(max(guess, 1 / classes)),
-        control=accuracy(_plant(x, y[:, None] == np.unique(y), seed))[0],
+        chance=chance,
+        control=found if sure else accuracy(_plant(x, y[:, None] == np.unique(y), seed))[0],
         classes=classes,
         train=len(train),
         test=len(test),
@@ -175,7 +177,7 @@ def regress(
     found, model = explained(x)
     return RegressionResult(
         r2=found,
-        control=explained(_plant(x, y[:, None], seed))[0],
+        control=found if found >= SURE_R2 else explained(_plant(x, y[:, None], seed))[0],
         train=len(train),
         test=len(test),
         left_out=left_out,
@@ -210,11 +212,11 @@ def _regression(x: np.ndarray, y: np.ndarray, kind: Kind, seed: int) -> Any:
 
 def _plant(x: np.ndarray, wanted: np.ndarray, seed: int) -> np.ndarray:
     """Codes (n, d), and in each dimension a random sum of what is wanted (n, k), of spread PLANTED."""
-    weights = np.random.default_rng(seed).standard_normal((wanted.shape[1], x.shape[1]))
-    added = wanted @ weights
+    weights = np.random.default_rng(seed).standard_normal((wanted.shape[1], x.shape[1]), np.float32)
+    added = wanted.astype(np.float32) @ weights
     spread = added.std(0)
     spread[spread == 0] = 1
-    return (x + PLANTED * (added - added.mean(0)) / spread).astype(x.dtype)
+    return x + PLANTED * (added - added.mean(0)) / spread
 
 
 def _prepared(
