@@ -129,13 +129,24 @@ CASES = {
 }
 CASES |= {
     "uncooperative": Case("uncooperative", IMAGES, UNCOOPERATIVE, None),
+    "uncooperative-group": Case(
+        "uncooperative",
+        IMAGES,
+        replace(UNCOOPERATIVE, norm="group", residual_channels=2, discriminator_norm="instance"),
+        None,
+    ),
     "uncooperative-odd": Case("uncooperative", ODD, replace(UNCOOPERATIVE, rich="b"), None),
     "uncooperative-vectors": Case("uncooperative", VECTORS, UNCOOPERATIVE, None),
     "uncooperative-vectors-one": Case("uncooperative", VECTORS, replace(UNCOOPERATIVE, streams="one"), None),
-    "uncooperative-plain": Case("uncooperative", IMAGES, replace(UNCOOPERATIVE, spectral=False, history=0), None),
+    "uncooperative-plain": Case(
+        "uncooperative", IMAGES, replace(UNCOOPERATIVE, discriminator_norm="none", history=0), None
+    ),
     "cooperative": Case("uncooperative", IMAGES, replace(UNCOOPERATIVE, cooperative=True), AGAIN),
     "cooperative-vectors": Case("uncooperative", VECTORS, replace(UNCOOPERATIVE, cooperative=True), AGAIN),
     "cyclegan": Case("cyclegan", IMAGES, replace(CYCLEGAN, identity=0.5), BOTH_AGAIN),
+    "cyclegan-group": Case(
+        "cyclegan", IMAGES, replace(CYCLEGAN, norm="group", discriminator_norm="spectral+instance"), BOTH_AGAIN
+    ),
     "cyclegan-odd": Case("cyclegan", ODD, CYCLEGAN, BOTH_AGAIN),
     "cyclegan-vectors": Case("cyclegan", VECTORS, CYCLEGAN, BOTH_AGAIN),
 }
@@ -143,6 +154,7 @@ XGAN_BARE = replace(XGAN, domain=0.0, semantic=0.0, gan=0.0, sharing="middle")
 COLOUR_AND_GREY = DataSpec(ImageSpec(17, 22, 3), ImageSpec(17, 22, 1))
 CASES |= {
     "xgan": Case("xgan", IMAGES, XGAN, REBUILT),
+    "xgan-apart": Case("xgan", IMAGES, replace(XGAN, discriminator_batch="apart"), REBUILT),
     "xgan-colour-and-grey": Case("xgan", COLOUR_AND_GREY, replace(XGAN, gan_towards="both"), REBUILT),
     "xgan-bare": Case("xgan", IMAGES, XGAN_BARE),
 }

@@ -232,6 +232,14 @@ def test_codes_are_the_poor_image_and_the_residual() -> None:
         assert torch.equal(guided, model.decode(Codes(batch.a, rich.exclusive), "b"))
 
 
+def test_a_residual_of_images_can_have_fewer_channels_than_the_networks() -> None:
+    model, batch = built(replace(SMALL, residual_channels=2), DataSpec(ImageSpec(16, 20), ImageSpec(16, 20)))
+    with torch.no_grad():
+        codes = model.encode(batch.a, "a")
+        assert codes.exclusive.shape == (4, 3 * 2 * 4 * 5)
+        assert model.decode(codes, "a").shape == batch.a.shape
+
+
 @pytest.mark.parametrize("spec", [IMAGES, VECTORS], ids=["images", "vectors"])
 def test_residuals_are_drawn_from_the_first_items_of_training(spec: DataSpec) -> None:
     model, _ = built(spec=spec)

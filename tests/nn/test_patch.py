@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from unbraid.nn.patch import PatchAdversary, Regularised, VectorAdversary, patch_halvings, squared_slope
+from unbraid.nn.blocks import InstanceNorm
+from unbraid.nn.patch import DiscriminatorNorm, PatchAdversary, VectorAdversary, patch_halvings, squared_slope
+from unbraid.nn.spectral import SpectralConv
 from unbraid.types import ImageSpec
 
 
@@ -23,11 +25,33 @@ def test_a_score_sees_a_patch_in_proportion_to_the_image(size: int, halvings: in
     assert int(reached.sum()) == patch
 
 
-@pytest.mark.parametrize("regularised", ["instance", "spectral", "none"])
-def test_odd_sizes_and_any_channels_have_scores(regularised: Regularised) -> None:
-    adversary = PatchAdversary(5, 4, 1, regularised)
+@pytest.mark.parametrize("norm", ["instance", "spectral+instance", "spectral", "none"])
+def test_odd_sizes_and_any_channels_have_scores(norm: DiscriminatorNorm) -> None:
+    adversary = PatchAdversary(5, 4, 1, norm)
     assert adversary(torch.randn(2, 5, 17, 22)).shape[:2] == (2, 1)
-    assert VectorAdversary(7, 4, regularised)(torch.randn(2, 7)).shape == (2, 1)
+    assert VectorAdversary(7, 4, norm)(torch.randn(2, 7)).shape == (2, 1)
+
+
+@pytest.mark.parametrize("norm", ["instance", "spectral+instance", "spectral", "none"])
+def test_weights_start_small_and_biases_at_nought(norm: DiscriminatorNorm) -> None:
+    torch.manual_seed(0)
+    adversary = PatchAdversary(3, 32, 1, norm)
+    for module in adversary.modules():
+        if isinstance(module, nn.Conv2d):
+            assert float(module.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
+            assert module.bias is None or not module.bias.any()
+
+
+def test_spectral_norm_stands_on_top_of_instance_norm() -> None:
+    """Harley et al. take CycleGAN's discriminators and add spectral norm. Its estimate is right at once."""
+    torch.manual_seed(0)
+    body = PatchAdversary(3, 8, 2, "spectral+instance").eval().body
+    norms = [isinstance(layer, InstanceNorm) for layer in body]
+    assert sum(norms) == 2
+    assert not norms[1]  # the first has none
+    for layer in body:
+        if isinstance(layer, SpectralConv) and len(layer.weight) > 1:
+            assert torch.linalg.matrix_norm(layer.divided().flatten(1), 2).item() == pytest.approx(1, abs=0.1)
 
 
 def test_spectral_norm_bounds_the_slope() -> None:
@@ -48,10 +72,10 @@ def test_the_squared_slope_of_a_linear_adversary_is_that_of_its_weights() -> Non
     torch.testing.assert_close(gradient, 2 * linear.weight)
 
 
-@pytest.mark.parametrize("regularised", ["instance", "spectral", "none"])
-def test_the_squared_slope_of_patches_is_that_of_their_mean(regularised: Regularised) -> None:
+@pytest.mark.parametrize("norm", ["instance", "spectral+instance", "spectral", "none"])
+def test_the_squared_slope_of_patches_is_that_of_their_mean(norm: DiscriminatorNorm) -> None:
     torch.manual_seed(0)
-    adversary = PatchAdversary(3, 4, 1, regularised).eval()
+    adversary = PatchAdversary(3, 4, 1, norm).eval()
     x = torch.rand(2, 3, 16, 16, requires_grad=True)
     slope = squared_slope(adversary, x)
     (expected,) = torch.autograd.grad(adversary(x).mean((1, 2, 3)).sum(), x)

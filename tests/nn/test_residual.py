@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unbraid.nn.blocks import draw_normal
-from unbraid.nn.residual import ResidualTranslator, check_alike
+from unbraid.nn.residual import Norm, ResidualTranslator, check_alike
 from unbraid.types import DataSpec, ImageSpec, VectorSpec
 
 
@@ -35,11 +35,27 @@ def test_domains_of_one_kind_and_size_are_alike() -> None:
     check_alike("x", DataSpec(ImageSpec(16, 20, 1), ImageSpec(16, 20, 3)))
 
 
-def test_a_blank_image_there_and_back_has_a_gradient_that_can_be_used() -> None:
+@pytest.mark.parametrize(("norm", "passes"), [("instance", False), ("group", True)])
+def test_the_colour_of_a_flat_image_passes_a_group_norm_alone(norm: Norm, passes: bool) -> None:
+    torch.manual_seed(0)
+    translator = ResidualTranslator(ImageSpec(16, 16), 3, width=8, blocks=2, norm=norm).apply(draw_normal).eval()
+    flat = torch.tensor([[0.8, -0.5, 0.1], [-0.2, 0.6, 0.9]])[:, :, None, None].expand(2, 3, 16, 16)
+    with torch.no_grad():
+        one, two = translator(flat)
+    assert bool((one - two).abs().amax() > 1e-2) == passes
+
+
+@pytest.mark.parametrize("norm", ["instance", "group"])
+@pytest.mark.parametrize("colour", [(-0.4, 0.4, 0.9), (0.0, 0.0, 0.0)])
+def test_a_blank_image_there_and_back_has_a_gradient_that_can_be_used(
+    colour: tuple[float, float, float], norm: Norm
+) -> None:
     """The sea on a map: divided by its deviation in each of twenty norms, gradients were NaN."""
     torch.manual_seed(0)
-    there, back = (ResidualTranslator(ImageSpec(32, 32), 3, width=8, blocks=6).apply(draw_normal) for _ in range(2))
-    blank = torch.tensor([-0.4, 0.4, 0.9])[None, :, None, None].expand(2, 3, 32, 32).contiguous()
+    there, back = (
+        ResidualTranslator(ImageSpec(32, 32), 3, width=8, blocks=6, norm=norm).apply(draw_normal) for _ in range(2)
+    )
+    blank = torch.tensor(colour)[None, :, None, None].expand(2, 3, 32, 32).contiguous()
     again = back(there(blank))
     weights = [*there.parameters(), *back.parameters()]
     slopes = torch.autograd.grad((again - blank).abs().mean() + again.square().mean(), weights, allow_unused=True)

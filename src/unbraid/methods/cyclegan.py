@@ -24,8 +24,8 @@ from unbraid.method import Clock, Method, Terms, Update
 from unbraid.nn.blocks import Upsampling, draw_normal
 from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import History
-from unbraid.nn.patch import PatchAdversary, VectorAdversary, patch_halvings, tell
-from unbraid.nn.residual import ResidualTranslator, VectorTranslator, check_alike
+from unbraid.nn.patch import DiscriminatorNorm, PatchAdversary, VectorAdversary, patch_halvings, tell
+from unbraid.nn.residual import Norm, ResidualTranslator, VectorTranslator, check_alike
 from unbraid.types import DataSpec, Domain, ImageSpec, Spec, Unpaired, UserError, VectorSpec
 
 BETAS = (0.5, 0.999)
@@ -43,8 +43,12 @@ class CycleGANConfig:
     """Residual blocks of a translator; 9 from 256 x 256 on, 6 below, if not given."""
     upsampling: Upsampling = "transposed"
     """How maps of images double: nearest repeats values before a convolution, which lays no grid."""
+    norm: Norm = "instance"
+    """How translators of images normalise; group lets the colour of flat images through."""
     adversary_width: Size = 64
     """Channels of the adversaries' first map."""
+    discriminator_norm: DiscriminatorNorm = "instance"
+    """What steadies the adversaries."""
     hidden: Size = 32
     """Width of the hidden layer of every network for vectors. The paper has images only."""
     history: Count = 50
@@ -130,7 +134,9 @@ class CycleGAN(Method[Unpaired]):
 def _translator(source: Spec, target: Spec, config: CycleGANConfig) -> nn.Module:
     if isinstance(source, ImageSpec) and isinstance(target, ImageSpec):
         blocks = config.blocks or (9 if min(source.height, source.width) >= LARGE else 6)
-        return ResidualTranslator(source, target.channels, config.width, blocks, config.upsampling).apply(draw_normal)
+        return ResidualTranslator(source, target.channels, config.width, blocks, config.upsampling, config.norm).apply(
+            draw_normal
+        )
     assert isinstance(source, VectorSpec)
     assert isinstance(target, VectorSpec)
     return VectorTranslator(source.size, config.hidden, target.size)
@@ -138,8 +144,8 @@ def _translator(source: Spec, target: Spec, config: CycleGANConfig) -> nn.Module
 
 def _adversary(spec: Spec, config: CycleGANConfig) -> nn.Module:
     if isinstance(spec, VectorSpec):
-        return VectorAdversary(spec.size, config.hidden, "none")
-    return PatchAdversary(spec.channels, config.adversary_width, patch_halvings(spec), "instance")
+        return VectorAdversary(spec.size, config.hidden, config.discriminator_norm)
+    return PatchAdversary(spec.channels, config.adversary_width, patch_halvings(spec), config.discriminator_norm)
 
 
 def _check(spec: DataSpec, config: CycleGANConfig) -> None:

@@ -10,7 +10,8 @@ High-Fidelity Image-to-Image Translation. 2019.
 
 Legend: n items, c channels, h height, w width, d size of a vector. v, c, r are real items or taken as such (v, c, r in
 the paper), v1, c1, r1 were made of them (v', c', r'), v2, c2, r2 of those. A residual of images is three maps
-(n, 4 * width, h/4, w/4); as a code it is one vector (n, d), the maps flattened one after the other.
+(n, k, h/4, w/4), k being 4 * width or `residual_channels`; as a code it is one vector (n, d), the maps flattened one
+after the other.
 """
 
 from collections.abc import Iterator
@@ -30,9 +31,17 @@ from unbraid.method import Clock, Method, Terms, Update
 from unbraid.nn.blocks import FitSize, Upsampling, draw_normal
 from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import Bank, History
-from unbraid.nn.patch import PatchAdversary, VectorAdversary, patch_halvings, squared_slope, tell
+from unbraid.nn.patch import (
+    DiscriminatorNorm,
+    PatchAdversary,
+    VectorAdversary,
+    patch_halvings,
+    squared_slope,
+    tell,
+)
 from unbraid.nn.residual import (
     HALVINGS,
+    Norm,
     ResidualTranslator,
     VectorTranslator,
     check_alike,
@@ -63,8 +72,15 @@ class UncooperativeConfig:
     """Residual blocks of each network for images, half of them before the second join; an even number."""
     upsampling: Upsampling = "transposed"
     """How maps of images double: nearest repeats values before a convolution, which lays no grid."""
+    norm: Norm = "instance"
+    """How networks for images normalise; group lets the colour of flat images through."""
+    residual_channels: Size | None = None
+    """Channels of each of the three maps of a residual of images, brought to so many by a 1x1 convolution; if not
+    given, the maps as they are, 4 * width, which at small sizes have several times as many values as the image."""
     adversary_width: Size = 64
     """Channels of the adversaries' first map."""
+    discriminator_norm: DiscriminatorNorm = "spectral+instance"
+    """What steadies the adversaries. The paper's are CycleGAN's, with instance norm, and spectral norm besides."""
     hidden: Size = 32
     """Width of the hidden layer of every network for vectors."""
     linear: bool = False
@@ -73,8 +89,6 @@ class UncooperativeConfig:
     """Size of the residual of vectors."""
     streams: Literal["two", "one"] = "two"
     """Networks of the disentangler of vectors: one each for c' and r', as with images, or one for both."""
-    spectral: bool = True
-    """Spectral norm of the adversaries' weights."""
     r1: Weight = 0.0
     """Weight of half the adversaries' mean squared slope at real items (R1), with which two players come to rest that
     don't without; 0 leaves it out."""
@@ -111,16 +125,18 @@ class ResidualStream(nn.Module):
         super().__init__()
         width, half = config.width, config.blocks // 2
         self.size = FitSize(spec.height, spec.width, HALVINGS)
-        self.start = halvings(spec.channels, width)
-        self.first, self.second = residual_blocks(4 * width, half), residual_blocks(4 * width, half)
+        self.norm: Norm = config.norm
+        self.start = halvings(spec.channels, width, self.norm)
+        self.first, self.second = (residual_blocks(4 * width, half, self.norm) for _ in range(2))
+        few = config.residual_channels
+        self.ends = nn.ModuleList(nn.Conv2d(4 * width, few, 1) if few else nn.Identity() for _ in range(3))
 
     def forward(self, v: Float[Tensor, "n c h w"]) -> Residual:
-        """Three maps (n, 4 * width, h/4, w/4): behind the halvings, half of the blocks, all blocks. Float32."""
+        """Three maps (n, k, h/4, w/4): behind the halvings, half of the blocks, all blocks. Float32."""
         one = self.start(self.size.grow(v))
         two = self.first(one)
-        three = self.second(two)
-        one, two, three = (unless_blank(part, v).float() for part in (one, two, three))
-        return one, two, three
+        maps = (one, two, self.second(two))
+        return tuple(unless_blank(end(part), v, self.norm).float() for end, part in zip(self.ends, maps, strict=True))
 
 
 class ImageDisentangler(nn.Module):
@@ -129,7 +145,7 @@ class ImageDisentangler(nn.Module):
     def __init__(self, spec: DataSpec, config: UncooperativeConfig) -> None:
         super().__init__()
         rich, poor = (_image(spec[domain]) for domain in config.domains)
-        self.poor = ResidualTranslator(rich, poor.channels, config.width, config.blocks, config.upsampling)
+        self.poor = ResidualTranslator(rich, poor.channels, config.width, config.blocks, config.upsampling, config.norm)
         self.residual = ResidualStream(rich, config)
 
     def forward(self, v: Float[Tensor, "n _ h w"]) -> tuple[Float[Tensor, "n _ h w"], Residual]:
@@ -140,7 +156,7 @@ class ImageDisentangler(nn.Module):
 class ImageEntangler(nn.Module):
     """E: the body of a translator that takes the three maps of r in at the places they come from.
 
-    Behind each of the first two joins a 1x1 convolution brings the doubled channels back to what the residual blocks
+    Behind each of the first two joins a 1x1 convolution brings the joined channels back to what the residual blocks
     have; behind the third the transposed convolution does.
     """
 
@@ -148,20 +164,22 @@ class ImageEntangler(nn.Module):
         super().__init__()
         rich, poor = (_image(spec[domain]) for domain in config.domains)
         width, half = 4 * config.width, config.blocks // 2
+        joined = width + (config.residual_channels or width)
         self.size = FitSize(poor.height, poor.width, HALVINGS)
-        self.start = halvings(poor.channels, config.width)
-        self.joins = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for _ in range(2))
-        self.blocks = nn.ModuleList(residual_blocks(width, half) for _ in range(2))
-        self.end = doublings(2 * width, config.width, rich.channels, config.upsampling)
-        self.map = (width, *self.size.map_size)
+        self.norm: Norm = config.norm
+        self.start = halvings(poor.channels, config.width, self.norm)
+        self.joins = nn.ModuleList(nn.Conv2d(joined, width, 1) for _ in range(2))
+        self.blocks = nn.ModuleList(residual_blocks(width, half, self.norm) for _ in range(2))
+        self.end = doublings(joined, config.width, rich.channels, config.upsampling, self.norm)
+        self.map = (joined - width, *self.size.map_size)
 
     def forward(self, c: Float[Tensor, "n _ h w"], r: Residual) -> Float[Tensor, "n _ h w"]:
         """v' in [-1, 1]."""
-        x = unless_blank(self.start(self.size.grow(c)), c)
+        x = unless_blank(self.start(self.size.grow(c)), c, self.norm)
         for join, blocks, part in zip(self.joins, self.blocks, r[:2], strict=True):
             x = blocks(join(torch.cat([x, part], 1)))
         joined = torch.cat([x, r[2]], 1)
-        return self.size.cut(torch.tanh(unless_blank(self.end(joined), joined).float()))
+        return self.size.cut(torch.tanh(unless_blank(self.end(joined), joined, self.norm).float()))
 
     def unflatten(self, code: Float[Tensor, "n d"]) -> Residual:
         """The three maps of a residual that was made one vector."""
@@ -368,10 +386,9 @@ def _difference(made: Residual, true: Residual) -> Float[Tensor, ""]:
 
 
 def _adversary(spec: Spec, config: UncooperativeConfig) -> nn.Module:
-    regularised = "spectral" if config.spectral else "none"
     if isinstance(spec, VectorSpec):
-        return VectorAdversary(spec.size, config.hidden, regularised)
-    return PatchAdversary(spec.channels, config.adversary_width, patch_halvings(spec), regularised)
+        return VectorAdversary(spec.size, config.hidden, config.discriminator_norm)
+    return PatchAdversary(spec.channels, config.adversary_width, patch_halvings(spec), config.discriminator_norm)
 
 
 def _image(spec: Spec) -> ImageSpec:

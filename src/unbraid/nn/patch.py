@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, mse_loss
 
-from unbraid.nn.blocks import SLOPE, InstanceNorm
+from unbraid.nn.blocks import SLOPE, InstanceNorm, draw_normal
 from unbraid.nn.spectral import SpectralConv, SpectralLinear
 from unbraid.types import ImageSpec
 
-Regularised = Literal["instance", "spectral", "none"]
-"""instance norm of maps (CycleGAN), spectral norm of weights (Miyato et al. 2018), or neither."""
+DiscriminatorNorm = Literal["instance", "spectral+instance", "spectral", "none"]
+"""instance norm of maps (CycleGAN), spectral norm of weights (Miyato et al. 2018), both (Harley et al. 2019), or
+neither. Vectors have no maps: for them it is spectral norm or nothing."""
 
 
 def patch_halvings(spec: ImageSpec) -> int:
@@ -26,21 +27,24 @@ def patch_halvings(spec: ImageSpec) -> int:
 
 
 class PatchAdversary(nn.Module):
-    """Convs 4x4: `halvings` of stride 2, one of stride 1, one to the scores; leaky relu. Widths double from `width`."""
+    """Convs 4x4: `halvings` of stride 2, one of stride 1, one to the scores; leaky relu. Widths double from `width`.
 
-    def __init__(self, channels: int, width: int, halvings: int, regularised: Regularised) -> None:
+    Instance norm stands behind all but the first and the last. Weights begin as N(0, .02), biases as 0.
+    """
+
+    def __init__(self, channels: int, width: int, halvings: int, norm: DiscriminatorNorm) -> None:
         super().__init__()
         widths = [width * 2 ** min(i, 3) for i in range(halvings + 1)]
         layers: list[nn.Module] = []
         for number, (i, o) in enumerate(zip([channels, *widths], [*widths, 1], strict=True)):
             first, last = number == 0, number == len(widths)
-            normalised = regularised == "instance" and not (first or last)
-            stride = 2 if number < halvings else 1
-            if regularised == "spectral":
-                layers.append(SpectralConv(i, o, 4, stride, 1))
-            else:
-                layers.append(nn.Conv2d(i, o, 4, stride, 1, bias=not normalised))
-                nn.init.normal_(layers[-1].get_parameter("weight"), 0.0, 0.02)
+            normalised = "instance" in norm and not (first or last)
+            conv = SpectralConv if "spectral" in norm else nn.Conv2d
+            layer = conv(i, o, 4, 2 if number < halvings else 1, 1, bias=not normalised)
+            draw_normal(layer)
+            if isinstance(layer, SpectralConv):
+                layer.estimate()
+            layers.append(layer)
             if normalised:
                 layers.append(InstanceNorm())
             if not last:
@@ -55,9 +59,9 @@ class PatchAdversary(nn.Module):
 class VectorAdversary(nn.Module):
     """One hidden layer, leaky relu: (n, d) -> a score for each vector."""
 
-    def __init__(self, size: int, hidden: int, regularised: Regularised) -> None:
+    def __init__(self, size: int, hidden: int, norm: DiscriminatorNorm) -> None:
         super().__init__()
-        layer = SpectralLinear if regularised == "spectral" else nn.Linear
+        layer = SpectralLinear if "spectral" in norm else nn.Linear
         self.first, self.last = layer(size, hidden), layer(hidden, 1)
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n 1"]:

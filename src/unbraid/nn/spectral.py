@@ -17,6 +17,10 @@ class _Spectral(nn.Module):
 
     def _start(self) -> None:
         self.register_buffer("u", randn(len(self.weight)))
+        self.estimate()
+
+    def estimate(self) -> None:
+        """Finds u for the weight as it is, which initialisation may have changed."""
         with no_grad():
             for _ in range(15):
                 self._iterate(self.weight.flatten(1))
@@ -53,8 +57,8 @@ class SpectralLinear(_Spectral, nn.Linear):
 class SpectralConv(_Spectral, nn.Conv2d):
     """Convolution whose kernel, as a matrix (outputs, inputs * h * w), has spectral norm 1."""
 
-    def __init__(self, channels: int, width: int, kernel: int, stride: int, padding: int) -> None:
-        super().__init__(channels, width, kernel, stride, padding)
+    def __init__(self, channels: int, width: int, kernel: int, stride: int, padding: int, *, bias: bool = True) -> None:
+        super().__init__(channels, width, kernel, stride, padding, bias=bias)
         self._start()
 
     def forward(self, input: Float[Tensor, "n c h w"]) -> Float[Tensor, "n _ _ _"]:
