@@ -154,7 +154,7 @@ XGAN_BARE = replace(XGAN, domain=0.0, semantic=0.0, gan=0.0, sharing="middle")
 COLOUR_AND_GREY = DataSpec(ImageSpec(17, 22, 3), ImageSpec(17, 22, 1))
 CASES |= {
     "xgan": Case("xgan", IMAGES, XGAN, REBUILT),
-    "xgan-apart": Case("xgan", IMAGES, replace(XGAN, discriminator_batch="apart"), REBUILT),
+    "xgan-together": Case("xgan", IMAGES, replace(XGAN, discriminator_batch="together"), REBUILT),
     "xgan-colour-and-grey": Case("xgan", COLOUR_AND_GREY, replace(XGAN, gan_towards="both"), REBUILT),
     "xgan-bare": Case("xgan", IMAGES, XGAN_BARE),
 }

@@ -4,11 +4,12 @@ import copy
 import sys
 from dataclasses import replace
 from types import ModuleType
+from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity, cross_entropy
+from torch.nn.functional import cosine_similarity, cross_entropy, softplus
 
 from helpers import Repeated, paired_data, random_batch
 from unbraid.codes import evaluating
@@ -126,6 +127,26 @@ def test_terms_are_the_equations() -> None:
     assert torch.allclose(found["domain"], cross_entropy(logits, torch.tensor([0] * 6 + [1] * 6)), atol=1e-6)
     right = logits.argmax(1) == torch.tensor([0] * 6 + [1] * 6)
     assert model.watched["domain told, %"] == pytest.approx(100 * float(right.float().mean()))
+
+
+@pytest.mark.parametrize("kind", ["together", "apart"])
+def test_a_discriminator_normalises_over_both_kinds_or_over_each(kind: Literal["together", "apart"]) -> None:
+    model, batch = built(replace(SMALL, discriminator_batch=kind))
+    found = terms(model, batch)
+    _, made = model._show(model._embed({"a": batch.a, "b": batch.b}))
+    discriminator = model.discriminators["b"]
+    if kind == "together":
+        real, false = discriminator(torch.cat([batch.b, made["b"]])).split(len(batch.b))
+    else:
+        real, false = discriminator(batch.b), discriminator(made["b"])
+    assert torch.allclose(found["discriminator_b"], softplus(-real).mean() + softplus(false).mean(), atol=1e-6)
+    assert torch.allclose(found["gan_b"], SMALL.gan * softplus(-false).mean(), atol=1e-6)
+
+
+def test_discriminators_have_a_rate_of_their_own() -> None:
+    model, _ = built(replace(SMALL, rate=1e-3, discriminator_rate=5e-3))
+    rates = {name: each.param_groups[0]["lr"] for name, each in model.optimisers("train").items()}
+    assert rates == {"model": 1e-3, "discriminators": 5e-3}
 
 
 def test_weights_scale_their_terms_and_0_leaves_them_out() -> None:

@@ -60,6 +60,9 @@ class XGANConfig:
     from the first step on. apart: each drawn by itself, after which colours may come to be paired with others."""
     discriminator_widths: Sizes = (16, 32, 32, 32)
     """Channels of a discriminator's convolutions."""
+    discriminator_batch: Literal["together", "apart"] = "apart"
+    """What a discriminator's batch-norm normalises over. together: real and translated items in one pass, so that what
+    sets them apart on average stays; apart: each by itself."""
     classifier: Size = 256
     """Hidden width of the classifier of domains, whose layers the paper doesn't give."""
     reconstruction: Weight = 10.0
@@ -84,7 +87,9 @@ class XGANConfig:
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     """Where VGG16's weights come from, if it is the teacher."""
     rate: Positive = 1e-4
-    """Adam's learning rate."""
+    """Adam's learning rate of all but the discriminators."""
+    discriminator_rate: Positive = 1e-4
+    """Adam's learning rate of the discriminators."""
 
 
 def conv(channels: int, width: int) -> nn.Sequential:
@@ -250,15 +255,14 @@ class XGAN(Method[Unpaired]):
             self._teacher = (find_teacher(c.teacher, spec, c.embedding, c.perceptual),)
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
-        """Two Adams of rate 1e-4 (section 3.1): encoders, decoders and the classifier of domains, and the
+        """Two Adams (section 3.1: rate 1e-4): encoders, decoders and the classifier of domains, and the
         discriminators."""
+        rates = {"model": self.config.rate, "discriminators": self.config.discriminator_rate}
         players: dict[str, list[nn.Parameter]] = {"model": [], "discriminators": []}
         for name, parameter in self.named_parameters():
             players["discriminators" if name.startswith("discriminators") else "model"].append(parameter)
         return {
-            name: Adam(parameters, lr=self.config.rate, fused=True)
-            for name, parameters in players.items()
-            if parameters
+            name: Adam(parameters, lr=rates[name], fused=True) for name, parameters in players.items() if parameters
         }
 
     def updates(self, batches: Iterator[Unpaired], clock: Clock) -> Iterator[Update]:
@@ -282,7 +286,9 @@ class XGAN(Method[Unpaired]):
             for domain in judged_domains(c):  # appendix 7.4.1
                 terms[f"smoothness_{domain}"] = c.smoothness * total_variation(made[domain])
         for domain in self.judged:
-            terms[f"gan_{domain}"] = c.gan * softplus(-self.discriminators[domain](made[domain])).mean()  # eq. 5
+            beside = batch[domain] if c.discriminator_batch == "together" else None
+            _, false = self._judge(beside, made[domain], domain)
+            terms[f"gan_{domain}"] = c.gan * softplus(-false).mean()  # eq. 5
         for teacher in self._teacher:
             for domain in c.teacher_domains:
                 device = batch[domain].device
@@ -296,10 +302,19 @@ class XGAN(Method[Unpaired]):
         if self.judged:
             told: Terms = {}
             for domain in self.judged:
-                judge = self.discriminators[domain]
-                real, false = judge(batch[domain]), judge(made[domain].detach())
+                real, false = self._judge(batch[domain], made[domain].detach(), domain)
                 told[f"discriminator_{domain}"] = softplus(-real).mean() + softplus(false).mean()  # eq. 6
             yield {"discriminators": told}
+
+    def _judge(self, real: Tensor | None, made: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
+        """Logits of real and translated items of a domain, (n,) each; of the real ones (0,) where none are given."""
+        discriminator = self.discriminators[domain]
+        if real is None:
+            return made.new_empty(0), discriminator(made)
+        if self.config.discriminator_batch == "apart":
+            return discriminator(real), discriminator(made)
+        one, two = discriminator(torch.cat([real, made])).split([len(real), len(made)])
+        return one, two
 
     def _embed(self, items: Mapping[Domain, Tensor]) -> dict[Domain, Tensor]:
         """e_1 and e_2: embeddings (n, d) of items of each domain."""
