@@ -396,7 +396,7 @@ BESIDE = {"cddn": ("iiae-mnist-cdcb", "iiae-maps", "iiae-facades"), "samples": (
 """Runs of IIAE that stand in CdDN's tables too."""
 
 
-CYCLED = re.compile("((un)?cooperative|cyclegan)-(relit|cuhk|maps)(-spectral|-nearest|-batch-4|-20|-r1)?")
+CYCLED = re.compile("((un)?cooperative|cyclegan)-(relit|cuhk|maps)(-spectral|-batch-4)?")
 """Runs in the table of what goes there and back."""
 
 
