@@ -1,0 +1,273 @@
+"""Which norm and which discriminator: CycleGAN, uncooperative and cooperative re-entanglement at equal steps.
+
+    python benchmarks/unpaired_trials.py --root DATA
+
+Trains each method on relit cars and on MNIST-CDCB, both without pairs, 32 px, with each norm of the translators, each
+norm of the discriminators and each size of the residual, by several seeds, and measures hidden pairs of the validation
+part. Writes benchmarks/results/unpaired-trials.json; what stands there is left out, so the same command goes on where
+it was stopped. Then writes the means over the seeds into docs/methods/uncooperative.md, between the marks; with
+`--table` nothing more. With `--pictures FOLDER`, draws each run's translations.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from statistics import mean
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+import tyro
+from PIL import Image
+from torch import Tensor
+
+from machine import facts
+from unbraid.apply import Trained
+from unbraid.config import PACKAGED, TrainConfig
+from unbraid.cycles import Cycle, two_sides
+from unbraid.data import load
+from unbraid.data.config import DataConfig
+from unbraid.data.parts import Batches, Data, Recombining, strangers
+from unbraid.files import read_json, write_json
+from unbraid.measurements import Judges
+from unbraid.memory import keep_freed_memory
+from unbraid.method import Clock, Disentangler, Method
+from unbraid.methods.cyclegan import CycleGAN, CycleGANConfig
+from unbraid.methods.uncooperative import Uncooperative, UncooperativeConfig
+from unbraid.metrics.images import rms_distance
+from unbraid.metrics.retrieval import hit_ranks, recall_at
+from unbraid.nn.patch import DiscriminatorNorm
+from unbraid.nn.residual import Norm
+from unbraid.precision import choose
+from unbraid.show import save_picture
+from unbraid.train import Moved, step_seed, train_step
+from unbraid.types import DOMAINS, other
+
+RESULTS = Path(__file__).parent / "results" / "unpaired-trials.json"
+PAGE = Path(__file__).parent.parent / "docs" / "methods" / "uncooperative.md"
+SETS: dict[str, DataConfig] = {
+    "relit": DataConfig(set="relit", size=(32, 32)),
+    "mnist-cdcb": DataConfig(set="mnist-cdcb", unpaired=True),
+}
+MethodName = Literal["cyclegan", "uncooperative", "cooperative"]
+WIDTH, BLOCKS, BATCH, RATE = 8, 2, 4, 1e-3
+LAST = 50
+"""Steps at the end over which losses are averaged."""
+MEASURED = 150
+"""Held-out pairs."""
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """See above."""
+
+    root: Path
+    sets: tuple[str, ...] = tuple(SETS)
+    methods: tuple[MethodName, ...] = get_args(MethodName)
+    norms: tuple[Norm, ...] = get_args(Norm)
+    discriminators: tuple[DiscriminatorNorm, ...] = ("instance", "spectral+instance")
+    residuals: tuple[int, ...] = (4 * WIDTH,)
+    """Channels of each map of the residual; 32 are the paper's, for networks of this width."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    steps: int = 300
+    pictures: Path | None = None
+    table: bool = False
+    """Train nothing: write the table of what was measured."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run."""
+
+    set: str
+    method: MethodName
+    norm: Norm
+    discriminator: DiscriminatorNorm
+    residual: int
+    seed: int
+    steps: int
+
+    def build(self, data: Data) -> Method[Any]:
+        """The method, with weights drawn by the seed."""
+        torch.manual_seed(self.seed)
+        sizes: dict[str, Any] = {
+            "width": WIDTH,
+            "blocks": BLOCKS,
+            "adversary_width": WIDTH,
+            "norm": self.norm,
+            "discriminator_norm": self.discriminator,
+            "rate": RATE,
+        }
+        if self.method == "cyclegan":
+            return CycleGAN(data.spec, CycleGANConfig(**sizes))
+        few = None if self.residual == 4 * WIDTH else self.residual
+        config = UncooperativeConfig(
+            **sizes,
+            rich="a",
+            cooperative=self.method == "cooperative",
+            residual_channels=few,
+            adversary_rate=RATE,
+        )
+        return Uncooperative(data.spec, config)
+
+
+def trials(arguments: Arguments) -> Iterator[Trial]:
+    """All of them; CycleGAN has no residual."""
+    a = arguments
+    for seed, name, method, norm, discriminator, residual in product(
+        a.seeds, a.sets, a.methods, a.norms, a.discriminators, a.residuals
+    ):
+        if method == "cyclegan" and residual != a.residuals[0]:
+            continue
+        yield Trial(name, method, norm, discriminator, 0 if method == "cyclegan" else residual, seed, a.steps)
+
+
+def trained(method: Method[Any], data: Data, steps: int, batch: int, seed: int) -> dict[str, float]:
+    """Trains for so many steps in float32; returns the mean losses of the last ones."""
+    keep_freed_memory()
+    precision = choose(TrainConfig(precision="fp32"))
+    method.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimisers = method.optimisers("train")
+    rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in optimisers.items()}
+    batches = Moved(Batches(data.train, batch, seed), precision.device)
+    sums: dict[str, float] = {}
+    for step in range(steps):
+        clock = Clock(step, step / steps)
+        torch.manual_seed(step_seed(seed, 0, step))
+        for name, optimiser in optimisers.items():
+            optimiser.param_groups[0]["lr"] = rates[name] * method.rate_factor("train", clock)
+        losses = train_step(method, optimisers, batches, clock)
+        if step >= steps - LAST:
+            sums = {name: sums.get(name, 0.0) + float(loss) / LAST for name, loss in losses.items()}
+    method.eval()
+    return {name: round(value, 4) for name, value in sums.items()}
+
+
+def measured(method: Method[Any], data: Data, judges: Judges, pictures: Path | None) -> dict[str, float]:
+    """Hidden pairs both ways: LPIPS and distance of a translation, which gets the counterpart's residual, from the
+    counterpart, beside those of another item; and how often the counterpart is the nearest, in percent.
+
+    With codes: another item's translation with the own residual, beside the residual's owner, beside the item that was
+    translated, and, where it is known, beside the truth.
+    """
+    model, found, rows = Trained(method, None, "", 0), {}, []
+    for source in DOMAINS:
+        way = f"{source}->{other(source)}"
+        cycle = Cycle(model, source)
+        items, at, targets, target_at = two_sides(data.val, source, MEASURED)
+        x, y = items.read(at, 0), targets.read(target_at, 0)
+        own, style, partners = cycle.alone(x, source), cycle.alone(y, other(source)), strangers(len(x))
+        made = cycle.there(x, style)
+        for name, one in {"translation": made, "another": y[partners]}.items():
+            found |= {f"{way} {name} {what}": value for what, value in far(one, y, judges).items()}
+        near = torch.cdist(made.flatten(1), y.flatten(1))
+        found[f"{way} recall"] = recall_at(hit_ranks(near, torch.eye(len(x), dtype=torch.bool)))["1"]
+        rows += [x, made, y, cycle.back(made, own)]
+        if own is not None and own.shape[1]:
+            mixed = cycle.back(made[partners], own)
+            beside = {"residual's owner": x, "translated item": x[partners]}
+            if isinstance(items, Recombining):
+                beside["truth"] = items.recombined(at[partners], at)
+            found |= {f"mixed, {name}": far(mixed, true, judges)["lpips"] for name, true in beside.items()}
+            rows.append(mixed)
+    if pictures:
+        save(rows, pictures)
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def far(made: Tensor, true: Tensor, judges: Judges) -> dict[str, float]:
+    """Mean LPIPS and root mean square distance."""
+    looks = {name: float(each.mean()) for name, each in judges.looks(made, true).items()}
+    return {"distance": float(rms_distance(made, true).mean()), **looks}
+
+
+def save(rows: list[Tensor], path: Path) -> None:
+    """A row of pictures for each: source, translation, counterpart, the way back, mixed; then from the other domain."""
+    places = np.linspace(0, len(rows[0]) - 1, SHOWN).astype(int)
+    shown = [row[places].expand(-1, 3, -1, -1) for row in rows]
+    grid = torch.cat([torch.cat([*row], 2) for row in shown], 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_picture(Image.fromarray(((grid.permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).byte().numpy()), path)
+
+
+def key(record: dict[str, Any]) -> tuple[Any, ...]:
+    """What makes a run another one."""
+    return tuple(record[name] for name in ("set", "method", "norm", "discriminator", "residual", "seed", "steps"))
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Means over the seeds, and each seed's first figure."""
+    lines = [
+        "| set | method | norm | discriminator | residual | a->b, LPIPS (seeds) | b->a | recall@1, % | mixed, beside "
+        "the residual's owner | the translated item | the truth | discriminators' losses, a / b |\n|" + "---|" * 12
+    ]
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for record in sorted(records, key=lambda record: (*map(str, key(record)[:4]), -record["residual"], record["seed"])):
+        groups.setdefault(key(record)[:5], []).append(record)
+    for group, members in groups.items():
+        figures = averages([record["figures"] for record in members])
+        losses = averages([record["losses"] for record in members])
+        seeds = " ".join(short(record["figures"]["a->b translation lpips"]) for record in members)
+        cells = [
+            *group[:4],
+            group[4] or "-",
+            f"{short(figures['a->b translation lpips'])} ({seeds})",
+            short(figures["b->a translation lpips"]),
+            f"{figures['a->b recall']:.1f} / {figures['b->a recall']:.1f}",
+            *(short(figures.get(f"mixed, {name}")) for name in ("residual's owner", "translated item", "truth")),
+            " / ".join(
+                short(losses[f"tell_{name}"]) for name in ("rich", "poor", "a", "b") if f"tell_{name}" in losses
+            ),
+        ]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def averages(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each figure."""
+    return {name: mean(row[name] for row in rows) for name in rows[0]}
+
+
+def short(value: float | None) -> str:
+    """.123, or "-" where there is none."""
+    return "-" if value is None else f"{value:.3f}".removeprefix("0")
+
+
+def main(arguments: Arguments) -> None:
+    """Trains what is missing, then prints the table."""
+    document: dict[str, Any] = read_json(RESULTS) if RESULTS.exists() else {"runs": []}
+    done = {key(record) for record in document["runs"]}
+    judges = Judges.find(PACKAGED)
+    loaded: dict[str, Data] = {}
+    for trial in () if arguments.table else trials(arguments):
+        if key(vars(trial)) in done:
+            continue
+        if trial.set not in loaded:
+            loaded[trial.set] = load(replace(SETS[trial.set], root=arguments.root))
+        data, began = loaded[trial.set], time.monotonic()
+        method = trial.build(data)
+        losses = trained(method, data, trial.steps, BATCH, trial.seed)
+        seconds = time.monotonic() - began
+        name = "-".join(map(str, key(vars(trial))[:6])) + ".png"
+        figures = measured(method, data, judges, arguments.pictures / name if arguments.pictures else None)
+        codes = (
+            {"residual values": method.prior(1, "a", torch.Generator()).shape[1]}
+            if isinstance(method, Disentangler)
+            else {}
+        )
+        document["runs"].append(
+            {**vars(trial), **codes, "figures": figures, "losses": losses, "seconds": round(seconds, 1)}
+        )
+        document["machine"] = facts()
+        write_json(RESULTS, document)
+        print(trial, f"{seconds:.0f} s", figures, losses, flush=True)
+    before, rest = PAGE.read_text().split("<!-- trials -->\n")
+    _, after = rest.split("<!-- end of trials -->")
+    PAGE.write_text(f"{before}<!-- trials -->\n{table(document['runs'])}\n<!-- end of trials -->{after}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
