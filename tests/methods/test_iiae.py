@@ -10,7 +10,7 @@ import torch
 
 from helpers import IMAGES, Repeated, random_batch
 from unbraid.method import Clock
-from unbraid.methods.iiae import IIAE, SMALL_IMAGES, Gaussian, IIAEConfig
+from unbraid.methods.iiae import IIAE, SMALL_IMAGES, Gaussian, IIAEConfig, ImageNetworks
 from unbraid.nn.perceptual import CONVOLUTIONS
 from unbraid.train import train_step
 from unbraid.types import DOMAINS, Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
@@ -234,5 +234,6 @@ def test_the_perceptual_loss_is_weighed_beside_the_absolute_difference(monkeypat
         found.append(update["model"])
     for domain in DOMAINS:
         assert found[0][f"perceptual_{domain}"].item() == pytest.approx(2 * found[1][f"perceptual_{domain}"].item())
-    (gradient,) = torch.autograd.grad(found[1]["perceptual_b"], model.b.to_image.weight)
+    assert isinstance(model.b, ImageNetworks)
+    (gradient,) = torch.autograd.grad(found[1]["perceptual_b"], [model.b.to_image.weight])
     assert gradient.abs().sum() > 0

@@ -26,7 +26,7 @@ from unbraid.config import PerceptualConfig
 from unbraid.method import Clock, Method, Stage, Terms, Update
 from unbraid.nn.blocks import UpConv
 from unbraid.nn.functional import adain, kl_normal, reparameterise
-from unbraid.nn.perceptual import Vgg16, find_weights, perceptual_loss
+from unbraid.nn.perceptual import FrozenVgg16, find_weights, perceptual_loss
 from unbraid.nn.tables import RowAdam, code_table
 from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Labelled, UserError
 
@@ -153,29 +153,22 @@ class Encoder(nn.Sequential):
         super().__init__(*layers)
 
 
-class Extractor:
-    """VGG16 for training and fitting: no module, so that its frozen weights are no part of the model.
+class Extractor(FrozenVgg16):
+    """VGG16 for training and fitting, which keeps the maps of training images.
 
-    Maps of training images are kept, in memory as they are used, if all of them take no more than `gigabytes`.
+    They are kept, in memory as they are used, if all of them take no more than `gigabytes`.
     """
 
     def __init__(self, weights: dict[str, Tensor], items: int, gigabytes: float) -> None:
-        self.weights, self.items, self.room = weights, items, gigabytes * 1e9
-        self._networks: dict[torch.dtype, Vgg16] = {}
+        super().__init__(weights)
+        self.items, self.room = items, gigabytes * 1e9
         self._kept: list[Tensor] = []
         self._known = torch.zeros(0, dtype=torch.bool)
-
-    def network(self, device: torch.device) -> Vgg16:
-        """In bf16 where autocast is on, else in float32."""
-        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
-        if dtype not in self._networks:
-            self._networks[dtype] = Vgg16(self.weights, dtype).to(device)
-        return self._networks[dtype]
 
     @torch.no_grad()
     def targets(self, x: Float[Tensor, "n c h w"], index: Int[Tensor, " n"] | None) -> list[Tensor]:
         """The maps of training images x, positions `index`; of other images, without one."""
-        vgg = self.network(x.device)
+        vgg = self.on(x.device)
         if index is None or (self._kept and bool(self._known[index].all())):
             return vgg(x) if index is None else [kept[index] for kept in self._kept]
         maps = vgg(x)
@@ -339,7 +332,7 @@ class LORD(Method[Labelled]):
         if self.config.loss == "pixels":
             return self.config.scale * (made - x).abs().mean()
         assert self._extractor is not None
-        size, vgg = self.config.window, self._extractor.network(x.device)
+        size, vgg = self.config.window, self._extractor.on(x.device)
         if size is None or index is None:  # a new image's codes must not depend on where a window falls
             return self.config.scale * perceptual_loss(vgg, made, self._extractor.targets(x, index))
         top, left = (int(torch.randint(length - size + 1, ())) for length in x.shape[2:])
