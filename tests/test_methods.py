@@ -105,7 +105,7 @@ CASES = {
     "cddn-two-sizes": Case("cddn", SIZES, CDDN, AGAIN_CDDN),
     "cddn-ordinary": Case("cddn", IMAGES, replace(CDDN, autoencoder="ordinary"), AGAIN_CDDN),
     "cddn-vectors": Case("cddn", VECTORS, replace(CDDN, vector_widths=(16, 16, 8), critic_widths=(32, 32)), None),
-    "cddn-separate": Case("cddn", IMAGES, replace(CDDN, separate_optimisers=True), AGAIN_CDDN),
+    "cddn-separate": Case("cddn", IMAGES, replace(CDDN, separate_optimisers=True, critic_chunk=50), AGAIN_CDDN),
     "cddn-bare": Case("cddn", IMAGES, BARE, ("latent_shared_a", "latent_shared_b")),
     "cddn-no-latent": Case("cddn", IMAGES, replace(CDDN, latent=0.0), AGAIN_CDDN),
     "iiae-spatial": Case("iiae", IMAGES, SMALL),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from helpers import IMAGES, Repeated, random_batch
@@ -14,6 +14,7 @@ from helpers import SMALL_CDDN as SMALL
 from unbraid.method import Clock
 from unbraid.methods.cddn import CdDN, CdDNConfig, Decoder, likeness
 from unbraid.nn.functional import tile
+from unbraid.recipes.cddn import PROGRAM
 from unbraid.train import train_step
 from unbraid.types import Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
 
@@ -43,9 +44,11 @@ def test_the_papers_sizes_are_the_default() -> None:
 
 def test_the_programs_sizes_can_be_had() -> None:
     with torch.device("meta"):
-        config = CdDNConfig(critic_widths=(64, 128, 256, 512), latent_critic=False)
-        model = CdDN(DataSpec(ImageSpec(256, 256), ImageSpec(256, 256)), config)
-    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(46.7, rel=0.02)
+        model = CdDN(DataSpec(ImageSpec(256, 256), ImageSpec(256, 256)), replace(CdDNConfig(), **PROGRAM))
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(46.7, abs=0.05)
+    assert model.rivals_a.critic.score.in_features == 4096
+    drops = [m.p for m in model.a.decoder.modules() if isinstance(m, nn.Dropout)]
+    assert drops == [0.5, 0.5]
 
 
 def test_weights_are_those_of_equation_6() -> None:
@@ -150,6 +153,9 @@ def test_separate_optimisers_move_by_their_own_gradients() -> None:
     moved = (decoder.to_image.weight.detach() - before).abs() / model.config.rate
     # gan, autoencoder and latent move this weight: Adam's first step is the rate, whatever the weight of the loss
     assert moved.max() == pytest.approx(3, abs=0.1)
+    # both sides' autoencoders move an encoder, each by its own Adam
+    assert {"autoencoder_a", "autoencoder_b"} < {*optimisers}
+    assert min(lengths["autoencoder_a"], lengths["autoencoder_b"]) > 0
 
 
 def test_made_images_leave_the_encoders_statistics_alone() -> None:

@@ -1,29 +1,47 @@
 import pytest
 import torch
+from torch.nn import functional
 
 from unbraid.nn.critic import Critic, VectorCritic, gradient_penalty, slopes
 from unbraid.types import ImageSpec
 
 SIZES = pytest.mark.parametrize("size", [(32, 32), (33, 21)])
+CHUNKS = pytest.mark.parametrize("chunk", [0, 100, 1000])
 
 
-def judged(size: tuple[int, int]) -> tuple[Critic, torch.Tensor, torch.Tensor]:
+def judged(size: tuple[int, int], chunk: int = 0) -> tuple[Critic, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
-    critic = Critic(ImageSpec(16, 16, 1), ImageSpec(*size, 3), (8, 16, 24))
+    critic = Critic(ImageSpec(16, 16, 1), ImageSpec(*size, 3), (8, 16, 24), chunk)
     return critic, torch.randn(5, 1, 16, 16), torch.randn(5, 3, *size)
 
 
 @SIZES
-def test_the_slope_is_the_gradient_with_respect_to_the_image(size: tuple[int, int]) -> None:
-    critic, source, image = judged(size)
+@CHUNKS
+def test_the_slope_is_the_gradient_with_respect_to_the_image(size: tuple[int, int], chunk: int) -> None:
+    critic, source, image = judged(size, chunk)
     image.requires_grad_()
     (expected,) = torch.autograd.grad(critic(source, image).sum(), image)
     torch.testing.assert_close(critic.slope(source, image), expected)
 
 
+@CHUNKS
+def test_chunks_of_the_last_map_are_scored_by_one_layer(chunk: int) -> None:
+    """The mean score of chunks, each some places with all channels; what the last lacks counts as nought."""
+    critic, source, image = judged((32, 32), chunk)
+    features: list[torch.Tensor] = []
+    critic.convolutions[-1].register_forward_hook(lambda _module, _inputs, output: features.append(output))
+    scores = critic(source, image)
+    (last,) = [functional.leaky_relu(x, 0.2).permute(0, 2, 3, 1).flatten(1) for x in features]
+    assert last.shape[1] == 384
+    size = {0: 384, 100: 100, 1000: 384}[chunk]
+    assert critic.score.in_features == size
+    padded = functional.pad(last, (0, -384 % size)).unflatten(1, (-1, size))
+    torch.testing.assert_close(scores, critic.score(padded).mean((1, 2)))
+
+
 @SIZES
 def test_the_penaltys_gradient_is_that_of_a_second_derivative(size: tuple[int, int]) -> None:
-    critic, source, image = judged(size)
+    critic, source, image = judged(size, 100)
     image.requires_grad_()
     weights = [parameter for parameter in critic.parameters() if parameter.ndim > 1]  # biases have none
     (slope,) = torch.autograd.grad(critic(source, image).sum(), image, create_graph=True)

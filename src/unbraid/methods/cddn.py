@@ -13,7 +13,7 @@ G translates x -> y, F translates y -> x. G_d, F_d are their decoders.
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
-from unbraid.bounds import Positive, Shares, Size, Sizes, Weight
+from unbraid.bounds import Count, Positive, Shares, Size, Sizes, Weight
 from unbraid.method import Clock, Method, Terms, Update
 from unbraid.nn.blocks import (
     SLOPE,
@@ -66,12 +66,15 @@ class CdDNConfig:
     first, shared maps can come alike by being the same for all images: a pattern of places, too faint for the noise."""
     exclusive: Size = 8
     """Size of an exclusive code."""
-    dropout: Shares = (0.0, 0.5, 0.0, 0.0)
+    dropout: Shares = (0.5, 0.5, 0.0, 0.0)
     """Dropout after each of the decoders' doublings, as in the authors' program. The paper's text says
     0.5 on the first three. Small images use the last."""
     critic_widths: Sizes = (64, 128, 256)
     """Channels of the critics' convolutions. The authors' program has a further one of 512. For vectors, widths of
     their layers."""
+    critic_chunk: Count = 0
+    """How many values of a critic's last map one linear layer scores at a time; scores are averaged. 0: the whole map
+    has one score, as in the paper. The authors' program has chunks of 4096: 32 of them at 256 px."""
     vector_widths: Sizes = (512, 256, 128)
     """Widths of the encoders of feature vectors, as in IIAE; the last is also that of the decoders."""
     latent_critic: bool = True
@@ -108,8 +111,8 @@ class CdDNConfig:
     decay: bool = False
     """Let the rate fall to 0 by a half cosine over the run. The paper keeps it constant."""
     separate_optimisers: bool = False
-    """An Adam for each kind of loss, as in the authors' program, instead of one for the generators. Adam evens out the
-    size of a gradient, so the weights of eq. 6 hardly matter then."""
+    """An Adam for each kind of loss and for each side's autoencoder, as in the authors' program, instead of one for the
+    generators. Adam evens out the size of a gradient, so the weights of eq. 6 hardly matter then."""
     autoencoder: Literal["cross", "ordinary", "none"] = "cross"
     """Ablation: ordinary decodes an image's own shared map, none leaves eq. 5 out."""
     reversal: bool = True
@@ -213,10 +216,11 @@ def decoder(spec: Spec, size: int, config: CdDNConfig) -> Decoder | VectorDecode
     return Decoder(spec, size, config) if isinstance(spec, ImageSpec) else VectorDecoder(spec, size, config)
 
 
-def critic(source: Spec, own: Spec, widths: Sequence[int]) -> Critic | VectorCritic:
+def critic(source: Spec, own: Spec, config: CdDNConfig) -> Critic | VectorCritic:
     """Of items of `own` that answer to items of `source`."""
+    widths = config.critic_widths
     if isinstance(source, ImageSpec) and isinstance(own, ImageSpec):
-        return Critic(source, own, widths)
+        return Critic(source, own, widths, config.critic_chunk)
     assert isinstance(source, VectorSpec)
     assert isinstance(own, VectorSpec)
     return VectorCritic(source.size, own.size, widths)
@@ -249,10 +253,10 @@ class Rivals(nn.Module):
 
     def __init__(self, own: Spec, opposite: Spec, config: CdDNConfig) -> None:
         super().__init__()
-        self.critic = critic(opposite, own, config.critic_widths)
+        self.critic = critic(opposite, own, config)
         # from this domain's exclusive code alone, an image of the other domain; and who judges it
         self.decoder = decoder(opposite, config.exclusive, config) if config.reversal else None
-        self.exclusive_critic = critic(own, opposite, config.critic_widths) if config.reversal else None
+        self.exclusive_critic = critic(own, opposite, config) if config.reversal else None
         self.latent_critic = (
             nn.Sequential(
                 dense_stack(config.exclusive, config.latent_critic_widths, norm=config.latent_critic_norm),
@@ -322,14 +326,16 @@ class CdDN(Method[Paired]):
         return {name: Adam(movers, self.config.rate, (0.5, 0.999), fused=True) for name, movers in moved.items()}
 
     def generator_players(self) -> tuple[str, ...]:
-        """The kinds of the generators' losses."""
+        """The kinds of the generators' losses. The two sides of a kind share no parameter, or one Adam in the authors'
+        program, but for the autoencoders: both move both encoders, each by its own Adam."""
         c = self.config
         used = {
             "gan": True,
             "exclusive_gan": c.reversal,
             "latent_gan": c.latent_critic,
             "alike": bool(c.alike),
-            "autoencoder": c.autoencoder != "none",
+            "autoencoder_a": c.autoencoder != "none",
+            "autoencoder_b": c.autoencoder != "none",
             "latent": bool(c.latent),
             "spread": bool(c.spread),
         }
@@ -371,9 +377,8 @@ class CdDN(Method[Paired]):
                 taken = functional.softplus(-discriminator(code.exclusive).float()).mean()
                 kinds["latent_gan"][f"latent_gan_{domain}"] = c.latent_gan * taken
             if (same := again[domain]) is not None:
-                kinds["autoencoder"][f"autoencoder_{domain}"] = (
-                    c.autoencoding * (same - batch[domain]).abs().mean()
-                )  # eq. 5
+                name = f"autoencoder_{domain}"
+                kinds[name][name] = c.autoencoding * (same - batch[domain]).abs().mean()  # eq. 5
             if c.latent:  # eq. 2: S of the image that was translated, and the noise
                 with fixed_statistics(self._side(domain).encoder):
                     found = self._side(domain).encoder(made[domain])

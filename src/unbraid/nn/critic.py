@@ -4,6 +4,7 @@ Shapes: source (n, c', h', w') or (n, d') is what is answered to, image (n, c, h
 scores (n,).
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -20,10 +21,15 @@ STRIDE, KERNEL, PADDING = 2, 4, 1
 class Critic(nn.Module):
     """conv 4x4 stride 2 and leaky relu for each width, then one score. No normalisation.
 
-    source: what an image answers to looks like this; it is brought to the image's size and laid on top of it.
+    Args:
+        source: what an image answers to looks like this; it is brought to the image's size and laid on top of it.
+        image: what is judged looks like this.
+        widths: channels of the convolutions.
+        chunk: how many values of the last map one linear layer scores at a time, place after place with all channels;
+            scores of all chunks are averaged. 0, or a number above the map's: the whole map at once.
     """
 
-    def __init__(self, source: ImageSpec, image: ImageSpec, widths: Sequence[int]) -> None:
+    def __init__(self, source: ImageSpec, image: ImageSpec, widths: Sequence[int], chunk: int = 0) -> None:
         super().__init__()
         self.image = image
         ins = [source.channels + image.channels, *widths[:-1]]
@@ -33,8 +39,10 @@ class Critic(nn.Module):
         size = (image.height, image.width)
         for _ in widths:
             size = (size[0] // STRIDE, size[1] // STRIDE)
-        self.map = (widths[-1], *size)
-        self.score = nn.Linear(widths[-1] * size[0] * size[1], 1, bias=False)  # in differences it cancels
+        self.map = (*size, widths[-1])
+        """(h, w, c) of the last map."""
+        values = math.prod(self.map)
+        self.score = nn.Linear(min(chunk, values) or values, 1, bias=False)  # a bias cancels in differences
 
     def forward(self, source: Tensor, image: Tensor) -> Float[Tensor, " n"]:
         """One score for each image, float32: a difference of large numbers."""
@@ -42,7 +50,7 @@ class Critic(nn.Module):
         for convolution in self._layers():
             x = functional.leaky_relu(convolution(x), SLOPE)
         with torch.autocast(x.device.type, enabled=False):
-            return self.score(x.float().flatten(1)).squeeze(1)
+            return (x.float() * self._score_weight()).sum((1, 2, 3))
 
     def slope(self, source: Tensor, image: Tensor) -> Float[Tensor, "n c h w"]:
         """The gradient of the scores with respect to the images, itself differentiable in the critic's weights.
@@ -58,7 +66,7 @@ class Critic(nn.Module):
                 before.append(convolution(x))
                 x = functional.leaky_relu(before[-1], SLOPE)
         with torch.autocast(image.device.type, enabled=False):
-            gradient = self.score.weight.view(1, *self.map)
+            gradient = self._score_weight()
             for convolution, seen, size in zip(
                 reversed(self._layers()), reversed(before), reversed(sizes), strict=True
             ):
@@ -69,6 +77,13 @@ class Critic(nn.Module):
                 odd = [(length + 2 * PADDING - KERNEL) % STRIDE for length in size]
                 gradient = functional.conv_transpose2d(gradient, weight, None, STRIDE, PADDING, odd)
         return gradient
+
+    def _score_weight(self) -> Float[Tensor, "1 c h w"]:
+        """What each value of the last map weighs in the score: the mean of the chunks' scores is linear in the map."""
+        values = math.prod(self.map)
+        chunks = math.ceil(values / self.score.in_features)
+        weight = self.score.weight.repeat(1, chunks)[:, :values] / chunks
+        return weight.view(1, *self.map).permute(0, 3, 1, 2)
 
     def _layers(self) -> list[nn.Conv2d]:
         return [layer for layer in self.convolutions if isinstance(layer, nn.Conv2d)]

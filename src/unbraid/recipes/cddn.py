@@ -10,6 +10,16 @@ from unbraid.methods.cddn import CdDNConfig
 from unbraid.recipes import iiae
 from unbraid.recipes.recipe import Recipe
 
+PROGRAM: dict[str, Any] = {
+    "separate_optimisers": True,
+    "dropout": (0.5, 0.5, 0.0, 0.0),
+    "critic_widths": (64, 128, 256, 512),
+    "critic_chunk": 4096,
+    "latent_critic": False,
+    "relu_on_code": True,
+}
+"""What the authors' program does other than the paper's text says, at 256 px."""
+
 DIGITS = CdDNConfig(
     widths=(32, 64),
     decoder_widths=(128, 64),
