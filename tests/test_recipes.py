@@ -12,6 +12,7 @@ from unbraid.commands.recipes import duration
 from unbraid.config import to_json
 from unbraid.data.features import SIZE
 from unbraid.methods import METHODS
+from unbraid.methods.cddn import CdDNConfig
 from unbraid.methods.uncooperative import UncooperativeConfig
 from unbraid.nn import teacher
 from unbraid.nn.teacher import NAMED
@@ -50,6 +51,8 @@ def test_the_papers_recipes_have_the_papers_networks(name: str) -> None:
     config = RECIPES[name].make().method
     # the baseline differs from its method in this alone
     plain = UncooperativeConfig(cooperative=True) if name.startswith("cooperative-") else type(config)()
+    if name.startswith("cddn-"):  # the program made the paper's figures, and the defaults are neither's
+        plain = CdDNConfig(**cddn.PROGRAM)
     paper = {
         "cddn": tuple(field.name for field in dataclasses.fields(plain)),
         "iiae": ("widths", "decoder_widths", "map_size", "shared", "exclusive", "rate", "dropout", "decay"),

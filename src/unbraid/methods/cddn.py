@@ -48,7 +48,8 @@ STEEP, FLAT = 2.0, 0.2
 
 @dataclass(frozen=True)
 class CdDNConfig:
-    """What can be chosen in CdDN. The defaults are the paper's networks and weights."""
+    """What can be chosen in CdDN. The defaults are the paper's networks and weights but for `shared_norm` and `latent`;
+    `recipes.cddn` has the paper's own and those of the authors' program."""
 
     widths: Sizes = (64, 128, 256, 512)
     """Channels of the encoders' convolutions, each of which halves the size. Small images use the first of them."""
@@ -60,10 +61,10 @@ class CdDNConfig:
     """No map is halved below this height or width; 8 is what 256 px come to in the paper."""
     shared: Size = 512
     """Channels of the shared map."""
-    shared_norm: Literal["channel", "value"] = "channel"
-    """What batch-norm at the end of the shared map makes even. channel: each channel over all images and places, with
-    scale and shift, the paper's. value: each channel at each place by itself over the images, without. With the
-    first, shared maps can come alike by being the same for all images: a pattern of places, too faint for the noise."""
+    shared_norm: Literal["channel", "value"] = "value"
+    """Batch-norm at the end of the shared map. channel: each channel over all images and places, with scale and shift,
+    the paper's. value: each channel at each place by itself over the images, without. With the first, shared maps can
+    become alike by being the same for all images: a pattern of places, too faint for the noise."""
     exclusive: Size = 8
     """Size of an exclusive code."""
     dropout: Shares = (0.5, 0.5, 0.0, 0.0)
@@ -100,8 +101,8 @@ class CdDNConfig:
     """w_L1 of eq. 6 for eq. 1, |S_x - S_y|. Like the next two a mean over elements. Ablation: 0."""
     autoencoding: Weight = 100.0
     """w_L1 of eq. 6 for eq. 5."""
-    latent: Weight = 100.0
-    """w_L1 of eq. 6 for eq. 2, of S and of the noise each. Ablation: 0."""
+    latent: Weight = 10.0
+    """w_L1 of eq. 6 for eq. 2, of S and of the noise each; the paper's is 100. Ablation: 0."""
     spread: Weight = 0.0
     """Weight of a term that the paper lacks: S of different images shall be unlike at every place, `likeness`."""
     penalty: Weight = 10.0

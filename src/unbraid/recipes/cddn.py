@@ -10,7 +10,11 @@ from unbraid.methods.cddn import CdDNConfig
 from unbraid.recipes import iiae
 from unbraid.recipes.recipe import Recipe
 
+PAPER: dict[str, Any] = {"shared_norm": "channel", "latent": 100.0}
+"""What the paper's text says and the defaults don't."""
+
 PROGRAM: dict[str, Any] = {
+    **PAPER,
     "separate_optimisers": True,
     "dropout": (0.5, 0.5, 0.0, 0.0),
     "critic_widths": (64, 128, 256, 512),
@@ -18,7 +22,7 @@ PROGRAM: dict[str, Any] = {
     "latent_critic": False,
     "relu_on_code": True,
 }
-"""What the authors' program does other than the paper's text says, at 256 px."""
+"""The authors' program at 256 px, which made the paper's figures."""
 
 DIGITS = CdDNConfig(
     widths=(32, 64),
@@ -26,6 +30,7 @@ DIGITS = CdDNConfig(
     dropout=(0.0, 0.0),
     map_size=4,
     shared=32,
+    shared_norm="channel",
     critic_widths=(32, 64, 128),
     alike=10.0,
     latent=10.0,
@@ -89,12 +94,12 @@ def ablation(**changes: Any) -> Callable[[], RunConfig[CdDNConfig]]:
 
 
 def paper(data: DataConfig, steps: int, size: int = 256) -> Callable[[], RunConfig[CdDNConfig]]:
-    """The paper's networks and weights, batches of 8. The paper brings all images to 256 px, smaller ones too. `steps`:
+    """The authors' program (`PROGRAM`), batches of 8. The paper brings all images to 256 px, smaller ones too. `steps`:
     its epochs of its own sets. The running average of weights that is kept is ours; training doesn't see it."""
 
     def make() -> RunConfig[CdDNConfig]:
         return RunConfig(
-            CdDNConfig(),
+            CdDNConfig(**PROGRAM),
             replace(data, size=(size, size)),
             TrainConfig(steps=steps, evaluate_every=5000, average=0.999, distance="euclidean"),
         )
@@ -105,7 +110,9 @@ def paper(data: DataConfig, steps: int, size: int = 256) -> Callable[[], RunConf
 def sketchy() -> RunConfig[CdDNConfig]:
     """As iiae-sketchy: the same features, pairs and length."""
     config = iiae.sketchy()
-    method = CdDNConfig(shared=64, critic_widths=(256, 128), alike=10.0, latent=10.0, rate=1e-3, decay=True)
+    method = CdDNConfig(
+        shared=64, shared_norm="channel", critic_widths=(256, 128), alike=10.0, latent=10.0, rate=1e-3, decay=True
+    )
     return RunConfig(method, config.data, config.train)
 
 
