@@ -134,6 +134,7 @@ SMALL_CDDN = CdDNConfig(
     decoder_widths=(8, 8),
     map_size=4,
     shared=6,
+    shared_norm="channel",  # a batch of one image can be trained on
     dropout=(0.0, 0.0),
     critic_widths=(8, 8),
     latent_critic_widths=(8,),

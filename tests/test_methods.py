@@ -107,7 +107,7 @@ CASES = {
     "cddn-vectors": Case("cddn", VECTORS, replace(CDDN, vector_widths=(16, 16, 8), critic_widths=(32, 32)), None),
     "cddn-separate": Case("cddn", IMAGES, replace(CDDN, separate_optimisers=True, critic_chunk=50), AGAIN_CDDN),
     "cddn-bare": Case("cddn", IMAGES, BARE, ("latent_shared_a", "latent_shared_b")),
-    "cddn-no-latent": Case("cddn", IMAGES, replace(CDDN, latent=0.0), AGAIN_CDDN),
+    "cddn-no-latent": Case("cddn", IMAGES, replace(CDDN, latent=0.0, shared_norm="value", spread=1.0), AGAIN_CDDN),
     "iiae-spatial": Case("iiae", IMAGES, SMALL),
     "iiae-flat": Case("iiae", IMAGES, replace(SMALL, code="flat")),
     "iiae-vectors": Case("iiae", VECTORS, replace(SMALL, squared=True)),
