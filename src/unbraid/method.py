@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unbraid.bounds import check_bounds
-from unbraid.types import Codes, DataSpec, Domain
+from unbraid.types import Codes, DataSpec, Domain, ImageSpec
 
 Batch = TypeVar("Batch")
 Terms = dict[str, Tensor]
@@ -106,6 +106,16 @@ class Method(nn.Module, ABC, Generic[Batch]):
     @abstractmethod
     def updates(self, batches: Iterator[Batch], clock: Clock) -> Iterator[Update]:
         """One training step. Yields who minimises what, turn by turn; never from inside a `with`."""
+
+
+SMALL = 128
+"""Smaller side of images, in px, up to which a method's default may be what was proven at small sizes."""
+SMALL_NOTE = f"Images of up to {SMALL} px: settings that were proven at 64 px instead of the paper's for 256"
+
+
+def small_images(spec: DataSpec) -> bool:
+    """Returns whether both domains have images whose smaller side is at most SMALL."""
+    return all(isinstance(own, ImageSpec) and min(own.height, own.width) <= SMALL for own in (spec.a, spec.b))
 
 
 @runtime_checkable

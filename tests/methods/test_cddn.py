@@ -255,3 +255,10 @@ def test_a_critic_in_trouble_is_named(what: str, value: float, said: str) -> Non
 def test_what_cannot_be_built_is_refused(spec: DataSpec, config: CdDNConfig, said: str) -> None:
     with pytest.raises(UserError, match=said):
         CdDN(spec, config)
+
+
+def test_small_images_have_settings_of_their_own() -> None:
+    small, large = (DataSpec(ImageSpec(size, size), ImageSpec(size, size, 1)) for size in (64, 256))
+    config, lines = CdDN.default_config(small)
+    assert (config.shared, config.rate, len(lines)) == (64, 1e-3, 1)
+    assert CdDN.default_config(large) == (CdDNConfig(), [])

@@ -24,7 +24,7 @@ from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from unbraid.bounds import Count, Positive, Shares, Size, Sizes, Weight
-from unbraid.method import Clock, Method, Terms, Update
+from unbraid.method import SMALL_NOTE, Clock, Method, Terms, Update, small_images
 from unbraid.nn.blocks import (
     SLOPE,
     FitSize,
@@ -118,6 +118,19 @@ class CdDNConfig:
     """Ablation: ordinary decodes an image's own shared map, none leaves eq. 5 out."""
     reversal: bool = True
     """Ablation: without it, exclusive decoders and their critics are left out."""
+
+
+SMALL_IMAGES = CdDNConfig(
+    widths=(32, 64, 128, 128),
+    decoder_widths=(256, 128, 64, 32),
+    dropout=(0.0, 0.0, 0.0, 0.0),
+    shared=64,
+    critic_widths=(32, 64, 128),
+    spread=1.0,
+    rate=1e-3,
+    decay=True,
+)
+"""CdDN at 64 px: three halvings, an 8x8 shared map, half as wide as the paper's."""
 
 
 class Encoder(nn.Module):
@@ -306,6 +319,11 @@ class CdDN(Method[Paired]):
         if config.initial == "normal":
             for module in (self.a, self.b, *self.rivals_a.of_the_program(), *self.rivals_b.of_the_program()):
                 module.apply(draw_normal)
+
+    @classmethod
+    def default_config(cls, spec: DataSpec) -> tuple[CdDNConfig, list[str]]:
+        """`CdDNConfig()`, but for small images: narrower networks, a higher rate that falls, and S spread."""
+        return (SMALL_IMAGES, [SMALL_NOTE]) if small_images(spec) else (CdDNConfig(), [])
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
         """Adam, rate 2e-4, betas .5 and .999: one for critics and discriminators, whose losses share no parameter, and

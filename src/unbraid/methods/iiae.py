@@ -20,7 +20,7 @@ from torch.optim import Adam, Optimizer
 
 from unbraid.bounds import Positive, Shares, Size, Sizes, Weight
 from unbraid.config import PerceptualConfig
-from unbraid.method import Clock, Method, Terms, Update
+from unbraid.method import SMALL_NOTE, Clock, Method, Terms, Update, small_images
 from unbraid.nn.blocks import FitSize, Initial, dense, dense_stack, down, down_stack, draw_normal, halvings, up
 from unbraid.nn.functional import bounded_log_variance, kl_normal, least_squares, reparameterise, tile
 from unbraid.nn.patch import PatchAdversary, patch_halvings, tell
@@ -89,8 +89,6 @@ class IIAEConfig:
     conditional half, eq. 10, alone: I(X;Z_s) would need decoders that see z_s only."""
 
 
-SMALL = 128
-"""Smaller side of images, in px, up to which SMALL_IMAGES is the default."""
 SMALL_IMAGES = IIAEConfig(
     widths=(32, 64, 128, 128),
     decoder_widths=(256, 128, 64, 32),
@@ -265,12 +263,11 @@ class IIAE(Method[Paired]):
 
     @classmethod
     def default_config(cls, spec: DataSpec) -> tuple[IIAEConfig, list[str]]:
-        """The paper's, but for images of up to SMALL px: narrower networks with a higher rate that falls, and the
+        """The paper's, but for small images: narrower networks with a higher rate that falls, and the
         perceptual loss, if VGG16's weights are there."""
-        if not all(isinstance(own, ImageSpec) and min(own.height, own.width) <= SMALL for own in (spec.a, spec.b)):
+        if not small_images(spec):
             return IIAEConfig(), []
-        lines = [f"Images of up to {SMALL} px: settings that were proven at 64 px instead of the paper's for 256"]
-        config = SMALL_IMAGES
+        config, lines = SMALL_IMAGES, [SMALL_NOTE]
         if reason := _no_perceptual_loss(spec, config):
             config = replace(config, perceptual_weight=0.0)
             lines.append(f"Images will be softer, without a perceptual loss: {reason}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from unbraid.config import RunConfig, TrainConfig
 from unbraid.data.config import DataConfig
+from unbraid.methods import cddn
 from unbraid.methods.cddn import CdDNConfig
 from unbraid.recipes import iiae
 from unbraid.recipes.recipe import Recipe
@@ -53,18 +54,8 @@ def mnist_cdcb() -> RunConfig[CdDNConfig]:
     )
 
 
-IMAGES = CdDNConfig(
-    widths=(32, 64, 128, 128),
-    decoder_widths=(256, 128, 64, 32),
-    dropout=(0.0, 0.0, 0.0, 0.0),
-    shared=64,
-    critic_widths=(32, 64, 128),
-    latent=10.0,
-    rate=1e-3,
-    decay=True,
-    **SPREAD,
-)
-"""CdDN for images at 64 px: three halvings, an 8x8 shared map, half as wide as the paper's."""
+IMAGES = replace(cddn.SMALL_IMAGES, **SPREAD)
+"""CdDN's default for small images, its shared codes spread as is good for photographs."""
 
 
 QUIET: dict[str, Any] = {"gan": 0.1, "exclusive_gan": 0.01, "latent_gan": 0.1, "latent": 1.0}
