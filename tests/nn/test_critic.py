@@ -29,7 +29,11 @@ def test_chunks_of_the_last_map_are_scored_by_one_layer(chunk: int) -> None:
     """The mean score of chunks, each some places with all channels; what the last lacks counts as nought."""
     critic, source, image = judged((32, 32), chunk)
     features: list[torch.Tensor] = []
-    critic.convolutions[-1].register_forward_hook(lambda _module, _inputs, output: features.append(output))
+
+    def keep(_module: object, _inputs: object, output: torch.Tensor) -> None:
+        features.append(output)
+
+    critic.convolutions[-1].register_forward_hook(keep)
     scores = critic(source, image)
     (last,) = [functional.leaky_relu(x, 0.2).permute(0, 2, 3, 1).flatten(1) for x in features]
     assert last.shape[1] == 384
