@@ -11,6 +11,7 @@ import argparse
 import shlex
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ PAPER = (
     "--method.widths 32 64 128 256 --method.decoder-widths 512 256 128 64 --method.shared 128 --method.rate 2e-4 "
     "--method.no-decay --method.anneal 25000 --method.perceptual-weight 0"
 )
-RUNS = {
+RUNS: dict[str, str] = {
     "default": "",
     "no-perceptual-loss": "--method.perceptual-weight 0",
     "gan": "--method.gan 0.03",
@@ -107,7 +108,8 @@ def main() -> None:
     for parts in asked.parts:
         for name in asked.names or RUNS:
             run, command = trained(name, parts, asked.root, asked.folder)
-            results[f"{parts}, {name}"] = {"command": command, "seed": 0, **measured(run)}
+            facts = {"command": command, "seed": 0, "date": date.today().isoformat()}
+            results[f"{parts}, {name}"] = {**facts, **measured(run)}
             write_json(path, dict(sorted(results.items())))
     print("| parts, run | LPIPS a->b (another person) | b->a | white wrong, % | recall@1 |\n|---|---|---|---|---|")
     for name, row in results.items():

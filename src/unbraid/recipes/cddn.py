@@ -129,7 +129,7 @@ RECIPES: dict[str, Recipe] = {
     "cddn-maps": Recipe(
         "cddn",
         "aerial photos and maps, 64 px",
-        images(DataConfig(set="maps", size=(64, 64), augment=("turn", "shift")), 10_000, **QUIET),
+        images(DataConfig(set="maps", size=(64, 64), augment=("turn", "shift")), 10_000, initial="torch", **QUIET),
         "91.4 / 96.9",
         "80.15 / 78.05 (2,268 steps)",
     ),
