@@ -52,7 +52,7 @@ def trained(name: str, parts: str, root: Path, folder: Path) -> tuple[Path, str]
     data, shown = f"--data.set cuhk --data.root {root}", "--data.set cuhk --data.root DATA"
     if parts == "random":
         sides = written(root, folder / "images")
-        data = shown = f"--data.a {sides}/photo --data.b {sides}/sketch"
+        data, shown = (f"--data.a {folder}/photo --data.b {folder}/sketch" for folder in (sides, "IMAGES"))
     rest = f"--data.size {SIZE} {SIZE} --train.steps {STEPS} {RUNS[name]}".strip()
     run = folder / f"{parts}-{name}"
     words = ["train", "iiae", *shlex.split(f"{data} {rest}"), "--run", str(run)]
