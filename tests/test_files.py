@@ -1,9 +1,10 @@
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from unbraid.files import read_json, write_atomically, write_json
+from unbraid.files import parse_json, read_json, write_atomically, write_json
 from unbraid.types import UserError
 
 
@@ -45,3 +46,21 @@ def test_damaged_json_is_said(tmp_path: Path) -> None:
     path.write_text('{"a": ')
     with pytest.raises(UserError, match="damaged"):
         read_json(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (b"[" * 100_000 + b"]" * 100_000, Any),
+        (b"1" * 5000, Any),
+        (b"1e999", Any),
+        (b'"\xff"', Any),
+        (b"null", dict[str, Any]),
+        (b"[]", dict[str, Any]),
+        (b'{"a": "1"}', dict[str, float]),
+        (b"", Any),
+    ],
+)
+def test_json_of_any_wrong_shape_is_one_error(text: bytes, kind: Any) -> None:
+    with pytest.raises(UserError, match=r"^here is damaged"):
+        parse_json(text, "here", kind)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from safetensors import SafetensorError
 
 from unbraid.types import UserError
@@ -61,13 +62,35 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, lambda file: file.write_text(json.dumps(value, indent=2) + "\n"))
 
 
-def read_json(path: Path) -> Any:
-    """UserError if the file is missing or damaged."""
+def read_json(path: Path, kind: Any = Any) -> Any:
+    """Returns the JSON value of a file, checked against a type.
+
+    Args:
+        path: The file.
+        kind: What its value must be: any type that msgspec knows, such as `dict[str, float]` or a dataclass, which is
+            then what is returned. Fields that the type does not name are left out.
+
+    Raises:
+        UserError: The file is missing, can't be read, is not JSON or not of that type.
+    """
     try:
-        return json.loads(path.read_text())
+        text = path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{path.parent} is not a run: it has no {path.name}") from error
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror or error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged and can't be read as JSON ({error})") from error
+    return parse_json(text, str(path), kind)
+
+
+def parse_json(text: bytes | str, source: str, kind: Any = Any) -> Any:
+    """Returns JSON from `source`, a file or a place in one, checked against a type as in `read_json`.
+
+    Raises UserError, which names the source, for text that is not JSON, is nested too deeply, has numbers too large for
+    a double, or is not of that type.
+    """
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{source} is damaged: {error}") from error
+    except (ValueError, RecursionError) as error:  # msgspec.DecodeError is a ValueError, as a wrong byte is
+        raise UserError(f"{source} is damaged and can't be read as JSON ({error})") from error
