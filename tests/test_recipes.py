@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unbraid.cli import main
-from unbraid.commands.recipes import duration
+from unbraid.commands.recipes import duration, measured
 from unbraid.config import to_json
 from unbraid.data.features import SIZE
 from unbraid.methods import METHODS
@@ -17,7 +17,7 @@ from unbraid.methods.uncooperative import UncooperativeConfig
 from unbraid.nn import teacher
 from unbraid.nn.teacher import NAMED
 from unbraid.recipes import RECIPES, cddn, xgan
-from unbraid.recipes.recipe import read_seconds
+from unbraid.recipes.recipe import Figure, read_figures, read_seconds
 from unbraid.run import config_from_json
 from unbraid.types import DataSpec, ImageSpec, Labelled, VectorSpec
 
@@ -143,3 +143,24 @@ def test_seconds_are_of_recipes_that_there_are() -> None:
 )
 def test_durations_are_rounded(steps: int, seconds: float | None, shown: str) -> None:
     assert duration(steps, seconds) == shown
+
+
+def test_figures_are_of_recipes_that_there_are() -> None:
+    figures = read_figures()
+    assert set(figures) <= set(RECIPES)
+    assert all(re.search(r"\d", figure.words) for figure in figures.values())
+
+
+@pytest.mark.parametrize(
+    ("figure", "steps", "note", "shown"),
+    [
+        (Figure("9.0 / 8.0", 100), 100, "", "ours 9.0 / 8.0"),
+        (Figure("9.0 / 8.0", 1200), 100, "", "ours 9.0 / 8.0 (1,200 steps)"),
+        (Figure("9.0 / 8.0", 1200), 100, "other split", "ours 9.0 / 8.0 (1,200 steps; other split)"),
+        (Figure("mAP .3", None), 100, "", "ours mAP .3"),
+        (None, 100, "", "not measured"),
+        (None, 100, "no pairs", "not measured (no pairs)"),
+    ],
+)
+def test_a_figure_says_what_it_is_of(figure: Figure | None, steps: int, note: str, shown: str) -> None:
+    assert measured(figure, steps, note) == shown

@@ -7,7 +7,7 @@ from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
 
-from unbraid.recipes.recipe import Recipe, read_seconds
+from unbraid.recipes.recipe import Figure, Recipe, read_figures, read_seconds
 
 NAMES = 37
 """Width of the longest name, and of what is said of a recipe."""
@@ -17,13 +17,13 @@ def recipes() -> None:
     """Lists the recipes: what each shows, how long it is and takes, the paper's figure and ours."""
     from unbraid.recipes import RECIPES
 
-    console, seconds = Console(), read_seconds()
+    console, seconds, figures = Console(), read_seconds(), read_figures()
     if not console.is_terminal:
         console = Console(width=100)
     paper = {name: recipe for name, recipe in RECIPES.items() if name.endswith("-paper")}
-    console.print(listed({name: recipe for name, recipe in RECIPES.items() if name not in paper}, seconds))
+    console.print(listed({name: recipe for name, recipe in RECIPES.items() if name not in paper}, seconds, figures))
     console.print("\nWith the paper's networks, weights and length:\n")
-    console.print(listed(paper, seconds))
+    console.print(listed(paper, seconds, figures))
     cpu, gpu = seconds["cpu"]["machine"], seconds["gpu"]["machine"]
     console.print(
         "\nFigures are recall@1 by pair on the test part, %, a->b / b->a, unless they say otherwise, and of another "
@@ -33,12 +33,13 @@ def recipes() -> None:
     )
 
 
-def listed(recipes: Mapping[str, Recipe], seconds: Mapping[str, Any]) -> Table:
+def listed(recipes: Mapping[str, Recipe], seconds: Mapping[str, Any], figures: Mapping[str, Figure]) -> Table:
     """A table of recipes.
 
     Args:
         recipes: by name.
         seconds: of a step, by device, as `read_seconds` has them.
+        figures: what was measured, by name.
 
     Returns:
         The table, 100 columns wide if there is room.
@@ -53,10 +54,19 @@ def listed(recipes: Mapping[str, Recipe], seconds: Mapping[str, Any]) -> Table:
         steps = recipe.make().train.steps
         times = [duration(steps, seconds[device]["seconds"].get(name)) for device in ("cpu", "gpu")]
         paper = "" if recipe.paper == "-" else f"paper {recipe.paper}\n"
-        ours = recipe.ours if recipe.ours == "not measured" else f"ours {recipe.ours}"
+        ours = measured(figures.get(name), steps, recipe.note)
         about = Padding(recipe.about, (0, 0, 0, 2))
         table.add_row(Group(name, about), f"{steps:,}" if steps else "-", *times, f"{paper}{ours}")
     return table
+
+
+def measured(figure: Figure | None, steps: int | None, note: str) -> str:
+    """Returns what was measured in words, with the run's number of steps where it is not the recipe's."""
+    if figure is None:
+        return f"not measured{note and f' ({note})'}"
+    said = [f"{figure.steps:,} steps"] if figure.steps not in (None, steps) else []
+    said += [note] if note else []
+    return f"ours {figure.words} ({'; '.join(said)})" if said else f"ours {figure.words}"
 
 
 def cores(machine: Mapping[str, Any]) -> str:

@@ -51,11 +51,13 @@ RECIPES: dict[str, Recipe] = {
         "cyclegan",
         "relit and plain cars, 64 px",
         relit,
+        shows="hidden pair",
     ),
     "cyclegan-maps": Recipe(
         "cyclegan",
         "aerial photos and maps, 64 px",
         maps,
+        shows="hidden pair",
     ),
     "cyclegan-relit-paper": Recipe("cyclegan", "relit cars, the paper's networks at the renders' 64 px", relit_paper),
     "cyclegan-maps-paper": Recipe("cyclegan", "maps at the paper's 256 px", maps_paper),
@@ -63,7 +65,6 @@ RECIPES: dict[str, Recipe] = {
         "cyclegan",
         "the same two styles of emoji, 32 px",
         emoji,
-        "-",
-        "hidden pair, LPIPS .120 (6,703 steps)",
+        shows="hidden pair",
     ),
 }
