@@ -4,7 +4,7 @@
 
 For each run it writes benchmarks/results/RUN.json: the command, the protocol, the figures, the curve on the validation
 part, the time; and docs/pictures/RUN-curve.png, with some of the pictures that `evaluate` drew beside it. Then
-it writes the tables of docs/benchmarks.md anew from all results.
+it writes the tables of docs/benchmarks.md and the figures of `unbraid recipes` anew from all results.
 """
 
 import re
@@ -19,6 +19,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
+import figures
 from unbraid.config import PLACES, flat, to_json
 from unbraid.files import read_json, write_json
 from unbraid.log import read_log
@@ -464,6 +465,7 @@ def main(runs: list[str]) -> None:
                 shutil.copy(run / "pictures" / name, PICTURES / f"{run.name}-{name}")
         print(f"{run.name}: {record['command']}")
     fill_tables()
+    figures.main()
 
 
 if __name__ == "__main__":

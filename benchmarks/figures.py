@@ -85,6 +85,11 @@ def figures() -> dict[str, Figure]:
     return {name: figure for name, figure in found.items() if figure}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Writes them."""
     write_json(FIGURES, {name: figure._asdict() for name, figure in figures().items()})
     print(f"{FIGURES} written")
+
+
+if __name__ == "__main__":
+    main()
