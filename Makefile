@@ -1,10 +1,11 @@
 # make demo, make test: each sets up what it needs on a fresh machine with Python 3.11 or later, and says what it does.
 PYTHON ?= python3.11
 VENV := .venv
+LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: setup demo test check docs
+.PHONY: setup demo test test-lowest check docs
 
 setup: $(VENV)/ready
 
@@ -25,6 +26,18 @@ demo: setup
 test: setup
 	@echo "Running the tests"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
+
+test-lowest:
+	@echo "Running the tests with the oldest versions that pyproject.toml allows, torch aside, in $(LOWEST)"
+	@$(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install --quiet --constraint constraints.txt torch torchvision uv
+	@grep -E '^torch(vision)?==' constraints.txt > $(LOWEST)/torch.txt
+	@$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct --extra tensorboard --extra web --extra milvus \
+	    --constraint $(LOWEST)/torch.txt --output-file $(LOWEST)/lowest.txt pyproject.toml
+	@$(LOWEST)/bin/python -m pip install --quiet --requirement $(LOWEST)/lowest.txt
+	@$(LOWEST)/bin/python -m pip install --quiet --no-deps --editable .
+	@$(LOWEST)/bin/python -m pip install --quiet pytest pytest-xdist hypothesis beartype
+	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses auto --dist loadscope
 
 check: setup
 	@echo "Checking style, types and the documentation's links"

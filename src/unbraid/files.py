@@ -92,5 +92,5 @@ def parse_json(text: bytes | str, source: str, kind: Any = Any) -> Any:
         return msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError as error:
         raise UserError(f"{source} is damaged: {error}") from error
-    except (ValueError, RecursionError) as error:  # msgspec.DecodeError is a ValueError, as a wrong byte is
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise UserError(f"{source} is damaged and can't be read as JSON ({error})") from error
