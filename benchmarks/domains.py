@@ -2,7 +2,7 @@
 
     python benchmarks/domains.py runs/xgan-emoji runs/xgan-emoji-domain-20
 
-Writes docs/pictures/xgan-domains.png and prints each run's figure at the end.
+Writes docs/pictures/xgan-domains.webp and prints each run's figure at the end.
 """
 
 import sys
@@ -16,7 +16,7 @@ from matplotlib import pyplot
 from unbraid.log import read_log
 from unbraid.meaning import TOLD
 
-OUT = Path(__file__).parent.parent / "docs" / "pictures" / "xgan-domains.png"
+OUT = Path(__file__).parent.parent / "docs" / "pictures" / "xgan-domains.webp"
 
 
 def main(runs: list[str]) -> None:

@@ -5,7 +5,7 @@
 DATA is the folder that holds the sets. Each recipe is trained on each split (of data and training alike) with the
 command that stands in the result, evaluated on the classes that it never saw, and kept in FOLDER. Writes
 benchmarks/results/sketchy.json, and, of the first recipe's first split, a contact sheet of what `unbraid search` finds
-for sketches, right and wrong marked, docs/pictures/sketchy-search.png.
+for sketches, right and wrong marked, docs/pictures/sketchy-search.webp.
 """
 
 import argparse
@@ -22,7 +22,6 @@ from unbraid.cli import main as unbraid
 from unbraid.data.images import read_image
 from unbraid.files import read_json, write_json
 from unbraid.retrieval.sheet import contact_sheet
-from unbraid.show import save_picture
 from unbraid.types import ImageSpec
 
 HERE = Path(__file__).parent
@@ -117,7 +116,7 @@ def sheet(run: Path, root: Path, place: Path) -> dict[str, Any]:
         [right[i][:HITS] for i in at],
         [sketches[i].split("/")[0] for i in at],
     )
-    save_picture(picture, HERE.parent / "docs" / "pictures" / "sketchy-search.png")
+    picture.save(HERE.parent / "docs" / "pictures" / "sketchy-search.webp", quality=90, method=6)
     hits = torch.tensor(right).float()
     return {
         "queries": len(sketches),

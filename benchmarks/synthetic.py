@@ -6,7 +6,7 @@ Trains each recipe with ten seeds by the `unbraid` command, `--processes` runs a
 `--runs`/RECIPE-SEED. Then it measures the last model on the test part, which is the same for all seeds. The same
 command goes on where it was stopped: runs that the result file holds are left out.
 
-Writes benchmarks/results/synthetic.json and docs/pictures/synthetic.png. The curves are those of the validation part.
+Writes benchmarks/results/synthetic.json and docs/pictures/synthetic.webp. The curves are those of the validation part.
 """
 
 import os
@@ -43,7 +43,7 @@ OBJECTIVE = ("again_rich", "again_poor", "again_residual", "fool_rich", "fool_po
 """Terms of eq. 3, which disentangler and entangler minimise."""
 COLOURS = {"uncooperative": "tab:blue", "cooperative": "tab:orange"}
 RESULTS = Path(__file__).parent / "results" / "synthetic.json"
-PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "synthetic.png"
+PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "synthetic.webp"
 
 
 def trained(recipe: str, seed: int, path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ Three measurements at 1,000 to 1,000,000 training images with codes of 128 value
 - checkpoint: how long `Run.save_position` holds training up, a step of training while a state is being written, and
   how long writing takes.
 
-Sizes take turns in one process. Writes benchmarks/results/lord-tables.json and docs/pictures/lord-tables.png.
+Sizes take turns in one process. Writes benchmarks/results/lord-tables.json and docs/pictures/lord-tables.webp.
 """
 
 import time
@@ -45,7 +45,7 @@ DENSE_COPIES = 6
 WARM = FORGOTTEN + 8
 """Steps before measuring: by then rows have missed as many steps as they will, or as many as matter."""
 RESULTS = Path(__file__).parent / "results" / "lord-tables.json"
-PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "lord-tables.png"
+PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "lord-tables.webp"
 
 
 class Batches(Iterator[Labelled]):

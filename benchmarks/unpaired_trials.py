@@ -5,7 +5,7 @@
 Trains each method on relit cars and on MNIST-CDCB, both without pairs, 32 px, with each norm of the translators, each
 norm of the discriminators and each size of the residual, by several seeds, and measures hidden pairs of the validation
 part. Writes benchmarks/results/unpaired-trials.json; what stands there is left out, so the same command goes on where
-it was stopped. Then writes the means over the seeds into docs/methods/uncooperative.md, between the marks; with
+it was stopped. Then writes the means over the seeds into docs/notes/unpaired-norms.md, between the marks; with
 `--table` nothing more. With `--pictures FOLDER`, draws each run's translations.
 """
 
@@ -23,6 +23,7 @@ import tyro
 from PIL import Image
 from torch import Tensor
 
+import pages
 from machine import facts
 from unbraid.apply import Trained
 from unbraid.config import PACKAGED, TrainConfig
@@ -46,7 +47,7 @@ from unbraid.train import Moved, step_seed, train_step
 from unbraid.types import DOMAINS, other
 
 RESULTS = Path(__file__).parent / "results" / "unpaired-trials.json"
-PAGE = Path(__file__).parent.parent / "docs" / "methods" / "uncooperative.md"
+PAGE = pages.DOCS / "notes" / "unpaired-norms.md"
 SETS: dict[str, DataConfig] = {
     "relit": DataConfig(set="relit", size=(32, 32)),
     "mnist-cdcb": DataConfig(set="mnist-cdcb", unpaired=True),
@@ -199,31 +200,31 @@ def key(record: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    """Means over the seeds, and each seed's first figure."""
-    lines = [
-        "| set | method | norm | discriminator | residual | a->b, LPIPS (seeds) | b->a | recall@1, % | mixed, beside "
-        "the residual's owner | the translated item | the truth | discriminators' losses, a / b |\n|" + "---|" * 12
-    ]
+    """Returns the means over the seeds."""
+    head = ["set", "method", "norm", "discriminator", "residual", "a->b, LPIPS", "b->a", "recall@1, %"]
+    head += ["mixed: owner / truth", "discriminators, a / b", "seeds"]
+    rows = []
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for record in sorted(records, key=lambda record: (*map(str, key(record)[:4]), -record["residual"], record["seed"])):
         groups.setdefault(key(record)[:5], []).append(record)
     for group, members in groups.items():
         figures = averages([record["figures"] for record in members])
         losses = averages([record["losses"] for record in members])
-        seeds = " ".join(short(record["figures"]["a->b translation lpips"]) for record in members)
-        cells = [
-            *group[:4],
-            group[4] or "-",
-            f"{short(figures['a->b translation lpips'])} ({seeds})",
-            short(figures["b->a translation lpips"]),
-            f"{figures['a->b recall']:.1f} / {figures['b->a recall']:.1f}",
-            *(short(figures.get(f"mixed, {name}")) for name in ("residual's owner", "translated item", "truth")),
-            " / ".join(
-                short(losses[f"tell_{name}"]) for name in ("rich", "poor", "a", "b") if f"tell_{name}" in losses
-            ),
-        ]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+        mixed = " / ".join(short(figures.get(f"mixed, {name}")) for name in ("residual's owner", "truth"))
+        told = (short(losses.get(f"tell_{name}")) for name in ("rich", "poor", "a", "b") if f"tell_{name}" in losses)
+        rows.append(
+            [
+                *group[:4],
+                str(group[4] or "-"),
+                short(figures["a->b translation lpips"]),
+                short(figures["b->a translation lpips"]),
+                f"{figures['a->b recall']:.1f} / {figures['b->a recall']:.1f}",
+                mixed,
+                " / ".join(told),
+                str(len(members)),
+            ]
+        )
+    return pages.table(head, rows)
 
 
 def averages(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -264,9 +265,7 @@ def main(arguments: Arguments) -> None:
         document["machine"] = facts()
         write_json(RESULTS, document)
         print(trial, f"{seconds:.0f} s", figures, losses, flush=True)
-    before, rest = PAGE.read_text().split("<!-- trials -->\n")
-    _, after = rest.split("<!-- end of trials -->")
-    PAGE.write_text(f"{before}<!-- trials -->\n{table(document['runs'])}\n<!-- end of trials -->{after}")
+    pages.fill(PAGE, "trials", table(document["runs"]))
 
 
 if __name__ == "__main__":

@@ -46,5 +46,5 @@ def test_python_runs(block: str, place: Path) -> None:
 
 
 def test_there_is_something_to_run() -> None:
-    assert len(blocks("sh")) >= 6
+    assert sum(len(block.splitlines()) for block in blocks("sh")) >= 10
     assert len(blocks("python")) >= 1
