@@ -161,7 +161,7 @@ def test_a_swapped_truth_has_no_loss_at_all() -> None:
 
     D says that r - mean(r) + mean(c) is c, and the other way round; E undoes it. So the found residual has nothing to
     do with the true one. Both cycles come back exactly and what is made has the right distribution, the very same
-    values even, if the poor batch holds what D makes. docs/methods/uncooperative.md has the proof for all rotations.
+    values even, if the poor batch holds what D makes. docs/notes/two-factors.md has the proof for all rotations.
     """
     spec = DataSpec(VectorSpec(2), VectorSpec(1))
     model = Uncooperative(spec, replace(SMALL, streams="two"))

@@ -3,7 +3,7 @@
 Domain a is v = (c, r), two values, domain b is c alone. c and r are independent.
 
 synthetic: c ~ N(2, 1) and r ~ N(-2, 1), the paper's. Every rotation of their plane leaves the distribution as it is, so
-unpaired data don't say which direction is c (docs/methods/uncooperative.md).
+unpaired data don't say which direction is c (docs/notes/two-factors.md).
 synthetic-identifiable: ours, means and deviations as above, but c is uniform and r has two modes, one of which is rare.
 Of all linear splits only the true one has the right distributions; bent ones that have them exist still.
 

@@ -1,0 +1,113 @@
+"""The documentation stays short, its tables are those of the results, and its pictures are shown."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from unbraid.method import Clock
+from unbraid.train import train_step
+from unbraid.types import DataSpec, ImageSpec, Paired
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+PICTURES = [path for path in (DOCS / "pictures").iterdir() if path.is_file()]
+KILOBYTE, MEGABYTE = 1000, 1_000_000
+LONG = {"cli.md", "data.md"}
+"""Pages above 15 KB, or near it, that are yet to shrink."""
+WIDE = {"cli.md", "data.md", "explorer.md", "healthy.md", "search.md", "training.md", "zero-shot.md"}
+"""Pages with longer lines that are yet to be folded."""
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(DOCS))
+
+
+def prose(text: str) -> list[str]:
+    """Returns the lines outside code, tables and pictures."""
+    outside = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return [line for line in outside.splitlines() if not line.lstrip().startswith(("|", "!["))]
+
+
+@pytest.fixture(scope="module")
+def pages() -> Iterator[ModuleType]:
+    """benchmarks/pages.py."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import pages
+
+        yield pages
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_page_is_short(page: Path) -> None:
+    assert page.stat().st_size <= 15 * KILOBYTE or name(page) in LONG
+
+
+@pytest.mark.parametrize("folder", ["methods", "notes"])
+def test_methods_and_notes_are_shorter(folder: str) -> None:
+    most = {"methods": 8.5, "notes": 5}[folder]
+    assert max(page.stat().st_size for page in (DOCS / folder).iterdir()) <= most * KILOBYTE
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)
+def test_lines_fit(page: Path) -> None:
+    longest = max(map(len, prose(page.read_text())))
+    assert longest <= 120 or (page != README and name(page) in WIDE)
+
+
+def test_the_readme_is_short_and_shows_python_early() -> None:
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 120
+    assert lines.index("```python") < 40
+
+
+def test_pictures_are_small_and_shown() -> None:
+    assert sum(path.stat().st_size for path in PICTURES) <= 4 * MEGABYTE
+    texts = [page.read_text() for page in (README, *PAGES)]
+    shown = {found for text in texts for found in re.findall(r"\(\S*pictures/([\w.-]+)\)", text)}
+    assert shown == {path.name for path in PICTURES}
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)", README.read_text())
+    assert links
+    assert all((ROOT / link).exists() for link in links if "://" not in link)
+
+
+def test_tables_are_those_of_the_results(pages: ModuleType) -> None:
+    for (page, mark), text in pages.texts().items():
+        assert pages.filled(page.read_text(), mark, text) == page.read_text(), f"python benchmarks/pages.py: {page}"
+
+
+def test_every_method_has_its_figure_in_the_readme(pages: ModuleType) -> None:
+    methods = {path.stem for path in (DOCS / "methods").iterdir()}
+    assert {method for method, *_ in pages.METHODS} == methods
+
+
+def test_the_toy_of_the_design_trains() -> None:
+    code = re.findall(r"```python\n(.*?)```", (DOCS / "design.md").read_text(), re.DOTALL)[-1]
+    ast.parse(code)
+    module = ModuleType("tandem")
+    sys.modules["tandem"] = module
+    try:
+        exec(compile(code, "docs/design.md", "exec"), module.__dict__)
+    finally:
+        del sys.modules["tandem"]
+    torch.manual_seed(0)
+    model = module.Tandem(DataSpec(ImageSpec(8, 8), ImageSpec(8, 8, 1)), module.TandemConfig())
+    batch = Paired(torch.rand(4, 3, 8, 8), torch.rand(4, 1, 8, 8), torch.arange(4))
+    before = model.discriminator[0].weight.clone()
+    losses = train_step(model, model.optimisers("train"), iter([batch]), Clock(0, 0.0))
+    assert set(losses) == {"domain", "reconstruction", "alike", "generator"}
+    assert not torch.equal(model.discriminator[0].weight, before)
+    assert model.translate(batch.a, "a", "b").shape == batch.b.shape
