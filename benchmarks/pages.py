@@ -25,9 +25,9 @@ Column = tuple[str, Callable[[dict[str, Any]], str]]
 """A title, and a figure in words from metrics; a KeyError where it was not measured."""
 
 
-def recall(code: str, k: str = "1", table: str = "recall") -> Callable[[dict[str, Any]], str]:
-    """Returns a column's figure: recall at k of a code, both ways."""
-    return lambda m: in_words(both_ways(m[table][code], k), 2)
+def recall(code: str, table: str = "recall") -> Callable[[dict[str, Any]], str]:
+    """Returns a column's figure: recall at 1 of a code, both ways."""
+    return lambda m: in_words(both_ways(m[table][code], "1"), 2)
 
 
 def euclidean(m: dict[str, Any]) -> str:
@@ -40,11 +40,6 @@ def copied(m: dict[str, Any]) -> str:
     """Returns the distances of analogies, and those of copying the query."""
     copies = in_words([m["analogy"][domain]["copy"]["distance"] for domain in m["analogy"]], 1)
     return f"{analogies(m)} ({copies})"
-
-
-def union(what: str) -> Callable[[dict[str, Any]], str]:
-    """Returns a column's figure: neighbours among both domains."""
-    return lambda m: in_words(both_ways(m["union"]["shared"], what), 1)
 
 
 def lpips(table: str, row: str) -> Callable[[dict[str, Any]], str]:
@@ -115,7 +110,7 @@ PAGES: dict[str, tuple[tuple[str, ...], tuple[Column, ...]]] = {
     ),
     "cddn": (
         ("cddn",),
-        (RECALL, EUCLIDEAN, LABEL, ("analogy (copying)", copied), ("other domain, %", union("other domain")), VIEW),
+        (RECALL, EUCLIDEAN, LABEL, ("analogy (copying)", copied), VIEW),
     ),
     "lord": (
         ("lord",),
@@ -131,7 +126,6 @@ PAGES: dict[str, tuple[tuple[str, ...], tuple[Column, ...]]] = {
         ("xgan",),
         (
             RECALL,
-            ("@10", recall("shared", "10")),
             LABEL,
             ("attribute in b, % (real)", attribute),
             HIDDEN,
@@ -204,7 +198,7 @@ def cell(column: Column, metrics: dict[str, Any]) -> str:
 
 
 def of_runs(methods: tuple[str, ...], columns: tuple[Column, ...]) -> str:
-    """Returns the table of a page: a row for each run."""
+    """Returns the table of a page: a row for each run, without columns that none of them has."""
     rows = []
     for record in runs_of(methods):
         recipe, changes = named(record)
@@ -217,7 +211,10 @@ def of_runs(methods: tuple[str, ...], columns: tuple[Column, ...]) -> str:
                 str(record["metrics"]["protocol"]["seed"]),
             ]
         )
-    return table(["recipe", "paper", *(title for title, _ in columns), "steps", "seed"], rows)
+    head = ["recipe", "paper", *(title for title, _ in columns), "steps", "seed"]
+    kept = [column for column in zip(head, *rows, strict=True) if set(column[1:]) != {"-"}]
+    head, *rows = map(list, zip(*kept, strict=True))
+    return table(head, rows)
 
 
 def summary(known: dict[str, Figure]) -> str:

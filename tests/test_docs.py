@@ -41,7 +41,7 @@ def pages() -> Iterator[ModuleType]:
     """benchmarks/pages.py."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        import pages
+        import pages  # pyright: ignore[reportMissingImports]
 
         yield pages
     finally:
