@@ -77,12 +77,12 @@ def leaked(m: dict[str, Any]) -> str:
 
 
 def attribute(m: dict[str, Any]) -> str:
-    """Returns how often a reader finds an input's attributes in its translation to b, by attribute; real images."""
+    """Returns how often a reader finds each attribute of an input in its translation to b, and in real images."""
     shown = m["attributes"]["a->b"]
-    return ", ".join(
-        f"{name} {values['translations']['accuracy']:.1f} ({values['real']['accuracy']:.1f})"
-        for name, values in shown.items()
+    read, real = (
+        ", ".join(f"{values[what]['accuracy']:.1f}" for values in shown.values()) for what in ("translations", "real")
     )
+    return f"{read} ({real})"
 
 
 def domain_told(m: dict[str, Any]) -> str:
@@ -127,7 +127,7 @@ PAGES: dict[str, tuple[tuple[str, ...], tuple[Column, ...]]] = {
         (
             RECALL,
             LABEL,
-            ("attribute in b, % (real)", attribute),
+            ("attributes in b, % (real)", attribute),
             HIDDEN,
             ("domain from code, %", domain_told),
         ),
@@ -198,19 +198,16 @@ def cell(column: Column, metrics: dict[str, Any]) -> str:
 
 
 def of_runs(methods: tuple[str, ...], columns: tuple[Column, ...]) -> str:
-    """Returns the table of a page: a row for each run, without columns that none of them has."""
+    """Returns the table of a page: a row for each run, without rows and columns that are empty."""
     rows = []
     for record in runs_of(methods):
         recipe, changes = named(record)
-        rows.append(
-            [
-                f"`{recipe}`" + (f" `{changes}`" if changes else ""),
-                "-" if changes else RECIPES[recipe].paper,
-                *(cell(column, record["metrics"]) for column in columns),
-                f"{record['steps']:,}",
-                str(record["metrics"]["protocol"]["seed"]),
-            ]
-        )
+        cells = [cell(column, record["metrics"]) for column in columns]
+        if set(cells) == {"-"}:
+            continue
+        name = f"`{recipe}`" + (f" `{changes}`" if changes else "")
+        paper = "-" if changes else RECIPES[recipe].paper
+        rows.append([name, paper, *cells, f"{record['steps']:,}", str(record["metrics"]["protocol"]["seed"])])
     head = ["recipe", "paper", *(title for title, _ in columns), "steps", "seed"]
     kept = [column for column in zip(head, *rows, strict=True) if set(column[1:]) != {"-"}]
     head, *rows = map(list, zip(*kept, strict=True))

@@ -201,26 +201,31 @@ def key(record: dict[str, Any]) -> tuple[Any, ...]:
 
 def table(records: list[dict[str, Any]]) -> str:
     """Returns the means over the seeds."""
-    head = ["set", "method", "norm", "discriminator", "residual", "a->b, LPIPS", "b->a", "recall@1, %"]
-    head += ["mixed: owner / truth", "discriminators, a / b", "seeds"]
+    head = [
+        "set",
+        "method",
+        "norm",
+        "discriminator",
+        "residual",
+        "LPIPS",
+        "recall@1, %",
+        "mixed: owner / truth",
+        "seeds",
+    ]
     rows = []
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for record in sorted(records, key=lambda record: (*map(str, key(record)[:4]), -record["residual"], record["seed"])):
         groups.setdefault(key(record)[:5], []).append(record)
     for group, members in groups.items():
         figures = averages([record["figures"] for record in members])
-        losses = averages([record["losses"] for record in members])
         mixed = " / ".join(short(figures.get(f"mixed, {name}")) for name in ("residual's owner", "truth"))
-        told = (short(losses.get(f"tell_{name}")) for name in ("rich", "poor", "a", "b") if f"tell_{name}" in losses)
         rows.append(
             [
                 *group[:4],
                 str(group[4] or "-"),
-                short(figures["a->b translation lpips"]),
-                short(figures["b->a translation lpips"]),
+                " / ".join(short(figures[f"{way} translation lpips"]) for way in ("a->b", "b->a")),
                 f"{figures['a->b recall']:.1f} / {figures['b->a recall']:.1f}",
                 mixed,
-                " / ".join(told),
                 str(len(members)),
             ]
         )
