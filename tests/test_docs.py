@@ -1,6 +1,6 @@
 """The documentation stays short, its tables are those of the results, and its pictures are shown."""
 
-import ast
+import dataclasses
 import re
 import sys
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from unbraid.method import Clock
+from unbraid.methods import METHODS
 from unbraid.train import train_step
 from unbraid.types import DataSpec, ImageSpec, Paired
 
@@ -94,9 +95,15 @@ def test_every_method_has_its_figure_in_the_readme(pages: ModuleType) -> None:
     assert {method for method, *_ in pages.METHODS} == methods
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_flags_of_a_methods_page_exist(method: str) -> None:
+    flags = re.findall(r"--method\.(?:no-)?([a-z0-9-]+)", (DOCS / "methods" / f"{method}.md").read_text())
+    fields = {field.name.replace("_", "-") for field in dataclasses.fields(METHODS[method].config_type)}
+    assert set(flags) <= fields
+
+
 def test_the_toy_of_the_design_trains() -> None:
     code = re.findall(r"```python\n(.*?)```", (DOCS / "design.md").read_text(), re.DOTALL)[-1]
-    ast.parse(code)
     module = ModuleType("tandem")
     sys.modules["tandem"] = module
     try:
