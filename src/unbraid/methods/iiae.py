@@ -67,9 +67,6 @@ class IIAEConfig:
     perceptual_weight: Weight = 0.0
     """Weight of LORD's perceptual loss beside |x - x'| in the reconstruction of images, for p(x|z_x, z_s) that are
     sharp. The paper has none: 0."""
-    cross: Weight = 0.0
-    """Weight, beside the reconstruction, of the same from r(z_s|y) in place of q(z_s|x, y): each image from what the
-    other one alone tells and its own exclusive code, as translation does it. The paper has none: 0."""
     gan: Weight = 0.0
     """Weight, beside |x - x'|, of pleasing a discriminator of patches for each domain, by least squares. The paper has
     none: 0."""
@@ -310,8 +307,7 @@ class IIAE(Method[Paired]):
         r_x, r_y = Gaussian.of(self.heads.r_a(trunk_x)), Gaussian.of(self.heads.r_b(trunk_y))
         # eq. 4: one sample of each posterior; the decoders see samples of q only
         z_s = q_s.sample()
-        x_again, x_crossed = self._decoded("a", z_s, r_y, q_x.sample())
-        y_again, y_crossed = self._decoded("b", z_s, r_x, q_y.sample())
+        x_again, y_again = self.a.decode(z_s, q_x.sample()), self.b.decode(z_s, q_y.sample())
 
         elbo, information = c.beta, c.lam * c.beta  # B and L
         own = elbo + information * c.disentanglement  # weight of a domain's own terms: eqs. 4, 9
@@ -329,18 +325,10 @@ class IIAE(Method[Paired]):
             "kl_shared_b": information * kl_normal(*target, *r_y),  # eq. 10, for Y given X
         }
         made: dict[Domain, Tensor] = {"a": x_again, "b": y_again}
-        crossed = {"a": x_crossed, "b": y_crossed}
-        for domain, again in made.items():  # ours, all of these
-            x, other_way = batch[domain], crossed[domain]
-            wanted = self._features(x) if c.perceptual_weight else None
-            if wanted:
-                terms[f"perceptual_{domain}"] = scale * c.perceptual_weight * self._perceptual(again, wanted)
-            if other_way is not None:
-                terms[f"cross_{domain}"] = scale * c.cross * self._difference(other_way, x)
-            if other_way is not None and wanted:
-                weight = scale * c.cross * c.perceptual_weight
-                terms[f"cross_perceptual_{domain}"] = weight * self._perceptual(other_way, wanted)
-            if c.gan:
+        for domain, again in made.items():
+            if c.perceptual_weight:  # ours
+                terms[f"perceptual_{domain}"] = scale * c.perceptual_weight * self._perceptual(again, batch[domain])
+            if c.gan:  # ours
                 score = self.discriminators[domain](again)
                 terms[f"generator_{domain}"] = scale * c.gan * least_squares(score, 1.0)
         yield {"model": terms}
@@ -353,24 +341,12 @@ class IIAE(Method[Paired]):
                 }
             }
 
-    def _decoded(
-        self, domain: Domain, shared: Tensor, alone: Gaussian, exclusive: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """The image of q's shared code and, if that is asked for, of r's, in one pass."""
-        side = self._side(domain)
-        if not self.config.cross:
-            return side.decode(shared, exclusive), None
-        again, crossed = side.decode(torch.cat([shared, alone.sample()]), exclusive.repeat(2, 1)).chunk(2)
-        return again, crossed
-
-    @torch.no_grad()
-    def _features(self, x: Tensor) -> list[Tensor]:
+    def _perceptual(self, again: Tensor, x: Tensor) -> Float[Tensor, ""]:
         assert self._vgg is not None
-        return self._vgg.on(x.device)(x)
-
-    def _perceptual(self, again: Tensor, wanted: list[Tensor]) -> Float[Tensor, ""]:
-        assert self._vgg is not None
-        return perceptual_loss(self._vgg.on(again.device), again, wanted)
+        vgg = self._vgg.on(x.device)
+        with torch.no_grad():
+            wanted = vgg(x)
+        return perceptual_loss(vgg, again, wanted)
 
     def _difference(self, again: Tensor, x: Tensor) -> Float[Tensor, ""]:
         difference = again - x
