@@ -12,9 +12,13 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from helpers import write_pairs, write_png
+from unbraid import inputs
 from unbraid.cli import COMMANDS, main
+from unbraid.commands import use
+from unbraid.types import ImageSpec
 
 SMALL = [
     *("--method.widths", "8", "--method.decoder-widths", "8", "--method.map-size", "4", "--method.shared", "4"),
@@ -171,6 +175,81 @@ def test_no_image_that_was_given_is_written_over(run: Path, tmp_path: Path, caps
     twice = [*images, str(write_png(tmp_path / "other" / "x.png", 9))]
     assert main(["translate", str(run), *twice, "--samples", "1", "--out", str(tmp_path / "answers")]) == 0
     assert len(list((tmp_path / "answers").iterdir())) == 6  # five answers and the picture of all
+
+
+def test_answers_stay_apart_from_images_and_from_what_others_wrote(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, out = tmp_path / "mine", tmp_path / "out"
+    image = str(write_png(mine / "x.png", 0))
+    write_png(out / "x-1.png", 1)
+    write_png(out / "way.gif.png", 2).rename(out / "way.gif")
+    before = {path: path.read_bytes() for folder in (mine, out) for path in folder.iterdir()}
+    for command, words in (
+        (["translate", str(run), str(mine), "--out", str(mine)], "stay apart"),
+        (["translate", str(run), str(mine), "--out", str(mine / "answers")], "stay apart"),
+        (
+            ["analogy", str(run), "--shared", str(mine), "--exclusive", image, "--out", str(mine / "y.png")],
+            "stay apart",
+        ),
+        (["translate", str(run), image, "--out", str(out)], "has not made it"),
+        (["interpolate", str(run), image, image, "--out", str(out / "way.png")], "has not made it"),
+        (["encode", str(run), image, "--out", str(out / "codes.txt")], "ends in .npz"),
+    ):
+        assert main(command) == 2
+        assert words in said(capsys)
+    assert {path: path.read_bytes() for folder in (mine, out) for path in folder.iterdir()} == before
+    for _ in range(2):  # what an earlier call made is replaced
+        assert main(["translate", str(run), image, "--out", str(tmp_path / "answers")]) == 0
+        assert main(["encode", str(run), image, "--out", str(tmp_path / "codes.npz")]) == 0
+        assert main(["interpolate", str(run), image, image, "--out", str(tmp_path / "way.png")]) == 0
+
+
+def test_answers_are_written_when_they_are_made(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few images at a time are read, and the answers to those before lie there by then."""
+    monkeypatch.setattr(inputs, "AT_ONCE", 3)
+    for i in range(8):
+        write_png(tmp_path / "mine" / f"{i}.png", i)
+    (tmp_path / "mine" / "5.png").write_text("no image")
+    read, seen = inputs.read_image, []
+
+    def watched(path: Path, spec: ImageSpec) -> Tensor:
+        seen.append(len(list((tmp_path / "out").glob("*.png"))))
+        return read(path, spec)
+
+    monkeypatch.setattr(inputs, "read_image", watched)
+    command = ["translate", str(run), str(tmp_path / "mine"), "--samples", "2"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    assert seen == [0, 0, 0, 6, 6, 6, 10, 10]
+    monkeypatch.undo()
+    assert main([*command, "--out", str(tmp_path / "whole")]) == 0
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "out").iterdir())
+    for name in names:
+        one, two = (np.asarray(Image.open(tmp_path / place / name), dtype=int) for place in ("out", "whole"))
+        assert abs(one - two).max() <= 1
+
+
+def test_a_grid_that_would_fill_memory_is_refused(
+    run: Path, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, photos = str(folders / "photo" / "00.png"), str(folders / "photo")
+    assert main(["interpolate", str(run), image, image, "--steps", "1000000", "--out", str(tmp_path / "x.png")]) == 2
+    assert "megapixels" in said(capsys)
+    monkeypatch.setattr(use, "GRID_PIXELS", 100_000)
+    assert main(["analogy", str(run), "--shared", photos, "--exclusive", photos, "--out", str(tmp_path / "x.png")]) == 2
+    assert "31 x 31 images" in said(capsys)
+
+
+def test_what_is_cut_off_is_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wide = str(write_png(tmp_path / "wide.png", 1, (16, 32)))
+    same = str(write_png(tmp_path / "larger.png", 1, (64, 64)))
+    assert main(["translate", str(run), same, wide, "--out", str(tmp_path / "out")]) == 0
+    assert "1 image has another shape than the model's 16 x 16" in (err := capsys.readouterr().err)
+    assert "50 % of" in err
+    assert "wide.png (32 x 16)" in err
+    assert main(["encode", str(run), same, "--out", str(tmp_path / "codes.npz")]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_analogy_interpolate_and_encode(run: Path, folders: Path, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from unbraid.data.faces import (
 )
 from unbraid.data.folders import list_images
 from unbraid.data.images import ImageError, decode
-from unbraid.files import lies_in, write_atomically
+from unbraid.outputs import MADE, check_folder
+from unbraid.show import save_picture
 from unbraid.types import UserError
 
 LISTED = 10
@@ -50,14 +51,11 @@ def align(
         raise UserError("Give one of --landmarks, a CSV file, and --detector, mtcnn or MODULE:FUNCTION")
     if min(size) < 1:
         raise UserError(f"--size {size[0]} {size[1]}: height and width are 1 at least")
-    if lies_in(out, folder):
-        raise UserError(f"--out {out} lies in the folder of the photos: give another, so that none is replaced")
     listing = list_images(folder)
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file: give a folder")
     stems = [name.rsplit(".", 1)[0] for name in listing.names]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}) if len(set(stems)) < len(stems) else []:
         raise UserError(f"{folder} has several photos {twice[0]} that differ in their ending: rename one")
+    check_folder(out, (f"{stem}.png" for stem in stems), [folder, *(folder / name for name in listing.names)])
     known = read_landmarks(landmarks) if landmarks else {}
     if unknown := sorted(set(known) - set(listing.names)):
         raise UserError(f"--landmarks {landmarks} names {unknown[0]}, and there is no such image in {folder}")
@@ -81,9 +79,7 @@ def align(
         except ValueError as error:
             left_out.append(f"{name}: {error}")
             continue
-        path = out / f"{stem}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda file, face=face: Image.fromarray(face).save(file, "PNG"))
+        save_picture(Image.fromarray(face), out / f"{stem}.png", MADE)
         made += 1
     for line in left_out[:LISTED]:
         print(f"left out: {line}")

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,6 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def lies_in(path: Path, folder: Path) -> bool:
     """Whether a path is a folder, or a file, or below it, by whatever links."""
     return path.resolve().is_relative_to(folder.resolve())
-
-
-def keep_apart(outputs: Iterable[Path], given: Sequence[Path]) -> None:
-    """UserError if a file that is to be written is there and one of those given, by itself or in a folder."""
-    for out in outputs:
-        if out.exists() and any(lies_in(out, path) for path in given):
-            raise UserError(f"{out} is among the images that were given: choose another --out, so that none is lost")
 
 
 def _is_full_disk(error: BaseException) -> bool:

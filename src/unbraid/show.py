@@ -1,12 +1,13 @@
 """Tensors to pictures: grids with labels, strips, GIFs. Drawing never changes training: it has its own randomness."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from unbraid.codes import evaluating, read
@@ -34,10 +35,13 @@ def enlarged(picture: Image.Image) -> Image.Image:
 
 
 def grid(
-    rows: Sequence[Sequence[Tensor | None]], columns: Sequence[str] = (), row_names: Sequence[str] = ()
+    rows: Iterable[Sequence[Tensor | Image.Image | None]], columns: Sequence[str] = (), row_names: Sequence[str] = ()
 ) -> Image.Image:
-    """A labelled grid of images (c, h, w) in [-1, 1]; None leaves a place empty."""
-    cells = [[None if x is None else enlarged(to_picture(x)) for x in row] for row in rows]
+    """A labelled grid of pictures, or images (c, h, w) in [-1, 1]; None leaves a place empty."""
+    cells = [
+        [None if x is None else enlarged(x if isinstance(x, Image.Image) else to_picture(x)) for x in row]
+        for row in rows
+    ]
     sizes = [cell.size for row in cells for cell in row if cell]
     width, height = max(s[0] for s in sizes), max(s[1] for s in sizes)
     font = ImageFont.load_default(13)
@@ -60,9 +64,12 @@ def grid(
     return sheet
 
 
-def save_picture(picture: Image.Image, path: Path) -> None:
-    """As PNG, atomically. Raises UserError if it can't be written."""
-    write_atomically(path, lambda file: picture.save(file, "PNG"))
+def save_picture(picture: Image.Image, path: Path, comment: str = "") -> None:
+    """As PNG, atomically, with a comment in the file. Raises UserError if it can't be written."""
+    about = PngInfo()
+    if comment:
+        about.add_text("comment", comment)
+    write_atomically(path, lambda file: picture.save(file, "PNG", pnginfo=about))
 
 
 def _fit(text: str, width: float, font: Any) -> str:
@@ -71,14 +78,16 @@ def _fit(text: str, width: float, font: Any) -> str:
     return text
 
 
-def save_gif(frames: Sequence[Tensor], path: Path, milliseconds: int = 80) -> None:
-    """A GIF that plays there and back. frames: (c, h, w) each, in [-1, 1]."""
+def save_gif(frames: Sequence[Tensor], path: Path, milliseconds: int = 80, comment: str = "") -> None:
+    """A GIF that plays there and back, with a comment in the file. frames: (c, h, w) each, in [-1, 1]."""
     pictures = [enlarged(to_picture(x)) for x in frames]
     pictures += pictures[-2:0:-1]
     rest = pictures[1:]
     write_atomically(
         path,
-        lambda file: pictures[0].save(file, "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0),
+        lambda file: pictures[0].save(
+            file, "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0, comment=comment.encode()
+        ),
     )
 
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,11 @@ from unbraid.apply import Trained, load
 from unbraid.cli import main
 from unbraid.data.images import read_image
 from unbraid.metrics.retrieval import recall
+from unbraid.outputs import MADE
 from unbraid.retrieval.index import Searcher
-from unbraid.retrieval.indexing import Meter, Shard
+from unbraid.retrieval.indexing import Shard
 from unbraid.retrieval.store import Store
+from unbraid.show import save_picture
 from unbraid.types import UserError
 
 
@@ -71,6 +72,42 @@ def test_an_image_finds_itself(
         assert sheet.width > 4 * 64
     assert search(run, place, photos / "03.png", "--domain", "a", "--k", 3, "--exclude-self") == 0
     assert str(photos / "03.png") not in capsys.readouterr().out.split("#")[1].split("\n", 1)[1].split()[1:]
+
+
+def test_a_sheet_never_replaces_an_image(
+    place: Path,
+    run: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ours = photos / "ours.png"
+    save_picture(Image.new("RGB", (16, 16)), ours, MADE)
+    assert index(run, photos, "--domain", "a", "--to", place) == 0
+    monkeypatch.setattr("unbraid.retrieval.commands.query", lambda *_: pytest.fail("it was searched first"))
+    monkeypatch.chdir(tmp_path)
+    query = write_png(tmp_path / "q.png", 50)
+    (tmp_path / "link.png").symlink_to(photos / "02.png")
+    os.link(ours, tmp_path / "hard.png")
+    write_png(tmp_path / "mine" / "z.png", 51)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    capsys.readouterr()
+    for out, words in {
+        query: "among the images that were given",
+        "./q.png": "among the images that were given",
+        photos / "02.png": "choose another --out",
+        ours: "is an image of",
+        "photos/../photos/ours.png": "is an image of",
+        "hard.png": "is an image of",
+        "link.png": "choose another --out",
+        "mine/z.png": "has not made it",
+        "q.jpg": "ends in .png",
+        "mine": "ends in .png",
+    }.items():
+        assert search(run, place, query, "--domain", "b", "--out", out) == 2
+        assert words in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
 
 
 def test_the_index_finds_what_evaluate_finds(place: Path, model: Trained, photos: Path, tmp_path: Path) -> None:
@@ -327,14 +364,6 @@ def test_a_killed_process_loses_nothing_and_doubles_nothing(run: Path, tmp_path:
     assert acknowledged <= len(set(there)) == len(there) < 150
     assert main(command) == 0
     assert paths(place) == listed(photos)
-
-
-def test_progress_says_rate_and_time_left() -> None:
-    meter = Meter("Embedding", 100)
-    meter._began = time.monotonic() - 10
-    with meter:
-        meter.advance(50)
-    assert meter.text() == "50 of 100, 5 a second, 0:00:10 left"
 
 
 def test_a_model_of_vectors_has_no_images(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,21 +1,26 @@
 """What a trained model does: `unbraid translate`, `analogy`, `transfer`, `swap`, `interpolate` and `encode`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 import tyro
+from PIL import Image
 from torch import Tensor
 
 from unbraid.commands.folder import RunFolder, image_model
-from unbraid.data.images import read_image
-from unbraid.files import keep_apart, write_atomically
-from unbraid.inputs import read_files
-from unbraid.types import Domain, UserError
+from unbraid.files import write_atomically
+from unbraid.inputs import ImageFiles, printable
+from unbraid.outputs import MADE, check_codes, check_file, check_folder
+from unbraid.progress import Meter
+from unbraid.types import Codes, Domain, ImageSpec, UserError
 
 GRID_ROWS = 50
 """Rows of a picture of answers at most."""
+GRID_PIXELS = 100_000_000
+"""Of one picture at most: three bytes of memory for each, twice."""
 
 Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
 First = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FIRST")]
@@ -44,30 +49,30 @@ def translate(
         like: Image of the target domain; answers take from it what the target domain has alone.
         seed: Seed of the answers.
     """
-    from unbraid.show import grid, save_picture, to_picture
+    from unbraid.show import to_picture
     from unbraid.types import other
 
-    target = target or other(source)
-    model = image_model(run)
-    names, x = read_images(images, model.spec[source])
-    reference = _one(like, model.spec[target]) if like else None
     if samples < 1:
         raise UserError(f"--samples {samples}: at least 1")
+    target = target or other(source)
+    model = image_model(run)
+    files = ImageFiles(images, model.spec[source])
+    reference = _one(like, model.spec[target]) if like else None
     if not like and samples > 1 and not model.exclusive_size(target):
         samples = 1
         print(f"One answer for each image: nothing of domain {target} varies in this model of {model.name}")
     asked = 1 if like else samples
+    names = _answer_names(files.files)
     made = [f"{name}-{number}.png" for name in names for number in range(1, asked + 1)]
-    keep_apart((out / name for name in (*made, "grid.png")), [*images, *([like] if like else [])])
-    answers = model.translate(x, source, target, asked, reference, seed)
-    for name, row in zip(names, answers, strict=True):
-        for number, answer in enumerate(row, 1):
-            save_picture(to_picture(answer), out / f"{name}-{number}.png")
+    check_folder(out, (*made, "grid.png"), [*images, *files.files, *([like] if like else [])])
+    guide = [] if reference is None else [to_picture(reference[0])]
+
+    def answered(x: Tensor) -> Iterator[dict[str, Image.Image]]:
+        for row in model.translate(x, source, target, asked, reference, seed):
+            yield {f"-{number}": to_picture(answer) for number, answer in enumerate(row, 1)}
+
     columns = ["input", *(["like", "answer"] if like else [f"sample {i + 1}" for i in range(samples)])]
-    rows = [[x[i], *(reference if reference is not None else []), *answers[i]] for i in range(len(x))]
-    save_picture(grid(rows[:GRID_ROWS], columns), out / "grid.png")
-    some = f", the first {GRID_ROWS}" if len(rows) > GRID_ROWS else ""
-    print(f"Written: {answers.shape[0] * answers.shape[1]} pictures, and {out}/grid.png of them{some}")
+    _write_answers("Translating", files, names, answered, out, columns, guide)
 
 
 def analogy(
@@ -82,17 +87,8 @@ def analogy(
         out: PNG file.
         domain: The domain all images are from.
     """
-    from unbraid.show import grid, save_picture
-
     model = image_model(run)
-    row_names, rows = read_images(shared, model.spec[domain])
-    column_names, columns = read_images(exclusive, model.spec[domain])
-    _check_png(out, [*shared, *exclusive])
-    made = model.analogy(rows, columns, domain)
-    cells: list[list[Tensor | None]] = [[None, *columns]]
-    cells += [[item, *answers] for item, answers in zip(rows, made, strict=True)]
-    save_picture(grid(cells, ["shared", *column_names], ["", *row_names]), out)
-    print(f"Written: {out}")
+    _draw_analogies(model, shared, exclusive, domain, out, "shared")
 
 
 def transfer(
@@ -109,19 +105,10 @@ def transfer(
         class_: Images, or folders of them, that give the rows.
         out: PNG file.
     """
-    from unbraid.show import grid, save_picture
-
     model = image_model(run)
     if not model.spec.classes:
         raise UserError(f"{model.name} was not trained on labelled images; `unbraid analogy` draws what it exchanges")
-    row_names, rows = read_images(class_, model.spec.a)
-    column_names, columns = read_images(content, model.spec.a)
-    _check_png(out, [*content, *class_])
-    made = model.analogy(columns, rows, "a")
-    cells: list[list[Tensor | None]] = [[None, *columns]]
-    cells += [[item, *made[:, i]] for i, item in enumerate(rows)]
-    save_picture(grid(cells, ["class", *column_names], ["", *row_names]), out)
-    print(f"Written: {out}")
+    _draw_analogies(model, class_, content, "a", out, "class")
 
 
 def swap(run: RunFolder, images: Images, label: str, value: str, out: Path) -> None:
@@ -134,17 +121,19 @@ def swap(run: RunFolder, images: Images, label: str, value: str, out: Path) -> N
         value: The value to give it.
         out: Folder for the answers.
     """
-    from unbraid.show import grid, save_picture, to_picture
+    from unbraid.show import to_picture
 
     model = image_model(run)
-    names, x = read_images(images, model.spec.a)
-    keep_apart((out / f"{name}.png" for name in (*names, "grid")), images)
-    made = model.swap(x, label, value)
-    for name, answer in zip(names, made, strict=True):
-        save_picture(to_picture(answer), out / f"{name}.png")
-    rows = [[x[i], made[i]] for i in range(len(x))]
-    save_picture(grid(rows[:GRID_ROWS], ["input", value]), out / "grid.png")
-    print(f"Written: {len(made)} pictures, and {out}/grid.png of them")
+    model.check_value(label, value)
+    files = ImageFiles(images, model.spec.a)
+    names = _answer_names(files.files)
+    check_folder(out, (f"{name}.png" for name in (*names, "grid")), [*images, *files.files])
+
+    def answered(x: Tensor) -> Iterator[dict[str, Image.Image]]:
+        for answer in model.swap(x, label, value):
+            yield {"": to_picture(answer)}
+
+    _write_answers("Swapping", files, names, answered, out, ["input", printable(value)])
 
 
 def interpolate(
@@ -172,12 +161,14 @@ def interpolate(
     if steps < 2:
         raise UserError(f"--steps {steps}: at least 2")
     model = image_model(run)
+    animation = out.with_suffix(".gif")
+    check_file(out, [first, second], animation)
+    _check_size(1, steps + 2, model.spec[domain])
     start, end = _one(first, model.spec[domain]), _one(second, model.spec[domain])
-    _check_png(out, [first, second])
     frames = model.interpolate(start, end, part, domain, steps)
-    save_picture(grid([[start[0], *frames, end[0]]], ["first", *[""] * steps, "second"], [part]), out)
-    save_gif(list(frames), out.with_suffix(".gif"))
-    print(f"Written: {out} and {out.with_suffix('.gif')}")
+    save_picture(grid([[start[0], *frames, end[0]]], ["first", *[""] * steps, "second"], [part]), out, MADE)
+    save_gif(list(frames), animation, comment=MADE)
+    print(f"Written: {out} and {animation}")
 
 
 def encode(run: RunFolder, images: Images, out: Path, domain: Domain = "a") -> None:
@@ -190,10 +181,16 @@ def encode(run: RunFolder, images: Images, out: Path, domain: Domain = "a") -> N
         domain: The domain the images are from.
     """
     model = image_model(run)
-    names, x = read_images(images, model.spec[domain])
-    keep_apart([out], images)
-    codes = model.encode(x, domain)
-    arrays = {"names": np.array(names), "shared": codes.shared.numpy(), "exclusive": codes.exclusive.numpy()}
+    files = ImageFiles(images, model.spec[domain])
+    names, found, kept = _answer_names(files.files), [], []
+    check_codes(out, [*images, *files.files])
+    with Meter("Encoding", len(files.files)) as meter:
+        for at, x, looked_at in files.batches():
+            found += [names[number] for number in at]
+            kept.append(model.encode(x, domain))
+            meter.advance(looked_at)
+    codes = Codes(torch.cat([some.shared for some in kept]), torch.cat([some.exclusive for some in kept]))
+    arrays = {"names": np.array(found), "shared": codes.shared.numpy(), "exclusive": codes.exclusive.numpy()}
 
     def save(file: Path) -> None:
         with file.open("wb") as opened:
@@ -203,24 +200,87 @@ def encode(run: RunFolder, images: Images, out: Path, domain: Domain = "a") -> N
     print(f"Written: {out}: shared {codes.shared.shape}, exclusive {codes.exclusive.shape}".replace("torch.Size", ""))
 
 
-def _check_png(out: Path, given: Sequence[Path]) -> None:
-    """UserError if a picture is to be written as something else, or over one of those given."""
-    if out.suffix.lower() != ".png":
-        raise UserError(f"--out {out}: a picture is written as PNG, so give a name that ends in .png")
-    keep_apart([out, out.with_suffix(".gif")], given)
+def _write_answers(
+    title: str,
+    files: ImageFiles,
+    names: Sequence[str],
+    answered: Any,
+    out: Path,
+    columns: Sequence[str],
+    guide: Sequence[Image.Image] = (),
+) -> None:
+    """Writes the answers to each image when they are made, OUT/NAME and what `answered` calls them, and in the end a
+    picture of the first.
 
-
-def _one(path: Path, spec: Any) -> Tensor:
-    return read_image(path, spec)[None]
-
-
-def read_images(paths: Sequence[Path], spec: Any) -> tuple[list[str], Tensor]:
-    """The images of files and folders, as (names, (n, c, h, w)). One that can't be read is left out, and said.
-
-    Names are the files' without folder and ending, numbered where two are alike, or one is called as the picture of all
-    is. Raises UserError if none is left.
+    answered: images (n, c, h, w) -> for each the answers by name. guide: what stands behind the image in each row.
     """
-    files, x = read_files(paths, spec)
+    from unbraid.show import grid, save_picture, to_picture
+
+    rows: list[list[Image.Image]] = []
+    written = answers = 0
+    with Meter(title, len(files.files)) as meter:
+        for at, x, looked_at in files.batches():
+            for number, image, made in zip(at, x, answered(x), strict=True):
+                for name, picture in made.items():
+                    save_picture(picture, out / f"{names[number]}{name}.png", MADE)
+                answers, written = answers + 1, written + len(made)
+                if len(rows) < GRID_ROWS:
+                    rows.append([to_picture(image), *guide, *made.values()])
+            meter.advance(looked_at)
+    save_picture(grid(rows, columns), out / "grid.png", MADE)
+    some = f", the first {GRID_ROWS}" if answers > GRID_ROWS else ""
+    print(f"Written: {written} pictures, and {out}/grid.png of them{some}")
+
+
+def _draw_analogies(
+    model: Any, rows: Sequence[Path], columns: Sequence[Path], domain: Domain, out: Path, title: str
+) -> None:
+    """Draws a grid of analogies, or of content transfer: `title` says what the image of the row gives, its shared code
+    or its class."""
+    from unbraid.show import grid, save_picture, to_picture
+
+    spec = model.spec[domain]
+    left, top = ImageFiles(rows, spec), ImageFiles(columns, spec)
+    check_file(out, [*rows, *columns, *left.files, *top.files])
+    _check_size(len(left.files) + 1, len(top.files) + 1, spec)
+    row_files, x = left.read()
+    column_files, y = top.read()
+
+    def cells() -> Iterator[list[Image.Image | None]]:
+        yield [None, *map(to_picture, y)]
+        if title == "class":
+            content, classes = model.encode(y, domain).shared, model.encode(x, domain).exclusive
+            made = (model.decode(Codes(content, own.expand(len(y), -1)), domain) for own in classes)
+        else:
+            made = model.analogies(x, y, domain)
+        for item, answers in zip(x, made, strict=True):
+            yield [to_picture(item), *map(to_picture, answers)]
+
+    names = [[printable(name) for name in _answer_names(files)] for files in (column_files, row_files)]
+    save_picture(grid(cells(), [title, *names[0]], ["", *names[1]]), out, MADE)
+    print(f"Written: {out}")
+
+
+def _check_size(rows: int, columns: int, spec: ImageSpec) -> None:
+    """UserError if a grid would take more memory than there may be."""
+    from unbraid.show import SMALLEST
+
+    factor = max(1, -(-SMALLEST // min(spec.height, spec.width)))
+    pixels = rows * columns * spec.height * spec.width * factor**2
+    if pixels > GRID_PIXELS:
+        raise UserError(
+            f"A picture of {rows} x {columns} images would have {pixels / 1e6:.0f} megapixels; at most "
+            f"{GRID_PIXELS // 1_000_000} are drawn. Give fewer"
+        )
+
+
+def _one(path: Path, spec: ImageSpec) -> Tensor:
+    return ImageFiles([path], spec).read()[1][:1]
+
+
+def _answer_names(files: Sequence[Path]) -> list[str]:
+    """Names for answers: the files' without folder and ending, numbered where two are alike, or one is called as the
+    picture of all is."""
     names: dict[str, None] = {}
     for file in files:
         name, count = file.stem, 1
@@ -228,4 +288,4 @@ def read_images(paths: Sequence[Path], spec: Any) -> tuple[list[str], Tensor]:
             count += 1
             name = f"{file.stem}~{count}"
         names[name] = None
-    return [*names], x
+    return list(names)

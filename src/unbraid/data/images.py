@@ -89,6 +89,19 @@ def decode(path: str | Path) -> Pixels:
         raise ImageError(path, _reason(path, error)) from error
 
 
+def from_picture(picture: Image.Image) -> Pixels:
+    """The pixels of a picture that Pillow holds, as `decode` gives those of a file.
+
+    Raises UserError if it has 32 bits a value, or its file is damaged.
+    """
+    if picture.mode in ("F", "I"):
+        raise UserError(f"A picture has 32 bits a value (mode {picture.mode}); images of 8 or 16 bits are needed")
+    try:
+        return _flat(_pixels(_upright(picture)))
+    except Exception as error:  # a file that Pillow has opened is read now
+        raise UserError(f"A picture can't be read ({error})") from error
+
+
 def read_image(path: str | Path, spec: ImageSpec) -> Float[Tensor, "c h w"]:
     """An image file as a model sees it: (*spec.shape) in [-1, 1], scaled to cover and cut to the middle.
 

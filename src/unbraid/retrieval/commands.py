@@ -11,12 +11,15 @@ import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from unbraid.apply import load
 from unbraid.config import Distance, TrainConfig
 from unbraid.data.images import read_image
-from unbraid.inputs import read_files
+from unbraid.inputs import ImageFiles, printable
+from unbraid.outputs import MADE, check_file
 from unbraid.precision import choose
+from unbraid.progress import Meter
 from unbraid.retrieval.index import EXACT, RECALL, build
 from unbraid.retrieval.indexing import Changes, Shard, list_sources, read_metadata, update
 from unbraid.retrieval.indexing import merge as take_over
@@ -33,6 +36,8 @@ IndexPlace = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INDEX")
 Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
 SHEET_ROWS = 50
 """Rows of a contact sheet at most."""
+SHEET_COLUMNS = 50
+"""Images found for one query that are drawn, at most."""
 LISTED = 20
 """Files that can't be read are named up to so many; the others are counted."""
 
@@ -173,18 +178,29 @@ def search(
     model = load(run)
     wanted = dict(_condition(text) for text in where)
     opened = open_index(index)
+    files: list[Path] = []
+    found: list[list[Hit]] = []
     try:
         source = source_of(opened, domain, by)
-        spec = model.image_spec(source)
-        files, x = read_files(images, spec)
-        but = [file.resolve() if exclude_self else None for file in files]
-        found = query(opened, model, x, k, source, by, among, wanted, but)
+        given = ImageFiles(images, model.image_spec(source))
+        if out is not None:
+            check_file(out, [*images, *given.files])
+            if opened.holds(out):
+                raise UserError(f"{out} is an image of {index}: choose another --out, so that it is not lost")
+        with Meter("Searching", len(given.files)) as meter:
+            for at, x, looked_at in given.batches():
+                some = [given.files[number] for number in at]
+                but = some if exclude_self else []
+                found += query(opened, model, x, k, source, by, among, wanted, but)
+                files += some
+                meter.advance(looked_at)
     finally:
         opened.close()
     _print_hits(files, found)
     if out is not None:
         _draw(files, found, out)
-        some = f", the first {SHEET_ROWS}" if len(files) > SHEET_ROWS else ""
+        some = f", the first {SHEET_ROWS} queries" if len(files) > SHEET_ROWS else ""
+        some += f", the nearest {SHEET_COLUMNS} of each" if k > SHEET_COLUMNS else ""
         print(f"Written: {out}{some}")
 
 
@@ -203,28 +219,34 @@ def _print_hits(files: Sequence[Path], found: Sequence[Sequence[Hit]]) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("domain", no_wrap=True)
     for column in ("file", *fields):
-        table.add_column(column, overflow="fold")
+        table.add_column(_cell(column), overflow="fold")
     for file, row in zip(files, found, strict=True):
         for place, hit in enumerate(row, 1):
             about = [hit.metadata.get(field, "") for field in fields]
-            table.add_row(
-                str(file) if place == 1 else "", str(place), f"{hit.distance:.4f}", hit.domain, str(hit.path), *about
-            )
+            path = f"{hit.path}{'' if os.path.exists(hit.path) else ' (gone)'}"
+            words = (str(file) if place == 1 else "", str(place), f"{hit.distance:.4f}", hit.domain, path, *about)
+            table.add_row(*map(_cell, words))
         if not row:
-            table.add_row(str(file), "", "", "", "nothing found")
+            table.add_row(_cell(str(file)), "", "", "", "nothing found")
     console = Console()
     if not console.is_terminal:  # lines are not to be folded in a file or a pipe
         console = Console(width=100_000)
     console.print(table, highlight=False)
 
 
+def _cell(text: str) -> Text:
+    """A user's text as it is: no markup, no emoji codes."""
+    return Text(printable(text))
+
+
 def _draw(files: Sequence[Path], found: Sequence[Sequence[Hit]], out: Path) -> None:
     some = min(len(files), SHEET_ROWS)
     queries = [picture_of(file) for file in files[:some]]
-    pictures = [[picture_of(hit.path) for hit in row] for row in found[:some]]
-    captions = [[f"{hit.distance:.3f}" for hit in row] for row in found[:some]]
-    sheet = contact_sheet(queries, pictures, captions, names=[file.name for file in files[:some]])
-    save_picture(sheet, out)
+    drawn = [row[:SHEET_COLUMNS] for row in found[:some]]
+    pictures = [[picture_of(hit.path) for hit in row] for row in drawn]
+    captions = [[f"{hit.distance:.3f}" for hit in row] for row in drawn]
+    sheet = contact_sheet(queries, pictures, captions, names=[printable(file.name) for file in files[:some]])
+    save_picture(sheet, out, MADE)
 
 
 def picture_of(path: Path, side: int = 128) -> torch.Tensor | None:

@@ -4,16 +4,12 @@ import csv
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from torch import Tensor
 
 from unbraid.apply import Trained
@@ -21,14 +17,13 @@ from unbraid.data.cache import CachedImages, cached, found_cached
 from unbraid.data.folders import list_images
 from unbraid.data.images import ImageError, read_image
 from unbraid.precision import Precision
+from unbraid.progress import Meter
 from unbraid.retrieval.embed import Batch, Timing, embed
 from unbraid.retrieval.store import ASKED, Item, Store
 from unbraid.types import DOMAINS, Domain, ImageSpec, UserError
 
 ACKNOWLEDGED, SECONDS = 1000, 1.0
 """Images, or seconds, after which those embedded so far are acknowledged: what a killed process has to do again."""
-PLAIN_SECONDS = 10.0
-"""Seconds between two lines of progress where there is no terminal to draw a bar on."""
 
 
 @dataclass(frozen=True)
@@ -310,44 +305,3 @@ def read_metadata(path: Path, sources: Sequence[Source]) -> tuple[dict[str, dict
         else:
             table[known] = {str(key): str(value) for key, value in row.items() if key != "file" and value is not None}
     return table, strangers
-
-
-class Meter(AbstractContextManager["Meter"]):
-    """Progress on stderr with rate and time left: a bar on a terminal, now and then a line elsewhere."""
-
-    def __init__(self, title: str, total: int, console: Console | None = None) -> None:
-        self.title, self.total, self.done = title, total, 0
-        self.console = console or Console(stderr=True)
-        self._bar: tuple[Progress, TaskID] | None = None
-        self._began = self._said = time.monotonic()
-
-    def __enter__(self) -> "Meter":
-        if self.console.is_terminal and self.total:
-            bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), console=self.console
-            )
-            bar.start()
-            self._bar = bar, bar.add_task(self.title, total=self.total, text="")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._bar:
-            self._bar[0].stop()
-
-    def advance(self, count: int) -> None:
-        """So many more are done."""
-        self.done += count
-        if self._bar:
-            self._bar[0].update(self._bar[1], completed=self.done, text=self.text())
-        elif time.monotonic() - self._said > PLAIN_SECONDS:
-            self._said = time.monotonic()
-            self.console.print(f"{self.title}: {self.text()}", highlight=False, soft_wrap=True)
-
-    def text(self) -> str:
-        """Done, rate, time left."""
-        rate = self.done / max(1e-6, time.monotonic() - self._began)
-        left = int((self.total - self.done) / rate) if rate else 0
-        clock = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
-        return f"{self.done} of {self.total}, {rate:.0f} a second, {clock} left"

@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from unbraid.data.cache import cache_folder
+from unbraid.progress import Meter
 from unbraid.retrieval.index import PARTS, Part
-from unbraid.retrieval.indexing import Meter
 from unbraid.retrieval.search import Hit
 from unbraid.retrieval.store import Identity, Store
 from unbraid.types import DOMAINS, Domain, UserError
@@ -290,6 +290,15 @@ class MilvusIndex:
                 )
                 found += [[_hit(domain, entity) for entity in row] for row in answers]
         return found
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file is one of the images; see `search.Index`."""
+        condition = f"path in {json.dumps([str(path.absolute()), str(path.resolve())])}"
+        with _asking(self._address):
+            return any(
+                self._client.query(self._address.of(domain), filter=condition, output_fields=["id"], timeout=ANSWER)
+                for domain in self.domains
+            )
 
     def close(self) -> None:
         """Ends the connection."""

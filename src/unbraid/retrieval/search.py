@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from torch import Tensor
 
 from unbraid.apply import Trained
 from unbraid.config import Distance
+from unbraid.inputs import Items, one_of, whole_number
 from unbraid.retrieval.embed import code_sizes, vectors
 from unbraid.retrieval.index import Part, Searcher
 from unbraid.retrieval.store import Identity, Store, fingerprint
@@ -48,6 +48,10 @@ class Index(Protocol):
         self, domain: Domain, part: Part, queries: np.ndarray, k: int, where: Mapping[str, str]
     ) -> list[list[Hit]]:
         """Up to k hits for each row of (q, d) queries, nearest first, whose metadata has the values `where`."""
+        ...
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file is one of the images, by whatever name."""
         ...
 
     def close(self) -> None:
@@ -91,6 +95,10 @@ class FolderIndex:
             for row, row_ids in zip(distances, ids, strict=True)
         ]
 
+    def holds(self, path: Path) -> bool:
+        """Whether a file is one of the images, by whatever name."""
+        return self._store.holds(path)
+
     def close(self) -> None:
         """Closes the records."""
         self._store.close()
@@ -113,7 +121,7 @@ def search(
     k: int = 10,
     among: Domain | None = None,
     where: Mapping[str, str] | None = None,
-    but: Sequence[Path | None] = (),
+    but: Sequence[str | Path | None] = (),
 ) -> list[list[Hit]]:
     """The k nearest of each query, nearest first.
 
@@ -122,15 +130,19 @@ def search(
     they must have. but: for each query, a file that is not to be found.
     Raises UserError for a domain that isn't there or whose codes have another size.
     """
-    if not 1 <= k <= MOST - 1:
-        raise UserError(f"--k {k}: from 1 to {MOST - 1}")
+    whole_number(k, "--k", 1, MOST - 1)
+    if but and len(but) != len(codes):
+        raise UserError(
+            f"There are {len(codes)} queries and {len(but)} files to leave out: give one, or None, for each"
+        )
     domains = _among(index, source, part, among)
-    wanted = k + any(but)
+    wanted = k + any(path is not None for path in but)
+    conditions = {field: str(value) for field, value in (where or {}).items()}
     found: list[list[Hit]] = [[] for _ in codes]
     for domain in domains:
-        for row, hits in zip(found, index.nearest(domain, part, codes, wanted, where or {}), strict=True):
+        for row, hits in zip(found, index.nearest(domain, part, codes, wanted, conditions), strict=True):
             row.extend(hits)
-    left_out = [path.resolve() if path else None for path in but] or [None] * len(codes)
+    left_out = [None if path is None else Path(path).resolve() for path in but] or [None] * len(codes)
     return [
         sorted((hit for hit in row if hit.path != self_), key=lambda hit: hit.distance)[:k]
         for row, self_ in zip(found, left_out, strict=True)
@@ -140,18 +152,21 @@ def search(
 def query(
     index: Index,
     model: Trained,
-    images: Tensor,
+    images: Items,
     k: int,
     domain: Domain | None,
     by: Part,
     among: Domain | None,
     where: Mapping[str, str] | None,
-    but: Sequence[Path | None] = (),
+    but: Sequence[str | Path | None] = (),
 ) -> list[list[Hit]]:
-    """As `Trained.search`, in an index that is open. images: (n, *spec[domain].shape)."""
+    """As `Trained.search`, in an index that is open."""
+    one_of(by, "part of the code", ("shared", "exclusive"))
+    for asked in (domain, among):
+        one_of(asked or "a", "domain", DOMAINS)
     source = source_of(index, domain, by)
     index.identity.check(identity(model, index.identity.distance), index.place)
-    codes = vectors(model, model.encode(model.seen(images), source), source, index.identity.distance)
+    codes = vectors(model, model.encode(images, source), source, index.identity.distance)
     shared = index.identity.sizes[source][0]
     return search(index, codes[:, :shared] if by == "shared" else codes[:, shared:], source, by, k, among, where, but)
 
@@ -192,6 +207,8 @@ def source_of(index: Index, asked: Domain | None, part: Part = "shared") -> Doma
     """
     if asked:
         return asked
+    if not index.domains:
+        raise UserError(f"{index.place} holds no images")
     if len(index.domains) == 1:
         return other(index.domains[0]) if part == "shared" else index.domains[0]
     raise UserError(f"{index.place} holds images of both domains: say which one the queries are from, --domain a or b")

@@ -233,6 +233,15 @@ class Store:
                 found[path] = Item(path, size, time, json.loads(metadata))
         return found
 
+    def holds(self, path: Path) -> bool:
+        """Whether a file is one of the images, by whatever name: those of its size are looked at."""
+        if not path.is_file():
+            return False
+        names = str(path.absolute()), str(path.resolve())
+        query = "SELECT path FROM items WHERE size = ? OR path IN (?, ?)"
+        candidates = self._db.execute(query, (path.stat().st_size, *names))
+        return any(name in names or (os.path.exists(name) and path.samefile(name)) for (name,) in candidates)
+
     def paths_under(self, domain: Domain, folder: Path) -> Iterator[str]:
         """Paths of the images of a domain below a folder."""
         start = os.path.join(folder, "")
