@@ -1,6 +1,7 @@
 """The commands. Each is a typed function in `commands`, imported when it is called: torch takes a second."""
 
 import importlib
+import io
 import os
 import sys
 
@@ -48,6 +49,9 @@ COMMANDS = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what it can't show is escaped
+            stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")

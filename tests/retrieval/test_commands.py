@@ -1,5 +1,6 @@
 """`unbraid index` and `unbraid search` as a user calls them."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -136,6 +137,85 @@ def test_only_what_changed_is_embedded(
     assert paths(place) == listed(photos)
     search(run, place, photos / "01.png", "--domain", "a", "--k", 1)
     assert "0.0000" in capsys.readouterr().out
+
+
+def test_codes_that_were_cut_off_are_made_again(
+    place: Path, run: Path, photos: Path, sketches: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = codes_of(place)
+    os.truncate(place / "codes-a-0", (place / "codes-a-0").stat().st_size // 2)
+    assert index(run, sketches, "--domain", "a", "--to", place) == 0  # other images of the domain
+    said = capsys.readouterr()
+    assert "codes-a-0 is damaged: codes of 6 images are lost" in said.err
+    assert "6 images of domain a can't be found" in said.err
+    assert index(run, photos, "--domain", "a", "--to", place) == 0
+    said = capsys.readouterr()
+    assert "6 changed, 6 as they were" in said.out
+    assert "lost" not in said.err
+    after = codes_of(place)
+    assert sorted(after) == sorted([*listed(photos), *listed(sketches)])
+    for path, code in before.items():
+        np.testing.assert_allclose(after[path], code, atol=1e-5)
+
+
+def test_a_folder_that_has_gone_can_be_forgotten(
+    place: Path, run: Path, photos: Path, sketches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert index(run, sketches, "--domain", "b", "--to", place) == 0
+    sketches.rename(tmp_path / "elsewhere")
+    assert search(run, place, photos / "00.png", "--domain", "a", "--k", 18) == 0
+    lines = capsys.readouterr().out.splitlines()[-18:]
+    assert sum(line.rstrip().endswith("(gone)") for line in lines) == 6
+    assert all((str(sketches) in line) == line.rstrip().endswith("(gone)") for line in lines)
+    assert index(run, sketches, "--domain", "b", "--to", place) == 2
+    assert f"--forget {sketches}" in capsys.readouterr().err
+    assert index(run, "--forget", sketches, photos / "00.png", "--to", place) == 0
+    assert "7 removed" in capsys.readouterr().out
+    assert paths(place) == [path for path in listed(photos) if not path.endswith("00.png")]
+    assert search(run, place, photos / "01.png", "--among", "b") == 2
+    assert index(run, "--forget", sketches, "--to", place) == 2
+    assert "no image of" in capsys.readouterr().err
+    assert index(run, "--forget", photos, "--to", tmp_path / "none") == 2
+    assert not (tmp_path / "none").exists()
+    assert index(run, "--forget", photos, "--to", place) == 0
+    assert search(run, place, photos / "01.png") == 2
+    assert "holds no images" in capsys.readouterr().err
+
+
+def test_a_users_text_is_printed_as_it_is(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = tmp_path / "[old]" / "[bold red]"
+    names = ["cat [copy].png", ":cat:.png", "[/b].png", "two\nlines.png", "\x1b[31m.png"]
+    for i, name in enumerate(names):
+        write_png(photos / name, i)
+    with (tmp_path / "table.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["file", "[/u]", 'a "b"'], *([name, "[/b] :dog:", "\x07"] for name in names[:3])])
+    assert index(run, photos, "--domain", "a", "--to", tmp_path / "i", "--metadata", tmp_path / "table.csv") == 0
+    capsys.readouterr()
+    query = photos / names[0]
+    assert search(run, tmp_path / "i", query, "--domain", "a", "--out", tmp_path / "found.png") == 0
+    out = capsys.readouterr().out
+    for text in (*names[:3], "two\\nlines.png", "\\x1b[31m.png", "[/u]", "[/b] :dog:", "\\x07", str(photos)):
+        assert text in out
+    assert "\x1b" not in out
+    assert search(run, tmp_path / "i", query, "--domain", "a", "--where", "[/u]=[/b] :dog:", 'a "b"=\x07') == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_text_that_the_terminal_cant_show_is_escaped(encoding: str, run: Path, tmp_path: Path) -> None:
+    query = write_png(tmp_path / "猫" / "é.png", 1)
+    assert index(run, query.parent, "--domain", "a", "--to", tmp_path / "index") == 0
+    command = ["search", str(run), str(tmp_path / "index"), str(query), "--domain", "a"]
+    answers = ["translate", str(run), str(query), "--out", str(tmp_path / "猫2")]
+    for words in (command, answers):
+        done = subprocess.run(
+            [sys.executable, "-m", "unbraid", *words],
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert ("\\u732b" if encoding != "utf-8" else "猫") in done.stdout.decode(encoding)
 
 
 def test_what_cant_be_read_is_named_and_left_out(

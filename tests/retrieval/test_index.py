@@ -1,3 +1,5 @@
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -105,17 +107,103 @@ def test_a_build_that_was_cut_short_leaves_the_last_one(tmp_path: Path, monkeypa
     assert names(tmp_path / "index", ids)[0][0] == -1  # it is there, and removed from the records
 
 
-@pytest.mark.parametrize("how", ["missing", "truncated", "garbled"])
-def test_a_half_written_index_is_refused(tmp_path: Path, how: str) -> None:
-    fill(tmp_path / "index", 300)
-    file = next((tmp_path / "index").glob("a-shared-*.faiss"))
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda data: b"",
+    "truncated": lambda data: data[: len(data) // 2],
+    "zeroed": lambda data: data[: len(data) // 2] + bytes(len(data) - len(data) // 2),
+    "garbled": lambda data: b"x" * len(data),
+    "a bit flipped": lambda data: data[:-7] + bytes([data[-7] ^ 4]) + data[-6:],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("a-shared-1.faiss", 300), ("a-exclusive-1.faiss", 1100), ("ids-a-1.npy", 300)]
+)
+@pytest.mark.parametrize("how", ["missing", *DAMAGES])
+def test_a_damaged_file_is_refused_and_made_again(tmp_path: Path, how: str, name: str, count: int) -> None:
+    codes = fill(tmp_path / "index", count)
+    file = tmp_path / "index" / name
     if how == "missing":
         file.unlink()
     else:
-        data = file.read_bytes()
-        file.write_bytes(data[: len(data) // 2] if how == "truncated" else b"x" * len(data))
+        file.write_bytes(DAMAGES[how](file.read_bytes()))
     with pytest.raises(UserError, match="half written or damaged"):
         Searcher(tmp_path / "index")
+    with Store.writing(tmp_path / "index", IDENTITY) as store:
+        build(store, target=0.9, exact=1000)
+    ids = Searcher(tmp_path / "index").search("a", "shared", codes[:2, :8], 1)[1]
+    assert names(tmp_path / "index", ids) == [[0], [1]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "null", "3", '{"c": {}}', '{"a": {}}', '{"a": []}', "[" * 100_000,
+        '{"a": {"changes": 1, "target": 0.9, "exact": 1000, "parts": {"shared": 3}}}',
+        '{"a": {"changes": 1, "target": 0.9, "exact": 1000, "parts": {"both": {"file": "x", "count": 1}}}}',
+        '{"a": {"changes": "1", "target": 0.9, "exact": 1000, "parts": {}}}',
+        '{"a": {"changes": ' + "9" * 5000 + ', "target": 0.9, "exact": 1000, "parts": {}}}',
+    ],
+)  # fmt: skip
+def test_a_table_of_files_of_another_shape_is_said_and_made_again(tmp_path: Path, text: str) -> None:
+    codes = fill(tmp_path / "index", 20)
+    (tmp_path / "index" / "built.json").write_text(text)
+    with pytest.raises(UserError, match=r"built\.json is damaged.*`unbraid index` again"):
+        Searcher(tmp_path / "index")
+    with Store.writing(tmp_path / "index", IDENTITY) as store:
+        build(store)
+    assert len(Searcher(tmp_path / "index").search("a", "shared", codes[:1, :8], 3)[1][0]) == 3
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros(20), np.zeros((20, 1), np.int64), np.zeros(19, np.int64), np.zeros((), np.int64), np.array(["x"] * 20)],
+)
+def test_ids_of_another_shape_are_said(tmp_path: Path, array: np.ndarray) -> None:
+    fill(tmp_path / "index", 20)
+    np.save(tmp_path / "index" / "ids-a-1.npy", array)
+    table = json.loads((tmp_path / "index" / "built.json").read_text())
+    table["a"]["ids"] = None  # as an earlier version writes it
+    (tmp_path / "index" / "built.json").write_text(json.dumps(table))
+    with pytest.raises(UserError, match="half written or damaged"):
+        Searcher(tmp_path / "index")
+
+
+def test_an_index_of_an_earlier_version_is_searched(tmp_path: Path) -> None:
+    codes = fill(tmp_path / "index", 20)
+    table = json.loads((tmp_path / "index" / "built.json").read_text())
+    del table["a"]["ids"], table["a"]["parts"]["shared"]["checksum"], table["a"]["parts"]["exclusive"]["checksum"]
+    (tmp_path / "index" / "built.json").write_text(json.dumps(table))
+    assert names(tmp_path / "index", Searcher(tmp_path / "index").search("a", "shared", codes[:1, :8], 1)[1]) == [[0]]
+
+
+def test_an_index_can_be_opened_while_it_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the moment: before each file is looked at, the index is made anew."""
+    codes = fill(tmp_path / "index", 20)
+    checksum, left = index.checksum_of, [3]
+
+    def rebuilt(path: Path) -> int:
+        if left[0]:
+            left[0] -= 1
+            monkeypatch.setattr(index, "checksum_of", checksum)
+            with Store.writing(tmp_path / "index", IDENTITY) as store:
+                store.remove("a", [f"/{19 - left[0]}"])
+                build(store, target=0.9, exact=1000 if left[0] % 2 else 10)
+            monkeypatch.setattr(index, "checksum_of", rebuilt)
+        return checksum(path)
+
+    monkeypatch.setattr(index, "checksum_of", rebuilt)
+    ids = Searcher(tmp_path / "index").search("a", "shared", codes[:2, :8], 1)[1]
+    assert left == [0]
+    assert names(tmp_path / "index", ids) == [[0], [1]]
+
+
+def test_what_is_searched_keeps_its_name_when_only_the_manner_changes(tmp_path: Path) -> None:
+    fill(tmp_path / "index", 300)
+    before = json.loads((tmp_path / "index" / "built.json").read_text())["a"]["parts"]["shared"]["file"]
+    with Store.writing(tmp_path / "index", IDENTITY) as store:
+        after = build(store, target=0.9, exact=100)["a"]["shared"].file
+    assert before != after
 
 
 def test_an_index_that_was_never_built_is_refused(tmp_path: Path) -> None:

@@ -21,14 +21,15 @@ from unbraid.outputs import MADE, check_file
 from unbraid.precision import choose
 from unbraid.progress import Meter
 from unbraid.retrieval.index import EXACT, RECALL, build
-from unbraid.retrieval.indexing import Changes, Shard, list_sources, read_metadata, update
+from unbraid.retrieval.indexing import Changes, Shard, Source, list_sources, read_metadata, update
+from unbraid.retrieval.indexing import forget as take_out
 from unbraid.retrieval.indexing import merge as take_over
 from unbraid.retrieval.search import Hit, identity, open_index, query, source_of
 from unbraid.retrieval.sheet import contact_sheet
-from unbraid.retrieval.store import Identity, Store
+from unbraid.retrieval.store import Identity, Store, read_identity
 from unbraid.run import Run
 from unbraid.show import save_picture
-from unbraid.types import Domain, ImageSpec, UserError
+from unbraid.types import DOMAINS, Domain, ImageSpec, UserError
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 Folders = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER...")]
@@ -50,6 +51,7 @@ def index(
     shard: str | None = None,
     metadata: Path | None = None,
     merge: tuple[Path, ...] = (),
+    forget: tuple[Path, ...] = (),
     distance: Distance | None = None,
     cache: bool = False,
     batch: int = 64,
@@ -70,6 +72,7 @@ def index(
         shard: k/n: only part k of n, into a folder of its own; without it, RANK and WORLD_SIZE of torchrun.
         metadata: CSV file with a column `file` and others, which can be searched by.
         merge: Parts, or other indexes of the same model, to take into this one.
+        forget: Folders, or files, whose images are taken out of the index, wherever they are now.
         distance: How shared codes are compared; as the run was trained, if not given.
         cache: Keep the images decoded for the next call. Images that are kept already are always used.
         batch: Images in a step.
@@ -81,15 +84,21 @@ def index(
     """
     _check_numbers(batch, workers, exact, recall)
     part = Shard.parse(shard, os.environ)
-    if not (folders or merge):
-        raise UserError("Which images? Give folders of them, or parts to --merge")
+    if not (folders or merge or forget):
+        raise UserError("Which images? Give folders of them, parts to --merge, or folders to --forget")
     if folders and domain is None:
         raise UserError("Which domain are the images from? Give --domain a or --domain b")
     model, setting = load(run), choose(TrainConfig(precision=precision, device=device))
     distance = (distance or Run.existing(run).config.train.distance) if model.space else "euclidean"
-    sources = list_sources(folders, model.image_spec(domain or "a"), cache) if folders else []
+    sources = _listed(folders, model.image_spec(domain or "a"), cache) if folders else []
     about, strangers = read_metadata(metadata, sources) if metadata else (None, 0)
+    if not (folders or merge or to.startswith("milvus://")):
+        read_identity(Path(f"{to}{part.suffix}"))
     with _target(to, part, identity(model, distance)) as (store, finish):
+        for side, count in store.damaged.items():
+            print(f"{store.codes_path(side)} is damaged: codes of {count} images are lost", file=sys.stderr)
+        if forget:
+            _report(take_out(store, forget, (domain,) if domain else DOMAINS), "")
         if sources and domain:
             spec = model.image_spec(domain)
             threads = workers or os.cpu_count() or 1
@@ -97,6 +106,7 @@ def index(
             _report(changes, str(setting))
         if merge:
             _report(take_over(store, merge), "")
+        _say_lacking(store)
         for line in finish(exact, recall):
             print(line)
     if strangers:
@@ -104,6 +114,16 @@ def index(
     if part.count > 1 and not to.startswith("milvus://"):
         parts = " ".join(f"{to}{Shard(number, part.count).suffix}" for number in range(1, part.count + 1))
         print(f"When all {part.count} parts are done: unbraid index {run} --merge {parts} --to {to}")
+
+
+def _listed(folders: Sequence[Path], spec: ImageSpec, cache: bool) -> list[Source]:
+    try:
+        return list_sources(folders, spec, cache)
+    except UserError as error:
+        gone = [str(folder) for folder in folders if not folder.exists()]
+        raise UserError(
+            f"{error}. --forget {' '.join(gone)} takes its images out of an index" if gone else str(error)
+        ) from error
 
 
 def _check_numbers(batch: int, workers: int | None, exact: int, recall: float) -> None:
@@ -134,6 +154,15 @@ def _target(to: str, part: Shard, asked: Identity) -> Iterator[tuple[Store, Call
                     yield f"{folder}: {domain}, {name}: {built}"
 
         yield store, finish
+
+
+def _say_lacking(store: Store) -> None:
+    for domain in DOMAINS:
+        if count := store.lacking(domain):
+            line = (
+                f"{count} images of domain {domain} can't be found, for their codes are lost: index their folders again"
+            )
+            print(f"{line}, or --forget them", file=sys.stderr)
 
 
 def _report(changes: Changes, setting: str) -> None:

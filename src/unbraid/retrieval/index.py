@@ -7,16 +7,16 @@ mapped into memory when they are searched, so that opening takes no time and pro
 Legend: q queries, k neighbours, n vectors, d size of a vector.
 """
 
-import json
-from dataclasses import asdict, dataclass
+import zlib
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import faiss
 import numpy as np
 
-from unbraid.files import write_atomically, write_json
-from unbraid.retrieval.store import Store
+from unbraid.files import read_json, write_atomically, write_json
+from unbraid.retrieval.store import Store, read_identity
 from unbraid.types import DOMAINS, Domain, UserError
 
 FAISS: Any = faiss
@@ -30,6 +30,10 @@ RECALL = 0.95
 SAMPLE = 500
 """Vectors whose neighbours are searched exactly, to measure what the lists find."""
 NEIGHBOURS = 10
+BLOCK = 2**24
+"""Bytes of a file that are read at a time."""
+CHECKED = 10**9
+"""Bytes up to which a file is compared with its checksum when it is opened to be searched."""
 CHUNK = 50_000
 """Vectors taken from disk at a time."""
 TRAINED = 64
@@ -40,13 +44,15 @@ SELECTIVE = 0.1
 
 @dataclass(frozen=True)
 class Built:
-    """A file of vectors and how it is searched. recall: of ten neighbours, on a sample; None if the search is exact."""
+    """A file of vectors and how it is searched. recall: of ten neighbours, on a sample; None if the search is exact.
+    checksum: CRC-32 of the file; None if an earlier version wrote it."""
 
     file: str
     count: int
     lists: int = 0
     looked_at: int = 0
     recall: float | None = None
+    checksum: int | None = None
 
     def __str__(self) -> str:
         if self.recall is None:
@@ -57,45 +63,89 @@ class Built:
         )
 
 
+@dataclass(frozen=True)
+class BuiltDomain:
+    """The files of a domain: made at the store's count of `changes`, as `target` and `exact` asked. ids: CRC-32 of the
+    file of ids."""
+
+    changes: int
+    target: float
+    exact: int
+    parts: dict[Part, Built]
+    ids: int | None = None
+
+    def files(self, domain: Domain) -> dict[str, int | None]:
+        """Names and checksums."""
+        return {ids_file(domain, self.changes): self.ids, **{part.file: part.checksum for part in self.parts.values()}}
+
+
+def ids_file(domain: Domain, changes: int) -> str:
+    """The name of a file of ids."""
+    return f"ids-{domain}-{changes}.npy"
+
+
 def build(store: Store, target: float = RECALL, exact: int = EXACT) -> dict[Domain, dict[Part, Built]]:
-    """Makes the files of all domains that have changed, and says what is there now.
+    """Makes the files of all domains that have changed, or are damaged, and says what is there now.
 
     New files stand beside the old ones until built.json names them, so a search never sees half of an index.
     """
-    before = read_built(store.folder) or {}
-    table: dict[Domain, dict[Part, Built]] = {}
-    stands: dict[str, Any] = {}
+    try:
+        before = read_built(store.folder) or {}
+    except UserError:  # damaged: all is made again
+        before = {}
+    stands: dict[Domain, BuiltDomain] = {}
     for domain in DOMAINS:
-        changes = store.changes(domain)
         if not store.count(domain):
             continue
         known = before.get(domain)
-        if known and known["changes"] == changes and known["target"] == target and known["exact"] == exact:
-            table[domain] = {part: Built(**about) for part, about in known["parts"].items()}
+        asked = (store.changes(domain), target, exact)
+        if known and (known.changes, known.target, known.exact) == asked and _whole(store.folder, domain, known):
             stands[domain] = known
             continue
+        if known and known.changes == store.changes(domain):
+            store.renumber(domain)  # what is searched at this moment keeps its name
         store.compact(domain)
-        ids, rows = store.rows(domain)
-        write_atomically(store.folder / f"ids-{domain}-{changes}.npy", lambda path, ids=ids: _save(path, ids))
-        shared, exclusive = store.identity.sizes[domain]
-        columns: dict[Part, slice] = {"shared": slice(0, shared), "exclusive": slice(shared, shared + exclusive)}
-        table[domain] = {}
-        for part, where in columns.items():
-            if where.start == where.stop:
-                continue
-            vectors = Vectors(store.codes(domain), rows, where)
-            index, built = make(vectors, f"{domain}-{part}-{changes}.faiss", target, exact)
-            write_atomically(store.folder / built.file, lambda path, index=index: faiss.write_index(index, str(path)))
-            table[domain][part] = built
-        parts = {part: asdict(built) for part, built in table[domain].items()}
-        stands[domain] = {"changes": changes, "target": target, "exact": exact, "parts": parts}
-    write_json(store.folder / "built.json", stands)
-    kept = {name for values in stands.values() for name in (about["file"] for about in values["parts"].values())}
-    kept |= {f"ids-{domain}-{values['changes']}.npy" for domain, values in stands.items()}
+        stands[domain] = _built(store, domain, target, exact)
+    write_json(store.folder / "built.json", {domain: asdict(about) for domain, about in stands.items()})
+    kept = {name for domain, about in stands.items() for name in about.files(domain)}
     for file in (*store.folder.glob("*.faiss"), *store.folder.glob("ids-*.npy")):
         if file.name not in kept:
             file.unlink()
-    return table
+    return {domain: about.parts for domain, about in stands.items()}
+
+
+def _built(store: Store, domain: Domain, target: float, exact: int) -> BuiltDomain:
+    """Writes the files of a domain."""
+    changes, (ids, rows) = store.changes(domain), store.rows(domain)
+    path = store.folder / ids_file(domain, changes)
+    write_atomically(path, lambda file: _save(file, ids))
+    shared, exclusive = store.identity.sizes[domain]
+    columns: dict[Part, slice] = {"shared": slice(0, shared), "exclusive": slice(shared, shared + exclusive)}
+    parts: dict[Part, Built] = {}
+    for part, where in columns.items():
+        if where.start == where.stop:
+            continue
+        vectors = Vectors(store.codes(domain), rows, where)
+        index, built = make(vectors, f"{domain}-{part}-{changes}.faiss", target, exact)
+        place = store.folder / built.file
+        write_atomically(place, lambda file, index=index: faiss.write_index(index, str(file)))
+        parts[part] = replace(built, checksum=checksum_of(place))
+    return BuiltDomain(changes, target, exact, parts, checksum_of(path))
+
+
+def _whole(folder: Path, domain: Domain, about: BuiltDomain) -> bool:
+    """Whether the files are there, and known to be as they were written."""
+    files = {folder / name: expected for name, expected in about.files(domain).items()}
+    return all(path.is_file() and checksum_of(path) == expected for path, expected in files.items())
+
+
+def checksum_of(path: Path) -> int:
+    """The CRC-32 of a file."""
+    found = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            found = zlib.crc32(block, found)
+    return found
 
 
 def _save(path: Path, array: np.ndarray) -> None:
@@ -103,14 +153,15 @@ def _save(path: Path, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def read_built(folder: Path) -> dict[Any, Any] | None:
+def read_built(folder: Path) -> dict[Domain, BuiltDomain] | None:
     """What built.json says; None if nothing is built yet. Raises UserError if it is damaged."""
-    try:
-        return json.loads((folder / "built.json").read_text())
-    except FileNotFoundError:
+    path = folder / "built.json"
+    if not path.exists():
         return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / 'built.json'} is damaged ({error}). Run the same `unbraid index` again") from error
+    try:
+        return read_json(path, dict[Domain, BuiltDomain])
+    except UserError as error:
+        raise UserError(f"{error}. Run the same `unbraid index` again") from error
 
 
 @dataclass(frozen=True)
@@ -207,38 +258,49 @@ class Searcher:
     """The built files of a folder, mapped into memory."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        built = read_built(folder)
-        if built is None:
-            raise UserError(f"{folder} is half written: nothing is built yet. Run the same `unbraid index` again")
+        self.folder, self._sizes = folder, read_identity(folder).sizes
         self._ids: dict[Domain, np.ndarray] = {}
         self._indexes: dict[tuple[Domain, Part], tuple[Any, Built]] = {}
-        try:
-            for domain, about in built.items():
-                self._ids[domain] = np.load(
-                    folder / f"ids-{domain}-{about['changes']}.npy", mmap_mode="r", allow_pickle=False
-                )
-                for part, values in about["parts"].items():
-                    made = Built(**values)
-                    self._indexes[domain, part] = self._opened(made), made
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{folder} is half written or damaged ({reason}). Remove {folder / 'built.json'} and run the same "
-                "`unbraid index` again: codes are kept"
-            ) from error
+        while True:
+            built = read_built(folder)
+            if built is None:
+                raise UserError(f"{folder} is half written: nothing is built yet. Run the same `unbraid index` again")
+            try:
+                for domain, about in built.items():
+                    self._open(domain, about)
+                return
+            except Exception as error:  # faiss and NumPy raise anything on damaged files
+                if read_built(folder) != built:
+                    continue  # `unbraid index` has put other files in their place meanwhile
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                raise UserError(
+                    f"{folder} is half written or damaged ({reason}). Run the same `unbraid index` again: codes are "
+                    "kept"
+                ) from error
 
-    def _opened(self, built: Built) -> Any:
-        path = self.folder / built.file
-        if not path.is_file():
-            raise FileNotFoundError(f"{built.file} is missing")
-        if built.recall is None:
-            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-        else:
-            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
-        if index.ntotal != built.count:
-            raise ValueError(f"{built.file} holds {index.ntotal} vectors instead of {built.count}")
-        return index
+    def _open(self, domain: Domain, about: BuiltDomain) -> None:
+        for name, expected in about.files(domain).items():
+            path = self.folder / name
+            if not path.is_file():
+                raise FileNotFoundError(f"{name} is missing")
+            # of larger files only a part is read in a search; `unbraid index` looks at all of them
+            if expected is not None and path.stat().st_size <= CHECKED and checksum_of(path) != expected:
+                raise ValueError(f"{name} is not as it was written")
+        ids = np.lib.format.open_memmap(self.folder / ids_file(domain, about.changes), mode="r")
+        if ids.ndim != 1 or ids.dtype != np.int64:
+            raise ValueError(f"{ids_file(domain, about.changes)} holds {ids.dtype} of shape {ids.shape}")
+        self._ids[domain] = ids
+        for part, built in about.parts.items():
+            path, size = str(self.folder / built.file), self._sizes[domain][part == "exclusive"]
+            if built.recall is None:
+                index = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
+            else:
+                index = faiss.read_index(path, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+            if (index.ntotal, index.d) != (built.count, size) or built.count != len(ids):
+                raise ValueError(
+                    f"{built.file} holds {index.ntotal} vectors of {index.d} values instead of {len(ids)} of {size}"
+                )
+            self._indexes[domain, part] = index, built
 
     @property
     def domains(self) -> list[Domain]:

@@ -188,6 +188,24 @@ def update(
     return changes
 
 
+def forget(store: Store, places: Sequence[Path], domains: Sequence[Domain]) -> Changes:
+    """Forgets the images of folders, or files, wherever they are now.
+
+    Raises UserError, before anything is changed, for a place of which there are none.
+    """
+    gone: dict[Domain, set[str]] = {domain: set() for domain in domains}
+    for place in places:
+        names = {place.absolute(), place.resolve()}
+        before = sum(map(len, gone.values()))
+        for domain, paths in gone.items():
+            paths.update(path for name in names for path in store.paths_under(domain, name))
+        if sum(map(len, gone.values())) == before:
+            raise UserError(f"--forget {place}: no image of {store.folder} lies there")
+    for domain, paths in gone.items():
+        store.remove(domain, paths)
+    return Changes(removed=sum(map(len, gone.values())))
+
+
 def _embed(
     store: Store,
     model: Trained,

@@ -7,7 +7,8 @@ records.sqlite    a row for each image: path, size and time of its file, metadat
 codes-DOMAIN-N    rows of float32, shared code and exclusive code of one image one after the other
 
 Codes are appended and brought to disk first; then one transaction acknowledges them. A process killed at any moment
-leaves codes that nobody knows of behind the last row, and they are cut off by the next writer.
+leaves codes that nobody knows of behind the last row, and they are cut off by the next writer. Each writer compares all
+codes with their checksums first; images whose codes are damaged, or cut off, have none until they are encoded again.
 
 Legend: n images, d size of a shared code laid flat, e size of an exclusive one.
 """
@@ -17,18 +18,20 @@ import dataclasses
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from unbraid.config import Distance
-from unbraid.files import write_json
+from unbraid.files import parse_json, read_json, write_json
 from unbraid.metrics.space import CodeSpace
 from unbraid.run import model_state
 from unbraid.types import DOMAINS, Domain, UserError
@@ -40,13 +43,21 @@ ASKED = 500
 SCHEMA = """
 CREATE TABLE items (
     id INTEGER PRIMARY KEY, domain TEXT NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL, time INTEGER NOT NULL,
-    row INTEGER, metadata TEXT NOT NULL, sent INTEGER NOT NULL DEFAULT 0, UNIQUE (domain, path)
+    row INTEGER, metadata TEXT NOT NULL, sent INTEGER NOT NULL DEFAULT 0, checksum INTEGER, UNIQUE (domain, path)
 );
 CREATE INDEX items_rows ON items (domain, row);
 CREATE INDEX items_unsent ON items (domain) WHERE sent = 0;
 CREATE TABLE gone (id INTEGER NOT NULL, domain TEXT NOT NULL);
 CREATE TABLE state (domain TEXT PRIMARY KEY, file INTEGER NOT NULL, changes INTEGER NOT NULL);
 """
+
+
+Size = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+
+
+@dataclass(frozen=True)
+class _Version:
+    format: int
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class Identity:
     model: str
     method: str
     distance: Distance
-    sizes: dict[Domain, tuple[int, int]]
+    sizes: dict[Domain, tuple[Size, Size]]
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in index.json, or in the description of a collection."""
@@ -69,12 +80,15 @@ class Identity:
     def from_json(cls, values: Any, place: str) -> "Identity":
         """The inverse. Raises UserError if these are other values, or of another format."""
         try:
-            if values["format"] != FORMAT:
-                raise UserError(f"{place} has format {values['format']}; this version of unbraid reads {FORMAT}")
-            sizes: dict[Domain, tuple[int, int]] = {domain: tuple(values["sizes"][domain]) for domain in DOMAINS}
-            return cls(values["model"], values["method"], values["distance"], sizes)
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{place} is not an index of unbraid, or it is damaged") from error
+            version = msgspec.convert(values, _Version).format
+            if version != FORMAT:
+                raise UserError(f"{place} has format {version}; this version of unbraid reads {FORMAT}")
+            found = msgspec.convert(values, cls)
+        except msgspec.ValidationError as error:
+            raise UserError(f"{place} is not an index of unbraid, or it is damaged ({error})") from error
+        if set(found.sizes) != set(DOMAINS):
+            raise UserError(f"{place} is not an index of unbraid, or it is damaged (sizes of a and b are needed)")
+        return found
 
     def check(self, asked: "Identity", place: str) -> None:
         """Raises UserError if `asked`, of the model at hand, is another one."""
@@ -131,6 +145,8 @@ class Store:
 
     def __init__(self, folder: Path, identity: Identity, connection: sqlite3.Connection) -> None:
         self.folder, self.identity, self._db = folder, identity, connection
+        self.damaged: dict[Domain, int] = {}
+        """How many images turned out to have no codes, or damaged ones, when it was opened to be changed."""
 
     @classmethod
     def reading(cls, folder: Path) -> "Store":
@@ -139,7 +155,8 @@ class Store:
         path = folder / "records.sqlite"
         if not path.is_file():
             raise UserError(f"{folder} is half written: {path.name} is missing. Run the same `unbraid index` again")
-        return cls(folder, identity, _connected(path, "ro"))
+        # not "ro": what a writer was doing that was killed must be taken back first
+        return cls(folder, identity, _connected(path, "rw"))
 
     @classmethod
     @contextlib.contextmanager
@@ -148,9 +165,7 @@ class Store:
 
         Raises UserError if another process writes, or the folder holds something else or another model's codes.
         """
-        if folder.exists() and (
-            not folder.is_dir() or (not (folder / "index.json").exists() and any(folder.iterdir()))
-        ):
+        if folder.exists() and not _may_become_index(folder):
             raise UserError(f"{folder} exists and is not an index (no index.json in it). Give another --to")
         _made(folder)
         lock = FileLock(folder / ".lock")
@@ -158,6 +173,8 @@ class Store:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise UserError(f"Another process writes to {folder}. Wait for it, or give another --to") from error
+        except OSError as error:
+            raise UserError(f"{folder} can't be written ({error.strerror or error})") from error
         connection = None
         try:
             if (folder / "index.json").exists():
@@ -183,23 +200,67 @@ class Store:
         """Lets go of the records."""
         self._db.close()
 
+    def _ask(self, query: str, values: Sequence[Any] = (), kind: Any = tuple[int]) -> Iterator[Any]:
+        """Yields the rows of an answer. Raises UserError if they can't be read, or are of another kind."""
+        try:
+            for row in self._db.execute(query, values):
+                yield msgspec.convert(row, kind)
+        except (sqlite3.Error, msgspec.ValidationError) as error:
+            raise _damaged(self.folder / "records.sqlite", error) from error
+
+    def _number(self, query: str, values: Sequence[Any] = ()) -> int:
+        for (value,) in self._ask(query, values):
+            return value
+        raise _damaged(self.folder / "records.sqlite", "a row is missing")
+
+    def _about(self, metadata: str) -> dict[str, str]:
+        return parse_json(metadata, str(self.folder / "records.sqlite"), dict[str, str])
+
     def _prepare(self) -> None:
         with self._db:
             if not self._db.execute("SELECT 1 FROM sqlite_master").fetchall():
                 self._db.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+            if not self._has_checksums():  # an index of an earlier version
+                self._db.execute("ALTER TABLE items ADD COLUMN checksum INTEGER")
             for domain in DOMAINS:
                 self._db.execute("INSERT OR IGNORE INTO state VALUES (?, 0, 0)", (domain,))
         for domain in DOMAINS:
-            path, used = self.codes_path(domain), self._used(domain)
+            path = self.codes_path(domain)
             for other in self.folder.glob(f"codes-{domain}-*"):
                 if other != path:
                     other.unlink()
+            if lost := self._without_codes(domain):
+                with self._db:
+                    self._db.executemany("UPDATE items SET row = NULL WHERE id = ?", [(number,) for number in lost])
+                    self._changed(domain)
+                self.damaged[domain] = len(lost)
             if path.exists():
-                os.truncate(path, used * self.width(domain) * 4)
-            elif used:
-                raise UserError(
-                    f"{path} is missing: codes of {used} images are lost. Remove {self.folder} and index again"
-                )
+                os.truncate(path, self._used(domain) * self.width(domain) * 4)
+
+    def _has_checksums(self) -> bool:
+        return any(row[1] == "checksum" for row in self._db.execute("PRAGMA table_info(items)"))
+
+    def _without_codes(self, domain: Domain) -> list[int]:
+        """Ids of images whose codes are cut off or not those that were written; notes checksums that there are none of.
+
+        An earlier version wrote none, and filled up with zeros what was cut off.
+        """
+        codes = self.codes(domain)
+        lost: list[int] = []
+        fresh: list[tuple[int, int]] = []
+        query = "SELECT id, row, checksum FROM items WHERE domain = ? AND row IS NOT NULL ORDER BY row"
+        for number, row, expected in self._ask(query, (domain,), tuple[int, int, int | None]):
+            if not 0 <= row < len(codes):
+                lost.append(number)
+                continue
+            found = checksum(codes[row])
+            if expected is None and codes[row].any():
+                fresh.append((found, number))
+            elif found != expected:
+                lost.append(number)
+        with self._db:
+            self._db.executemany("UPDATE items SET checksum = ? WHERE id = ?", fresh)
+        return lost
 
     def width(self, domain: Domain) -> int:
         """How many values an image of this domain has."""
@@ -207,30 +268,35 @@ class Store:
 
     def codes_path(self, domain: Domain) -> Path:
         """The file of codes."""
-        (number,) = self._db.execute("SELECT file FROM state WHERE domain = ?", (domain,)).fetchone()
-        return self.folder / f"codes-{domain}-{number}"
+        return self.folder / f"codes-{domain}-{self._number('SELECT file FROM state WHERE domain = ?', (domain,))}"
 
     def changes(self, domain: Domain) -> int:
         """A number that grows with every change of a domain's items."""
-        return self._db.execute("SELECT changes FROM state WHERE domain = ?", (domain,)).fetchone()[0]
+        return self._number("SELECT changes FROM state WHERE domain = ?", (domain,))
 
     def _used(self, domain: Domain) -> int:
-        row = self._db.execute("SELECT max(row) FROM items WHERE domain = ?", (domain,)).fetchone()[0]
-        return 0 if row is None else row + 1
+        return self._number("SELECT ifnull(max(row) + 1, 0) FROM items WHERE domain = ?", (domain,))
 
     def count(self, domain: Domain) -> int:
         """How many images of a domain there are."""
-        return self._db.execute("SELECT count(*) FROM items WHERE domain = ?", (domain,)).fetchone()[0]
+        return self._number("SELECT count(*) FROM items WHERE domain = ? AND row IS NOT NULL", (domain,))
+
+    def lacking(self, domain: Domain) -> int:
+        """How many images of a domain have lost their codes."""
+        return self._number("SELECT count(*) FROM items WHERE domain = ? AND row IS NULL", (domain,))
 
     def known(self, domain: Domain, paths: Sequence[str]) -> dict[str, Item]:
-        """Those of these paths that are there, as they were when they were embedded."""
+        """Those of these paths that are there, as they were when they were embedded; of size -1 without codes."""
         found: dict[str, Item] = {}
         for start in range(0, len(paths), ASKED):
             some = paths[start : start + ASKED]
             marks = ", ".join("?" * len(some))
-            query = f"SELECT path, size, time, metadata FROM items WHERE domain = ? AND path IN ({marks})"
-            for path, size, time, metadata in self._db.execute(query, (domain, *some)):
-                found[path] = Item(path, size, time, json.loads(metadata))
+            query = (
+                "SELECT path, CASE WHEN row IS NULL THEN -1 ELSE size END, time, metadata FROM items "
+                f"WHERE domain = ? AND path IN ({marks})"
+            )
+            for path, size, time, metadata in self._ask(query, (domain, *some), tuple[str, int, int, str]):
+                found[path] = Item(path, size, time, self._about(metadata))
         return found
 
     def holds(self, path: Path) -> bool:
@@ -239,14 +305,15 @@ class Store:
             return False
         names = str(path.absolute()), str(path.resolve())
         query = "SELECT path FROM items WHERE size = ? OR path IN (?, ?)"
-        candidates = self._db.execute(query, (path.stat().st_size, *names))
+        candidates = self._ask(query, (path.stat().st_size, *names), tuple[str])
         return any(name in names or (os.path.exists(name) and path.samefile(name)) for (name,) in candidates)
 
     def paths_under(self, domain: Domain, folder: Path) -> Iterator[str]:
-        """Paths of the images of a domain below a folder."""
+        """Paths of the images of a domain below a folder, or its own if it is one of them."""
         start = os.path.join(folder, "")
-        query = "SELECT path FROM items WHERE domain = ? AND path >= ? AND path < ?"
-        for (path,) in self._db.execute(query, (domain, start, f"{start[:-1]}{chr(ord(os.sep) + 1)}")):
+        end = f"{start[:-1]}{chr(ord(os.sep) + 1)}"
+        query = "SELECT path FROM items WHERE domain = ? AND (path = ? OR path >= ? AND path < ?)"
+        for (path,) in self._ask(query, (domain, str(folder), start, end), tuple[str]):
             yield path
 
     def append(self, domain: Domain, items: Sequence[Item], codes: np.ndarray) -> None:
@@ -269,11 +336,11 @@ class Store:
                 f"{path} can't be written ({error.strerror}). What was there before is untouched"
             ) from error
         rows = [
-            (item_id(domain, i.path), domain, i.path, i.size, i.time, used + at, json.dumps(i.metadata))
-            for at, i in enumerate(items)
+            (item_id(domain, i.path), domain, i.path, i.size, i.time, used + at, json.dumps(i.metadata), checksum(code))
+            for at, (i, code) in enumerate(zip(items, codes, strict=True))
         ]
         with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, 0)", rows)
+            self._db.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)", rows)
             self._changed(domain)
 
     def remove(self, domain: Domain, paths: Iterable[str]) -> None:
@@ -290,15 +357,19 @@ class Store:
         with self._db:
             self._db.executemany("UPDATE items SET metadata = ?, sent = 0 WHERE domain = ? AND path = ?", rows)
 
+    def renumber(self, domain: Domain) -> None:
+        """Counts a change of a domain, so that what is made of its codes has another name than before."""
+        with self._db:
+            self._changed(domain)
+
     def _changed(self, domain: Domain) -> None:
         self._db.execute("UPDATE state SET changes = changes + 1 WHERE domain = ?", (domain,))
 
     def rows(self, domain: Domain) -> tuple[np.ndarray, np.ndarray]:
         """(n,) ids in increasing order, and (n,) the row of each one's codes; int64."""
         query = "SELECT id, row FROM items WHERE domain = ? AND row IS NOT NULL ORDER BY id"
-        pairs = np.fromiter(
-            (value for pair in self._db.execute(query, (domain,)) for value in pair), dtype=np.int64
-        ).reshape(-1, 2)
+        found = self._ask(query, (domain,), tuple[int, int])
+        pairs = np.fromiter((value for pair in found for value in pair), dtype=np.int64).reshape(-1, 2)
         return pairs[:, 0].copy(), pairs[:, 1].copy()
 
     def codes(self, domain: Domain) -> np.ndarray:
@@ -333,42 +404,55 @@ class Store:
         for start in range(0, len(ids), ASKED):
             some = ids[start : start + ASKED]
             query = f"SELECT id, path, metadata FROM items WHERE id IN ({', '.join('?' * len(some))})"
-            for number, path, metadata in self._db.execute(query, some):
-                found[number] = (path, json.loads(metadata))
+            for number, path, metadata in self._ask(query, some, tuple[int, str, str]):
+                found[number] = (path, self._about(metadata))
         return found
 
     def matching(self, domain: Domain, where: dict[str, str]) -> np.ndarray:
         """(n,) ids, increasing, of the images whose metadata has all these values."""
-        tests = " ".join("AND json_extract(metadata, ?) = ?" for _ in where)
-        values = [value for field, wanted in where.items() for value in (f'$."{field}"', wanted)]
+        tests = " ".join("AND EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value = ?)" for _ in where)
+        values = [value for pair in where.items() for value in pair]
         query = f"SELECT id FROM items WHERE domain = ? {tests} ORDER BY id"
-        return np.fromiter((row[0] for row in self._db.execute(query, (domain, *values))), dtype=np.int64)
+        return np.fromiter((row[0] for row in self._ask(query, (domain, *values))), dtype=np.int64)
 
     def fields(self) -> list[str]:
         """Names of the metadata that any image has."""
         query = "SELECT DISTINCT json_each.key FROM items, json_each(items.metadata) ORDER BY 1"
-        return [row[0] for row in self._db.execute(query)]
+        return [row[0] for row in self._ask(query, kind=tuple[str])]
 
     def everything(self, domain: Domain) -> Iterator[tuple[Item, np.ndarray]]:
-        """All images of a domain with their codes, in the order of their ids."""
-        codes = self.codes(domain)
-        query = "SELECT path, size, time, metadata, row FROM items WHERE domain = ? AND row IS NOT NULL ORDER BY id"
-        for path, size, time, metadata, row in self._db.execute(query, (domain,)):
-            yield Item(path, size, time, json.loads(metadata)), codes[row]
+        """All images of a domain with their codes, in the order of their ids. Raises UserError for damaged codes."""
+        codes, kept = self.codes(domain), self._has_checksums()
+        query = (
+            f"SELECT path, size, time, metadata, row, {'checksum' if kept else 'NULL'} FROM items "
+            "WHERE domain = ? AND row IS NOT NULL ORDER BY id"
+        )
+        kind = tuple[str, int, int, str, int, int | None]
+        for path, size, time, metadata, row, expected in self._ask(query, (domain,), kind):
+            if not 0 <= row < len(codes) or expected not in (None, checksum(codes[row])):
+                raise UserError(
+                    f"{self.codes_path(domain)} is damaged: run the `unbraid index` again that made {self.folder}"
+                )
+            yield Item(path, size, time, self._about(metadata)), codes[row]
 
     def unsent(self, domain: Domain, count: int) -> list[tuple[int, Item, int]]:
         """Up to `count` images that a server doesn't have yet: id, file, row of the codes."""
-        query = "SELECT id, path, size, time, metadata, row FROM items WHERE domain = ? AND sent = 0 LIMIT ?"
-        found = self._db.execute(query, (domain, count)).fetchall()
+        query = (
+            "SELECT id, path, size, time, metadata, row FROM items "
+            "WHERE domain = ? AND sent = 0 AND row IS NOT NULL LIMIT ?"
+        )
         return [
-            (number, Item(path, size, time, json.loads(about)), row) for number, path, size, time, about, row in found
+            (number, Item(path, size, time, self._about(about)), row)
+            for number, path, size, time, about, row in self._ask(
+                query, (domain, count), tuple[int, str, int, int, str, int]
+            )
         ]
 
     def waiting(self, domain: Domain) -> tuple[int, int]:
         """How many images a server must still be told of, and how many removals."""
-        new = self._db.execute("SELECT count(*) FROM items WHERE domain = ? AND sent = 0", (domain,)).fetchone()[0]
-        gone = self._db.execute("SELECT count(*) FROM gone WHERE domain = ?", (domain,)).fetchone()[0]
-        return new, gone
+        new = "SELECT count(*) FROM items WHERE domain = ? AND sent = 0 AND row IS NOT NULL"
+        gone = "SELECT count(*) FROM gone WHERE domain = ?"
+        return self._number(new, (domain,)), self._number(gone, (domain,))
 
     def sent(self, ids: Sequence[int]) -> None:
         """A server has these now."""
@@ -383,7 +467,7 @@ class Store:
     def gone(self, domain: Domain, count: int) -> list[int]:
         """Up to `count` ids that a server must forget: removed, and not there again."""
         query = "SELECT DISTINCT id FROM gone WHERE domain = ? LIMIT ?"
-        return [row[0] for row in self._db.execute(query, (domain, count))]
+        return [row[0] for row in self._ask(query, (domain, count))]
 
     def forgotten(self, ids: Sequence[int]) -> None:
         """A server has forgotten these; those that are there again must be sent again."""
@@ -399,11 +483,21 @@ def read_identity(folder: Path) -> Identity:
         raise UserError(f"There is no index {folder}. `unbraid index` makes one")
     if not path.is_file():
         raise UserError(f"{folder} is not an index: it has no {path.name}")
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged and can't be read as JSON ({error})") from error
-    return Identity.from_json(values, str(folder))
+    return Identity.from_json(read_json(path), str(folder))
+
+
+def checksum(code: np.ndarray) -> int:
+    """The CRC-32 of one image's codes."""
+    return zlib.crc32(code.tobytes())
+
+
+def _may_become_index(folder: Path) -> bool:
+    """Whether a folder holds an index, or nothing but what a process left that was killed before there was one."""
+    if not folder.is_dir():
+        return False
+    return (folder / "index.json").exists() or all(
+        path.name == ".lock" or path.match(".index.json.*.tmp") for path in folder.iterdir()
+    )
 
 
 def _connected(path: Path, mode: str) -> sqlite3.Connection:
@@ -413,9 +507,11 @@ def _connected(path: Path, mode: str) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         return connection
     except sqlite3.Error as error:
-        raise UserError(
-            f"{path} is damaged or can't be opened ({error}). Remove the index's folder and index again"
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(records: Path, reason: object) -> UserError:
+    return UserError(f"{records} is damaged or can't be opened ({reason}). Remove the index's folder and index again")
 
 
 def _made(folder: Path) -> None:
