@@ -236,9 +236,16 @@ def test_a_grid_that_would_fill_memory_is_refused(
     image, photos = str(folders / "photo" / "00.png"), str(folders / "photo")
     assert main(["interpolate", str(run), image, image, "--steps", "1000000", "--out", str(tmp_path / "x.png")]) == 2
     assert "megapixels" in said(capsys)
-    monkeypatch.setattr(use, "GRID_PIXELS", 100_000)
+    many = ["translate", str(run), image, "--samples", "1000000", "--out", str(tmp_path / "x")]
+    assert main(many) == 2
+    assert "megapixels" in said(capsys)
+    assert not any(tmp_path.iterdir())
+    monkeypatch.setattr(use, "GRID_PIXELS", 200_000)
     assert main(["analogy", str(run), "--shared", photos, "--exclusive", photos, "--out", str(tmp_path / "x.png")]) == 2
     assert "31 x 31 images" in said(capsys)
+    monkeypatch.setattr(use, "GRID_PIXELS", 20_000)
+    assert main(["translate", str(run), photos, "--samples", "2", "--out", str(tmp_path / "few")]) == 0
+    assert "the first 1" in capsys.readouterr().out
 
 
 def test_what_is_cut_off_is_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,9 +28,9 @@ LARGEST = 10.0
 """Values of images beyond this are of another scale than [-1, 1]; what networks make stays well below."""
 
 
-def at_once(shape: tuple[int, ...]) -> int:
-    """Returns how many items of this shape a model takes at a time, so that memory stays flat."""
-    return max(1, min(AT_ONCE, PIXELS_AT_ONCE // max(1, int(np.prod(shape[-2:])))))
+def at_once(shape: tuple[int, ...], answers: int = 1) -> int:
+    """Returns how many items of this shape, with so many answers to each, are taken at a time: memory stays flat."""
+    return max(1, min(AT_ONCE, PIXELS_AT_ONCE // max(1, answers * int(np.prod(shape[-2:])))))
 
 
 class Fit:
@@ -78,12 +78,12 @@ class ImageFiles:
         self.spec, self.fit = spec, Fit(spec)
         self.bad: list[str] = []
 
-    def batches(self) -> Iterator[tuple[list[int], Float[Tensor, "n c h w"], int]]:
+    def batches(self, answers: int = 1) -> Iterator[tuple[list[int], Float[Tensor, "n c h w"], int]]:
         """Yields positions in `files`, their images in [-1, 1], and how many files were looked at for them.
 
-        Raises UserError at the end if none could be read.
+        answers: how many images are made of each. Raises UserError at the end if none could be read.
         """
-        said, size = 0, at_once(self.spec.shape)
+        said, size = 0, at_once(self.spec.shape, answers)
         for start in range(0, len(self.files), size):
             some = range(start, min(start + size, len(self.files)))
             at, images = [], []
@@ -97,13 +97,13 @@ class ImageFiles:
                 yield at, torch.stack(images), len(some)
             if self.fit.count:
                 for line in self.bad[said:]:
-                    print(f"left out: {line}", file=sys.stderr)
+                    print(f"left out: {printable(line)}", file=sys.stderr)
                 said = len(self.bad)
         if not self.fit.count:
             first, count = self.bad[0], len(self.bad)
             raise UserError(first if count == 1 else f"None of {count} images could be read; the first: {first}")
         if note := str(self.fit):
-            print(note, file=sys.stderr)
+            print(printable(note), file=sys.stderr)
 
     def read(self) -> tuple[list[Path], Float[Tensor, "n c h w"]]:
         """Returns those that can be read, and their images in [-1, 1]. Raises UserError if there are none."""

@@ -62,8 +62,9 @@ def translate(
         samples = 1
         print(f"One answer for each image: nothing of domain {target} varies in this model of {model.name}")
     asked = 1 if like else samples
+    _drawn_rows(2 + asked, model.spec[target])
     names = _answer_names(files.files)
-    made = [f"{name}-{number}.png" for name in names for number in range(1, asked + 1)]
+    made = (f"{name}-{number}.png" for name in names for number in range(1, asked + 1))
     check_folder(out, (*made, "grid.png"), [*images, *files.files, *([like] if like else [])])
     guide = [] if reference is None else [to_picture(reference[0])]
 
@@ -217,18 +218,19 @@ def _write_answers(
     from unbraid.show import grid, save_picture, to_picture
 
     rows: list[list[Image.Image]] = []
+    drawn = min(GRID_ROWS, _drawn_rows(len(columns), files.spec))
     written = answers = 0
     with Meter(title, len(files.files)) as meter:
-        for at, x, looked_at in files.batches():
+        for at, x, looked_at in files.batches(len(columns)):
             for number, image, made in zip(at, x, answered(x), strict=True):
                 for name, picture in made.items():
                     save_picture(picture, out / f"{names[number]}{name}.png", MADE)
                 answers, written = answers + 1, written + len(made)
-                if len(rows) < GRID_ROWS:
+                if len(rows) < drawn:
                     rows.append([to_picture(image), *guide, *made.values()])
             meter.advance(looked_at)
     save_picture(grid(rows, columns), out / "grid.png", MADE)
-    some = f", the first {GRID_ROWS}" if answers > GRID_ROWS else ""
+    some = f", the first {drawn}" if answers > drawn else ""
     print(f"Written: {written} pictures, and {out}/grid.png of them{some}")
 
 
@@ -261,16 +263,25 @@ def _draw_analogies(
     print(f"Written: {out}")
 
 
-def _check_size(rows: int, columns: int, spec: ImageSpec) -> None:
-    """UserError if a grid would take more memory than there may be."""
+def _drawn_rows(columns: int, spec: ImageSpec) -> int:
+    """How many rows of a grid there may be. UserError if not even one."""
     from unbraid.show import SMALLEST
 
     factor = max(1, -(-SMALLEST // min(spec.height, spec.width)))
-    pixels = rows * columns * spec.height * spec.width * factor**2
-    if pixels > GRID_PIXELS:
+    rows = GRID_PIXELS // (columns * spec.height * spec.width * factor**2)
+    if not rows:
         raise UserError(
-            f"A picture of {rows} x {columns} images would have {pixels / 1e6:.0f} megapixels; at most "
-            f"{GRID_PIXELS // 1_000_000} are drawn. Give fewer"
+            f"{columns} images beside each other would have more than {GRID_PIXELS / 1e6:g} megapixels: ask for fewer"
+        )
+    return rows
+
+
+def _check_size(rows: int, columns: int, spec: ImageSpec) -> None:
+    """UserError if a grid would take more memory than there may be."""
+    if rows > (most := _drawn_rows(columns, spec)):
+        raise UserError(
+            f"A picture of {rows} x {columns} images would have more than {GRID_PIXELS / 1e6:g} megapixels: with so "
+            f"many columns, give {most - 1} images for the rows at most"
         )
 
 
