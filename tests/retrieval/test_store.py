@@ -209,6 +209,30 @@ def test_a_file_is_known_by_any_of_its_names(tmp_path: Path) -> None:
         assert store.holds(photo)
 
 
+@pytest.mark.parametrize("damage", [cut, zeroed, flipped, gone])
+def test_records_that_are_not_as_they_were_left_are_said(damage: Callable[[Path, int], None], tmp_path: Path) -> None:
+    with Store.writing(tmp_path / "index", IDENTITY) as store:
+        store.append("a", items("x", "y"), codes(2))
+    damage(tmp_path / "index" / "records.sqlite", 9000)
+    with pytest.raises(UserError, match=r"records\.sqlite is damaged"):
+        Store.reading(tmp_path / "index")
+    with pytest.raises(UserError, match=r"records\.sqlite is damaged"), Store.writing(tmp_path / "index", IDENTITY):
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"changes": 3, "checksum": 4, "own": 5}', None])
+def test_records_are_read_without_a_seal_too(text: str | None, tmp_path: Path) -> None:
+    with Store.writing(tmp_path / "index", IDENTITY) as store:
+        store.append("a", items("x"), codes(1))
+    seal = tmp_path / "index" / "records.json"
+    seal.unlink() if text is None else seal.write_text(text)
+    assert Store.reading(tmp_path / "index").count("a") == 1
+    with Store.writing(tmp_path / "index", IDENTITY) as store:
+        assert Store.reading(tmp_path / "index").count("a") == 1
+        store.append("a", items("y"), codes(1))
+        assert Store.reading(tmp_path / "index").count("a") == 2  # it is being changed
+
+
 BAD_RECORDS = {
     "no tables": ["DROP TABLE items", "DROP TABLE state"],
     "another column": ["ALTER TABLE items RENAME COLUMN path TO place"],

@@ -7,7 +7,6 @@ mapped into memory when they are searched, so that opening takes no time and pro
 Legend: q queries, k neighbours, n vectors, d size of a vector.
 """
 
-import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,7 @@ import faiss
 import numpy as np
 
 from unbraid.files import read_json, write_atomically, write_json
-from unbraid.retrieval.store import Store, read_identity
+from unbraid.retrieval.store import CHECKED, Store, checksum_of, read_identity
 from unbraid.types import DOMAINS, Domain, UserError
 
 FAISS: Any = faiss
@@ -30,10 +29,6 @@ RECALL = 0.95
 SAMPLE = 500
 """Vectors whose neighbours are searched exactly, to measure what the lists find."""
 NEIGHBOURS = 10
-BLOCK = 2**24
-"""Bytes of a file that are read at a time."""
-CHECKED = 10**9
-"""Bytes up to which a file is compared with its checksum when it is opened to be searched."""
 CHUNK = 50_000
 """Vectors taken from disk at a time."""
 TRAINED = 64
@@ -137,15 +132,6 @@ def _whole(folder: Path, domain: Domain, about: BuiltDomain) -> bool:
     """Whether the files are there, and known to be as they were written."""
     files = {folder / name: expected for name, expected in about.files(domain).items()}
     return all(path.is_file() and checksum_of(path) == expected for path, expected in files.items())
-
-
-def checksum_of(path: Path) -> int:
-    """The CRC-32 of a file."""
-    found = 0
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            found = zlib.crc32(block, found)
-    return found
 
 
 def _save(path: Path, array: np.ndarray) -> None:
@@ -289,6 +275,10 @@ class Searcher:
         ids = np.lib.format.open_memmap(self.folder / ids_file(domain, about.changes), mode="r")
         if ids.ndim != 1 or ids.dtype != np.int64:
             raise ValueError(f"{ids_file(domain, about.changes)} holds {ids.dtype} of shape {ids.shape}")
+        if missing := [
+            part for part, size in zip(PARTS, self._sizes[domain], strict=True) if size and part not in about.parts
+        ]:
+            raise ValueError(f"the {missing[0]} codes of {domain} are missing")
         self._ids[domain] = ids
         for part, built in about.parts.items():
             path, size = str(self.folder / built.file), self._sizes[domain][part == "exclusive"]

@@ -205,10 +205,10 @@ def source_of(index: Index, asked: Domain | None, part: Part = "shared") -> Doma
 
     Raises UserError if the index holds both, so that one must be named.
     """
-    if asked:
-        return asked
     if not index.domains:
         raise UserError(f"{index.place} holds no images")
+    if asked:
+        return asked
     if len(index.domains) == 1:
         return other(index.domains[0]) if part == "shared" else index.domains[0]
     raise UserError(f"{index.place} holds images of both domains: say which one the queries are from, --domain a or b")

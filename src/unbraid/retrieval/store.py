@@ -4,6 +4,7 @@ A store is a folder:
 
 index.json        whose codes these are (`Identity`)
 records.sqlite    a row for each image: path, size and time of its file, metadata, and where its codes lie
+records.json      `Seal`: what records.sqlite was when the last writer left it
 codes-DOMAIN-N    rows of float32, shared code and exclusive code of one image one after the other
 
 Codes are appended and brought to disk first; then one transaction acknowledges them. A process killed at any moment
@@ -40,6 +41,10 @@ FORMAT = 1
 """Version of the folder's layout; an index of another one is refused."""
 ASKED = 500
 """Paths that are looked up at a time."""
+BLOCK = 2**24
+"""Bytes of a file that are read at a time."""
+CHECKED = 10**9
+"""Bytes up to which a file is compared with its checksum when it is opened to be searched."""
 SCHEMA = """
 CREATE TABLE items (
     id INTEGER PRIMARY KEY, domain TEXT NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL, time INTEGER NOT NULL,
@@ -125,6 +130,49 @@ def fingerprint(method: nn.Module, space: CodeSpace | None, others: Mapping[str,
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class Seal:
+    """What records.sqlite was when the last writer left it: the count of changes in its header, and the CRC-32 of the
+    whole file. `own` is the CRC-32 of these two. Once it is changed the count is larger, and this says nothing."""
+
+    changes: int
+    checksum: int
+    own: int
+
+    @classmethod
+    def of(cls, records: Path) -> "Seal":
+        """The seal of a file."""
+        with records.open("rb") as file:
+            changes = int.from_bytes(file.read(28)[24:], "big")  # SQLite's file change counter
+        found = checksum_of(records)
+        return cls(changes, found, zlib.crc32(f"{changes} {found}".encode()))
+
+    @classmethod
+    def write(cls, folder: Path) -> None:
+        """Writes records.json."""
+        write_json(folder / "records.json", dataclasses.asdict(cls.of(folder / "records.sqlite")))
+
+    @classmethod
+    def check(cls, folder: Path, connection: sqlite3.Connection) -> None:
+        """Raises UserError if records.sqlite is not what the last writer left, as far as there is a seal."""
+        path, records = folder / "records.json", folder / "records.sqlite"
+        try:
+            kept = read_json(path, cls)
+        except UserError:  # none, or damaged itself
+            return
+        if kept.own != zlib.crc32(f"{kept.changes} {kept.checksum}".encode()):
+            return
+        try:
+            with connection:  # nobody writes meanwhile
+                connection.execute("BEGIN")
+                connection.execute("SELECT 1 FROM sqlite_master").fetchall()
+                found = cls.of(records) if records.stat().st_size <= CHECKED else kept
+        except (sqlite3.Error, OSError) as error:
+            raise _damaged(records, error) from error
+        if found.checksum != kept.checksum and found.changes <= kept.changes:
+            raise _damaged(records, "it is not as it was written")
+
+
 def item_id(domain: Domain, path: str) -> int:
     """A number of 63 bits for an image: the same on every machine, so that parts of an index merge."""
     return int.from_bytes(sha256(f"{domain}\0{path}".encode()).digest()[:8], "big") >> 1
@@ -153,10 +201,16 @@ class Store:
         """What lies in the folder. Raises UserError if it is no index, half written, or damaged."""
         identity = read_identity(folder)
         path = folder / "records.sqlite"
-        if not path.is_file():
+        if not path.is_file() and not (folder / "records.json").exists():
             raise UserError(f"{folder} is half written: {path.name} is missing. Run the same `unbraid index` again")
         # not "ro": what a writer was doing that was killed must be taken back first
-        return cls(folder, identity, _connected(path, "rw"))
+        connection = _connected(path, "rw")
+        try:
+            Seal.check(folder, connection)
+        except UserError:
+            connection.close()
+            raise
+        return cls(folder, identity, connection)
 
     @classmethod
     @contextlib.contextmanager
@@ -183,10 +237,16 @@ class Store:
                 write_json(folder / "index.json", identity.to_json())
             for left in folder.glob(".*.tmp"):  # by a process that was killed while writing
                 left.unlink(missing_ok=True)
-            connection = _connected(folder / "records.sqlite", "rwc")
+            records = folder / "records.sqlite"
+            connection = _connected(records, "rw" if (folder / "records.json").exists() else "rwc")
+            Seal.check(folder, connection)
             store = cls(folder, identity, connection)
             store._prepare()
-            yield store
+            try:
+                yield store
+            finally:
+                with contextlib.suppress(UserError):  # without it, less is noticed
+                    Seal.write(folder)
         except sqlite3.Error as error:
             raise UserError(
                 f"{folder / 'records.sqlite'} can't be written ({error}). What was there is kept"
@@ -205,7 +265,7 @@ class Store:
         try:
             for row in self._db.execute(query, values):
                 yield msgspec.convert(row, kind)
-        except (sqlite3.Error, msgspec.ValidationError) as error:
+        except (sqlite3.Error, ValueError) as error:
             raise _damaged(self.folder / "records.sqlite", error) from error
 
     def _number(self, query: str, values: Sequence[Any] = ()) -> int:
@@ -486,6 +546,15 @@ def read_identity(folder: Path) -> Identity:
     return Identity.from_json(read_json(path), str(folder))
 
 
+def checksum_of(path: Path) -> int:
+    """The CRC-32 of a file."""
+    found = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            found = zlib.crc32(block, found)
+    return found
+
+
 def checksum(code: np.ndarray) -> int:
     """The CRC-32 of one image's codes."""
     return zlib.crc32(code.tobytes())
@@ -506,7 +575,7 @@ def _connected(path: Path, mode: str) -> sqlite3.Connection:
         connection.execute("SELECT 1 FROM sqlite_master").fetchall()
         connection.execute("PRAGMA synchronous = FULL")
         return connection
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError) as error:  # SQLite's words about a damaged name may be no text
         raise _damaged(path, error) from error
 
 
