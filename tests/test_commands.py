@@ -154,6 +154,21 @@ def test_translate_keeps_answers_of_equal_names_apart(run: Path, tmp_path: Path)
     images = [write_png(tmp_path / folder / "x.png", i) for i, folder in enumerate("pqr")]
     assert main(["translate", str(run), *map(str, images), "--samples", "1", "--out", str(tmp_path / "out")]) == 0
     assert len(list((tmp_path / "out").iterdir())) == 4
+    long = [write_png(tmp_path / folder / f"{'x' * 250}.png", i) for i, folder in enumerate("pq")]
+    assert main(["translate", str(run), *map(str, long), "--samples", "1", "--out", str(tmp_path / "long")]) == 0
+    assert len(list((tmp_path / "long").iterdir())) == 3
+
+
+def test_names_that_no_file_can_have_are_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, long = str(write_png(tmp_path / "x.png", 1)), "x" * 300
+    for command in (
+        ["translate", str(run), long, "--out", str(tmp_path / "out")],
+        ["translate", str(run), image, "--out", str(tmp_path / long)],
+        ["encode", str(run), image, "--out", str(tmp_path / f"{long}.npz")],
+        ["analogy", str(run), "--shared", image, "--exclusive", image, "--out", str(tmp_path / f"{long}.png")],
+    ):
+        assert main(command) == 2
+        assert "ile name too long" in said(capsys)
 
 
 def test_no_image_that_was_given_is_written_over(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,7 @@ class ImageFiles:
         self.files = [
             file
             for path in paths
-            for file in ([path / name for name in list_images(path).names] if path.is_dir() else [path])
+            for file in ([path / name for name in list_images(path).names] if os.path.isdir(path) else [path])
         ]
         self.spec, self.fit = spec, Fit(spec)
         self.bad: list[str] = []
@@ -154,10 +154,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
 
 
-def whole_number(value: Any, name: str, least: int, most: int = 2**63 - 1) -> int:
+def whole_number(value: Any, name: str, least: int, most: int | None = None) -> int:
     """Returns a whole number within bounds. Raises UserError, which names it, for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
-        bounds = f"at least {least}" if most >= 2**63 - 1 else f"from {least} to {most}"
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < least or value > (2**63 - 1 if most is None else most):
+        bounds = f"at least {least}" if most is None else f"from {least} to {most}"
         raise UserError(f"{name} {value!r}: a whole number, {bounds}")
     return int(value)
 

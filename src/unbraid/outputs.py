@@ -1,5 +1,6 @@
 """Files that a command writes where its user says: nothing is lost that was there."""
 
+import os
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ def check_codes(out: Path, given: Sequence[Path]) -> None:
 
 def check_folder(out: Path, names: Iterable[str], given: Sequence[Path]) -> None:
     """UserError if files of these names can't be written into the folder without loss; see `keep_apart`."""
-    if out.is_file():
+    if os.path.isfile(out):
         raise UserError(f"--out {out} is a file: give a folder")
     _check_place(out, given)
     keep_apart((out / name for name in names), given)
@@ -42,10 +43,10 @@ def keep_apart(outputs: Iterable[Path], given: Sequence[Path]) -> None:
 
     given: files, and folders with all that they hold; links of any kind are followed.
     """
-    folders = [path.resolve() for path in given if path.is_dir()]
-    files = {(found.st_dev, found.st_ino) for found in (path.stat() for path in given if path.is_file())}
+    folders = [path.resolve() for path in given if os.path.isdir(path)]
+    files = {(found.st_dev, found.st_ino) for found in (path.stat() for path in given if os.path.isfile(path))}
     for out in outputs:
-        if not out.exists():
+        if not os.path.exists(out):
             continue
         found, place = out.stat(), out.resolve()
         if (found.st_dev, found.st_ino) in files or any(place.is_relative_to(folder) for folder in folders):
@@ -67,7 +68,7 @@ def _check_ending(out: Path, ending: str) -> None:
 def _check_place(out: Path, given: Sequence[Path]) -> None:
     """Answers in a folder of images would be taken for images the next time."""
     for folder in given:
-        if folder.is_dir() and lies_in(out, folder):
+        if os.path.isdir(folder) and lies_in(out, folder):
             raise UserError(
                 f"--out {out} lies in {folder}, which holds the images that were given: choose another --out, so that "
                 "answers and images stay apart"

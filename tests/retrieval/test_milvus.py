@@ -16,6 +16,7 @@ from unbraid.apply import Trained
 from unbraid.cli import main
 from unbraid.data.images import read_image
 from unbraid.retrieval.milvus import Address
+from unbraid.retrieval.search import open_index
 from unbraid.types import UserError
 
 COMMAND = Path(sys.executable).parent / "milvus-lite"
@@ -78,6 +79,13 @@ def test_the_same_commands_find_the_same(
         assert main(["index", str(run), str(photos), "--domain", "a", "--to", to, "--metadata", str(table)]) == 0
         assert main(["index", str(run), str(sketches), "--domain", "b", "--to", to]) == 0
     x = torch.stack([read_image(file, model.image_spec("b")) for file in sorted(sketches.glob("*.png"))])
+    opened = open_index(place)
+    assert [opened.holds(file) for file in (photos / "03.png", sketches / "00.png", tmp_path / "none")] == [
+        True,
+        True,
+        False,
+    ]
+    opened.close()
     for by, among, where in (
         ("shared", None, {}),
         ("shared", "a", {"age": "new"}),

@@ -1,5 +1,6 @@
 """What a trained model does: `unbraid translate`, `analogy`, `transfer`, `swap`, `interpolate` and `encode`."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +20,8 @@ from unbraid.types import Codes, Domain, ImageSpec, UserError
 
 GRID_ROWS = 50
 """Rows of a picture of answers at most."""
+LONGEST = 200
+"""Bytes of an answer's name at most; file systems allow 255, with what is added to it."""
 GRID_PIXELS = 100_000_000
 """Of one picture at most: three bytes of memory for each, twice."""
 
@@ -294,9 +297,12 @@ def _answer_names(files: Sequence[Path]) -> list[str]:
     picture of all is."""
     names: dict[str, None] = {}
     for file in files:
-        name, count = file.stem, 1
+        stem, count = file.stem, 1
+        while len(os.fsencode(stem)) > LONGEST:
+            stem = stem[:-1]
+        name = stem
         while name in names or name == "grid":
             count += 1
-            name = f"{file.stem}~{count}"
+            name = f"{stem}~{count}"
         names[name] = None
     return list(names)

@@ -84,16 +84,11 @@ def index(
     """
     _check_numbers(batch, workers, exact, recall)
     part = Shard.parse(shard, os.environ)
-    if not (folders or merge or forget):
-        raise UserError("Which images? Give folders of them, parts to --merge, or folders to --forget")
-    if folders and domain is None:
-        raise UserError("Which domain are the images from? Give --domain a or --domain b")
+    _check_images(folders, merge, forget, domain, f"{to}{part.suffix}")
     model, setting = load(run), choose(TrainConfig(precision=precision, device=device))
     distance = (distance or Run.existing(run).config.train.distance) if model.space else "euclidean"
     sources = _listed(folders, model.image_spec(domain or "a"), cache) if folders else []
     about, strangers = read_metadata(metadata, sources) if metadata else (None, 0)
-    if not (folders or merge or to.startswith("milvus://")):
-        read_identity(Path(f"{to}{part.suffix}"))
     with _target(to, part, identity(model, distance)) as (store, finish):
         for side, count in store.damaged.items():
             print(f"{store.codes_path(side)} is damaged: codes of {count} images are lost", file=sys.stderr)
@@ -112,8 +107,7 @@ def index(
     if strangers:
         print(f"{strangers} rows of {metadata} name none of the images")
     if part.count > 1 and not to.startswith("milvus://"):
-        parts = " ".join(f"{to}{Shard(number, part.count).suffix}" for number in range(1, part.count + 1))
-        print(f"When all {part.count} parts are done: unbraid index {run} --merge {parts} --to {to}")
+        _say_merge(run, to, part.count)
 
 
 def _listed(folders: Sequence[Path], spec: ImageSpec, cache: bool) -> list[Source]:
@@ -124,6 +118,17 @@ def _listed(folders: Sequence[Path], spec: ImageSpec, cache: bool) -> list[Sourc
         raise UserError(
             f"{error}. --forget {' '.join(gone)} takes its images out of an index" if gone else str(error)
         ) from error
+
+
+def _check_images(
+    folders: Sequence[Path], merge: Sequence[Path], forget: Sequence[Path], domain: Domain | None, to: str
+) -> None:
+    if not (folders or merge or forget):
+        raise UserError("Which images? Give folders of them, parts to --merge, or folders to --forget")
+    if folders and domain is None:
+        raise UserError("Which domain are the images from? Give --domain a or --domain b")
+    if not (folders or merge or to.startswith("milvus://")):
+        read_identity(Path(to))  # nothing can be forgotten where there is no index
 
 
 def _check_numbers(batch: int, workers: int | None, exact: int, recall: float) -> None:
@@ -154,6 +159,11 @@ def _target(to: str, part: Shard, asked: Identity) -> Iterator[tuple[Store, Call
                     yield f"{folder}: {domain}, {name}: {built}"
 
         yield store, finish
+
+
+def _say_merge(run: Path, to: str, count: int) -> None:
+    parts = " ".join(f"{to}{Shard(number, count).suffix}" for number in range(1, count + 1))
+    print(f"When all {count} parts are done: unbraid index {run} --merge {parts} --to {to}")
 
 
 def _say_lacking(store: Store) -> None:
