@@ -84,3 +84,14 @@ def test_photos_are_never_replaced(photos: Path, capsys: pytest.CaptureFixture[s
     assert align(photos, "--landmarks", str(photos.parent / "l.csv")) == 2
     assert "there is no such image" in capsys.readouterr().err
     assert (photos / "face.png").read_bytes() == before
+
+
+def test_what_others_wrote_is_never_replaced(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = photos.parent / "out"
+    for _ in range(2):  # what an earlier call made is
+        assert align(photos, "--detector", f"{__name__}:middle") == 0
+    Image.new("RGB", (4, 4)).save(out / "face.png")
+    before = (out / "face.png").read_bytes()
+    assert align(photos, "--detector", f"{__name__}:middle") == 2
+    assert "has not made it" in capsys.readouterr().err
+    assert (out / "face.png").read_bytes() == before
