@@ -36,6 +36,12 @@ def euclidean(m: dict[str, Any]) -> str:
     return recall("shared", table="recall" if main else "recall_euclidean")(m)
 
 
+def gallery(m: dict[str, Any]) -> str:
+    """Returns the number of items that are searched, for each direction where they differ."""
+    items = m["protocol"]["gallery"]
+    return " / ".join(map(str, items.values())) if isinstance(items, dict) else str(items)
+
+
 def copied(m: dict[str, Any]) -> str:
     """Returns the distances of analogies, and those of copying the query."""
     copies = in_words([m["analogy"][domain]["copy"]["distance"] for domain in m["analogy"]], 1)
@@ -100,7 +106,7 @@ PAGES: dict[str, tuple[tuple[str, ...], tuple[Column, ...]]] = {
     "iiae": (
         ("iiae",),
         (
-            ("gallery", lambda m: str(m["protocol"]["gallery"])),
+            ("gallery", gallery),
             RECALL,
             EUCLIDEAN,
             ("exclusive", recall("exclusive")),

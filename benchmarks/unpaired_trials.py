@@ -38,7 +38,7 @@ from unbraid.method import Clock, Disentangler, Method
 from unbraid.methods.cyclegan import CycleGAN, CycleGANConfig
 from unbraid.methods.uncooperative import Uncooperative, UncooperativeConfig
 from unbraid.metrics.images import rms_distance
-from unbraid.metrics.retrieval import hit_ranks, recall_at
+from unbraid.metrics.retrieval import first_hits, recall_at
 from unbraid.nn.patch import DiscriminatorNorm
 from unbraid.nn.residual import Norm
 from unbraid.precision import choose
@@ -165,7 +165,7 @@ def measured(method: Method[Any], data: Data, judges: Judges, pictures: Path | N
         for name, one in {"translation": made, "another": y[partners]}.items():
             found |= {f"{way} {name} {what}": value for what, value in far(one, y, judges).items()}
         near = torch.cdist(made.flatten(1), y.flatten(1))
-        found[f"{way} recall"] = recall_at(hit_ranks(near, torch.eye(len(x), dtype=torch.bool)))["1"]
+        found[f"{way} recall"] = recall_at(first_hits(near, torch.eye(len(x), dtype=torch.bool)))["1"]
         rows += [x, made, y, cycle.back(made, own)]
         if own is not None and own.shape[1]:
             mixed = cycle.back(made[partners], own)

@@ -23,6 +23,7 @@ from unbraid.types import ImageSpec
 SMALL = [
     *("--method.widths", "8", "--method.decoder-widths", "8", "--method.map-size", "4", "--method.shared", "4"),
     *("--train.batch", "4", "--train.steps", "6", "--train.evaluate-every", "3"),
+    *("--data.test", "0.4"),  # fewer items would leave figures out
     *("--method.initial", "torch"),  # with which answers differ after so few steps
 ]
 
@@ -80,7 +81,7 @@ def test_a_run_on_two_folders_is_complete(run: Path) -> None:
     assert metrics["recall"].keys() == {"shared", "exclusive", "pixels"}
     for ways in metrics["recall"].values():
         assert ways.keys() == {"a->b", "b->a"}
-        assert all(way.keys() == {"1", "5", "10"} for way in ways.values())
+        assert all(way.keys() == {"1", "5", "10", "interval"} for way in ways.values())
     assert metrics["protocol"]["part"] == "test"
     assert metrics["union"].keys() == {"neighbours", "queries", "chance", "shared", "exclusive", "pixels"}
     assert metrics["recall_through_translation"].keys() == {"queries", "samples", "pair"}
@@ -298,7 +299,7 @@ def test_a_dry_run_prints_the_configuration_and_writes_nothing(
     assert main(["train", "iiae", *sides, "--run", str(tmp_path / "run"), *SMALL, "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert '"widths": [' in out
-    assert "24 train, 3 validation, 3 test" in out
+    assert "15 train, 3 validation, 12 test" in out
     assert not (tmp_path / "run").exists()
 
 

@@ -1,6 +1,5 @@
 """With a method whose codes are the two halves of an image, so that what is right is known."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from unbraid.generation import analogy, diversity, nearest_view, through_transla
 from unbraid.measurements import Judges
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.metrics.images import rms_distance
+from unbraid.metrics.retrieval import interval
 from unbraid.types import Codes, DataSpec, Domain, ImageSpec
 
 SPEC = DataSpec(ImageSpec(4, 8), ImageSpec(4, 8))
@@ -141,7 +141,7 @@ def views_data(count: int = 6, views: int = 3) -> tuple[Data, Tensor]:
     a = Chosen(Stored(torch.cat([left, halves(count, 2)], 3), SPEC.a), np.arange(count).repeat(views))
     names = [str(i) for i in range(count * views)]
     test = PairedPart(a, Stored(b, SPEC.b), np.arange(count * views), names, np.arange(count).repeat(views))
-    return Data("views", SPEC, test, test, test, test_views=views), styles
+    return Data("views", SPEC, test, test, test), styles
 
 
 def test_a_sample_that_is_one_of_the_true_views_is_at_none() -> None:
@@ -189,37 +189,36 @@ def test_retrieval_by_a_perfect_translation_finds_all(monkeypatch: pytest.Monkey
     data = data_of(halves(30, 0), style.expand(30, -1, -1, -1), style.expand(30, -1, -1, -1))
     for values in (10**6, 1):
         monkeypatch.setattr("unbraid.generation.VALUES", values)
-        found = through_translation(trained(Halves(style)), data, None, 0)
+        found = through_translation(trained(Halves(style)), data.test, None, 0)
         assert (found["queries"], found["samples"]) == (30, 10)
         for hit in ("pair", "label"):
-            assert found[hit] == {way: {"1": 100.0, "5": 100.0, "10": 100.0} for way in ("a->b", "b->a")}
-    assert through_translation(trained(Translates(style)), data, 7, 0)["pair"]["a->b"]["1"] == 100
-    assert through_translation(trained(Translates(style)), data, 7, 0)["samples"] == 1
+            assert all(found[hit][way][k] == 100 for way in ("a->b", "b->a") for k in ("1", "5", "10"))
+    assert through_translation(trained(Translates(style)), data.test, 7, 0)["pair"]["a->b"]["1"] == 100
+    assert through_translation(trained(Translates(style)), data.test, 7, 0)["samples"] == 1
 
 
 def test_any_translation_and_any_pair_of_the_same_thing_count() -> None:
     data, styles = views_data()
-    found = through_translation(trained(Halves(styles)), data, None, 0)
-    assert found["pair"]["a->b"]["1"] == 100
-    alike = replace(data, test_views=1)  # then most of the views found are the wrong ones
-    assert through_translation(trained(Halves(styles)), alike, None, 0)["pair"]["a->b"]["1"] < 100
+    found = through_translation(trained(Halves(styles)), data.test, None, 0)
+    assert found["pair"]["a->b"]["1"] == found["pair"]["b->a"]["1"] == 100
+    assert found["queries"] == {"a->b": 6, "b->a": 18}  # an image of a is asked for once
+    assert found["pair"]["a->b"]["interval"]["1"] == interval(1.0, 6)
 
 
 def test_translations_that_are_all_alike_find_nothing() -> None:
     data = data_of(halves(20, 0), halves(20, 1), halves(20, 2))
     same = Halves(halves(1, 0) * 0)
     same.decode = lambda codes, domain: torch.zeros(len(codes.shared), 3, 4, 8)  # type: ignore[method-assign]
-    found = through_translation(trained(same), data, None, 0)
+    found = through_translation(trained(same), data.test, None, 0)
     assert found["pair"]["a->b"]["1"] <= 5
 
 
 def test_labelled_images_and_what_makes_no_images_are_left_out() -> None:
     part = LabelledPart(Stored(halves(4, 0), SPEC.a), np.arange(4), np.zeros((4, 1), np.int64), list("wxyz"))
-    data = Data("labelled", SPEC, part, part, part)
     model = trained(Halves(halves(1, 0)))
     assert analogy(model, part, BLIND, None, 0) == {}
     assert nearest_view(model, part, BLIND, None, 0) == {}
-    assert through_translation(model, data, None, 0) == {}
+    assert through_translation(model, part, None, 0) == {}
     other = data_of(halves(4, 0), halves(4, 1), halves(4, 2))
     assert nearest_view(trained(Translates(halves(1, 0))), other.test, BLIND, None, 0) == {}
     assert diversity(trained(Translates(halves(1, 0))), other.test, BLIND, None, 0) == {}

@@ -31,7 +31,7 @@ def test_a_run_on_classes_is_measured_on_unseen_ones(tmp_path: Path, capsys: pyt
     arrays = write_classes(tmp_path / "classes.npz")
     run = tmp_path / "run"
     command = ["train", "iiae", "--data.arrays", str(arrays), "--data.by-class", "--data.tuned", "--run", str(run)]
-    assert main([*command, *SMALL, *SHORT, "--data.test", "0.3"]) == 0
+    assert main([*command, *SMALL, *SHORT, "--data.test", "0.3", "--data.val", "0.3"]) == 0
     assert "mAP b->a" in (run / "log.jsonl").read_text()
     assert "(validation mAP" in capsys.readouterr().out
     assert main(["evaluate", str(run), "--limit", "8"]) == 0
@@ -53,9 +53,24 @@ def test_a_run_on_classes_is_measured_on_unseen_ones(tmp_path: Path, capsys: pyt
 def test_cddn_trains_on_classes_too(tmp_path: Path) -> None:
     arrays = write_classes(tmp_path / "classes.npz")
     run = ["--run", str(tmp_path / "run"), "--method.critic-widths", "8", "8"]
-    assert main(["train", "cddn", "--data.arrays", str(arrays), "--data.by-class", *run, *SMALL, *SHORT]) == 0
+    command = ["train", "cddn", "--data.arrays", str(arrays), "--data.by-class", "--data.test", "0.2"]
+    assert main([*command, *run, *SMALL, *SHORT]) == 0
     assert main(["evaluate", str(tmp_path / "run"), "--limit", "8"]) == 0
     assert "features" in json.loads((tmp_path / "run" / "metrics.json").read_text())["zero_shot"]
+
+
+def test_one_class_says_nothing_and_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = write_classes(tmp_path / "classes.npz")
+    command = ["train", "iiae", "--data.arrays", str(arrays), "--data.by-class", "--run", str(tmp_path / "run")]
+    assert main([*command, *SMALL, *SHORT]) == 0
+    output = capsys.readouterr()
+    assert "mAP" not in output.out
+    assert "1 is too few to choose the checkpoint by" in output.err
+    assert main(["evaluate", str(tmp_path / "run"), "--limit", "8"]) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert "zero_shot" not in metrics
+    assert "single class" in metrics["not_measured"]["unseen classes"]
+    assert "unseen classes: the test part has a single class" in capsys.readouterr().out
 
 
 def test_image_files_are_searched_by_their_features(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unbraid.data.parts import Data, Items, LabelledPart, PairedPart, Part, Rows, side
+from unbraid.data.parts import Items, LabelledPart, PairedPart, Part, Rows, side
 from unbraid.metrics.space import CodeSpace
 from unbraid.types import DOMAINS, Codes, Domain, other
 
@@ -102,11 +102,6 @@ def sample_all(method: Any, x: Tensor, source: Domain, count: int, generator: to
     shared = encode_all(method, x, source).shared
     styles = (method.prior(len(x), target, generator).cpu() for _ in range(count))
     return torch.stack([decode_all(method, Codes(shared, style), target) for style in styles], 1)
-
-
-def same_view(data: Data, count: int) -> Tensor | None:
-    """Which of `count` pairs show the same thing, as a number for each pair; None if each shows its own."""
-    return torch.arange(count) // data.test_views if data.test_views > 1 else None
 
 
 def code_space(method: Any, train: PairedPart) -> CodeSpace:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from unbraid.apply import Trained
 from unbraid.codes import decode_all, encode_all, evaluating, spread
+from unbraid.data.equal import differ
 from unbraid.data.parts import Items, PairedPart, Part, Recombining, Rows, once, side, strangers
 from unbraid.generation import Found, blocks, makes_images
 from unbraid.measurements import Judges
@@ -143,10 +144,13 @@ class _Measured:
                 self.decoding.add("matched", self._far(again, x))
         if paired:
             self.hidden.add("translation", self._far(made, y))
-            self.hidden.add("random", self._far(self.targets.read(partners, 0), y))
+            if len(apart := np.flatnonzero(differ(self.targets, targets, partners))):
+                self.hidden.add("random", self._far(self.targets.read(partners[apart], 0), y[apart]))
             self.decoding.add("real", self._far(cycle.back(y, own), x))
-        if own is not None and own.shape[1]:
-            self._mismatched(rows, partners, x, own, style)
+        apart = np.flatnonzero(differ(self.items, rows, partners))
+        if own is not None and own.shape[1] and len(apart):
+            style = None if style is None else style[apart]
+            self._mismatched(rows[apart], partners[apart], x[apart], own[apart], style)
 
     def _mismatched(self, rows: Rows, partners: Rows, x: Tensor, own: Tensor, style: Tensor | None) -> None:
         cycle = self.cycle

@@ -8,17 +8,22 @@ import unbraid
 from unbraid.apply import Trained
 from unbraid.config import PACKAGED, Distance, PerceptualConfig
 from unbraid.cycles import cycles
-from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart
+from unbraid.data.equal import Pairing
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, UnpairedPart
 from unbraid.files import write_atomically, write_json
 from unbraid.generation import analogy, diversity, makes_images, nearest_view, through_translation
 from unbraid.meaning import attributes, domain_probe
-from unbraid.measurements import Judges, content_transfer, probes, residual, retrieval, translation
+from unbraid.measurements import FEWEST, Judges, content_transfer, probes, residual, retrieval, translation
 from unbraid.method import Disentangler
 from unbraid.metrics.images import FEATURES
+from unbraid.metrics.retrieval import KS
 from unbraid.pictures import cheat_pictures, examples, pictures
 from unbraid.run import Run
-from unbraid.types import Unpaired
+from unbraid.types import DOMAINS, Unpaired
 from unbraid.zeroshot import has_classes, zero_shot
+
+FEW = 20
+"""Test items below which it is said that figures say little."""
 
 
 def measure(
@@ -43,29 +48,28 @@ def measure(
         "model": f"{model.name}, step {model.step}, {chosen}",
         "features": FEATURES if judges.vgg else "",
         "seed": seed,
-        "remark": "; ".join(filter(None, (data.remark, judges.remark))),
+        "remark": "; ".join(filter(None, (_few(part), data.remark, judges.remark))),
         "version": unbraid.__version__,
         "date": datetime.date.today().isoformat(),
     }
     metrics: dict[str, Any] = {"protocol": protocol}
     if isinstance(part, PairedPart) and isinstance(model.method, Disentangler):
-        views = data.test_views
         protocol |= {
-            "queries": len(part),
-            "gallery": len(part),
-            "hit": "pair" if views == 1 else f"any of the {views} pairs of the same thing",
+            **_asked(Pairing.of(part)),
             "distance": distance,
             "exclusive and pixel distance": "euclidean",
+            "interval": "95 %, by Wilson's score, queries taken for independent",
         }
-        metrics |= retrieval(model, data, distance)
+        metrics |= retrieval(model, part, distance)
     if isinstance(part, UnpairedPart) and has_classes(part) and isinstance(model.method, Disentangler):
-        metrics["zero_shot"] = zero_shot(model.method, part, distance, model.space)
+        if found := zero_shot(model.method, part, distance, model.space):
+            metrics["zero_shot"] = found
         protocol |= {"hit": "any item of the query's class, which training never saw", "distance": distance}
     if isinstance(part, LabelledPart):
         measured = {"content_transfer": content_transfer(model, part, judges, limit, seed)}
     else:
         measured = {
-            "recall_through_translation": through_translation(model, data, limit, seed),
+            "recall_through_translation": through_translation(model, part, limit, seed),
             "translation": translation(model, part, judges, limit),
             "analogy": analogy(model, part, judges, limit, seed),
             "nearest_view": nearest_view(model, part, judges, limit, seed),
@@ -78,7 +82,52 @@ def measure(
         measured["attributes"] = attributes(model, data, judges, limit)
     measured["probes"] = probes(model, data, limit, seed)
     measured["domain_probe"] = domain_probe(measured["probes"], run.path / "log.jsonl")
-    return {**metrics, **{name: figures for name, figures in measured.items() if figures}}
+    metrics |= {name: figures for name, figures in measured.items() if figures}
+    return metrics | ({"not_measured": reasons} if (reasons := _not_measured(model, part, metrics)) else {})
+
+
+def _asked(items: Pairing) -> dict[str, Any]:
+    """How many items of each domain are queries, and gallery, and what is a hit."""
+    p, q = (len(items.first[domain]) for domain in DOMAINS)
+    return {
+        "queries": p if p == q else {"a->b": p, "b->a": q},
+        "gallery": q if p == q else {"a->b": q, "b->a": p},
+        "hit": "any counterpart of the query" if items.repeated else "pair",
+    }
+
+
+def _few(part: Part) -> str:
+    """What to say of a test part of few items, "" of others."""
+    if isinstance(part, PairedPart):
+        count = min(len(first) for first in Pairing.of(part).first.values())
+    else:
+        count = min(len(part.rows_a), len(part.rows_b)) if isinstance(part, UnpairedPart) else len(part)
+    if count >= FEW:
+        return ""
+    what = f"{count} item{'s' * (count != 1)}{'' if isinstance(part, LabelledPart) else ' of a domain'}"
+    return f"the test part has {what}, and of fewer than {FEW} figures say little: add images, or raise --data.test"
+
+
+def _not_measured(model: Trained, part: Part, metrics: dict[str, Any]) -> dict[str, str]:
+    """Figures that a part is too small for, and why."""
+    reasons: dict[str, str] = {}
+    codes = isinstance(model.method, Disentangler)
+    if isinstance(part, PairedPart):
+        wanted = {"recall": "pair"} | ({} if part.labels is None else {"recall_label": "label"})
+        for key, hit in wanted.items() if codes else ():
+            ways = [metrics.get(key, {}).get("shared", {}).get(way, {}) for way in ("a->b", "b->a")]
+            if missing := [f"@{k}" for k in KS if any(str(k) not in way for way in ways)]:
+                reasons[f"recall {', '.join(missing)} ({hit})"] = "with so few items that are no hits no query can miss"
+        if codes and "union" not in metrics:
+            reasons["neighbours in both domains"] = "all other items would be among them"
+        for way, figures in metrics.get("translation", {}).items():
+            if "random" not in figures:
+                reasons[f"{way} random"] = "there is no other item to take in place of an answer"
+        if codes and "residual" in part.factors and "residual" not in metrics:
+            reasons["residual"] = f"a correlation of fewer than {FEWEST} items says nothing"
+    if isinstance(part, UnpairedPart) and has_classes(part) and codes and "zero_shot" not in metrics:
+        reasons["unseen classes"] = "the test part has a single class, so that every item is a hit"
+    return reasons
 
 
 def table(metrics: dict[str, Any]) -> str:
@@ -95,13 +144,14 @@ def table(metrics: dict[str, Any]) -> str:
             cheats(metrics),
             _attributes(metrics),
             _probes(metrics),
+            ["not measured", *(f"{what}: {why}" for what, why in metrics.get("not_measured", {}).items())],
         )
         if len(lines) > 1
     )
 
 
 def _recalls(metrics: dict[str, Any]) -> list[str]:
-    lines = [f"{'recall, %':<22}{'way':<8}" + "".join(f"@{k:<8}" for k in ("1", "5", "10"))]
+    lines = [f"{'recall, % (95 %)':<22}{'way':<8}" + "".join(f"@{k:<19}" for k in KS).rstrip()]
     keys = [("recall", "pair"), ("recall_label", "label")]
     keys += [(f"recall_{name}", name) for name in get_args(Distance)]
     rows = {f"{what} ({label})": ways for key, label in keys for what, ways in metrics.get(key, {}).items()}
@@ -109,21 +159,28 @@ def _recalls(metrics: dict[str, Any]) -> list[str]:
     rows |= {f"translated ({label})": through[label] for label in ("pair", "label") if label in through}
     for what, ways in rows.items():
         for way, values in ways.items():
-            figures = "".join(f"{values[k]:<9.2f}" for k in ("1", "5", "10"))
-            lines.append(f"{what:<22}{way:<8}{figures}")
+            lines.append(f"{what:<22}{way:<8}{''.join(f'{_share(values, k):<20}' for k in KS)}".rstrip())
     return lines
+
+
+def _share(recall: dict[str, Any], k: int) -> str:
+    """Recall at k with its interval, which older files lack; "-" if it was not measured."""
+    if str(k) not in recall:
+        return "-"
+    bounds = recall.get("interval", {}).get(str(k))
+    return f"{recall[str(k)]:.2f}" + (f" ({bounds[0]:.1f}-{bounds[1]:.1f})" if bounds else "")
 
 
 def _zero_shot(metrics: dict[str, Any]) -> list[str]:
     found = metrics.get("zero_shot", {})
-    lines = [f"{'unseen classes':<34}{'way':<8}{'mAP':<9}{'P@100':<9}{'recall@1, %':<13}median rank"]
+    lines = [f"{'unseen classes':<34}{'way':<8}{'mAP':<9}{'P@100':<9}{'recall@1, % (95 %)':<20}median rank"]
     rows = {f"shared ({name})": ways for name, ways in found.get("shared", {}).items()}
     rows |= {name: found[name] for name in ("binary", "exclusive") if name in found}
     for what, title in (("features", "features"), ("before the head", "raw features")):
         rows |= {f"{title} ({name})": ways for name, ways in found.get(what, {}).items()}
     for what, ways in rows.items():
         for way, values in ways.items():
-            cells = f"{values['map']:<9.4f}{values['p_at_100']:<9.4f}{values['recall']['1']:<13.2f}"
+            cells = f"{values['map']:<9.4f}{values['p_at_100']:<9.4f}{_share(values['recall'], 1):<20}"
             lines.append(f"{what:<34}{way:<8}{cells}{values['median_rank']:g}")
     return lines
 
@@ -278,7 +335,7 @@ def evaluate(
     limit: items, or tasks, of a figure, at most; retrieval takes all.
     """
     # what other commands wrote stays; read first, so that nothing is measured for a file that can't be read
-    before = {key: value for key, value in run.metrics().items() if not key.startswith("recall")}
+    before = {key: value for key, value in run.metrics().items() if not key.startswith(("recall", "not_measured"))}
     metrics = {**before, **measure(run, model, data, distance, perceptual, limit)}
     write_json(run.path / "metrics.json", metrics)
     pictures(model, data, run.path / "pictures", run.config.train.seed)

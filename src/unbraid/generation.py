@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from unbraid.apply import Trained
-from unbraid.codes import decode_all, encode_all, same_view, sample_all, spread
-from unbraid.data.parts import Data, Items, PairedPart, Part, Recombining, Rows, identities, once, side, strangers
+from unbraid.codes import decode_all, encode_all, sample_all, spread
+from unbraid.data.equal import Pairing, differ
+from unbraid.data.parts import Items, PairedPart, Part, Recombining, Rows, identities, once, side, strangers
 from unbraid.measurements import Judges, mean, sampled
 from unbraid.method import Disentangler, Translator
 from unbraid.metrics.images import rms_distance
-from unbraid.metrics.retrieval import distances, hit_ranks, recall_at
+from unbraid.metrics.retrieval import FirstHits, distances, first_hits, recall_at
 from unbraid.types import DOMAINS, Codes, ImageSpec, other
 
 ANALOGIES = 2000
@@ -120,7 +121,7 @@ def two_of(rows: Rows, count: int, seed: int) -> tuple[Rows, Rows]:
 def nearest_view(model: Trained, part: Part, judges: Judges, limit: int | None, seed: int) -> dict[str, Any]:
     """Samples against the nearest of all true views of their input (Gonzalez-Garcia et al. 2018, table 2), both ways.
 
-    random: a true view of another input in place of a sample. Empty without pairs of images.
+    random: a true view of another input, and not of this one, in place of a sample. Empty without pairs of images.
     """
     if not (isinstance(part, PairedPart) and makes_images(model) and isinstance(model.method, Disentangler)):
         return {}
@@ -132,18 +133,23 @@ def nearest_view(model: Trained, part: Part, judges: Judges, limit: int | None, 
         groups = np.split(rows[order], np.flatnonzero(np.diff(number[order])) + 1)  # of rows that show one input
         inputs = spread(np.arange(len(groups)), min(SEEN_FROM, limit or SEEN_FROM))
         views = [once(targets, groups[i]) for i in inputs]
-        others = strangers(len(inputs))
+        others = np.array([views[i][0] for i in strangers(len(inputs))])
+        own = np.repeat(np.arange(len(inputs)), [len(some) for some in views])
+        apart = np.ones(len(inputs), np.bool_)
+        np.logical_and.at(apart, own, differ(targets, np.concatenate(views), others[own]))
         generator, found = torch.Generator().manual_seed(seed), Found()
         for at in blocks(np.arange(len(inputs)), targets.spec.shape, max(map(len, views)) + VIEW_SAMPLES):
             x = items.read(np.array([groups[inputs[i]][0] for i in at]), 0)
             true = targets.read(np.concatenate([views[i] for i in at]), 0)
             owner = torch.from_numpy(np.repeat(np.arange(len(at)), [len(views[i]) for i in at]))
             made = sample_all(model.method, x, source, VIEW_SAMPLES, generator)
-            random = targets.read(np.array([views[i][0] for i in others[at]]), 0)
-            for name, answers in {"sample": made.unbind(1), "random": [random]}.items():
-                for answer in answers:
-                    far = _near(answer[owner], true, judges)
-                    found.add(name, {key: _least(each, owner, len(at)) for key, each in far.items()})
+            for answer in made.unbind(1):
+                far = _near(answer[owner], true, judges)
+                found.add("sample", {key: _least(each, owner, len(at)) for key, each in far.items()})
+            if apart[at].any():
+                far = _near(targets.read(others[at], 0)[owner], true, judges)
+                known = torch.from_numpy(apart[at])
+                found.add("random", {key: _least(each, owner, len(at))[known] for key, each in far.items()})
         counts = {"images": len(inputs), "samples": VIEW_SAMPLES, "views": sum(map(len, views)) / len(views)}
         table[f"{source}->{other(source)}"] = {**counts, **found.figures()}
     return table
@@ -210,38 +216,42 @@ def _nearest_real(
     return {name: torch.stack([one[name] for one in near]).amin(0) for name in near[0]}
 
 
-def through_translation(model: Trained, data: Data, limit: int | None, seed: int) -> dict[str, Any]:
+def through_translation(model: Trained, part: Part, limit: int | None, seed: int) -> dict[str, Any]:
     """Recall of the real images nearest to any of an input's translations, by pixels; by pair and by label, both ways.
 
     Gonzalez-Garcia et al. 2018, section 4.4, retrieve so with a method that has no shared codes. Gallery and hits are
     those of `retrieval`. One translation of each where the method draws no codes. Empty without pairs of images.
     """
-    part = data.test
     if not (isinstance(part, PairedPart) and makes_images(model)):
         return {}
-    views = same_view(data, len(part))
-    classes = {"pair": torch.arange(len(part)) if views is None else views}
+    pairing = Pairing.of(part)
+    groups = {"pair": np.arange(len(part))}
     if part.labels is not None:
-        classes["label"] = torch.from_numpy(part.labels[part.rows])
-    at = spread(np.arange(len(part)), min(THROUGH, limit or THROUGH))
+        groups["label"] = part.labels[part.rows]
     samples = THROUGH_SAMPLES if isinstance(model.method, Disentangler) else 1
-    table: dict[str, Any] = {"queries": len(at), "samples": samples, **{name: {} for name in classes}}
+    table: dict[str, Any] = {"queries": {}, "samples": samples, **{name: {} for name in groups}}
     for source in DOMAINS:
         (items, _), (targets, _) = side(part, source), side(part, other(source))
+        first, gallery = pairing.first[source], part.rows[pairing.first[other(source)]]
+        at = spread(np.arange(len(first)), min(THROUGH, limit or THROUGH))
+        table["queries"][f"{source}->{other(source)}"] = len(at)
         generator = torch.Generator().manual_seed(seed)
-        ranks: dict[str, list[Tensor]] = {name: [] for name in classes}
+        found: dict[str, list[FirstHits]] = {name: [] for name in groups}
         for some in blocks(at, targets.spec.shape, samples):
-            x = items.read(part.rows[some], 0)
+            x = items.read(part.rows[first[some]], 0)
             if isinstance(model.method, Disentangler):
                 made = sample_all(model.method, x, source, samples, generator)
             else:
                 made = sampled(model, x, source)[:, None]
-            far = _far(made, targets, part.rows)
-            for name, of in classes.items():
-                ranks[name].append(hit_ranks(far, of[some, None] == of))
-        for name, found in ranks.items():
-            table[name][f"{source}->{other(source)}"] = recall_at(torch.cat(found))
-    return table
+            far = _far(made, targets, gallery)
+            for name, of in groups.items():
+                found[name].append(first_hits(far, torch.from_numpy(pairing.hits(of, source, some))))
+        for name, blocks_of in found.items():
+            if figures := recall_at(FirstHits.join(blocks_of)):
+                table[name][f"{source}->{other(source)}"] = figures
+    counts = set(table["queries"].values())
+    table["queries"] = counts.pop() if len(counts) == 1 else table["queries"]
+    return table if any(table[name] for name in groups) else {}
 
 
 def _far(made: Tensor, items: Items, rows: Rows) -> Tensor:

@@ -16,10 +16,10 @@ from unbraid.codes import (
     encode_sides,
     evaluating,
     read,
-    same_view,
     sample_all,
     spread,
 )
+from unbraid.data.equal import equal_items
 from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, UnpairedPart, once, side
 from unbraid.log import Log
 from unbraid.method import Disentangler, Latent, Method, Translator
@@ -33,7 +33,7 @@ from unbraid.metrics.transfer import transferred, transfers
 from unbraid.run import Position, Run
 from unbraid.show import sample_grid, save_picture, transfer_grid
 from unbraid.types import DOMAINS, Domain, ImageSpec, Labelled, Unpaired, UserError, VectorSpec, other
-from unbraid.zeroshot import both_ways, has_classes, prepared
+from unbraid.zeroshot import both_ways, class_count, has_classes, prepared
 
 MEASURED = 500
 """Items, or transfers, that are measured in validation at most."""
@@ -51,11 +51,11 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
     """Measures, logs, draws, and saves the model unless an earlier one was better.
 
     A method on pairs scores its mean recall@1 over both directions, in percent, or its mean average precision, where
-    validation has classes and no pairs; where several neighbouring pairs show
-    the same thing, each of them is a hit. A method on labels scores how well it makes held-out images
-    again, in PSNR, for that needs no labels; while it can't encode such images, and where there are neither codes nor
-    pairs, the latest model is kept. So it is for a method on unpaired data: recall is logged where validation has
-    pairs, but pairs that are hidden from training don't choose the model either.
+    validation has classes and no pairs. Each item is in the gallery once, and any of its partners is a hit. A method on
+    labels scores how well it makes held-out images again, in PSNR, for that needs no labels; while it can't encode such
+    images, and where there are neither codes nor pairs, or no query can miss, the latest model is kept. So it is for a
+    method on unpaired data: recall is logged where validation has pairs, but pairs that are hidden from training don't
+    choose the model either.
 
     Recall counts as better by more than its standard error, and the later of like models is kept (the rule of Breiman,
     Friedman, Olshen and Stone 1984, with the longer training for the simpler tree): chance would choose among them
@@ -69,15 +69,15 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
         score = figures["psnr"]
     elif encodes and isinstance(data.val, PairedPart):
         space = code_space(method, data.train) if isinstance(data.train, PairedPart) else None
-        figures = retrieval_figures(run, method, data.val, same_view(data, len(data.val)), space)
-        if method.needs is not Unpaired:
+        figures = retrieval_figures(run, method, data.val, space)
+        if method.needs is not Unpaired and "a->b" in figures and "b->a" in figures:
             score, counted = (figures["a->b"] + figures["b->a"]) / 2, len(data.val)
         found = residual_figures(method, data.val)
         figures.update({f"{name}, %": 100 * value for name, value in found.items()})
     elif encodes and isinstance(data.val, UnpairedPart) and has_classes(data.val):
         space = code_space(method, data.train) if isinstance(data.train, PairedPart) else None
         figures = class_figures(run, method, data.val, space)
-        score = (figures["mAP a->b"] + figures["mAP b->a"]) / 2
+        score = sum(figures.values()) / 2
     if encodes and not isinstance(data.val, LabelledPart):
         figures = {**figures, **sample_figures(method, data.val)}
     if run.config.train.probe and isinstance(data.train, LabelledPart) and isinstance(method, Disentangler):
@@ -196,21 +196,21 @@ def leakage_figures(method: Method[Any], part: LabelledPart, encodes: bool) -> d
 
 
 def class_figures(run: Run, method: Method[Any], part: UnpairedPart, space: CodeSpace | None) -> dict[str, float]:
-    """Mean average precision of shared codes both ways, percent, where any item of the query's class is a hit."""
+    """Mean average precision of shared codes both ways, percent, where any item of the query's class is a hit. Empty
+    for a single class."""
+    if class_count(part) < 2:
+        return {}
     codes = [encode_part(method, part, domain, exclusive=False).shared for domain in DOMAINS]
     vectors = prepared((codes[0], codes[1]), run.config.train.distance, space)
     return {f"mAP {way}": 100 * values["map"] for way, values in both_ways(vectors, part).items()}
 
 
-def retrieval_figures(
-    run: Run, method: Method[Any], part: PairedPart, same: Tensor | None, space: CodeSpace | None
-) -> dict[str, float]:
-    """Recall@1 of shared codes both ways, percent, and of exclusive ones. same: as from `same_view`."""
+def retrieval_figures(run: Run, method: Method[Any], part: PairedPart, space: CodeSpace | None) -> dict[str, float]:
+    """Recall@1 of shared codes both ways, percent, and of exclusive ones. Empty where no query can miss."""
     a, b = encode_sides(method, part)
     distance = run.config.train.distance if space else "euclidean"
-    shared = recall(a.shared, b.shared, same, distance, space)
-    figures = {way: values["1"] for way, values in shared.items()}
+    items = equal_items(*side(part, "a")), equal_items(*side(part, "b"))
+    found = {"": recall(a.shared, b.shared, None, distance, space, items)}
     if a.exclusive.shape[1]:
-        exclusive = recall(a.exclusive, b.exclusive, same)
-        figures.update({f"exclusive {way}": values["1"] for way, values in exclusive.items()})
-    return figures
+        found["exclusive "] = recall(a.exclusive, b.exclusive, items=items)
+    return {f"{name}{way}": values["1"] for name, ways in found.items() for way, values in ways.items() if values}

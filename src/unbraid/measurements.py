@@ -18,11 +18,11 @@ from unbraid.codes import (
     encode_sides,
     evaluating,
     read,
-    same_view,
     spread,
 )
 from unbraid.config import PACKAGED, Distance, PerceptualConfig
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, identities, side, strangers
+from unbraid.data.equal import Pairing, differ
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, side, strangers
 from unbraid.measure import PER_CLASS, PROBED, residual_figures
 from unbraid.method import Disentangler, Translator
 from unbraid.metrics.images import Lpips, features, frechet_distance, kernel_distance, known_features, psnr, ssim
@@ -37,7 +37,9 @@ TRANSLATED = 500
 TRANSFERS = 2000
 """Content transfers that are compared, at most."""
 FEWEST = 8
-"""Images of a set whose distance to another is measured, at least."""
+"""Items that a distance of sets, or a correlation, needs at least."""
+TRIED = 5
+"""Items that a probe is tried on, at least: of fewer, guesses between two classes are all right once in 20 times."""
 QUERIES = 2000
 """Items of each domain whose neighbours among the items of both are counted, at most."""
 LARGEST_COMPARED = 64
@@ -101,23 +103,21 @@ def mean(values: Tensor) -> float:
     return round(float(values.clamp(max=100).mean()), 4)  # equal images have an infinite PSNR
 
 
-def retrieval(model: Trained, data: Data, distance: Distance) -> dict[str, Any]:
+def retrieval(model: Trained, part: PairedPart, distance: Distance) -> dict[str, Any]:
     """Recall both ways, of shared and exclusive codes and of pixels, by pair and by label; by other distances too.
 
-    And what their neighbours are among the items of both domains.
+    And what their neighbours are among the items of both domains. What can't fail is left out.
     """
-    part = data.test
-    assert isinstance(part, PairedPart)
-    compared = _compared(model, part)
-    views, labels = same_view(data, len(part)), part.label(np.arange(len(part)))
-    metrics: dict[str, Any] = {"recall": _recalls(compared, distance, model, views)}
+    compared, items = _compared(model, part), Pairing.of(part)
+    labels = part.label(np.arange(len(part)))
+    metrics: dict[str, Any] = {"recall": _recalls(compared, distance, model, items)}
     if labels is not None:
-        metrics["recall_label"] = _recalls(compared, distance, model, torch.from_numpy(labels))
+        metrics["recall_label"] = _recalls(compared, distance, model, items, torch.from_numpy(labels))
     for elsewhere in get_args(Distance):
         if elsewhere not in (distance, *(() if model.space else ("whitened", "cosine"))):
-            figures = recall(*compared["shared"], views, elsewhere, model.space)
-            metrics[f"recall_{elsewhere}"] = {"shared": figures}
-    return {**metrics, "union": _unions(compared, part, distance, model)}
+            metrics[f"recall_{elsewhere}"] = _recalls({"shared": compared["shared"]}, elsewhere, model, items)
+    metrics["union"] = _unions(compared, part, distance, model, items)
+    return {name: figures for name, figures in metrics.items() if figures}
 
 
 def _compared(model: Trained, part: PairedPart) -> dict[str, tuple[Tensor, Tensor]]:
@@ -143,21 +143,29 @@ def _pixels(part: PairedPart, domain: Domain) -> Tensor:
 
 
 def _recalls(
-    compared: dict[str, tuple[Tensor, Tensor]], distance: Distance, model: Trained, labels: Tensor | None
+    compared: dict[str, tuple[Tensor, Tensor]],
+    distance: Distance,
+    model: Trained,
+    items: Pairing,
+    labels: Tensor | None = None,
 ) -> dict[str, Any]:
-    return {
-        name: recall(a, b, labels, distance, model.space) if name == "shared" else recall(a, b, labels)
-        for name, (a, b) in compared.items()
-    }
+    table: dict[str, Any] = {}
+    for name, (a, b) in compared.items():
+        measured, space = (distance, model.space) if name == "shared" else ("euclidean", None)
+        ways = recall(a, b, labels, measured, space, (items.number["a"], items.number["b"]))
+        table[name] = {way: figures for way, figures in ways.items() if figures}
+    return {name: ways for name, ways in table.items() if ways}
 
 
 def _unions(
-    compared: dict[str, tuple[Tensor, Tensor]], part: PairedPart, distance: Distance, model: Trained
+    compared: dict[str, tuple[Tensor, Tensor]], part: PairedPart, distance: Distance, model: Trained, items: Pairing
 ) -> dict[str, Any]:
-    """Neighbours among the items of both domains, each of which is there once, and what chance would give."""
-    numbers = [np.unique(identities(*side(part, domain)), return_index=True, return_inverse=True) for domain in DOMAINS]
-    once = [torch.from_numpy(first) for _, first, _ in numbers]
-    pairs = torch.from_numpy(np.unique(np.stack([inverse for _, _, inverse in numbers], 1), axis=0))
+    """Neighbours among the items of both domains, each of which is there once, and what chance would give. Empty where
+    all other items are neighbours."""
+    once = [torch.from_numpy(items.first[domain]) for domain in DOMAINS]
+    if sum(map(len, once)) - 1 <= NEIGHBOURS:
+        return {}
+    pairs = torch.from_numpy(items.pairs)
     labels = part.label(np.arange(len(part)))
     table: dict[str, Any] = {"neighbours": NEIGHBOURS, "queries": {}, "chance": {}, **{name: {} for name in compared}}
     for own, (source, target) in enumerate((("a", "b"), ("b", "a"))):
@@ -194,7 +202,11 @@ def translation(model: Trained, part: Part, judges: Judges, limit: int | None) -
             figures["sample"] = judges.pairs(made, y)
             if isinstance(model.method, Disentangler):
                 figures["guided"] = judges.pairs(guided(model, x, y, source), y)
-            figures["random"] = judges.pairs(y[strangers(len(y))], y)
+            items, rows = side(part, target)
+            rows = spread(rows, len(y))
+            others = strangers(len(y))
+            if len(apart := np.flatnonzero(differ(items, rows, rows[others]))):
+                figures["random"] = judges.pairs(y[others[apart]], y[apart])
         real = judges.seen(y, real=True)
         figures["sample set"] = judges.sets(judges.seen(made), real)
         figures["real set"] = judges.sets(real[::2], real[1::2])
@@ -226,7 +238,9 @@ def sampled(model: Trained, x: Tensor, source: Domain) -> Tensor:
 
 def residual(model: Trained, part: PairedPart) -> dict[str, float]:
     """How far what is found follows the residual and the content that the data were made of: correlations, in [0, 1],
-    as `residual_figures` says. Empty where these aren't known."""
+    as `residual_figures` says. Empty where these aren't known, and for fewer than FEWEST items."""
+    if len(part) < FEWEST:
+        return {}
     return {name: round(value, 5) for name, value in residual_figures(model.method, part).items()}
 
 
@@ -349,6 +363,10 @@ def _read(
     """
     table: dict[str, Any] = {}
     results: dict[str, dict[str, Any]] = {}
+    tried = int(held_out.sum())
+    if tried < TRIED:
+        why = f"a probe is tried on {TRIED} items at least, and of these {tried} would be held out"
+        return {f"{what} from {name}{after}": {"not measured": why} for name in codes}
     for name, code in codes.items():
         row = f"{what} from {name}{after}"
         table[row] = {"not measured": f"codes of 1 to {LARGEST_PROBED} values are probed, and these have none or more"}

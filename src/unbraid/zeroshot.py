@@ -29,6 +29,11 @@ def has_classes(part: Any) -> bool:
     return isinstance(part, UnpairedPart) and part.labels_a is not None and part.labels_b is not None
 
 
+def class_count(part: UnpairedPart) -> int:
+    """How many classes the items of a part have. With one, every item is a hit."""
+    return len(np.unique(np.concatenate(_labels(part))))
+
+
 def prepared(codes: Pair, distance: Distance, space: CodeSpace | None) -> Pair:
     """Shared codes of a and of b as they are compared; without a space by Euclidean distance."""
     if space is None:
@@ -60,12 +65,15 @@ def by_angle(vectors: Pair) -> Pair:
 
 
 def zero_shot(method: Any, part: UnpairedPart, distance: Distance, space: CodeSpace | None) -> dict[str, Any]:
-    """What metrics.json holds under `zero_shot`; `map` and `p_at_100` are with queries from b, sketches say.
+    """What metrics.json holds as `zero_shot`; `map` and `p_at_100` are with queries from b, sketches say. Empty for a
+    single class.
 
     shared: by the run's distance, and by the others. binary: signs of the shared code, by Hamming distance. exclusive:
     by angle; near chance is good. features: what the method was given, by angle, as it is and with each domain's mean
     over this part taken away; raw: the same before a head was tuned.
     """
+    if class_count(part) < 2:
+        return {}
     codes = [encode_part(method, part, domain) for domain in DOMAINS]
     shared = codes[0].shared, codes[1].shared
     table: dict[str, Any] = {"shared": {distance: both_ways(prepared(shared, distance, space), part)}}

@@ -8,6 +8,7 @@ from PIL import Image
 
 from unbraid.data import load
 from unbraid.data.config import DataConfig, SetName
+from unbraid.data.equal import Pairing
 from unbraid.data.parts import Data, LabelledPart, PairedPart, Recombining, UnpairedPart
 from unbraid.data.sets import skin_tone
 from unbraid.types import ImageSpec, UserError
@@ -108,7 +109,8 @@ def cars(tmp_path: Path) -> Path:
 
 def test_cars_pair_the_frontal_view_with_the_23_others(cars: Path) -> None:
     data = load(DataConfig(set="cars", root=cars))
-    assert data.test_views == 23
+    assert isinstance(data.test, PairedPart)
+    assert {domain: len(first) for domain, first in Pairing.of(data.test).first.items()} == {"a": 28, "b": 644}
     seen: list[set[int]] = []
     for part, count in zip(paired_parts(data), (7, 10, 7), strict=True):
         assert len(part) == count * 92
@@ -128,7 +130,8 @@ def test_cars_pair_the_frontal_view_with_the_23_others(cars: Path) -> None:
 
 def test_sides_of_cars_pair_both_ends_with_both_profiles(cars: Path) -> None:
     data = load(DataConfig(set="car-sides", root=cars))
-    assert data.test_views == 4
+    assert isinstance(data.test, PairedPart)
+    assert {domain: len(first) for domain, first in Pairing.of(data.test).first.items()} == {"a": 56, "b": 56}
     one_view = paired_parts(load(DataConfig(set="cars", root=cars)))
     for part, count, other in zip(paired_parts(data), (7, 10, 7), one_view, strict=True):
         assert len(part) == count * 16

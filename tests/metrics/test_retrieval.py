@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from unbraid.config import Distance
 from unbraid.metrics import retrieval
 from unbraid.metrics.retrieval import (
-    hit_ranks,
+    distances,
+    first_hits,
+    interval,
     label_figures,
-    label_ranks,
     pair_figures,
-    pair_ranks,
     recall,
-    recall_at,
     signs,
     union,
     union_chance,
@@ -27,17 +26,22 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def shares(figures: dict) -> dict:
+    """Recall by k, without its interval."""
+    return {way: {k: value for k, value in values.items() if k != "interval"} for way, values in figures.items()}
+
+
 def test_equal_codes_find_each_other() -> None:
     codes = normal(50, 8)
-    figures = recall(codes, codes)
-    assert figures == {way: {"1": 100.0, "5": 100.0, "10": 100.0} for way in ("a->b", "b->a")}
+    assert shares(recall(codes, codes)) == {way: {"1": 100.0, "5": 100.0, "10": 100.0} for way in ("a->b", "b->a")}
 
 
-def test_codes_that_are_all_alike_find_nothing() -> None:
+def test_codes_that_are_all_alike_find_what_chance_would() -> None:
     codes = torch.ones(50, 8)
     space = CodeSpace.fit(normal(60, 8), normal(60, 8, seed=1))
     for distance in get_args(Distance):
-        assert recall(codes, codes, None, distance, space)["a->b"] == {"1": 0.0, "5": 0.0, "10": 0.0}
+        found = shares(recall(codes, codes, None, distance, space))
+        assert found["a->b"] == {"1": 2.0, "5": 10.0, "10": 20.0}
 
 
 def test_codes_that_are_not_numbers_find_nothing() -> None:
@@ -45,6 +49,123 @@ def test_codes_that_are_not_numbers_find_nothing() -> None:
     codes[3:] = torch.nan
     assert recall(codes, codes)["a->b"]["1"] == 0
     assert recall(codes, codes, torch.arange(20) % 3)["a->b"]["1"] == 0
+
+
+def rows_of(case: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which of 40 items of a, and which of b, each pair has."""
+    own = np.arange(40)
+    return {
+        "each once": (own, own),
+        "all rows twice": (np.tile(own, 2), np.tile(own, 2)),
+        "ten rows twice": (np.concatenate([own, own[:10]]),) * 2,
+        "three of b for each a": (own.repeat(3), np.arange(120)),
+        "three of a for each b": (np.arange(120), own.repeat(3)),
+        "two by two": (own.repeat(2), (own - own % 2).repeat(2) + np.tile([0, 1], 40)),
+    }[case]
+
+
+CASES = [
+    "each once",
+    "all rows twice",
+    "ten rows twice",
+    "three of b for each a",
+    "three of a for each b",
+    "two by two",
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_item_in_several_pairs_is_there_once_and_any_partner_is_a_hit(case: str) -> None:
+    rows = rows_of(case)
+    # what belongs together is near, and a little apart, so that there are no ties but of repeated rows
+    things = rows[0] // 2 if case == "two by two" else rows[int(len(set(rows[0])) > 40)]
+    a, b = (normal(40, 6)[things] + 1e-3 * normal(120, 6, seed=side)[rows[side - 1]] for side in (1, 2))
+    labels = torch.from_numpy(things % 4)
+    for of in (None, labels):
+        figures = recall(a, b, of, items=rows)
+        for way, (queries, gallery) in {"a->b": (0, 1), "b->a": (1, 0)}.items():
+            assert [figures[way][k] for k in ("1", "5", "10")] == [100, 100, 100]
+            assert figures[way]["interval"]["1"] == interval(1.0, len(set(rows[queries])))
+            assert len(set(rows[gallery])) in (40, 120)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_recall_with_repeated_items_is_that_of_plain_loops(case: str) -> None:
+    rows = rows_of(case)
+    vectors = normal(120, 3), normal(120, 3, seed=1)
+    pairs = set(zip(*(row.tolist() for row in rows), strict=True))
+    figures = recall(vectors[0][rows[0]], vectors[1][rows[1]], items=rows)
+    for way, own in {"a->b": 0, "b->a": 1}.items():
+        found = []
+        for query in sorted(set(rows[own])):
+            gallery = sorted(set(rows[1 - own]))
+            far = [float((vectors[own][query] - vectors[1 - own][item]).square().sum()) for item in gallery]
+            near = [gallery[i] for i in np.argsort(far)]
+            found.append(min(near.index(pair[1 - own]) for pair in pairs if pair[own] == query))
+        assert figures[way]["1"] == pytest.approx(100 * np.mean(np.array(found) < 1), abs=1e-3)
+        assert figures[way]["10"] == pytest.approx(100 * np.mean(np.array(found) < 10), abs=1e-3)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(3, 14), st.integers(2, 4), st.integers(0, 1000))
+def test_ties_are_what_random_orders_give_on_average(g: int, values: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    far, hits = random.integers(values, size=(4, g)).astype(np.float32), random.random((4, g)) < 0.4
+    hits[:, 0] = True
+    first = first_hits(torch.from_numpy(far), torch.from_numpy(hits))
+    places = []
+    for _ in range(4000):
+        order = np.lexsort((random.random((4, g)), far))
+        places.append(np.take_along_axis(hits, order, 1).argmax(1))
+    for k in (1, 2, 5):
+        assert first.within(k).numpy() == pytest.approx((np.array(places) < k).mean(0), abs=0.05)
+    assert first.places().numpy() == pytest.approx(np.mean(places, 0) + 1, abs=0.25)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(6, 14), st.integers(0, 1000))
+def test_precision_with_ties_is_what_random_orders_give_on_average(g: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    gallery, labels = torch.from_numpy(random.integers(2, size=(g, 2)).astype(np.float32)), torch.arange(g) % 3
+    query = torch.zeros(1, 2)
+    averages, shares = [], []
+    for _ in range(4000):
+        order = np.lexsort((random.random(g), gallery.sum(1).numpy()))
+        hits = (labels[order] == 0).numpy()
+        averages.append((np.cumsum(hits) / np.arange(1, g + 1))[hits].mean())
+        shares.append(hits[:4].mean())
+    found = label_figures(query, gallery, torch.zeros(1).long(), labels, precision_at=4)
+    assert found["map"] == pytest.approx(np.mean(averages), abs=0.02)
+    assert found["p_at_4"] == pytest.approx(np.mean(shares), abs=0.02)
+
+
+def test_equal_items_of_a_gallery_are_equally_far() -> None:
+    gallery = normal(61, 37)
+    far = distances(normal(29, 37, seed=1), torch.cat([gallery, gallery[:50], gallery]))
+    assert torch.equal(far[:, :61], far[:, 111:])
+    assert torch.equal(far[:, :50], far[:, 61:111])
+
+
+def test_signs_tie_exactly_where_they_differ_in_as_many_places() -> None:
+    x, y = signs(normal(30, 33)), signs(normal(200, 33, seed=1))
+    assert torch.equal(distances(x, y), 4.0 * (x[:, None] != y[None]).sum(-1))
+
+
+@pytest.mark.parametrize(
+    ("gallery", "left"), [(1, []), (2, ["1"]), (5, ["1"]), (6, ["1", "5"]), (11, ["1", "5", "10"])]
+)
+def test_what_no_query_can_miss_is_left_out(gallery: int, left: list[str]) -> None:
+    figures = recall(normal(gallery, 3), normal(gallery, 3, seed=1))["a->b"]
+    assert [k for k in figures if k != "interval"] == left
+    assert list(figures.get("interval", {})) == left
+    # one class: every item is a hit
+    assert recall(normal(12, 3), normal(12, 3), torch.zeros(12).long())["a->b"] == {}
+
+
+def test_intervals_are_wilsons() -> None:
+    assert interval(1.0, 8) == pytest.approx([67.559, 100], abs=1e-3)
+    assert interval(0.5, 100) == pytest.approx([40.383, 59.617], abs=1e-3)
+    assert interval(0.0, 1)[0] == 0
 
 
 def test_unrelated_codes_hit_by_chance() -> None:
@@ -58,23 +179,26 @@ def test_ranks_are_those_of_a_plain_double_loop(n: int, d: int, seed: int) -> No
     x, y = normal(n, d, seed=seed), normal(n, d, seed=seed + 1)
     distances = ((x[:, None].double() - y[None].double()) ** 2).sum(-1).numpy()
     expected = [int((row < row[i]).sum()) for i, row in enumerate(distances)]
-    assert pair_ranks(x, y).tolist() == expected
+    first = first_hits(retrieval.distances(x, y), torch.eye(n, dtype=torch.bool))
+    assert (first.places() - 1).tolist() == expected
+    figures = shares(recall(x, y))["a->b"]
+    assert figures == {k: round(100 * float(np.mean(np.array(expected) < int(k))), 3) for k in figures}
 
 
 def test_label_hits_are_those_of_the_nearest_item() -> None:
     x, y = normal(40, 5), normal(40, 5, seed=1)
     labels = torch.arange(40) % 4
     nearest = torch.cdist(x, y).argmin(1)
-    assert recall_at(label_ranks(x, y, labels, labels))["1"] == pytest.approx(
+    assert recall(x, y, labels)["a->b"]["1"] == pytest.approx(
         100 * (labels[nearest] == labels).float().mean().item(), abs=1e-3
     )
 
 
 def test_blocks_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = normal(30, 4), normal(30, 4, seed=1)
-    whole = pair_ranks(x, y)
+    x, y, rows = normal(30, 4), normal(30, 4, seed=1), np.arange(30) // 2
+    whole = recall(x, y), recall(x, y, items=(rows, rows))
     monkeypatch.setattr("unbraid.metrics.retrieval.BLOCK", 7)
-    assert torch.equal(whole, pair_ranks(x, y))
+    assert (recall(x, y), recall(x, y, items=(rows, rows))) == whole
 
 
 def test_maps_are_compared_flat() -> None:
@@ -102,7 +226,7 @@ def both(n: int) -> torch.Tensor:
 def test_any_hit_counts_and_other_hits_are_not_in_its_way() -> None:
     block = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 0.0, 2.0]])
     hits = torch.tensor([[False, True, True, False], [False, True, False, True]])
-    assert hit_ranks(block, hits).tolist() == [1, 2]
+    assert first_hits(block, hits).places().tolist() == [2, 2.5]  # a hit and another are both at 1 from the second
 
 
 def test_the_union_of_equal_codes_is_half_of_the_other_domain() -> None:
@@ -200,19 +324,19 @@ def test_figures_by_pair_are_those_of_classes_of_one() -> None:
     x, y, own = normal(60, 6), normal(60, 6, seed=1), torch.arange(60)
     by_label = label_figures(x, y, own, own)
     assert pair_figures(x, y) == {name: by_label[name] for name in ("recall", "median_rank", "map")}
-    assert pair_figures(x, x) == {"recall": {"1": 100.0, "5": 100.0, "10": 100.0}, "median_rank": 1.0, "map": 1.0}
+    found = pair_figures(x, x)
+    assert (found["recall"], found["median_rank"], found["map"]) == (recall(x, x)["a->b"], 1.0, 1.0)
 
 
-def test_ties_and_what_is_no_number_come_last() -> None:
+def test_what_is_no_number_comes_last() -> None:
     labels = torch.arange(20) % 2
-    alike = torch.ones(20, 3)
-    found = label_figures(alike, alike, labels, labels, precision_at=10)
+    broken = normal(20, 3)
+    broken[:, 0] = torch.nan
+    found = label_figures(broken, broken, labels, labels, precision_at=10)
     # ten others stand before the ten hits
     assert found["map"] == pytest.approx(np.mean([j / (10 + j) for j in range(1, 11)]), abs=1e-5)
     assert found["p_at_10"] == 0
-    broken = normal(20, 3)
-    broken[:, 0] = torch.nan
-    assert label_figures(broken, broken, labels, labels, precision_at=10) == found
+    assert found["recall"]["10"] == 0
 
 
 def test_queries_without_a_class_in_the_gallery_are_left_out() -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from helpers import write_png
 from unbraid.apply import load
-from unbraid.metrics.retrieval import pair_ranks
+from unbraid.metrics.retrieval import distances
 from unbraid.web.runs import Runs
 from unbraid.web.views.search import nearest
 from unbraid.web.views.training import series
@@ -98,7 +98,8 @@ def test_search_ranks_as_evaluate_does(client: Any, runs: Runs) -> None:
         if opened.model.space:
             space = opened.model.space
             a, b = space.prepared(a, "a", opened.distance), space.prepared(b, "b", opened.distance)
-        ranks = pair_ranks(a.flatten(1), b.flatten(1)).tolist()
+        far = distances(a.flatten(1), b.flatten(1))
+        ranks = (far < far.diagonal()[:, None]).sum(1).tolist()
         for at, rank in enumerate(ranks):
             codes = opened.model.encode(opened.item("a", at), "a")
             found = nearest(opened, codes, "a", "b", "shared", at, opened.count("b"))

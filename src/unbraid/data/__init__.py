@@ -17,6 +17,7 @@ def load(config: DataConfig) -> "unbraid.data.parts.Data":
     from dataclasses import replace
 
     from unbraid.data import arrays, digits, folders, relit, sets, synthetic, tables
+    from unbraid.data.equal import overlap
     from unbraid.data.parts import LabelledPart, PairedPart, as_unpaired, check_balanced
     from unbraid.types import UserError
 
@@ -50,6 +51,7 @@ def load(config: DataConfig) -> "unbraid.data.parts.Data":
         data = arrays.load_arrays(config)
     else:
         data = folders.load_two_folders(config)
+    data = replace(data, remark="; ".join(filter(None, (data.remark, overlap(data)))))
     if config.features and not config.tuned_network:  # images are what a network is tuned on
         from unbraid.data.features import extracted
 

@@ -108,7 +108,8 @@ def class_pairs(
         apart.append(UnpairedPart(*items, inside[0], inside[1], *names, labels_a=labels[0], labels_b=labels[1]))
     missing = len(set(classes[0]) | set(classes[1])) - len(both)
     remarks = [remark, f"{missing} classes are in one domain only and are left out" if missing else ""]
-    about = f"{len(train)} classes train, {len(val)} choose the checkpoint, {len(test)} test"
+    choose = f"{len(val)} choose the checkpoint" if len(val) > 1 else "1 is too few to choose the checkpoint by"
+    about = f"{len(train)} classes train, {choose}, {len(test)} test"
     spec = DataSpec(items[0].spec, items[1].spec)
     return Data(name, spec, train_part, *apart, remark="; ".join(filter(None, [*remarks, about])), skipped=skipped)
 

@@ -329,8 +329,6 @@ class Data:
     test: Part
     remark: str = ""
     skipped: tuple[str, ...] = field(default=())
-    test_views: int = 1
-    """How many neighbouring test rows pair images of the same thing (cars: every view of b with one front view)."""
     images: DataSpec | None = None
     """What the images looked like that the items are features of."""
 

@@ -94,7 +94,6 @@ def load_cars(config: DataConfig) -> Data:
         "64 px",
         images.skipped,
         labels=car,
-        test_views=AZIMUTHS - 1,
     )
 
 
@@ -118,7 +117,6 @@ def load_car_sides(config: DataConfig) -> Data:
         "64 px",
         images.skipped,
         labels=car,
-        test_views=len(ENDS) * len(SIDES),
     )
 
 
@@ -356,11 +354,10 @@ def _paired(
     remark: str,
     skipped: tuple[str, ...] = (),
     labels: np.ndarray | None = None,
-    test_views: int = 1,
     attributes: Mapping[str, np.ndarray] | None = None,
 ) -> Data:
     parts = [
         PairedPart(a, b, rows, names, labels, attributes=attributes or {})
         for rows in (split.train, split.val, split.test)
     ]
-    return Data(name, DataSpec(a.spec, b.spec), *parts, remark=remark, skipped=skipped, test_views=test_views)
+    return Data(name, DataSpec(a.spec, b.spec), *parts, remark=remark, skipped=skipped)

@@ -19,6 +19,7 @@ from unbraid.apply import Trained, load
 from unbraid.codes import encode_all, spread
 from unbraid.config import Distance
 from unbraid.data import load as load_data
+from unbraid.data.equal import Pairing
 from unbraid.data.features import with_head
 from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart, identities, listing, side
 from unbraid.files import read_json
@@ -132,10 +133,11 @@ class Opened:
         return self.item("b" if domain == "a" else "a", at)
 
     def things(self, at: np.ndarray) -> np.ndarray | None:
-        """What pairs at these positions show, a number each, the same in both domains. None if pairs aren't known."""
+        """A number for each pair at these positions, the same for pairs that are connected through common items. None
+        if pairs aren't known."""
         if self.data is None or not isinstance(self.data.test, PairedPart):
             return None
-        return at // self.data.test_views
+        return Pairing.of(self.data.test).things()[at]
 
     def identity(self, domain: Domain, at: np.ndarray) -> np.ndarray:
         """A number for each position, the same for those that show the same item."""

@@ -1,0 +1,144 @@
+"""Which items of a part are one and the same: an image that stands in several pairs, and files with equal pixels.
+
+Legend: n pairs or rows, p and q different items of a and of b.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
+
+from unbraid.data.classes import Classmates
+from unbraid.data.parts import Chosen, Data, Items, LabelledPart, PairedPart, Part, Rows, identities, side
+from unbraid.types import DOMAINS, Domain, other
+
+LOOKED_AT = 256
+"""Values from the middle of each item that are compared first: items that differ there are not read whole."""
+
+
+def first_of_each(keys: Sequence[Any] | np.ndarray) -> tuple[Rows, Rows]:
+    """Returns the position of the first of each different key, in their order, and for each key which of these it is.
+
+    Example:
+        >>> first_of_each([7, 5, 7])
+        (array([0, 1]), array([0, 1, 0]))
+    """
+    _, first, number = np.unique(np.asarray(keys), return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[number.ravel()]
+
+
+def equal_items(items: Items, rows: Rows) -> Rows:
+    """Returns a number for each row, (n,), the same for rows that show the same item.
+
+    Of items that are stored as arrays, those with equal values are the same too.
+    """
+    array, at = _stored(items, rows)
+    if array is None:
+        return identities(items, rows)
+    first, number = first_of_each(at)
+    return first_of_each(_digests(array, at[first]))[1][number]
+
+
+def differ(items: Items, rows: Rows, others: Rows) -> np.ndarray:
+    """Returns for each row whether it shows another item than the row of `others` at its place. (n,) bool."""
+    number = equal_items(items, np.concatenate([rows, others]))
+    return number[: len(rows)] != number[len(rows) :]
+
+
+def members(number: Rows, groups: np.ndarray) -> csr_array:
+    """Returns which groups, such as pairs or classes, each item stands in: (items, groups) bool.
+
+    number, groups: (n,), row i puts item number[i] into groups[i].
+    """
+    which = np.unique(groups, return_inverse=True)[1]
+    return csr_array((np.ones(len(which), np.bool_), (number, which)))
+
+
+def _stored(items: Items, rows: Rows) -> tuple[np.ndarray | None, Rows]:
+    """The array that holds the items, or None if they are made as they are read, and their rows in it."""
+    while isinstance(items, Chosen):
+        items, rows = items.items, items.chosen[rows]
+    array = getattr(items, "array", None)
+    return (array if isinstance(array, np.ndarray) else None), rows
+
+
+def _digests(array: np.ndarray, at: Rows) -> list[int]:
+    """A hash of each item, different unless they are equal; whole items are read only where their middles are equal."""
+    array = np.asarray(array)  # a memory map is slow to index
+    middle = max(0, (int(np.prod(array.shape[1:])) - LOOKED_AT) // 2)
+    coarse = [hash(array[row].reshape(-1)[middle : middle + LOOKED_AT].tobytes()) for row in at]
+    _, number, count = np.unique(coarse, return_inverse=True, return_counts=True)
+    whole = [hash(array[row].tobytes()) if count[which] > 1 else 0 for row, which in zip(at, number, strict=True)]
+    return [hash(both) for both in zip(coarse, whole, strict=True)]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The different items of a paired part, and which belong together.
+
+    first: positions in the part, (p,) and (q,), where each item of a, and of b, stands first. number: (n,) each, for
+    every pair which of these its two items are.
+    """
+
+    first: dict[Domain, Rows]
+    number: dict[Domain, Rows]
+
+    @classmethod
+    def of(cls, part: PairedPart) -> "Pairing":
+        """Finds the different items of a part."""
+        found = {domain: first_of_each(equal_items(*side(part, domain))) for domain in DOMAINS}
+        return cls({d: found[d][0] for d in DOMAINS}, {d: found[d][1] for d in DOMAINS})
+
+    @cached_property
+    def pairs(self) -> np.ndarray:
+        """(m, 2): the different pairs, an item of a and one of b."""
+        return np.unique(np.stack([self.number[domain] for domain in DOMAINS], 1), axis=0)
+
+    @property
+    def repeated(self) -> bool:
+        """Whether an item stands in several pairs."""
+        return any(len(first) < len(self.number["a"]) for first in self.first.values())
+
+    def hits(self, groups: np.ndarray, source: Domain, at: Rows) -> np.ndarray:
+        """Which items of the other domain share a group, one of (n,), with the items `at` of `source`. (len(at), g)."""
+        of, among = (members(self.number[domain], groups) for domain in (source, other(source)))
+        return (of[at] @ among.T).toarray().astype(np.bool_)
+
+    def things(self) -> Rows:
+        """Returns a number for each pair, (n,), the same for pairs that are connected through a common item."""
+        a, b = self.number["a"], self.number["b"] + len(self.first["a"])
+        size = len(self.first["a"]) + len(self.first["b"])
+        return connected_components(coo_array((np.ones(len(a)), (a, b)), shape=(size, size)))[1][a]
+
+
+def overlap(data: Data) -> str:
+    """Returns what to say if items of the test part are among those that train or choose the checkpoint, "" if none
+    are."""
+    found = []
+    for domain in ("a",) if isinstance(data.test, LabelledPart) else DOMAINS:
+        array, test = _rows(data.test, domain)
+        others = [_rows(part, domain) for part in (data.train, data.val)]
+        if array is None or any(other is not array for other, _ in others):
+            continue
+        rows = np.concatenate([test, *(some for _, some in others)])
+        number = first_of_each(_digests(array, rows))[1]
+        count = int(np.isin(number[: len(test)], number[len(test) :]).sum())
+        if count:
+            of = "" if isinstance(data.test, LabelledPart) else f" of {domain}"
+            found.append(f"{count} of {len(test)} test items{of}")
+    return f"{' and '.join(found)} are equal to items of training or validation, value for value" if found else ""
+
+
+def _rows(part: Part, domain: Domain) -> tuple[np.ndarray | None, Rows]:
+    """The stored array of one side of a part, or None, and the different rows of it that the part holds."""
+    items, rows = side(part, domain)
+    if isinstance(items, Classmates):
+        of_a_class = np.repeat(np.arange(len(items.counts)), items.counts)
+        items, rows = items.items, items.members[np.isin(of_a_class, items.classes[rows])]
+    array, at = _stored(items, rows)
+    return array, np.unique(at)

@@ -1,0 +1,80 @@
+"""What evaluate says of test parts that are small, and of pairs with items in several rows."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import write_png
+from unbraid.cli import main
+from unbraid.evaluate import table
+from unbraid.measurements import Judges
+
+SMALL = [
+    *("--method.widths", "8", "--method.decoder-widths", "8", "--method.map-size", "4", "--method.shared", "4"),
+    *("--train.batch", "4", "--train.steps", "2", "--train.evaluate-every", "2"),
+]
+
+
+@pytest.fixture(autouse=True)
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without perceptual networks, which take seconds."""
+    monkeypatch.setattr(Judges, "find", lambda config: Judges(None, None))
+
+
+def measured(place: Path, pairs: list[tuple[int, int]], test: float) -> tuple[dict[str, Any], str]:
+    """metrics.json and the model card of a run on these pairs of images."""
+    for domain, column in (("a", 0), ("b", 1)):
+        for number in {pair[column] for pair in pairs}:
+            write_png(place / domain / f"{number:03d}.png", 1000 * column + number)
+    (place / "pairs.csv").write_text("\n".join(f"{a:03d}.png,{b:03d}.png" for a, b in pairs))
+    sides = ["--data.a", str(place / "a"), "--data.b", str(place / "b"), "--data.pairs", str(place / "pairs.csv")]
+    run = ["--run", str(place / "run"), *SMALL, "--data.test", str(test)]
+    assert main(["train", "iiae", *sides, *run]) == 0
+    assert main(["evaluate", str(place / "run"), "--limit", "8"]) == 0
+    return json.loads((place / "run" / "metrics.json").read_text()), (place / "run" / "README.md").read_text()
+
+
+def test_one_test_item_gives_no_figure_that_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics, card = measured(tmp_path, [(i, i) for i in range(10)], 0.1)
+    assert metrics["protocol"]["items"] == 1
+    assert not {"recall", "recall_euclidean", "recall_through_translation", "union"} & metrics.keys()
+    for way in metrics["translation"].values():
+        assert "random" not in way
+    assert all("not measured" in row for row in metrics["probes"].values())
+    reasons = metrics["not_measured"]
+    assert {"recall @1, @5, @10 (pair)", "neighbours in both domains", "a->b random"} <= reasons.keys()
+    output = capsys.readouterr().out
+    for text in (card, output):
+        assert "the test part has 1 item of a domain, and of fewer than 20 figures say little" in text
+        assert "recall @1, @5, @10 (pair): with so few items that are no hits no query can miss" in text
+
+
+def test_eight_test_items_have_wide_intervals_and_a_warning(tmp_path: Path) -> None:
+    metrics, card = measured(tmp_path, [(i, i) for i in range(20)], 0.4)
+    assert metrics["protocol"]["items"] == 8
+    way = metrics["recall"]["shared"]["a->b"]
+    assert way.keys() == {"1", "5", "interval"}
+    assert way["interval"]["1"][1] - way["interval"]["1"][0] > 30
+    low, high = way["interval"]["5"]
+    assert low <= way["5"] <= high
+    assert f"{way['5']:.2f} ({low:.1f}-{high:.1f})" in card
+    assert "recall @10 (pair)" in metrics["not_measured"]
+    assert "the test part has 8 items of a domain" in metrics["protocol"]["remark"]
+
+
+def test_items_in_several_pairs_are_queries_and_gallery_once(tmp_path: Path) -> None:
+    metrics, _ = measured(tmp_path, [(i // 3, i) for i in range(120)], 0.5)
+    protocol = metrics["protocol"]
+    assert protocol["items"] == 60
+    assert protocol["queries"] == {"a->b": 20, "b->a": 60}
+    assert protocol["gallery"] == {"a->b": 60, "b->a": 20}
+    assert protocol["hit"] == "any counterpart of the query"
+    assert "say little" not in protocol["remark"]
+    assert "not_measured" not in metrics
+
+
+def test_figures_of_older_files_are_printed_without_intervals() -> None:
+    old = {"recall": {"shared": {"a->b": {"1": 50.0, "5": 75.0, "10": 100.0}}}}
+    assert "50.00               75.00               100.00" in table(old)
