@@ -56,9 +56,7 @@ def align(
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}) if len(set(stems)) < len(stems) else []:
         raise UserError(f"{folder} has several photos {twice[0]} that differ in their ending: rename one")
     check_folder(out, (f"{stem}.png" for stem in stems), [folder, *(folder / name for name in listing.names)])
-    known = read_landmarks(landmarks) if landmarks else {}
-    if unknown := sorted(set(known) - set(listing.names)):
-        raise UserError(f"--landmarks {landmarks} names {unknown[0]}, and there is no such image in {folder}")
+    known = read_landmarks(landmarks, listing) if landmarks else {}
     detect = find_detector(detector) if detector else None
     made, cluttered, left_out = 0, 0, []
     for name, stem in zip(listing.names, stems, strict=True):

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from unbraid.data.faces import PLACES, aligned, find_detector, read_landmarks, similarity, without_background
+from unbraid.data.folders import Listing
 from unbraid.types import UserError
 
 SKIN, SKY = (200, 150, 120), (90, 150, 220)
+PHOTOS = Listing(Path("photos"), ["a.png"], 0)
 HEADER = "file,left_eye_x,left_eye_y,right_eye_x,right_eye_y,mouth_x,mouth_y\n"
 
 
@@ -75,24 +77,25 @@ def test_a_cluttered_background_stays() -> None:
 
 def test_landmarks_are_read_from_a_table(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text(HEADER + "a.png,1,2,3,4,5,6\n")
-    assert read_landmarks(tmp_path / "l.csv")["a.png"].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert read_landmarks(tmp_path / "l.csv", PHOTOS)["a.png"].tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (HEADER, "has no rows"),
+        (HEADER, "a header and no rows"),
         ("file,left_eye_x\na.png,1\n", "no column left_eye_y"),
         (HEADER + "a.png,1,2,3,4,5,\n", "row 2: six numbers"),
         (HEADER + "a.png,1,2,3,4,5\n", "row 2: six numbers"),
         (HEADER + "a.png,1,2,3,4,5,nan\n", "row 2: numbers must be finite"),
         (HEADER + "a.png,1,2,3,4,5,6\na.png,1,2,3,4,5,6\n", "row 3 names a.png again"),
+        (HEADER + "b.png,1,2,3,4,5,6\n", r"row 2 names b\.png, and there is no such image in photos"),
     ],
 )
 def test_a_bad_table_of_landmarks_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "l.csv").write_text(text)
     with pytest.raises(UserError, match=message):
-        read_landmarks(tmp_path / "l.csv")
+        read_landmarks(tmp_path / "l.csv", PHOTOS)
 
 
 def test_detectors_that_are_not_there_are_named() -> None:

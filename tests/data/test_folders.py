@@ -133,6 +133,54 @@ def test_pairs_by_csv(tmp_path: Path, paint: Paint, header: str) -> None:
     assert numbers == {f"{NAMES[i]} | l{NAMES[(i + 1) % 10]}": (i, (i + 1) % 10) for i in range(10)}
 
 
+def test_rows_that_name_a_pair_again_are_said_and_left_out(tmp_path: Path, paint: Paint) -> None:
+    paint(tmp_path / "photos", NAMES)
+    paint(tmp_path / "labels", NAMES)
+    (tmp_path / "pairs.csv").write_text("\n".join(f"{name},./{name}" for name in NAMES + NAMES[:4]))
+    data = two(tmp_path, pairs=tmp_path / "pairs.csv")
+    assert sum(len(part) for part in data.parts().values()) == 10
+    assert data.remark == "4 rows of pairs.csv name a pair again and are left out"
+
+
+@pytest.mark.parametrize("rows", [[(a, "00.png") for a in NAMES], [(a, b) for a in NAMES[:2] for b in NAMES]])
+def test_pairs_that_are_all_connected_cannot_be_divided(
+    tmp_path: Path, paint: Paint, rows: list[tuple[str, str]]
+) -> None:
+    paint(tmp_path / "photos", NAMES)
+    paint(tmp_path / "labels", NAMES)
+    (tmp_path / "pairs.csv").write_text("\n".join(map(",".join, rows)))
+    with pytest.raises(UserError, match=rf"its {len(rows)} pairs are connected to 1 groups.*add pairs"):
+        two(tmp_path, pairs=tmp_path / "pairs.csv")
+
+
+COMPOSED, APART = "caf\u00e9.png", "cafe\u0301.png"
+
+
+def test_names_that_differ_in_case_or_composition_meet(tmp_path: Path, paint: Paint) -> None:
+    paint(tmp_path / "photos", ["x/A.png", f"x/{COMPOSED}", "x/1.png", "x/2.png"])
+    paint(tmp_path / "labels", ["X/a.JPG", f"x/{APART}", "x/1.png", "x/2.png"])
+    data = two(tmp_path)
+    assert data.remark == ""
+    assert set(pair_numbers(data)) == {"x/A", f"x/{COMPOSED[:-4]}", "x/1", "x/2"}
+    rows = [("X/a.PNG", "x/A.jpg"), (f"x/{APART}", f"x/{COMPOSED}"), ("x/1.png", "x/1.png")]
+    (tmp_path / "pairs.csv").write_text("\n".join(map(",".join, rows)), encoding="utf-8")
+    assert set(pair_numbers(two(tmp_path, pairs=tmp_path / "pairs.csv"))) == {
+        *("x/A.png | X/a.JPG", f"x/{COMPOSED} | x/{APART}", "x/1.png | x/1.png"),
+    }
+
+
+def test_a_name_that_is_there_as_written_comes_first(tmp_path: Path, paint: Paint) -> None:
+    names = ["a.png", "A.png", COMPOSED, APART, "1.png"]
+    paint(tmp_path / "photos", names)
+    paint(tmp_path / "labels", names)
+    assert all(a == b for a, b in pair_numbers(two(tmp_path)).values())
+    (tmp_path / "labels" / "a.png").unlink()
+    (tmp_path / "photos" / "A.png").rename(tmp_path / "photos" / "B.png")
+    (tmp_path / "photos" / "b.png").write_bytes((tmp_path / "photos" / "B.png").read_bytes())
+    (tmp_path / "labels" / "A.png").rename(tmp_path / "labels" / "B.PNG")
+    assert len(pair_numbers(two(tmp_path))) == 4  # B meets B as written; b has no partner
+
+
 def test_pairs_that_share_an_image_stay_in_one_part(tmp_path: Path, paint: Paint) -> None:
     paint(tmp_path / "photos", NAMES)
     paint(tmp_path / "labels", NAMES)

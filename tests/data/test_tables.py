@@ -64,6 +64,32 @@ def test_numbers_are_put_in_order_and_words_may_look_like_them(images: Path) -> 
     assert data.train.class_names == ("0.5", "x")
 
 
+def test_numbers_that_are_written_differently_are_classes_of_their_own(images: Path) -> None:
+    for values in (["007", "001", "7", "01"], ["+7", "07", "7", "-7"], ["9" * 5000, "1" * 1001, "9", "09"]):
+        data = loaded(images, ["file,class", *(f"{file},{values[i % 4]}" for i, file in enumerate(FILES))])
+        assert isinstance(data.train, LabelledPart)
+        assert sorted(data.train.class_names) == sorted(values)
+        for file, (label,) in by_name(data).items():
+            assert data.train.class_names[label] == values[FILES.index(file) % 4]
+    lines = ["file,class,content", *(f"{file},{i % 2},{'0' * (i % 3)}1" for i, file in enumerate(FILES))]
+    data = loaded(images, lines)
+    assert isinstance(data.train, LabelledPart)
+    assert data.train.content is not None
+    assert len(set(data.train.content.tolist())) == 3
+
+
+def test_columns_may_stand_in_any_order_and_words_are_composed(images: Path) -> None:
+    words = ["caf\u00e9", "cafe\u0301", "tea"]
+    lines = [
+        "Class,FILE,Part",
+        *(f"{words[i % 3]},{file},{['train', 'val', 'test'][i // 4]}" for i, file in enumerate(FILES)),
+    ]
+    data = loaded(images, lines)
+    assert isinstance(data.train, LabelledPart)
+    assert data.train.class_names == ("caf\u00e9", "tea")
+    assert data.train.label_names == ("Class",)
+
+
 def test_parts_and_content_of_its_own(images: Path) -> None:
     parts = ["train"] * 6 + ["val"] * 2 + ["test"] * 4
     views = ["up", "", "down"] * 4
@@ -99,9 +125,9 @@ GOOD = [f"{file},{'ab'[i % 2]}" for i, file in enumerate(FILES)]
     [
         ([], "is empty"),
         (["file,class"], "a header and no rows"),
-        (GOOD, "must begin with a header whose first column is file, as in file,class; it begins with images/00.png,a"),
-        (["class,file", *GOOD], "whose first column is file"),
+        (GOOD, "needs a header with a column file, as in file,class; it begins with images/00.png,a"),
         (["file,class,class", *GOOD], "several columns class"),
+        (["file,,class", *GOOD], "column 2 has no name in the header"),
         (["file,part", *GOOD], "no column for a label, only file, part"),
         (["file,class", GOOD[0], f"{FILES[1]},a,b"], "row 3 has 3 values; the header has 2"),
         (["file,class", *GOOD[:3], f"{FILES[4]},"], "row 5 has no class"),

@@ -294,7 +294,7 @@ def test_a_table_that_is_none_is_refused(
     (tmp_path / "table.csv").write_text(text)
     arguments = ("--domain", "a", "--to", tmp_path / "index", "--metadata", tmp_path / "table.csv")
     assert index(run, photos, *arguments) == 2
-    assert "a column `file`" in capsys.readouterr().err
+    assert "--metadata" in capsys.readouterr().err
     assert not (tmp_path / "index").exists()
 
 

@@ -32,10 +32,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "4",
             "--method.shared",
             "4",
+            "--data.test",
+            "0.4",
         ]
         few = ["--train.steps", "4", "--train.evaluate-every", "2", "--train.batch", "4"]
         assert main(["train", "iiae", *sides, "--run", str(root / "pairs"), *few, *narrow]) == 0
-        assert main(["evaluate", str(root / "pairs"), "--limit", "8"]) == 0
+        assert main(["evaluate", str(root / "pairs"), "--limit", "12"]) == 0
         plain = ["--method.width", "8", "--method.blocks", "1"]
         assert main(["train", "cyclegan", *sides, "--run", str(root / "plain"), *few, *plain]) == 0
         for i in range(36):

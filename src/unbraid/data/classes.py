@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from unbraid.data.config import DataConfig
+from unbraid.data.csvfile import folded
 from unbraid.data.parts import Chosen, Data, Items, PairedPart, Rows, UnpairedPart, held_out
 from unbraid.types import DataSpec, Spec, UserError
 
@@ -76,6 +77,7 @@ def class_pairs(
     classes, names: of each item of a, and of b. test_share: of the classes, instead of --data.test. Classes that one
     domain lacks are left out. Raises UserError if that leaves too few, or --data.test-classes names unknown ones.
     """
+    classes = _same_words(*classes)
     both = sorted(set(classes[0]) & set(classes[1]))
     if len(both) < 4:
         raise UserError(
@@ -85,9 +87,11 @@ def class_pairs(
     number = {label: i for i, label in enumerate(both)}
     labels = tuple(np.array([number.get(label, -1) for label in side], np.int64) for side in classes)
     if config.test_classes:
-        if unknown := [label for label in config.test_classes if label not in number]:
+        alike = {folded(label): at for label, at in number.items()} | number
+        chosen = {label: alike.get(label, alike.get(folded(label))) for label in config.test_classes}
+        if unknown := [label for label, at in chosen.items() if at is None]:
             raise UserError(f"--data.test-classes: {name} has no class {', '.join(unknown)} in both domains")
-        test = np.array(sorted(number[label] for label in set(config.test_classes)), np.int64)
+        test = np.array(sorted({at for at in chosen.values() if at is not None}), np.int64)
         rest = np.setdiff1d(np.arange(len(both)), test)
     else:
         count = round((config.test if test_share is None else test_share) * len(both))
@@ -112,6 +116,15 @@ def class_pairs(
     about = f"{len(train)} classes train, {choose}, {len(test)} test"
     spec = DataSpec(items[0].spec, items[1].spec)
     return Data(name, spec, train_part, *apart, remark="; ".join(filter(None, [*remarks, about])), skipped=skipped)
+
+
+def _same_words(a: Sequence[str], b: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Classes of b as a writes them, where b has one that differs only in case or in how letters are composed."""
+    alike: dict[str, list[str]] = {}
+    for label in set(a) - set(b):
+        alike.setdefault(folded(label), []).append(label)
+    words = {label: alike.get(folded(label), []) for label in set(b) - set(a)}
+    return a, [words[label][0] if len(words.get(label, ())) == 1 else label for label in b]
 
 
 def class_of(name: str, folder: object) -> str:

@@ -6,7 +6,6 @@ upper left corner; they come from a CSV file or from a detector.
 Legend: h height, w width, of images (h, w, 3) uint8.
 """
 
-import csv
 import importlib
 import math
 import warnings
@@ -18,6 +17,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from unbraid.data.csvfile import Files, read_table
+from unbraid.data.folders import Listing
 from unbraid.inputs import function_named
 from unbraid.types import UserError
 
@@ -95,32 +96,32 @@ def without_background(photo: Face, background: Literal["white", "black"]) -> tu
     return np.where(behind[..., None], np.uint8(_level(background)), photo), True
 
 
-def read_landmarks(path: Path) -> dict[str, Landmarks]:
-    """A CSV file with the header file,left_eye_x,left_eye_y,right_eye_x,right_eye_y,mouth_x,mouth_y, in pixels.
+def read_landmarks(path: Path, photos: Listing) -> dict[str, Landmarks]:
+    """Reads landmarks by the photos' names from a CSV file with the header
+    file,left_eye_x,left_eye_y,right_eye_x,right_eye_y,mouth_x,mouth_y, in pixels.
 
-    Raises UserError that names the row if a column or a number is missing, or a file is named twice.
+    Raises UserError that names the row if a column or a number is missing, or a file is not there or named twice.
     """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"--landmarks {path} can't be read: {error}") from error
-    if not rows:
-        raise UserError(f"--landmarks {path} has no rows; it needs the header file,{','.join(COLUMNS)}")
-    if missing := [name for name in ("file", *COLUMNS) if name not in rows[0]]:
-        raise UserError(f"--landmarks {path} has no column {', '.join(missing)}; needed: file,{','.join(COLUMNS)}")
-    table: dict[str, Landmarks] = {}
-    for number, row in enumerate(rows, 2):
+    wanted = f"file,{','.join(COLUMNS)}"
+    table = read_table(path, "--landmarks", ("file", *COLUMNS), wanted)
+    if missing := [name for name in COLUMNS if name not in table.header]:
+        raise UserError(f"--landmarks {path} has no column {', '.join(missing)}; needed: {wanted}")
+    files = Files([(photos.folder, photos.names)])
+    found: dict[str, Landmarks] = {}
+    for number, row in table.rows.items():
+        cells, where = dict(zip(table.header, row, strict=True)), f"--landmarks {path}, row {number}"
         try:
-            values = np.array([float(row[name]) for name in COLUMNS]).reshape(3, 2)
-        except (TypeError, ValueError):
-            raise UserError(f"--landmarks {path}, row {number}: six numbers are needed beside the file") from None
+            values = np.array([float(cells[name]) for name in COLUMNS]).reshape(3, 2)
+        except ValueError:
+            raise UserError(f"{where}: six numbers are needed beside the file") from None
         if not np.isfinite(values).all():
-            raise UserError(f"--landmarks {path}, row {number}: numbers must be finite")
-        if row["file"] in table:
-            raise UserError(f"--landmarks {path}, row {number} names {row['file']} again: take one away")
-        table[row["file"]] = values
-    return table
+            raise UserError(f"{where}: numbers must be finite")
+        if (named := files.find(cells["file"], where)) is None:
+            raise UserError(f"{where} names {cells['file']}, and there is no such image in {photos.folder}")
+        if named[1] in found:
+            raise UserError(f"{where} names {cells['file']} again: take one away")
+        found[named[1]] = values
+    return found
 
 
 def find_detector(name: str) -> Detector:

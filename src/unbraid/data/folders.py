@@ -1,8 +1,7 @@
 """Folders of images: two that belong together, two that don't, halves side by side, one folder for each class."""
 
-import csv
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +10,7 @@ import numpy as np
 from unbraid.data.cache import CachedImages, cached
 from unbraid.data.classes import class_of, class_pairs
 from unbraid.data.config import DataConfig
+from unbraid.data.csvfile import Files, folded, read_rows
 from unbraid.data.images import SUFFIXES
 from unbraid.data.labelled import labelled_data
 from unbraid.data.parts import Chosen, Data, PairedPart, UnpairedPart, divide, linked
@@ -97,8 +97,14 @@ def load_two_folders(config: DataConfig) -> Data:
     if config.unpaired:
         return _unpaired(config, a, b)
     if config.pairs:
-        pairs, remark = read_pairs(config.pairs, a, b), ""
+        pairs, remark = read_pairs(config.pairs, a, b)
         names, keys = [" | ".join(pair) for pair in pairs], linked(*zip(*pairs, strict=True))
+        if len(set(keys)) < 3:
+            raise UserError(
+                f"--data.pairs {config.pairs}: through images that stand in several pairs, its {len(pairs)} pairs are "
+                f"connected to {len(set(keys))} groups. Training, validation and test need one each, so that no image "
+                "is in two of them: add pairs of other images"
+            )
     else:
         pairs, remark = match_names(a, b)
         names = keys = [_stem(name) for name, _ in pairs]
@@ -160,23 +166,18 @@ def load_classes(config: DataConfig) -> Data:
 
 
 def match_names(a: Listing, b: Listing) -> tuple[list[tuple[str, str]], str]:
-    """Pairs files whose relative names agree but for the ending, or, if none do, whose last parts agree.
+    """Pairs files whose relative names agree but for the ending, or, if none do, whose last parts agree. What is left
+    may differ in case, or in how letters are composed.
 
     Returns the pairs and a remark on those left over. Raises UserError if nothing matches or a name stands for two
     files.
     """
     matched: list[tuple[str, str]] = []
     for key in (_stem, lambda name: PurePosixPath(name).stem):
-        sides = [_by_key(listing, key) for listing in (a, b)]
-        common = sorted(set(sides[0]) & set(sides[1]))
-        for listing, side in zip((a, b), sides, strict=True):
-            for name in common:
-                if len(side[name]) > 1:
-                    raise UserError(
-                        f"{listing.folder} has {' and '.join(side[name][:2])}: which belongs to the other folder's "
-                        f"{name}? Give --data.pairs pairs.csv"
-                    )
-        matched = [(sides[0][name][0], sides[1][name][0]) for name in common]
+        matched = _matched(a, b, a.names, b.names, key)
+        used_a, used_b = {name for name, _ in matched}, {name for _, name in matched}
+        rest_a, rest_b = [n for n in a.names if n not in used_a], [n for n in b.names if n not in used_b]
+        matched += _matched(a, b, rest_a, rest_b, lambda name, key=key: folded(key(name)))
         if matched:
             break
     if len(matched) < 3 and len(matched) < max(len(a.names), len(b.names)):
@@ -189,30 +190,32 @@ def match_names(a: Listing, b: Listing) -> tuple[list[tuple[str, str]], str]:
     return matched, f"{len(matched)} pairs; without partner: {' and '.join(left)}" if left else ""
 
 
-def read_pairs(path: Path, a: Listing, b: Listing) -> list[tuple[str, str]]:
-    """Reads a CSV file of two columns, names relative to the two folders, with or without the header a,b.
+def read_pairs(path: Path, a: Listing, b: Listing) -> tuple[list[tuple[str, str]], str]:
+    """Reads a CSV file of two columns, names of files in the two folders, with or without the header a,b.
 
-    Raises UserError that names the row if it has not two columns or a file is not among the folder's images.
+    Returns the pairs, each once, and a remark on rows that name one again. Raises UserError that names the row if it
+    has not two columns or a file is not among the folder's images.
     """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"--data.pairs {path} can't be read: {error}") from error
-    known = set(a.names), set(b.names)
+    rows = read_rows(path, "--data.pairs")
+    if rows and [cell.lower() for cell in rows[min(rows)]] == ["a", "b"]:
+        rows.pop(min(rows))
+    files = [(listing, Files([(listing.folder, listing.names)])) for listing in (a, b)]
     pairs: list[tuple[str, str]] = []
-    for number, row in enumerate(rows, 1):
-        if not any(row) or (number == 1 and [cell.lower() for cell in row] == ["a", "b"]):
-            continue
+    for number, row in rows.items():
+        where = f"{path}, row {number}"
         if len(row) != 2:
-            raise UserError(f"{path}, row {number} has {len(row)} columns; two are needed, a file of a and a file of b")
-        for name, names, listing in zip(row, known, (a, b), strict=True):
-            if name not in names:
-                raise UserError(f"{path}, row {number}: there is no image {name} in {listing.folder}")
-        pairs.append((row[0], row[1]))
+            raise UserError(f"{where} has {len(row)} columns; two are needed, a file of a and a file of b")
+        names = []
+        for cell, (listing, known) in zip(row, files, strict=True):
+            if (found := known.find(cell, where)) is None:
+                raise UserError(f"{where}: there is no image {cell} in {listing.folder}")
+            names.append(found[1])
+        pairs.append((names[0], names[1]))
     if not pairs:
         raise UserError(f"--data.pairs {path} names no pairs")
-    return pairs
+    once = list(dict.fromkeys(pairs))
+    again = len(pairs) - len(once)
+    return once, f"{again} rows of {path.name} name a pair again and are left out" if again else ""
 
 
 def _unpaired(config: DataConfig, a: Listing, b: Listing) -> Data:
@@ -258,11 +261,23 @@ def _stem(name: str) -> str:
     return name.rsplit(".", 1)[0]
 
 
-def _by_key(listing: Listing, key: Callable[[str], str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name in listing.names:
-        found.setdefault(key(name), []).append(name)
-    return found
+def _matched(
+    a: Listing, b: Listing, names_a: Sequence[str], names_b: Sequence[str], key: Callable[[str], str]
+) -> list[tuple[str, str]]:
+    """Names of a and of b with one key. Raises UserError if there are several with it in one of the folders."""
+    sides: list[dict[str, list[str]]] = [{}, {}]
+    for names, side in zip((names_a, names_b), sides, strict=True):
+        for name in names:
+            side.setdefault(key(name), []).append(name)
+    common = sorted(set(sides[0]) & set(sides[1]))
+    for listing, side in zip((a, b), sides, strict=True):
+        for name in common:
+            if len(side[name]) > 1:
+                raise UserError(
+                    f"{listing.folder} has {' and '.join(side[name][:2])}: which belongs to the other folder's "
+                    f"{name}? Give --data.pairs pairs.csv"
+                )
+    return [(sides[0][name][0], sides[1][name][0]) for name in common]
 
 
 def _join(*remarks: str) -> str:

@@ -1,6 +1,5 @@
 """What `unbraid index` does to a store: finds what is new, gone or changed in folders, and embeds it; merges parts."""
 
-import csv
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from unbraid.apply import Trained
 from unbraid.data.cache import CachedImages, cached, found_cached
+from unbraid.data.csvfile import Files, read_table
 from unbraid.data.folders import list_images
 from unbraid.data.images import ImageError, read_image
 from unbraid.precision import Precision
@@ -305,21 +305,16 @@ def read_metadata(path: Path, sources: Sequence[Source]) -> tuple[dict[str, dict
 
     Returns it with the number of rows that name none of the images. Raises UserError if it can't be read.
     """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"--metadata {path} can't be read: {error}") from error
-    if not rows or "file" not in rows[0] or len(rows[0]) < 2:
-        found = ", ".join(map(str, rows[0])) if rows else "no rows"
-        raise UserError(f"--metadata {path} needs a header, a column `file` and one more at least; it has {found}")
-    paths = {name: s.path(at) for s in reversed(sources) for at, name in enumerate(s.names)}
-    paths |= {path: path for path in paths.values()}
-    table: dict[str, dict[str, str]] = {}
-    strangers = 0
-    for row in rows:
-        if (known := paths.get(row["file"])) is None:
+    table = read_table(path, "--metadata", example="file,artist")
+    if len(table.header) < 2:
+        raise UserError(f"--metadata {path} needs one more column at least beside file")
+    files = Files([(source.folder, source.names) for source in sources])
+    at, found, strangers = table.header.index("file"), {}, 0
+    for number, row in table.rows.items():
+        named = files.find(row[at], f"--metadata {path}, row {number}")
+        if named is None:
             strangers += 1
-        else:
-            table[known] = {str(key): str(value) for key, value in row.items() if key != "file" and value is not None}
-    return table, strangers
+            continue
+        place = os.path.join(sources[named[0]].folder, named[1])
+        found[place] = {key: value for key, value in zip(table.header, row, strict=True) if key != "file"}
+    return found, strangers
