@@ -41,6 +41,23 @@ def test_listing_is_recursive_sorted_and_ignores_others(tmp_path: Path, paint: P
     assert listing.remark == f"1 files in {tmp_path} are no images"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("@eaDir/x.png/SYNOFILE_THUMB_M.jpg", "__MACOSX/._x.png", "__MACOSX/x.png", ".thumbnails/x.png", "._x.png"),
+        *("#recycle/x.png", "in/@eaDir/x.jpg", "$RECYCLE.BIN/x.png", ".DS_Store", "Thumbs.db", "in/Desktop.ini"),
+    ],
+)
+def test_what_systems_put_beside_images_is_no_data(tmp_path: Path, paint: Paint, name: str) -> None:
+    paint(tmp_path, ["in/x.png", "in/y.png"])
+    if name.endswith(("g", "G")):
+        paint(tmp_path, [name])
+    else:
+        (tmp_path / name).write_text("")
+    listing = list_images(tmp_path)
+    assert (listing.names, listing.others, listing.remark) == (["in/x.png", "in/y.png"], 0, "")
+
+
 def test_links_show_no_image_twice(tmp_path: Path, paint: Paint) -> None:
     paint(tmp_path, ["a.png", "in/b.png"])
     (tmp_path / "in" / "up").symlink_to(tmp_path)

@@ -15,6 +15,7 @@ from torch import Tensor
 from unbraid.data.cache import mapped
 from unbraid.data.classes import class_pairs
 from unbraid.data.config import DataConfig
+from unbraid.data.folders import is_data
 from unbraid.data.images import fit
 from unbraid.data.labelled import labelled_data
 from unbraid.data.parts import Data, Items, PairedPart, Rows, UnpairedPart, divide
@@ -160,7 +161,7 @@ def _open(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz file, or those of a folder of .npy files memory-mapped, by name."""
     try:
         if path.is_dir():
-            found = {file.stem: file for file in sorted(path.glob("*.npy"))}
+            found = {file.stem: file for file in sorted(path.glob("*.npy")) if is_data(file.name)}
             return {name: mapped(file) for name, file in found.items()}
         with open(path, "rb") as file:
             arrays = np.load(file, allow_pickle=False)

@@ -16,6 +16,18 @@ from unbraid.data.labelled import labelled_data
 from unbraid.data.parts import Chosen, Data, PairedPart, UnpairedPart, divide, linked
 from unbraid.types import DataSpec, UserError
 
+NOT_DATA = {
+    *("@eadir", "#recycle", "@recycle", "#snapshot"),  # network storage: thumbnails, what was deleted, older states
+    *("__macosx", "$recycle.bin", "system volume information", "lost+found"),
+    *("thumbs.db", "desktop.ini"),
+}
+"""Folders and files that systems put beside the user's own, in lower case."""
+
+
+def is_data(name: str) -> bool:
+    """Whether a file or folder of this name is the user's: not hidden, nor what systems make."""
+    return not name.startswith(".") and name.casefold() not in NOT_DATA
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -35,8 +47,8 @@ class Listing:
 
 
 def list_images(folder: Path) -> Listing:
-    """Finds image files by their endings; hidden files and folders are passed over, and no folder is read twice, by
-    whatever links.
+    """Finds image files by their endings; hidden files and folders, and those that systems make, are passed over, and no
+    folder is read twice, by whatever links.
 
     Raises UserError if the folder doesn't exist, can't be read or holds no image.
     """
@@ -50,15 +62,13 @@ def list_images(folder: Path) -> Listing:
         raise UserError(f"{error.filename} can't be read: {error.strerror}") from error
 
     for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
-        inner_folders, folders[:] = sorted(name for name in folders if not name.startswith(".")), []
+        inner_folders, folders[:] = sorted(filter(is_data, folders)), []
         for name in inner_folders:
             if (real := os.path.realpath(os.path.join(place, name))) not in visited:
                 visited.add(real)
                 folders.append(name)
         inner = os.path.relpath(place, folder).replace(os.sep, "/")
-        for file in files:
-            if file.startswith("."):
-                continue
+        for file in filter(is_data, files):
             if os.path.splitext(file)[1].lower() in SUFFIXES:
                 name = file if inner == "." else f"{inner}/{file}"
                 if _broken(name):
