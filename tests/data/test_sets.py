@@ -303,15 +303,45 @@ def test_emoji_variants_stay_together(tmp_path: Path) -> None:
     assert len(set.union(*bases)) == 30
     with pytest.raises(UserError, match=r"there is no apple; choose two of google, twitter"):
         load(DataConfig(set="emoji", root=tmp_path, styles=("google", "apple")))
-    (folder / "labels.json").write_text("[")
-    with pytest.raises(UserError, match=r"labels\.json can't be read"):
+    for text in ("[", "{}", "null", "[1]", '[{"unified": 1}]', json.dumps([{**about[0], "name": None}]), "[" * 100_000):
+        (folder / "labels.json").write_text(text)
+        with pytest.raises(UserError, match=r"labels\.json is damaged"):
+            load(DataConfig(set="emoji", root=tmp_path))
+    (folder / "labels.json").unlink()
+    with pytest.raises(UserError, match=r"labels\.json is missing"):
         load(DataConfig(set="emoji", root=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"photo": np.zeros((9, 4, 4, 3), np.uint8)}, "it has no sketch, test"),
+        ({"photo": np.zeros((9, 4, 4), np.uint8)}, r"photo is uint8 \(9, 4, 4\)"),
+        ({"sketch": np.zeros((8, 4, 4), np.uint8)}, r"photo has 9 items, sketch is \(8, 4, 4\)"),
+        ({"test": np.zeros((9, 2), int)}, r"test \(9, 2\)"),
+    ],
+)
+@pytest.mark.parametrize("name", ["cuhk", "cuhk-avataaars"])
+def test_arrays_of_a_set_that_do_not_fit_are_named(
+    tmp_path: Path, name: SetName, arrays: dict[str, np.ndarray], message: str
+) -> None:
+    whole = {
+        "photo": np.zeros((9, 4, 4, 3), np.uint8),
+        "sketch": np.zeros((9, 4, 4), np.uint8),
+        "test": np.zeros(9, int),
+    }
+    if "no sketch" not in message:
+        arrays = {**whole, **arrays}
+    (tmp_path / "cuhk").mkdir()
+    np.savez(tmp_path / "cuhk" / "cuhk_student_128x160.npz", **arrays)
+    with pytest.raises(UserError, match=message):
+        load(DataConfig(set=name, root=tmp_path))
 
 
 def test_avataaars_are_labelled_by_what_is_on_the_head(tmp_path: Path) -> None:
     folder = tmp_path / "avataaars"
     folder.mkdir()
-    with pytest.raises(UserError, match=r"avataaars_64\.npz can't be read"):
+    with pytest.raises(UserError, match=r"there is no file or folder .*avataaars_64\.npz"):
         load(DataConfig(set="avataaars", root=tmp_path))
     np.savez(folder / "avataaars_64.npz", x=np.zeros((20, 4, 4, 3), np.uint8))
     faces = [{"top": ["hat", "bob"][i % 2], "eyes": "abc"[i % 3], "glasses": [None, "red"][i // 10]} for i in range(20)]
@@ -328,4 +358,11 @@ def test_avataaars_are_labelled_by_what_is_on_the_head(tmp_path: Path) -> None:
         load(DataConfig(set="avataaars", root=tmp_path, labels=("nose",)))
     (folder / "labels.json").write_text(json.dumps(faces[1:]))
     with pytest.raises(UserError, match=r"labels\.json has 19 faces, avataaars_64\.npz 20"):
+        load(DataConfig(set="avataaars", root=tmp_path))
+    for wrong in ({}, [[1]] * 20, [{"top": ["hat"]}] * 20, None):
+        (folder / "labels.json").write_text(json.dumps(wrong))
+        with pytest.raises(UserError, match=r"labels\.json is damaged"):
+            load(DataConfig(set="avataaars", root=tmp_path))
+    (folder / "labels.json").write_text(json.dumps([*faces[:-1], {"top": "hat"}]))
+    with pytest.raises(UserError, match="face 19 has other labels than the first"):
         load(DataConfig(set="avataaars", root=tmp_path))

@@ -3,21 +3,18 @@
 .npy files are memory-mapped, so they may be larger than memory; the arrays of an .npz file are read whole.
 """
 
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unbraid.data.cache import mapped
 from unbraid.data.classes import class_pairs
 from unbraid.data.config import DataConfig
-from unbraid.data.folders import is_data
 from unbraid.data.images import fit
 from unbraid.data.labelled import labelled_data
+from unbraid.data.npz import read_arrays
 from unbraid.data.parts import Data, Items, PairedPart, Rows, UnpairedPart, divide
 from unbraid.types import DataSpec, ImageSpec, UserError, VectorSpec
 
@@ -67,7 +64,7 @@ def load_arrays(config: DataConfig) -> Data:
     images (uint8, uint16, floats in [0, 1] or [-1, 1]) or vectors (floats).
     """
     assert config.arrays is not None
-    arrays = _open(config.arrays)
+    arrays = read_arrays(config.arrays, "--data.arrays")
     if {"a", "b"} <= set(arrays):
         return _two(config, arrays)
     if {"x", "label"} <= set(arrays):
@@ -87,7 +84,7 @@ def array_items(array: np.ndarray, name: str, config: DataConfig) -> tuple[Items
     Raises UserError if it is neither images nor vectors.
     """
     what = f"The array {name}, {array.dtype} {array.shape},"
-    if not len(array):
+    if not array.size:
         raise UserError(f"{what} is empty")
     if array.dtype.kind == "f" and array.ndim == 2:
         if config.size or config.channels:
@@ -155,25 +152,6 @@ def _two(config: DataConfig, arrays: dict[str, np.ndarray]) -> Data:
     split = divide(names[0], config.val, config.test, config.seed)
     paired = [PairedPart(a, b, part, names[0], labels) for part in (split.train, split.val, split.test)]
     return Data(config.arrays.stem, spec, *paired, remark="; ".join(remarks))
-
-
-def _open(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file, or those of a folder of .npy files memory-mapped, by name."""
-    try:
-        if path.is_dir():
-            found = {file.stem: file for file in sorted(path.glob("*.npy")) if is_data(file.name)}
-            return {name: mapped(file) for name, file in found.items()}
-        with open(path, "rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            if isinstance(arrays, np.ndarray):
-                raise UserError(f"--data.arrays {path} is a single array: give the folder that holds a.npy and b.npy")
-            return {name: arrays[name] for name in arrays.files}
-    except FileNotFoundError as error:
-        raise UserError(f"--data.arrays: there is no file or folder {path}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        # numpy takes what it doesn't know for a pickle, and would tell how to load that
-        reason = "it holds something else than arrays of numbers" if "pickle" in str(error) else str(error)
-        raise UserError(f"--data.arrays {path} can't be read as .npz or folder of .npy: {reason}") from error
 
 
 def _labels(label: np.ndarray, count: int, of: str) -> np.ndarray:

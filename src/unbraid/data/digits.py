@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from unbraid.data.config import DataConfig
+from unbraid.data.npz import read_arrays
 from unbraid.data.parts import Data, PairedPart, Rows, held_out
 from unbraid.types import DataSpec, ImageSpec, UserError
 
@@ -107,8 +108,14 @@ def load_mnist(config: DataConfig) -> Data:
     path = Path(config.root or ".") / "mnist" / "mnist.npz"
     if config.root is None or not path.is_file():
         raise UserError(f"The set mnist-cdcb needs --data.root, a folder with mnist/mnist.npz; {path} was not found")
-    with np.load(path, allow_pickle=False) as arrays:
-        x = np.concatenate([arrays["x_train"], arrays["x_test"]])
-        y = np.concatenate([arrays["y_train"], arrays["y_test"]])
+    arrays = read_arrays(path, needed=("x_train", "x_test", "y_train", "y_test"))
+    for part, count in {"train": 60_000, "test": 10_000}.items():
+        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        if x.dtype != np.uint8 or x.shape != (count, 28, 28) or y.dtype.kind not in "iu" or y.shape != (count,):
+            raise UserError(
+                f"{path}: x_{part} is {x.dtype} {x.shape} and y_{part} {y.dtype} {y.shape}; needed are "
+                f"uint8 ({count}, 28, 28) and whole numbers ({count},)"
+            )
+    x, y = (np.concatenate([arrays[f"{name}_{part}"] for part in ("train", "test")]) for name in "xy")
     val, _ = held_out(np.arange(50_000, 60_000), 8_000, config.seed)
     return _data("mnist-cdcb", x, y, config, np.arange(50_000), val, np.arange(60_000, 70_000))

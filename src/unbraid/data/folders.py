@@ -47,8 +47,8 @@ class Listing:
 
 
 def list_images(folder: Path) -> Listing:
-    """Finds image files by their endings; hidden files and folders, and those that systems make, are passed over, and no
-    folder is read twice, by whatever links.
+    """Finds image files by their endings. Hidden files and folders, and those that systems make, are passed over, and
+    no folder is read twice, by whatever links.
 
     Raises UserError if the folder doesn't exist, can't be read or holds no image.
     """

@@ -3,8 +3,8 @@
 None of them ships with the package. Each loader sets `Data.remark`, which belongs beside every result.
 """
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from unbraid.data.config import DataConfig
 from unbraid.data.faces import without_background
 from unbraid.data.folders import list_images
 from unbraid.data.labelled import labelled_data, unseen_classes
+from unbraid.data.npz import read_arrays
 from unbraid.data.parts import Chosen, Data, Items, PairedPart, Split, UnpairedPart, Views, divide, held_out, linked
+from unbraid.files import read_json
 from unbraid.types import DataSpec, UserError
 
 AZIMUTHS, ELEVATIONS = 24, 4
@@ -41,6 +43,15 @@ TONES = ("1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF")
 """Code points of the five skin tones."""
 _SAME = {*TONES, "FE0F"}
 """Code points that don't make another emoji: skin tones, and the wish for a coloured picture."""
+
+
+@dataclass(frozen=True)
+class Emoji:
+    """What emoji/labels.json says of an emoji."""
+
+    name: str
+    unified: str
+    category: str
 
 
 def load_maps(config: DataConfig) -> Data:
@@ -193,7 +204,7 @@ def load_sketchy(config: DataConfig) -> Data:
 
 def load_cuhk(config: DataConfig) -> Data:
     """cuhk/cuhk_student_128x160.npz, arrays photo (a), sketch (b) and test, which is 1 for the 100 test people."""
-    arrays = _arrays(_folder(config, "cuhk", "cuhk_student_128x160.npz") / "cuhk_student_128x160.npz")
+    arrays = _photos(config)
     a, _ = array_items(arrays["photo"], "photo", config)
     b, _ = array_items(arrays["sketch"], "sketch", config)
     names = [f"person {i}" for i in range(len(a))]
@@ -210,18 +221,18 @@ def load_emoji(config: DataConfig) -> Data:
     for style in config.styles:
         if style not in EMOJI_STYLES:
             raise UserError(f"--data.styles: there is no {style}; choose two of {', '.join(EMOJI_STYLES)}")
-    about = _json(folder / "labels.json")
+    about: list[Emoji] = _json(folder / "labels.json", list[Emoji])
     sheets = [EMOJI_STYLES[style] for style in config.styles]
     a, b = (cached(folder, [sheet], config.size, config.channels, EMOJI_GRID, config.strict) for sheet in sheets)
     _enough(config, min(len(a), len(b)), len(about), "tiles for its labels.json")
-    bases = ["-".join(code for code in emoji["unified"].split("-") if code not in _SAME) for emoji in about]
-    keys = linked(bases, [emoji["name"] for emoji in about])
+    bases = ["-".join(code for code in emoji.unified.split("-") if code not in _SAME) for emoji in about]
+    keys = linked(bases, [emoji.name for emoji in about])
     split = divide(keys, config.val, config.test, config.seed)
-    _, labels = np.unique([emoji["category"] for emoji in about], return_inverse=True)
+    _, labels = np.unique([emoji.category for emoji in about], return_inverse=True)
     rows = np.arange(len(about))
-    names = [f"{emoji['name']} {emoji['unified']}" for emoji in about]
+    names = [f"{emoji.name} {emoji.unified}" for emoji in about]
     remark = "split by base emoji, so that no skin-tone variant of a training emoji is in the test half"
-    tones = np.array([skin_tone(emoji["unified"]) for emoji in about])
+    tones = np.array([skin_tone(emoji.unified) for emoji in about])
     attributes = {"category": labels, "skin tone": tones}
     return _paired(
         "emoji", Chosen(a, rows), Chosen(b, rows), names, split, remark, labels=labels, attributes=attributes
@@ -244,7 +255,7 @@ def load_cuhk_avataaars(config: DataConfig) -> Data:
 
     Photos are divided as in `cuhk`, cartoons by shares. Attributes of cartoons: their labels.
     """
-    arrays = _arrays(_folder(config, "cuhk", "cuhk_student_128x160.npz") / "cuhk_student_128x160.npz")
+    arrays = _photos(config)
     photos = np.stack([without_background(photo, "white")[0] for photo in arrays["photo"]])
     a, _ = array_items(photos, "photo", config)
     b, faces = _cartoons(config)
@@ -295,12 +306,16 @@ def view_name(car: int, elevation: int, azimuth: int) -> str:
 def _cartoons(config: DataConfig) -> tuple[Items, list[dict[str, Any]]]:
     """The faces of avataaars/, and what is known of each."""
     folder = _folder(config, "avataaars", "avataaars_64.npz and labels.json")
-    x, _ = array_items(_arrays(folder / "avataaars_64.npz")["x"], "x", config)
-    faces = _json(folder / "labels.json")
+    x, _ = array_items(read_arrays(folder / "avataaars_64.npz", needed=("x",))["x"], "x", config)
+    faces: list[dict[str, str | int | float | bool | None]] = _json(
+        folder / "labels.json", list[dict[str, str | int | float | bool | None]]
+    )
     if len(faces) != len(x):
         raise UserError(
             f"{folder}: labels.json has {len(faces)} faces, avataaars_64.npz {len(x)}; they must be as many"
         )
+    if odd := next((number for number, face in enumerate(faces) if face.keys() != faces[0].keys()), None):
+        raise UserError(f"{folder / 'labels.json'}: face {odd} has other labels than the first")
     return x, faces
 
 
@@ -314,19 +329,25 @@ def _folder(config: DataConfig, name: str, expected: str) -> Path:
     return folder
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read: {error}") from error
+def _photos(config: DataConfig) -> dict[str, np.ndarray]:
+    """The arrays photo, sketch and test of cuhk/."""
+    path = _folder(config, "cuhk", "cuhk_student_128x160.npz") / "cuhk_student_128x160.npz"
+    arrays = read_arrays(path, needed=("photo", "sketch", "test"))
+    photo, sketch, test = (arrays[name] for name in ("photo", "sketch", "test"))
+    if photo.dtype != np.uint8 or photo.ndim != 4 or photo.shape[3] != 3:
+        raise UserError(f"{path}: photo is {photo.dtype} {photo.shape}; it must be uint8 (n, h, w, 3)")
+    if sketch.ndim < 3 or len(sketch) != len(photo) or test.shape != (len(photo),):
+        raise UserError(
+            f"{path}: photo has {len(photo)} items, sketch is {sketch.shape}, test {test.shape}: they must be as many"
+        )
+    return arrays
 
 
-def _json(path: Path) -> list[dict[str, Any]]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read: {error}") from error
+def _json(path: Path, kind: Any) -> Any:
+    """A JSON file of a set, checked against a type. Raises UserError if it is missing or another."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing: it says what the images show")
+    return read_json(path, kind)
 
 
 def _enough(config: DataConfig, count: int, least: int, what: str) -> None:
