@@ -1,13 +1,21 @@
 """What probes read in codes of pairs, with a method whose codes are the two values of a vector."""
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
 from helpers import Stored, Untrained
 from unbraid.apply import Trained
-from unbraid.data.parts import Data, PairedPart
-from unbraid.measurements import probes
+from unbraid.config import RunConfig
+from unbraid.data.arrays import ArrayVectors
+from unbraid.data.parts import Chosen, Data, PairedPart
+from unbraid.measure import retrieval_figures
+from unbraid.measurements import probes, retrieval
+from unbraid.methods.iiae import IIAEConfig
+from unbraid.run import Run
 from unbraid.types import Codes, DataSpec, Domain, VectorSpec
 
 SPEC = DataSpec(VectorSpec(2), VectorSpec(1))
@@ -41,3 +49,33 @@ def test_factors_of_pairs_are_read_where_they_are() -> None:
     assert found["light from shared, a, R^2"]["linear"]["control"] > 0.9
     assert found["light from shared, a, R^2"]["linear"]["conclusive"]
     assert "domain from exclusive" not in found  # b has none
+
+
+class Same(Values):
+    """All of an item is shared, in either domain."""
+
+    def __init__(self) -> None:
+        Untrained.__init__(self, DataSpec(VectorSpec(3), VectorSpec(3)), None)
+        self.none = nn.Parameter(torch.zeros(1))
+
+    def encode(self, x: Tensor, domain: Domain) -> Codes:
+        return Codes(x, x)
+
+
+@pytest.mark.parametrize("rows", [np.tile(np.arange(40), 2), np.arange(40).repeat(3), np.r_[:40, :10]])
+@pytest.mark.parametrize("stored", [False, True])
+def test_recall_of_codes_and_pixels_counts_each_item_once(tmp_path: Path, rows: np.ndarray, stored: bool) -> None:
+    """By rows that are the same, and by arrays with equal items."""
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    spec = VectorSpec(3)
+    items = ArrayVectors(x.numpy()[rows], spec) if stored else Chosen(Stored(x, spec), rows)
+    part = PairedPart(items, items, np.arange(len(rows)), [str(row) for row in rows], labels=rows % 4)
+    found = retrieval(Trained(Same().eval(), None, "same", 0), part, "euclidean")
+    for key in ("recall", "recall_label"):
+        for what in ("shared", "exclusive", "pixels"):
+            for way in ("a->b", "b->a"):
+                assert [found[key][what][way][k] for k in ("1", "5", "10")] == [100, 100, 100]
+                assert found[key][what][way]["interval"]["1"] == [91.238, 100.0]  # of 40
+    assert found["union"]["queries"] == {"a->b": 40, "b->a": 40}
+    run = Run(tmp_path, "same", RunConfig(IIAEConfig()))
+    assert set(retrieval_figures(run, Same().eval(), part, None).values()) == {100}

@@ -116,3 +116,16 @@ def test_arrays_without_classes_are_refused(tmp_path: Path) -> None:
     few = write_classes(tmp_path / "few.npz", classes=3)
     with pytest.raises(UserError, match="3 classes have items in both"):
         by_class(few)
+
+
+def test_classes_whose_names_differ_in_case_or_composition_meet(tmp_path: Path) -> None:
+    words = [("Caf\u00e9", "cafe\u0301"), ("Tea", "TEA"), ("cat", "cat"), ("Cat", "Cat"), ("dog", "dog")]
+    for i in range(20):
+        for side, domain in enumerate(("photo", "sketch")):
+            write_png(tmp_path / domain / words[i % 5][side] / f"{i}.png", 100 * side + i)
+    config = DataConfig(a=tmp_path / "photo", b=tmp_path / "sketch", by_class=True, test_classes=("CAFE\u0301", "tea"))
+    data = load(config)
+    assert "in one domain only" not in data.remark
+    assert isinstance(data.test, UnpairedPart)
+    assert {data.test.names_a[row].split("/")[0] for row in data.test.rows_a} == {"Caf\u00e9", "Tea"}
+    assert {data.test.names_b[row].split("/")[0] for row in data.test.rows_b} == {"cafe\u0301", "TEA"}
