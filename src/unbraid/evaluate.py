@@ -20,7 +20,7 @@ from unbraid.metrics.retrieval import KS
 from unbraid.pictures import cheat_pictures, examples, pictures
 from unbraid.run import Run
 from unbraid.types import DOMAINS, Unpaired
-from unbraid.zeroshot import has_classes, zero_shot
+from unbraid.zeroshot import class_count, has_classes, zero_shot
 
 FEW = 20
 """Test items below which it is said that figures say little."""
@@ -41,6 +41,8 @@ def measure(
     chosen = f"chosen on the validation part ({len(data.val)} items)"
     if model.method.needs is Unpaired:
         chosen = "the last that was measured in training"
+    elif not _chooses(data.val):
+        chosen = "the last, for the validation part is too small to choose by"
     protocol: dict[str, Any] = {
         "data": data.name,
         "part": "test",
@@ -84,6 +86,13 @@ def measure(
     measured["domain_probe"] = domain_probe(measured["probes"], run.path / "log.jsonl")
     metrics |= {name: figures for name, figures in measured.items() if figures}
     return metrics | ({"not_measured": reasons} if (reasons := _not_measured(model, part, metrics)) else {})
+
+
+def _chooses(val: Part) -> bool:
+    """Whether retrieval on a validation part could fail."""
+    if isinstance(val, PairedPart):
+        return min(len(first) for first in Pairing.of(val).first.values()) > 1
+    return not (isinstance(val, UnpairedPart) and has_classes(val)) or class_count(val) > 1
 
 
 def _asked(items: Pairing) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from classes import write_classes
@@ -122,6 +123,24 @@ def test_what_a_run_keeps_makes_the_same_vectors(folders: DataConfig, counted: l
     (tmp_path / "plain" / "features.safetensors").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"features\.safetensors is damaged"):
         load_features(tmp_path / "plain")
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        *("", "[]", "null", '{"name": "vgg16"}', '{"name": "vgg16", "images": [[1, 2]]}', "[" * 100_000),
+        *(
+            '{"name": "no-network", "images": []}',
+            '{"name": "vgg16", "images": [[1, 2, 3]]}',
+            '{"name": 1, "images": 2}',
+        ),
+    ],
+)
+@pytest.mark.parametrize("tensor", ["none", "layers.1.weight", "x"])
+def test_a_damaged_extractor_is_one_error(tmp_path: Path, about: str, tensor: str) -> None:
+    save_file({tensor: torch.zeros(1)}, tmp_path / "features.safetensors", {"unbraid": about})
+    with pytest.raises(UserError, match=r"features\.safetensors is damaged"):
+        load_features(tmp_path)
 
 
 class Tiny(teacher.Network):

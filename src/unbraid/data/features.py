@@ -28,7 +28,7 @@ from unbraid.data.cache import CachedImages, remembered
 from unbraid.data.classes import Classmates
 from unbraid.data.config import DataConfig, FeatureName
 from unbraid.data.parts import Chosen, Data, Items, LabelledPart, PairedPart, Part, Rows, UnpairedPart
-from unbraid.files import write_atomically
+from unbraid.files import parse_json, write_atomically
 from unbraid.nn import teacher
 from unbraid.nn.teacher import NAMED
 from unbraid.types import DataSpec, Domain, ImageSpec, UserError, VectorSpec
@@ -343,6 +343,14 @@ def _state(tuned: Tuned | None) -> dict[str, Tensor]:
     return {**tuned.head.state_dict(), **network}
 
 
+@dataclass(frozen=True)
+class _About:
+    """What features.safetensors says of its tensors."""
+
+    name: FeatureName | None
+    images: list[tuple[int, int, int]]
+
+
 def save_extractor(run: Path, name: FeatureName | None, images: DataSpec, tuned: Tuned | None) -> None:
     """Writes features.safetensors into a run: what it takes to make its vectors again."""
     specs = [spec for spec in (images.a, images.b) if isinstance(spec, ImageSpec)]
@@ -364,7 +372,7 @@ def load_features(run: Path) -> tuple[Extractor | None, Tuned | None]:
         return None, None
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})["unbraid"])
+            about = parse_json((file.metadata() or {})["unbraid"], str(path), _About)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         tuned = None
         if "none" not in tensors:
@@ -372,9 +380,9 @@ def load_features(run: Path) -> tuple[Extractor | None, Tuned | None]:
             head = Head(tensors["layers.1.weight"].shape[1])
             head.load_state_dict({name: t for name, t in tensors.items() if not name.startswith(NETWORK)})
             tuned = Tuned(head.eval(), network or None)
-        if about["name"] is None:
+        if about.name is None:
             return None, tuned
-        a, b = (ImageSpec(*shape) for shape in about["images"])
-        return Extractor(about["name"], {"a": a, "b": b}, tuned), tuned
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        a, b = (ImageSpec(*shape) for shape in about.images)
+        return Extractor(about.name, {"a": a, "b": b}, tuned), tuned
+    except (SafetensorError, OSError, LookupError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is damaged ({str(error).splitlines()[0]})") from error
