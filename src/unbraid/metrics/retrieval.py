@@ -98,7 +98,7 @@ class FirstHits:
     ) -> "FirstHits":
         """From distances, that of the nearest hit, and how many hits are as far as it."""
         found = nearest[:, 0].isfinite()
-        nearer, tied = (block < nearest).sum(1), (block == nearest).sum(1)
+        nearer, tied = _count(block < nearest), _count(block == nearest)
         one = torch.ones_like(tied)
         return cls(
             torch.where(found, nearer, others), torch.where(found, tied, one), torch.where(found, hits, one), others
@@ -122,11 +122,16 @@ class FirstHits:
         return self.nearer + (self.tied + 1) / (self.hits + 1).double()
 
 
+def _count(mask: Bool[Tensor, "q g"]) -> Int[Tensor, " q"]:
+    """How many are true in each row; numpy is ten times as fast at this."""
+    return torch.from_numpy(np.count_nonzero(mask.numpy(), axis=1))
+
+
 def first_hits(block: Float[Tensor, "q g"], hits: Bool[Tensor, "q g"]) -> FirstHits:
     """Finds the nearest hit of each query. block: distances; what is not a number is further than all others."""
-    block = block.nan_to_num(nan=torch.inf, posinf=torch.inf)
-    nearest = block.masked_fill(~hits, torch.inf).amin(1, keepdim=True)
-    return FirstHits.of(block, nearest, ((block == nearest) & hits).sum(1), (~hits).sum(1))
+    others = ~hits
+    nearest = block.masked_fill(others, torch.inf).nan_to_num_(torch.inf, torch.inf).amin(1, keepdim=True)
+    return FirstHits.of(block, nearest, _count((block == nearest) & hits), _count(others))
 
 
 def recall_at(first: FirstHits, ks: Sequence[int] = KS) -> dict[str, Any]:
@@ -169,7 +174,6 @@ def pair_figures(
 def _pair_hits(queries: Float[Tensor, "n d"], gallery: Float[Tensor, "n d"]) -> FirstHits:
     found = []
     for start, block in blocks(queries, gallery):
-        block.nan_to_num_(nan=torch.inf, posinf=torch.inf)
         own = block[torch.arange(len(block)), torch.arange(start, start + len(block))]
         one = torch.ones(len(block), dtype=torch.int64)
         found.append(FirstHits.of(block, own[:, None], one, one * (len(gallery) - 1)))
@@ -321,7 +325,7 @@ def _group_hits(
     found = []
     for start, block in blocks(queries, gallery):
         hits = of[start : start + len(block)] @ among.T
-        found.append(first_hits(block, torch.from_numpy(hits.toarray().astype(np.bool_))))
+        found.append(first_hits(block, torch.from_numpy(hits.toarray().astype(np.bool_, copy=False))))
     return FirstHits.join(found)
 
 
