@@ -6,31 +6,66 @@ with damaged contents (seen in 0.29), and is announced to be removed.
 Shape legend: c channels, h height, w width.
 """
 
+import importlib.util
+import math
 import struct
+import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8, UInt16
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 from PIL.ImageFile import ImageFile
 from torch import Tensor
 
 from unbraid.types import ImageSpec, UserError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+
+def _formats() -> dict[str, tuple[str, ...]]:
+    """The formats that are read, by Pillow's names, with the endings of their files."""
+    found: dict[str, tuple[str, ...]] = {
+        "PNG": (".png",),
+        "JPEG": (".jpg", ".jpeg"),
+        "WEBP": (".webp",),
+        "BMP": (".bmp",),
+        "GIF": (".gif",),
+        "TIFF": (".tif", ".tiff"),
+        "PPM": (".ppm", ".pgm"),
+    }
+    if "avif" in features.modules and features.check("avif"):  # Pillow has it from 11.3 on
+        found["AVIF"] = (".avif",)
+    if importlib.util.find_spec("pillow_heif"):
+        importlib.import_module("pillow_heif").register_heif_opener()
+        found["HEIF"] = (".heic", ".heif")
+    return found
+
+
+FORMATS = _formats()
+SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 """Lower-case endings of the files that count as images."""
 MOST_PIXELS = 100_000_000
 """Larger images are refused before they are decoded: a file of a few kilobytes can claim any size."""
+BYTES_A_PIXEL = 24
+"""Memory that `read_image` takes at most for each pixel of the file: the decoded picture, what the codec keeps beside it,
+and one channel as floats. Most kinds take 11 to 16; lossless WebP and colour with 16 bits take the most."""
+LONGEST = 8
+"""An image longer than so many times what is shown of it is cut before it is scaled."""
 
 Pixels = UInt8[Tensor, "c h w"] | UInt16[Tensor, "c h w"]
 
 _GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 _ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
-_ORIENTED = {"JPEG", "MPO", "PNG", "WEBP"}
+_ORIENTED = {"JPEG", "MPO", "PNG", "WEBP", "AVIF"}
+_TILE = 1024
+"""Rows and columns that are copied at once, so that steps in between take no memory to speak of."""
+_BITS, _PHOTOMETRIC, _PLANES = 258, 262, 284
+"""TIFF's tags."""
 _LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601, as in Pillow)."""
 # warnings.catch_warnings changes a global list, so only one thread may be inside
@@ -62,7 +97,7 @@ def read_header(path: str | Path) -> Header:
     Raises ImageError (a UserError) if the file can't be opened, is no image, or claims more than 100 megapixels.
     """
     try:
-        with _opened(path) as image:
+        with open_image(path) as image:
             return _header(path, image)
     except ImageError:
         raise
@@ -77,12 +112,15 @@ def decode(path: str | Path) -> Pixels:
     Raises ImageError (a UserError) that names the file and says what is wrong with it.
     """
     try:
-        with _opened(path) as image:
+        with open_image(path) as image:
             header = _header(path, image)
-            pixels = _pixels(_upright(image))
-        if header.deep and pixels.dtype == torch.uint8:
-            pixels = _deep(path, pixels)
-        return _flat(pixels)
+            if header.deep and image.format == "PPM" and _stored(image)[0] != "ppm_plain":
+                return _deep_ppm(path, image, header)
+            values = _pixels(image, header)
+        del image  # its own copy of the pixels goes with it
+        if header.deep and values.dtype == np.uint8:
+            values = _deep(path, header, values)
+        return torch.from_numpy(values)
     except ImageError:
         raise
     except Exception as error:  # Pillow's plugins raise anything on damaged files
@@ -117,9 +155,16 @@ def fitted(pixels: Pixels, spec: ImageSpec) -> UInt8[Tensor, "c2 h2 w2"] | UInt1
     if pixels.shape == spec.shape:
         return pixels
     most = 255 if pixels.dtype == torch.uint8 else 65535
-    values = fit(pixels.float(), spec)
+    rows, columns = middle(pixels.shape[1], pixels.shape[2], spec)
+    pixels = pixels[:, rows, columns]
+    if len(pixels) == 3 and spec.channels == 1:
+        channels = iter([torch.cat([luma(some.float()) for some in pixels.split(_TILE, 1)], 1)])
+    else:
+        channels = (channel.float() for channel in pixels[:, None])  # one at a time: floats are large
+    values = torch.cat([fit(channel, ImageSpec(spec.height, spec.width, 1)) for channel in channels])
     # bicubic weights are partly negative: edges overshoot the range
-    return values.clamp(0, most).round().to(pixels.dtype)
+    values = values.clamp(0, most).round().to(pixels.dtype)
+    return values.expand(spec.shape).contiguous()
 
 
 def fit(images: Float[Tensor, "*n c h w"], spec: ImageSpec) -> Float[Tensor, "*n c2 h2 w2"]:
@@ -130,8 +175,9 @@ def fit(images: Float[Tensor, "*n c h w"], spec: ImageSpec) -> Float[Tensor, "*n
     if images.shape[-3] == 1 and spec.channels == 3:
         images = images.expand(*images.shape[:-3], 3, *images.shape[-2:])
     elif images.shape[-3] == 3 and spec.channels == 1:
-        weights = images.new_tensor(_LUMA)[:, None, None]
-        images = (images * weights).sum(-3, keepdim=True)
+        images = luma(images)
+    rows, columns = middle(images.shape[-2], images.shape[-1], spec)
+    images = images[..., rows, columns]
     height, width = images.shape[-2:]
     if (height, width) == (spec.height, spec.width):
         return images
@@ -145,42 +191,89 @@ def fit(images: Float[Tensor, "*n c h w"], spec: ImageSpec) -> Float[Tensor, "*n
     return images[..., top : top + spec.height, left : left + spec.width]
 
 
+def middle(height: int, width: int, spec: ImageSpec) -> tuple[slice, slice]:
+    """Returns the rows and columns of an image that scaling it to cover `spec` needs.
+
+    They are all, unless it is longer than LONGEST times what is shown of it: scaled as a whole, one of 1 x 200,000
+    pixels would take gigabytes.
+    """
+    scale = max(spec.height / height, spec.width / width)
+
+    def needed(length: int, wanted: int) -> slice:
+        most = math.ceil(LONGEST * wanted / scale)
+        cut = max(0, length - most) // 2  # of both ends, so that the middle stays where it is
+        return slice(cut, length - cut)
+
+    return needed(height, spec.height), needed(width, spec.width)
+
+
+def luma(images: Float[Tensor, "*n 3 h w"]) -> Float[Tensor, "*n 1 h w"]:
+    """Returns the luma of colour images."""
+    weights = images.new_tensor(_LUMA)[:, None, None]
+    return (images * weights).sum(-3, keepdim=True)
+
+
 def scaled(pixels: UInt8[Tensor, "..."] | UInt16[Tensor, "..."]) -> Float[Tensor, "..."]:
     """uint8 or uint16 values to float32 in [-1, 1]."""
     # in place: the same in three new tensors took 34 times as long
     return pixels.to(torch.float32, copy=True).div_(127.5 if pixels.dtype == torch.uint8 else 32767.5).sub_(1)
 
 
-def _opened(path: str | Path) -> Image.Image:
+def open_image(path: str | Path) -> ImageFile:
+    """Opens an image file by Pillow, as one of the FORMATS and no other, whatever its name: an EPS file would start
+    Ghostscript."""
     with _opening, warnings.catch_warnings():
         # Pillow warns from 89 megapixels on; the limit here is another one, checked in _header
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path)
+        return Image.open(path, formats=[*FORMATS])
 
 
-def _header(path: str | Path, image: Image.Image) -> Header:
+def _header(path: str | Path, image: ImageFile) -> Header:
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise ImageError(path, f"{width}x{height} pixels, more than {MOST_PIXELS // 1_000_000} megapixels")
-    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         raise ImageError(path, "32 bits a value; images of 8 or 16 bits are needed")
     if _orientation(image) >= 5:
         width, height = height, width
-    grey, deep = image.mode in _GREY, image.mode.startswith("I;16")
+    grey, deep = image.mode in _GREY, image.mode.startswith("I")
     if image.format == "PNG":
         with open(path, "rb") as file:
             depth, colour = struct.unpack_from("2B", file.read(26), 24)
         deep = depth == 16
         # Pillow gives 16-bit grey with transparency as RGBA
         grey = grey or (deep and colour == 4)
+    elif image.format == "TIFF":
+        deep = deep or _stored(image)[1].startswith(("RGB;16", "RGBA;16", "RGBX;16"))
+        if max(_tag(image, _BITS, (1,))) > 8 and _tag(image, _PLANES) == 2 and not grey:
+            raise ImageError(path, "16 bits a value in separate planes: save it in another way")
+    elif image.format == "PPM":
+        codec, _, most = _stored(image)
+        deep = deep or (isinstance(most, int) and codec != "raw" and most > 255)
+        if deep and not grey and codec == "ppm_plain":
+            raise ImageError(path, "16 bits a value, written as text: save it in another way")
     return Header(height, width, 1 if grey else 3, deep)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
+def _stored(image: ImageFile) -> tuple[str, str, Any]:
+    """How values lie in the file, in Pillow's words: the decoder, its raw mode, and what it is told next."""
+    if not image.tile:
+        return "", "", None
+    codec, _, _, arguments = image.tile[0]
+    told = arguments if isinstance(arguments, tuple) else (arguments,)
+    return codec, str(told[0]), told[1] if len(told) > 1 else None
 
 
-def _orientation(image: Image.Image) -> int:
+def _tag(image: ImageFile, tag: int, default: Any = None) -> Any:
+    return getattr(image, "tag_v2", {}).get(tag, default)
+
+
+def _turn_upright(image: ImageFile) -> None:
+    if _orientation(image) != 1:
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def _orientation(image: ImageFile) -> int:
     """EXIF orientation, 1 (upright) to 8. Pillow turns TIFF by itself."""
     if image.format not in _ORIENTED or (image.format == "PNG" and "exif" not in image.info):
         return 1  # for a PNG without EXIF at its head getexif() would decode the image to look behind it
@@ -191,43 +284,89 @@ def _orientation(image: Image.Image) -> int:
     return found if found in range(1, 9) else 1
 
 
-def _pixels(image: Image.Image) -> Tensor:
-    """(1 to 4, h, w): grey or colour, and alpha if the image has transparency."""
+def _pixels(image: ImageFile, header: Header) -> np.ndarray:
+    """(1 or 3, h, w) uint8, or uint16 of grey with 16 bits; transparency is laid on white.
+
+    Of colour with 16 bits, and grey with transparency, the upper 8 as uint8, with alpha if there is any.
+    """
+    invert = header.deep and image.format == "TIFF" and _tag(image, _PHOTOMETRIC) == 0  # white is 0
+    bits = 12 if _stored(image)[1] == "I;12" else 16
+    _turn_upright(image)
+    image.load()
     grey = image.mode in _GREY
-    if not image.mode.startswith("I"):  # "I" and "I;16" hold 16-bit grey
-        if image.mode in _ALPHA or "transparency" in image.info:
-            image = image.convert("LA" if grey else "RGBA")
-        else:
-            image = image.convert("L" if grey else "RGB")
-    array = np.array(image)
-    if array.dtype != np.uint8:
-        array = array.astype(np.uint16)  # native byte order
-    return torch.from_numpy(array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1)))
+    wanted = "" if image.mode.startswith("I") else "L" if grey else "RGB"  # "I" and "I;16" hold 16-bit grey
+    # the one colour that counts as transparent has 16 bits where the image has
+    if wanted and (image.mode in _ALPHA or ("transparency" in image.info and not header.deep)):
+        wanted = "LA" if grey else "RGBA"
+    channels = len(wanted) if header.deep and wanted else header.channels
+    values = np.empty((channels, image.height, image.width), np.uint8 if wanted else np.uint16)
+    for rows, columns in _tiles(image.height, image.width):
+        tile = image.crop((columns.start, rows.start, columns.stop, rows.stop))
+        if wanted and tile.mode != wanted:
+            tile = tile.convert(wanted)
+        array = np.asarray(tile)
+        if not wanted:
+            array = array.astype(np.uint16)  # native byte order
+            array = array << 4 | array >> 8 if bits == 12 else array
+            array = ~array if invert else array
+        array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+        values[:, rows, columns] = array if header.deep else _flat(array)
+    return values
 
 
-def _flat(pixels: Tensor) -> Pixels:
+def _tiles(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of the parts of an image."""
+    for top in range(0, height, _TILE):
+        for left in range(0, width, _TILE):
+            yield slice(top, min(top + _TILE, height)), slice(left, min(left + _TILE, width))
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
     """Lays transparency on white: (2 or 4, h, w) becomes (1 or 3, h, w)."""
-    if len(pixels) in (1, 3):
-        return pixels
-    most = 255 if pixels.dtype == torch.uint8 else 65535
-    colour, alpha = pixels[:-1].float(), pixels[-1:].float() / most
-    return (colour * alpha + most * (1 - alpha)).round().to(pixels.dtype)
+    if len(values) in (1, 3):
+        return values
+    most = np.float32(np.iinfo(values.dtype).max)
+    colour, alpha = values[:-1].astype(np.float32), values[-1:].astype(np.float32) / most
+    return (colour * alpha + most * (1 - alpha)).round().astype(values.dtype)
 
 
-def _deep(path: str | Path, high: Tensor) -> Tensor:
-    """All 16 bits of a colour PNG of which Pillow has given the upper 8: read as little-endian it gives the lower 8.
+def _deep(path: str | Path, header: Header, high: np.ndarray) -> np.ndarray:
+    """All 16 bits of a colour image of which Pillow has given the upper 8: read in the other byte order it gives the
+    lower 8.
 
     Grey with transparency can't be read so; its upper 8 bits are spread over 16.
     """
-    with _opened(path) as image:
-        assert isinstance(image, ImageFile)
-        codec, extents, offset, kind = image.tile[0]
-        if kind == "LA;16B":
+    with open_image(path) as image:
+        if _stored(image)[1] == "LA;16B":
             high = low = high[[0, 3]]
         else:
-            image.tile = [(codec, extents, offset, f"{image.mode};16L")]  # pyright: ignore[reportAttributeAccessIssue]
-            low = _pixels(_upright(image))
-    return (high.int() * 256 + low.int()).to(torch.uint16)
+            image.tile = [(*tile[:3], _swapped(tile[3])) for tile in image.tile]  # pyright: ignore[reportAttributeAccessIssue]
+            low = _pixels(image, header)
+    del image
+    values = np.empty((header.channels, *high.shape[1:]), np.uint16)
+    for rows, columns in _tiles(*high.shape[1:]):
+        values[:, rows, columns] = _flat(high[:, rows, columns].astype(np.uint16) << 8 | low[:, rows, columns])
+    return values
+
+
+def _swapped(arguments: Any) -> Any:
+    """A tile's arguments with the other byte order."""
+    if isinstance(arguments, tuple):
+        return _swapped(arguments[0]), *arguments[1:]
+    order = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
+    return arguments[:-1] + order[arguments[-1]]
+
+
+def _deep_ppm(path: str | Path, image: ImageFile, header: Header) -> Pixels:
+    """A PPM or PGM with two bytes a value; Pillow gives colour in 8 bits, and is slow."""
+    codec, _, most = _stored(image)
+    most = 65535 if codec == "raw" else most
+    stored = np.memmap(path, ">u2", "r", image.tile[0][2], (header.height, header.width, header.channels))
+    values = np.empty((header.channels, header.height, header.width), np.uint16)
+    for rows, columns in _tiles(header.height, header.width):
+        tile = stored[rows, columns].transpose(2, 0, 1).astype(np.uint32)
+        values[:, rows, columns] = np.minimum((tile * 65535 + most // 2) // most, 65535)
+    return torch.from_numpy(values)
 
 
 def _reason(path: str | Path, error: Exception) -> str:
@@ -239,9 +378,12 @@ def _reason(path: str | Path, error: Exception) -> str:
             head = file.read(512)
         if not head:
             return "the file is empty"
+        if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis"):
+            return "HEIC images need a package: pip install 'unbraid[heif]'"
+        kinds = "an image is one of " + ", ".join(FORMATS)
         if b"\0" not in head and head.isascii():
-            return "not an image: the file holds text"
-        return "not an image, or its first bytes are damaged"
+            return f"not an image: the file holds text; {kinds}"
+        return f"not an image, or its first bytes are damaged; {kinds}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"damaged or truncated ({error})"
