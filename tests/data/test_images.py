@@ -1,18 +1,36 @@
 import io
+import os
+import re
+import shutil
 import struct
 import tempfile
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unbraid.data.images import ImageError, decode, fit, fitted, read_header, read_image, scaled
+import unbraid
+from unbraid.data.images import (
+    BYTES_A_PIXEL,
+    MOST_PIXELS,
+    SUFFIXES,
+    ImageError,
+    decode,
+    fit,
+    fitted,
+    open_image,
+    read_header,
+    read_image,
+    scaled,
+)
 from unbraid.types import ImageSpec, UserError
 
 COLOUR = (200, 100, 50)
@@ -214,6 +232,7 @@ def test_range_is_minus_one_to_one(kind: torch.dtype, most: int) -> None:
     assert pixels.int().tolist() == [0, most]  # the input is left alone
 
 
+@settings(deadline=None)  # damage may make an image large
 @given(kind=st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "TIFF"]), place=st.floats(0, 1), count=st.integers(1, 40))
 def test_any_damage_gives_pixels_or_a_clear_error(kind: str, place: float, count: int) -> None:
     file = io.BytesIO()
@@ -226,3 +245,218 @@ def test_any_damage_gives_pixels_or_a_clear_error(kind: str, place: float, count
         damaged.flush()
         with suppress(ImageError):
             assert decode(damaged.name).ndim == 3
+
+
+def peak(work: Callable[[], object]) -> int:
+    """Bytes by which memory in use rises at most while `work` is done."""
+
+    def now(what: str) -> int:
+        found = re.search(what + r":\s+(\d+)", Path("/proc/self/status").read_text())
+        assert found
+        return int(found[1]) * 1024
+
+    Path("/proc/self/clear_refs").write_text("5")
+    before = now("VmRSS")
+    work()
+    return now("VmHWM") - before
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="measures memory as Linux does")
+@pytest.mark.parametrize(
+    ("name", "mode", "options"),
+    [
+        ("x.png", "RGB", {}),
+        ("x.png", "RGBA", {}),
+        ("x.png", "LA", {}),
+        ("x.png", "P", {"transparency": 1}),
+        ("x.png", "RGBA", {"turned": True}),
+        ("x.jpg", "CMYK", {"progressive": True}),
+        ("x.jpg", "RGB", {"progressive": True, "subsampling": 0, "turned": True}),
+        ("x.webp", "RGBA", {"lossless": True, "method": 0, "quality": 0}),
+        ("x.tif", "CMYK", {"compression": "tiff_lzw"}),
+        ("x.png", "16 bits", {}),
+        ("x.png", "16 bits and alpha", {}),
+        ("x.ppm", "16 bits", {}),
+    ],
+)
+def test_memory_is_bounded_by_the_stated_bytes_a_pixel(
+    tmp_path: Path, name: str, mode: str, options: dict[str, Any]
+) -> None:
+    height, width = 1000, 2000
+    file = tmp_path / name
+    values = np.zeros((height, width, 4 if "alpha" in mode else 3), np.uint16)
+    if name == "x.ppm":
+        file.write_bytes(b"P6 %d %d 65535 " % (width, height) + values.tobytes())
+    elif "16" in mode:
+        file.write_bytes(deep_png(values))
+    else:
+        if options.pop("turned", False):
+            options["exif"] = Image.Exif()
+            options["exif"][0x0112] = 6
+        Image.new("RGB", (width, height)).convert(mode).save(file, **options)
+    for spec in (ImageSpec(16, 16), ImageSpec(16, 16, 1)):
+        read_image(file, spec)  # so that the codecs' code is there
+        assert peak(lambda spec=spec: read_image(file, spec)) < BYTES_A_PIXEL * height * width
+
+
+@pytest.mark.parametrize("size", [(1, 200_000), (200_000, 1), (20_000, 1), (3, 70_000)])
+def test_long_images_are_cut_before_they_are_scaled(tmp_path: Path, size: tuple[int, int]) -> None:
+    image = Image.new("RGBA", size, "black")
+    image.paste("white", (size[0] // 2 - 99, size[1] // 2 - 99, size[0] // 2 + 99, size[1] // 2 + 99))
+    image.save(tmp_path / "x.png")
+    if os.access("/proc/self/clear_refs", os.W_OK):
+        assert peak(lambda: read_image(tmp_path / "x.png", ImageSpec(256, 256))) < 60e6
+    assert (read_image(tmp_path / "x.png", ImageSpec(256, 256)) > 0.99).all()
+
+
+def test_cutting_first_changes_nothing_that_is_seen() -> None:
+    strip = torch.rand(1, 3, 20, 900, generator=torch.Generator().manual_seed(0))
+    cut, whole = (fit(strip, ImageSpec(10, 10)), fit(strip[..., 380:520], ImageSpec(10, 10)))
+    assert torch.allclose(cut, whole, atol=1e-5)
+    batch = fit(torch.zeros(2, 1, 1, 500_000), ImageSpec(64, 64))
+    assert batch.shape == (2, 3, 64, 64)
+
+
+def tiff(**tags: int) -> bytes:
+    """A grey TIFF of 10 x 10 that says this of itself too."""
+    known = {
+        "width": 256,
+        "height": 257,
+        "bits": 258,
+        "compression": 259,
+        "photometric": 262,
+        "offset": 273,
+        "planes": 284,
+    }
+    known |= {"bytes": 279, "tile_width": 322, "tile_height": 323, "tile_offset": 324, "tile_bytes": 325}
+    said = {"width": 10, "height": 10, "bits": 8, "compression": 1, "photometric": 1} | tags
+    entries = sorted((known[name], value) for name, value in said.items())
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    return head + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries) + bytes(4)
+
+
+def test_a_tile_larger_than_its_image_counts(tmp_path: Path) -> None:
+    side = 30_000
+    claim = tiff(compression=5, tile_width=side, tile_height=side, tile_offset=300, tile_bytes=500)
+    (tmp_path / "x.tif").write_bytes(claim + bytes(1000))
+    assert side * side > MOST_PIXELS
+    with pytest.raises(ImageError, match="30000x30000 pixels"):
+        read_header(tmp_path / "x.tif")
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.eps", "photo.jpg"])
+def test_no_other_program_is_started_for_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_: pytest.fail("Ghostscript was started"))
+    (tmp_path / name).write_bytes(EPS)
+    for read in (decode, read_header):
+        with pytest.raises(ImageError, match="not an image"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["ICO", "PCX", "SGI", "TGA", "JPEG2000", "PDF", "ICNS", "DDS", "IM"])
+def test_formats_that_few_look_at_are_not_read(tmp_path: Path, kind: str) -> None:
+    picture(size=(32, 32)).save(tmp_path / "x.png", kind)
+    with pytest.raises(ImageError, match="one of PNG, JPEG"):
+        decode(tmp_path / "x.png")
+
+
+def test_nothing_opens_images_past_the_one_function_that_knows_the_formats() -> None:
+    for file in Path(unbraid.__file__).parent.rglob("*.py"):
+        count = len(re.findall(r"Image\.open\(", file.read_text(encoding="utf-8")))
+        assert count == (file.name == "images.py" and file.parent.name == "data"), file
+
+
+def deep_values(channels: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 65536, (5, 7, channels), dtype=np.uint16)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(b"P5", 1), (b"P6", 3)])
+@pytest.mark.parametrize("most", [65535, 4095, 300])
+def test_16_bits_of_ppm_and_pgm_are_read(tmp_path: Path, kind: bytes, channels: int, most: int) -> None:
+    values = (deep_values(channels).astype(np.uint32) * most // 65535).astype(">u2")
+    file = tmp_path / "x.ppm"
+    file.write_bytes(kind + b"\n# from a camera\n7 5\n%d\n" % most + values.tobytes())
+    header, pixels = read_header(file), decode(file)
+    assert (header.deep, header.channels, pixels.dtype) == (True, channels, torch.uint16)
+    wanted = torch.from_numpy(np.rint(values / most * 65535).transpose(2, 0, 1).copy())
+    assert (pixels.double() - wanted).abs().max() <= 1
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(ImageError, match="truncated"):
+        decode(file)
+
+
+def test_16_bits_of_a_text_pgm_are_read_and_of_a_text_ppm_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.pgm").write_bytes(b"P2 2 1 1000 0 1000")
+    assert decode(tmp_path / "x.pgm").int().tolist() == [[[0, 65535]]]
+    (tmp_path / "x.ppm").write_bytes(b"P3 1 1 1000 0 500 1000")
+    with pytest.raises(ImageError, match="16 bits a value"):
+        decode(tmp_path / "x.ppm")
+
+
+def deep_tiff(values: np.ndarray, order: str = "<", photometric: int | None = None) -> bytes:
+    """An uncompressed TIFF of 16 bits a value."""
+    height, width, channels = values.shape
+    photometric = photometric if photometric is not None else 2 if channels >= 3 else 1
+    shorts = {256: width, 257: height, 259: 1, 262: photometric, 277: channels, 278: height}
+    if channels == 4:
+        shorts[338] = 2
+    contents = values.astype(f"{order}u2").tobytes()
+    bits = struct.pack(f"{order}{channels}H", *[16] * channels)
+    count = len(shorts) + 3
+    at = 8 + 2 + 12 * count + 4
+    entries = {tag: struct.pack(f"{order}HHIHH", tag, 3, 1, value, 0) for tag, value in shorts.items()}
+    depth = struct.pack(f"{order}HH", 16, 0) if channels == 1 else struct.pack(f"{order}I", at)
+    entries[258] = struct.pack(f"{order}HHI", 258, 3, channels) + depth
+    entries[273] = struct.pack(f"{order}HHII", 273, 4, 1, at + len(bits))
+    entries[279] = struct.pack(f"{order}HHII", 279, 4, 1, len(contents))
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, count)
+    return head + b"".join(entries[tag] for tag in sorted(entries)) + bytes(4) + bits + contents
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_16_bits_of_tiff_are_read(tmp_path: Path, channels: int, order: str) -> None:
+    values = deep_values(channels)
+    if channels == 4:
+        values[..., 3] = 65535
+    (tmp_path / "x.tif").write_bytes(deep_tiff(values, order))
+    header, pixels = read_header(tmp_path / "x.tif"), decode(tmp_path / "x.tif")
+    assert header.deep
+    assert (pixels.int().numpy() == values[..., :3].transpose(2, 0, 1)).all()
+
+
+def test_16_bits_where_white_is_0_are_turned_round(tmp_path: Path) -> None:
+    values = deep_values(1)
+    (tmp_path / "x.tif").write_bytes(deep_tiff(values, photometric=0))
+    assert (decode(tmp_path / "x.tif").int().numpy() == 65535 - values.astype(int).transpose(2, 0, 1)).all()
+
+
+@pytest.mark.skipif(".avif" not in SUFFIXES, reason="this Pillow has no AVIF")
+def test_avif_is_read_and_turned_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture().save(tmp_path / "x.avif", exif=exif)
+    header = read_header(tmp_path / "x.avif")
+    assert decode(tmp_path / "x.avif").shape == (3, 10, 6) == (header.channels, header.height, header.width)
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+@pytest.mark.skipif(".heic" in SUFFIXES, reason="pillow-heif is there")
+def test_heic_without_its_package_says_what_to_install(tmp_path: Path, brand: bytes) -> None:
+    (tmp_path / "x.heic").write_bytes(struct.pack(">I", 24) + b"ftyp" + brand + bytes(12))
+    with pytest.raises(ImageError, match=r"pip install 'unbraid\[heif\]'"):
+        decode(tmp_path / "x.heic")
+
+
+@pytest.mark.skipif(".heic" not in SUFFIXES, reason="needs pillow-heif")
+def test_heic_is_read(tmp_path: Path) -> None:
+    picture(size=(64, 48)).save(tmp_path / "x.heic")
+    assert decode(tmp_path / "x.heic").shape == (3, 48, 64)
+    shutil.copy(tmp_path / "x.heic", tmp_path / "x.jpg")
+    with open_image(tmp_path / "x.jpg") as image:
+        assert image.format == "HEIF"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unbraid.data.classes import class_pairs
 from unbraid.data.config import DataConfig
-from unbraid.data.images import fit
+from unbraid.data.images import fit, middle
 from unbraid.data.labelled import labelled_data
 from unbraid.data.npz import read_arrays
 from unbraid.data.parts import Data, Items, PairedPart, Rows, UnpairedPart, divide
@@ -36,7 +36,8 @@ class ArrayImages:
 
     def read(self, rows: Rows, draw: int) -> Float[Tensor, "n c h w"]:
         """(len(rows), *spec.shape) in [-1, 1]; the same for every draw."""
-        values = torch.from_numpy(np.asarray(self.array[rows]).astype(np.float32))
+        height, width = middle(self.array.shape[1], self.array.shape[2], self.spec)
+        values = torch.from_numpy(np.asarray(self.array[rows])[:, height, width].astype(np.float32))
         values = values[:, None] if values.ndim == 3 else values.permute(0, 3, 1, 2)
         return fit(values.contiguous().div_(self.half).sub_(self.shift), self.spec).clamp(-1, 1)
 

@@ -52,8 +52,8 @@ SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffi
 MOST_PIXELS = 100_000_000
 """Larger images are refused before they are decoded: a file of a few kilobytes can claim any size."""
 BYTES_A_PIXEL = 24
-"""Memory that `read_image` takes at most for each pixel of the file: the decoded picture, what the codec keeps beside it,
-and one channel as floats. Most kinds take 11 to 16; lossless WebP and colour with 16 bits take the most."""
+"""Memory that `read_image` takes at most for each pixel of the file: the decoded picture, what its codec keeps beside
+it, and one channel as floats. Most kinds take 11 to 16; lossless WebP and colour with 16 bits take the most."""
 LONGEST = 8
 """An image longer than so many times what is shown of it is cut before it is scaled."""
 
@@ -62,9 +62,9 @@ Pixels = UInt8[Tensor, "c h w"] | UInt16[Tensor, "c h w"]
 _GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 _ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
 _ORIENTED = {"JPEG", "MPO", "PNG", "WEBP", "AVIF"}
-_TILE = 1024
-"""Rows and columns that are copied at once, so that steps in between take no memory to speak of."""
-_BITS, _PHOTOMETRIC, _PLANES = 258, 262, 284
+_TILE = 2**17
+"""Pixels that are copied at once, so that steps in between take no memory to speak of."""
+_BITS, _PHOTOMETRIC, _PLANES, _TILE_WIDTH, _TILE_HEIGHT = 258, 262, 284, 322, 323
 """TIFF's tags."""
 _LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601, as in Pillow)."""
@@ -158,7 +158,7 @@ def fitted(pixels: Pixels, spec: ImageSpec) -> UInt8[Tensor, "c2 h2 w2"] | UInt1
     rows, columns = middle(pixels.shape[1], pixels.shape[2], spec)
     pixels = pixels[:, rows, columns]
     if len(pixels) == 3 and spec.channels == 1:
-        channels = iter([torch.cat([luma(some.float()) for some in pixels.split(_TILE, 1)], 1)])
+        channels = iter([torch.cat([luma(some.float()) for some in pixels.split(1 + _TILE // pixels.shape[2], 1)], 1)])
     else:
         channels = (channel.float() for channel in pixels[:, None])  # one at a time: floats are large
     values = torch.cat([fit(channel, ImageSpec(spec.height, spec.width, 1)) for channel in channels])
@@ -230,8 +230,10 @@ def open_image(path: str | Path) -> ImageFile:
 
 def _header(path: str | Path, image: ImageFile) -> Header:
     width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise ImageError(path, f"{width}x{height} pixels, more than {MOST_PIXELS // 1_000_000} megapixels")
+    # a tile of a TIFF may be larger than the image, and is decoded whole
+    for w, h in ((width, height), (_tag(image, _TILE_WIDTH, 0), _tag(image, _TILE_HEIGHT, 0))):
+        if w * h > MOST_PIXELS:
+            raise ImageError(path, f"{w}x{h} pixels, more than {MOST_PIXELS // 1_000_000} megapixels")
     if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         raise ImageError(path, "32 bits a value; images of 8 or 16 bits are needed")
     if _orientation(image) >= 5:
@@ -316,9 +318,11 @@ def _pixels(image: ImageFile, header: Header) -> np.ndarray:
 
 def _tiles(height: int, width: int) -> Iterator[tuple[slice, slice]]:
     """Rows and columns of the parts of an image."""
-    for top in range(0, height, _TILE):
-        for left in range(0, width, _TILE):
-            yield slice(top, min(top + _TILE, height)), slice(left, min(left + _TILE, width))
+    across = min(width, _TILE)
+    down = _TILE // across
+    for top in range(0, height, down):
+        for left in range(0, width, across):
+            yield slice(top, min(top + down, height)), slice(left, min(left + across, width))
 
 
 def _flat(values: np.ndarray) -> np.ndarray:

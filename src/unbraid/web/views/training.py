@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from unbraid.data.images import open_image
 from unbraid.log import read_log
 from unbraid.types import UserError
 from unbraid.web.figures import curves, described, download
@@ -148,7 +149,7 @@ def sampled(path: Path, name: str, number: Any) -> Answer:
         raise UserError(f"{name} has drawn no samples yet: they come with each measurement")
     at = min(max(0, int(number)) if isinstance(number, (int, float)) else 0, len(files) - 1)
     try:
-        with Image.open(files[at]) as opened:
+        with open_image(files[at]) as opened:
             picture = opened.convert("RGB")
     except OSError:
         raise UserError(f"The sample picture {files[at].name} of {name} can't be read just now") from None
