@@ -5,6 +5,8 @@ import io
 import os
 import sys
 
+from unbraid.console import escape_unprintable
+
 HELP = """usage: unbraid COMMAND ...
 
 What two kinds of images of the same things share, what is particular to each, and how to move between them.
@@ -53,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # what it can't show is escaped
             stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if arguments is None else arguments
+    escape_unprintable()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0

@@ -326,7 +326,7 @@ model = unbraid.load("{run.path}")
 ## Configuration
 
 ```json
-{json.dumps(json.loads((run.path / "config.json").read_text())["config"], indent=1)}
+{json.dumps(json.loads((run.path / "config.json").read_text("utf-8"))["config"], indent=1)}
 ```
 """
 
@@ -352,5 +352,5 @@ def evaluate(
         cheat_pictures(model, data, run.path / "pictures", run.config.train.seed)
     examples(data, run.path / "examples")
     text = card(run, metrics, model)
-    write_atomically(run.path / "README.md", lambda file: file.write_text(text))
+    write_atomically(run.path / "README.md", lambda file: file.write_text(text, "utf-8"))
     return metrics

@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, TaskID
 from rich.table import Column
 
+from unbraid.console import Console, Progress, TextColumn
 from unbraid.files import write_atomically
 from unbraid.run import Position
 from unbraid.types import UserError

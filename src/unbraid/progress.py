@@ -4,8 +4,9 @@ import time
 from contextlib import AbstractContextManager
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, TaskID
+
+from unbraid.console import Console, Progress, TextColumn
 
 PLAIN_SECONDS = 10.0
 """Seconds between two lines of progress where there is no terminal to draw a bar on."""

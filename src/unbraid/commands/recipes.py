@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
 
+from unbraid.console import Console
 from unbraid.recipes.recipe import Figure, Recipe, read_figures, read_seconds
 
 NAMES = 37

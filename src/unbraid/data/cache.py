@@ -22,10 +22,9 @@ import numpy as np
 import torch
 from filelock import FileLock
 from jaxtyping import Float
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
+from unbraid.console import Console, Progress
 from unbraid.data.images import Header, ImageError, Pixels, decode, fitted, read_header, scaled
 from unbraid.data.parts import Rows
 from unbraid.files import write_atomically

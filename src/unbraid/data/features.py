@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from rich.console import Console
-from rich.progress import Progress
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from unbraid.config import PACKAGED
+from unbraid.console import Console, Progress
 from unbraid.data.arrays import ArrayImages
 from unbraid.data.cache import CachedImages, remembered
 from unbraid.data.classes import Classmates

@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from unbraid.apply import load
 from unbraid.config import Distance, TrainConfig
+from unbraid.console import Console
 from unbraid.data.images import read_image
 from unbraid.inputs import ImageFiles, printable
 from unbraid.outputs import MADE, check_file

@@ -33,8 +33,8 @@ VISITORS = 100
 """Visits that gradio keeps the state of, a quarter of a megabyte each; a program's every request is one."""
 KEPT_SECONDS = 3600
 """How long uploads and answers stay in the temporary folder."""
-STYLE = (Path(__file__).parent / "page.css").read_text()
-SCRIPT = (Path(__file__).parent / "page.js").read_text()
+STYLE = (Path(__file__).parent / "page.css").read_text("utf-8")
+SCRIPT = (Path(__file__).parent / "page.js").read_text("utf-8")
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 """Fonts of the machine that shows the page: none is fetched."""
 INTRODUCTION = "What a model holds to be shared by two domains, and what it keeps apart."
