@@ -154,6 +154,38 @@ def test_bad_values_are_answered_in_words(client: Any, values: dict[str, Any], m
     refused(client, match, **values)
 
 
+ODD: tuple[Any, ...] = (None, True, "\ud800", 10**300, float("nan"), [[]], {"a": 1}, "9" * 400, "x" * 3000)
+GOOD: dict[str, list[Any]] = {
+    "translate": ["pairs", "a", 0, None, 1, 0, None, None],
+    "analogies": ["pairs", "a", "0", "0", None, None],
+    "interpolate": ["pairs", "a", 0, 1, None, None, 0.5, 0.5, "shared", 2],
+    "search": ["pairs", "a", 0, None, "b", "shared", 1],
+    "codes": ["pairs", "pca", "domain", 4, 0],
+    "compare": ["pairs", "a", ["pairs"], 0, None, 1, 0],
+    "training": ["pairs"],
+    "samples": ["pairs", 0],
+}
+
+
+@pytest.mark.parametrize("view", GOOD)
+def test_values_that_nobody_expected_are_answered_in_words(client: Any, served: Served, view: str) -> None:
+    good = GOOD[view]
+    with ThreadPoolExecutor(4) as pool:
+        bodies = [[*good[:at], odd, *good[at + 1 :]] for at in range(len(good)) for odd in ODD]
+        for body, answer in zip(bodies, pool.map(lambda body: answered(served, body, view), bodies), strict=True):
+            assert "went wrong" not in answer, body
+            assert "event: complete" in answer or "event: error" in answer or answer in ("400", "422"), (body, answer)
+
+
+def answered(served: Served, body: Any, view: str) -> str:
+    """The answer, or the status of a refusal."""
+    try:
+        return called(served, body, view)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return str(error.code)
+
+
 def test_bad_uploads_are_answered_in_words(client: Any, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not a picture")
     refused(client, "not an image", upload=client_module.handle_file(str(tmp_path / "text.png")))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from unbraid.cli import main
-from unbraid.web.command import _is_loopback
+from unbraid.web.command import _ended_by, _is_loopback
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,9 +36,11 @@ def test_which_addresses_stay_on_the_machine(host: str, alone: bool) -> None:
     assert _is_loopback(host) == alone
 
 
-def test_beyond_this_machine_a_token_is_needed(folder: Path) -> None:
+def test_beyond_this_machine_a_token_is_needed_and_uploads_go_with_sigterm(folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "unbraid", "explore", str(folder / "pairs"), "--host", "0.0.0.0", "--port", "0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ.copy())
+    server = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}
+    )
     try:
         assert server.stdout is not None
         found = re.search(r"http://.*:(\d+)/\?token=(\S{20,})", server.stdout.readline())
@@ -51,10 +53,28 @@ def test_beyond_this_machine_a_token_is_needed(folder: Path) -> None:
         request = urllib.request.Request(place, headers={"Authorization": f"Bearer {token}"})
         with urllib.request.urlopen(request, timeout=20) as answer:
             assert answer.status == 200
+        (temporary,) = tmp_path.glob("unbraid-*")
+        (temporary / "upload.png").write_bytes(b"private")
+        assert temporary.stat().st_mode & 0o777 == 0o700
     finally:
-        server.send_signal(signal.SIGINT)
+        server.send_signal(signal.SIGTERM)
         began = time.monotonic()
         _, errors = server.communicate(timeout=20)
     assert time.monotonic() - began < 10
     assert "Traceback" not in errors
     assert "Explorer stopped" in errors
+    assert not [*tmp_path.iterdir()]  # uploads went with it
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_other_ends_are_as_ctrl_c(name: str) -> None:
+    before = signal.getsignal(getattr(signal, name))
+    with pytest.raises(KeyboardInterrupt), _ended_by(name, "SIGNONE"):
+        signal.raise_signal(getattr(signal, name))
+    assert signal.getsignal(getattr(signal, name)) == before
+    signal.signal(getattr(signal, name), signal.SIG_IGN)  # as nohup leaves it
+    try:
+        with _ended_by(name):
+            signal.raise_signal(getattr(signal, name))
+    finally:
+        signal.signal(getattr(signal, name), before)

@@ -87,7 +87,7 @@ def test_large_images_are_refused_before_they_are_decoded(side: int, tmp_path: P
 @pytest.mark.parametrize("head", [b"hello", b"", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"8BPS\0\1", b"<svg xmlns=''/>"])
 def test_what_is_no_known_image_is_refused(head: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(head)
-    with pytest.raises(UserError, match="an image is one of PNG, JPEG|empty"):
+    with pytest.raises(UserError, match=r"an image is one of PNG, JPEG|empty"):
         read_upload(sent(tmp_path / "x.png"), SPEC, tmp_path)
 
 

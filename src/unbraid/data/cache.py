@@ -5,6 +5,7 @@ The array's file name is a hash of everything its contents depend on (folder, na
 wanted size, this code's version), so a changed folder gets a new array and nothing is ever out of date.
 """
 
+import errno
 import json
 import mmap
 import os
@@ -27,7 +28,7 @@ from torch import Tensor
 from unbraid.console import Console, Progress
 from unbraid.data.images import Header, ImageError, Pixels, decode, fitted, read_header, scaled
 from unbraid.data.parts import Rows
-from unbraid.files import write_atomically
+from unbraid.files import parse_json, write_atomically
 from unbraid.types import ImageSpec, UserError
 
 VERSION = 1
@@ -92,11 +93,41 @@ class _Request:
         return digest.hexdigest()[:24]
 
 
+@dataclass(frozen=True)
+class _About:
+    """What lies beside an array. skipped: the files that can't be read, and why."""
+
+    skipped: dict[str, str]
+
+
 def cache_folder() -> Path:
     """Where decoded images are kept: $UNBRAID_CACHE, else $XDG_CACHE_HOME/unbraid, else ~/.cache/unbraid."""
-    if chosen := os.environ.get("UNBRAID_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unbraid"
+    try:
+        if chosen := os.environ.get("UNBRAID_CACHE"):
+            return _own(Path(chosen).expanduser())
+        return _own(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "unbraid")
+    except RuntimeError as error:  # no HOME, and a user whom the system doesn't know
+        raise UserError(
+            "There is no home folder for the cache: name one in the environment variable UNBRAID_CACHE"
+        ) from (error)
+
+
+def _own(folder: Path) -> Path:
+    """The folder, or one of this user's in it where others may write or own it: what they put there is not believed."""
+    try:
+        about = folder.stat()
+    except OSError:
+        return folder
+    if not hasattr(os, "getuid") or (about.st_uid == os.getuid() and not about.st_mode & 0o022):
+        return folder
+    return folder / f"user-{os.getuid()}"
+
+
+def _make_private(folder: Path) -> None:
+    """Makes a folder that its owner alone may read. Raises OSError if it is another user's."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        raise PermissionError(errno.EPERM, "it belongs to another user")
 
 
 def cached(
@@ -164,11 +195,12 @@ def remembered(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
     folder = cache_folder() / "features"
     target = folder / f"{name}.npy"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_private(folder.parent)
+        _make_private(folder)
         with FileLock(f"{target}.lock"):
             try:
                 return mapped(target)
-            except (FileNotFoundError, ValueError):
+            except (FileNotFoundError, ValueError, EOFError):
                 array = compute()
             write_atomically(target, lambda path: _save(path, array))
             return mapped(target)
@@ -187,9 +219,12 @@ def _save(path: Path, array: np.ndarray) -> None:
 def _open(request: _Request, target: Path) -> CachedImages | None:
     """What an earlier run built, if it is there and whole."""
     try:
-        bad: dict[str, str] = json.loads(Path(f"{target}.json").read_text())["skipped"]
+        about = parse_json(Path(f"{target}.json").read_bytes(), f"{target}.json", _About)
         array = mapped(Path(f"{target}.npy"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, EOFError, UserError):
+        return None
+    bad = about.skipped
+    if array.ndim != 4 or len(array) != len(request.names) * request.tiles or array.dtype not in (np.uint8, np.uint16):
         return None
     readable = np.array([i for i, name in enumerate(request.names) if name not in bad], dtype=np.int64)
     skipped = tuple(f"{request.folder / name}: {reason}" for name, reason in bad.items())
@@ -198,7 +233,7 @@ def _open(request: _Request, target: Path) -> CachedImages | None:
 
 def _built(request: _Request, target: Path) -> CachedImages:
     """Builds the array, unless another process does so meanwhile."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_private(target.parent)
     with FileLock(f"{target}.lock"):
         found = _open(request, target)
         if found is None:

@@ -19,6 +19,7 @@ from unbraid.web.guard import LOOPBACK, Guard
 from unbraid.web.page import Page, View, now
 from unbraid.web.runs import Opened, Runs
 from unbraid.web.uploads import MOST_BYTES
+from unbraid.web.values import MOST_NUMBER
 from unbraid.web.views.analogies import Analogies
 from unbraid.web.views.codes import CodesView
 from unbraid.web.views.compare import Compare
@@ -186,9 +187,12 @@ def _from_link(component: Any, value: str) -> Any:
         return value.split(",")
     if isinstance(component, (gr.Number, gr.Slider)):
         try:
-            return float(value) if "." in value else int(value)
-        except ValueError:
-            raise UserError(f"The link says {value[:40]!r} where a number belongs") from None
+            number = float(value)
+            if abs(number) <= MOST_NUMBER:
+                return number if "." in value else int(number)
+        except (ValueError, OverflowError):
+            pass
+        raise UserError(f"The link says {value[:40]!r} where a number belongs")
     return value[:200]
 
 

@@ -4,11 +4,13 @@ import contextlib
 import ipaddress
 import os
 import secrets
+import signal
 import socket
 import sys
 import tempfile
 import threading
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -54,7 +56,7 @@ def explore(
     try:
         import uvicorn
 
-        with tempfile.TemporaryDirectory(prefix="unbraid-") as folder:
+        with _ended_by("SIGTERM", "SIGHUP"), tempfile.TemporaryDirectory(prefix="unbraid-") as folder:
             # gradio reads where its files belong when it is imported
             os.environ["GRADIO_TEMP_DIR"] = folder
             opening = Runs(list(runs), root)
@@ -78,6 +80,21 @@ def explore(
     finally:
         listening.close()
     print("Explorer stopped", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _ended_by(*names: str) -> Iterator[None]:
+    """Lets these signals, where the system has them, end the command as Ctrl+C does, so that uploads go with it."""
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup's
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _opened(runs: Runs) -> None:

@@ -25,6 +25,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 COOKIE = "unbraid-token"
+UPLOAD = "/gradio_api/upload"
+"""The one address that takes files."""
 MOST_JSON = 200_000
 """Bytes of a request that is no upload."""
 FORM = 10_000
@@ -32,11 +34,11 @@ FORM = 10_000
 MOST_STORED = 1_000_000_000
 """Bytes in the temporary folder; uploads wait until old ones are gone."""
 GET = re.compile(
-    r"/($|config/?$|assets/|static/|svelte/|theme\.css$|favicon\.ico$|manifest\.json$|robots\.txt$|pwa_icon"
-    r"|gradio_api/(info/?$|openapi\.json$|file=(?!\w+:)|heartbeat/|queue/data$|call/|upload_progress$|startup-events$"
-    r"|theme\.css$|app_id/?$))"
+    r"/(\Z|config/?\Z|assets/|static/|svelte/|theme\.css\Z|favicon\.ico\Z|manifest\.json\Z|robots\.txt\Z|pwa_icon"
+    r"|gradio_api/(info/?\Z|openapi\.json\Z|file=(?!\w+:)|heartbeat/|queue/data\Z|call/|upload_progress\Z|startup-events\Z"
+    r"|theme\.css\Z|app_id/?\Z))"
 )
-POST = re.compile(r"/gradio_api/(queue/join$|call/|run/|api/|upload$|reset/?$|cancel$)")
+POST = re.compile(r"/gradio_api/(queue/join\Z|call/|run/|api/|upload\Z|reset/?\Z|cancel\Z)")
 HEADERS = {
     # a browser then asks no other server, whatever stands in the page
     "content-security-policy": (
@@ -77,7 +79,7 @@ class Guard:
         if refusal:
             await _answer(send, *refusal)
             return
-        upload = scope["path"].endswith("/upload")
+        upload = scope["method"] == "POST" and scope["path"] == UPLOAD
         most = MOST_BYTES + FORM if upload else MOST_JSON
         said = dict(scope["headers"]).get(b"content-length", b"0")
         if not said.isdigit() or int(said) > most:

@@ -28,7 +28,7 @@ from unbraid.types import Domain, UserError
 from unbraid.web.figures import thumbnail
 from unbraid.web.runs import Opened, Runs
 from unbraid.web.uploads import read_upload
-from unbraid.web.values import whole
+from unbraid.web.values import File, Text, Value, Words, checked, whole
 
 SECONDS = 90.0
 """An answer that takes longer is given up."""
@@ -141,10 +141,11 @@ class Page:
             "concurrency_id": "answers" if queue else None,
             "trigger_mode": "always_last" if queue else "once",
         }
+        checked = friendly(fn, [kind_of(component) for component in inputs])
         if len(triggers) == 1:
             about.pop("concurrency_id") if not queue else None
-            return triggers[0](friendly(fn), **about)
-        return gr.on(list(triggers), friendly(fn), **about)
+            return triggers[0](checked, **about)
+        return gr.on(list(triggers), checked, **about)
 
 
 def linked(view: str, query: dict[str, Any] | None) -> str:
@@ -155,12 +156,28 @@ def linked(view: str, query: dict[str, Any] | None) -> str:
     return f'<p class="link"><a href="./?{html.escape(words)}">Link to this view</a></p>'
 
 
-def friendly(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn` in a thread, given up after SECONDS, its errors in words. What isn't the user's goes to standard error."""
+def kind_of(component: Any) -> Any:
+    """The type of what a component sends, for `checked`; a state, which no client sends, may be anything."""
+    if isinstance(component, gr.State):
+        return Any
+    if isinstance(component, gr.Image):
+        return File
+    if isinstance(component, gr.CheckboxGroup):
+        return Words
+    return Value if isinstance(component, (gr.Number, gr.Slider, gr.Textbox)) else Text
+
+
+def friendly(fn: Callable[..., Any], kinds: Sequence[Any] = ()) -> Callable[..., Any]:
+    """`fn` in a thread, given up after SECONDS, its errors in words. What isn't the user's goes to standard error.
+
+    kinds: of its first values, which are checked before.
+    """
 
     @functools.wraps(fn)
     async def guarded(*values: Any) -> Any:
         try:
+            for value, kind in zip(values, kinds, strict=False):
+                checked(value, kind)
             return await asyncio.wait_for(asyncio.to_thread(fn, *values), SECONDS)
         except TimeoutError:
             raise _error("This takes too long here and was given up") from None
@@ -203,7 +220,7 @@ class Picker:
 
         def pick(run: str, side: str, event: gr.SelectData) -> tuple[int, None, int]:
             with self.page.runs.using(run) as opened:
-                return int(positions(opened, opened.known(side))[int(event.index)]), None, now()  # type: ignore[arg-type]
+                return picked(opened, opened.known(side), event), None, now()
 
         self.page.event(
             pick,
@@ -229,6 +246,12 @@ class Picker:
 def positions(opened: Opened, domain: Domain) -> np.ndarray:
     """Where in the test part the thumbnails are from."""
     return spread(np.arange(opened.count(domain)), PICKED)
+
+
+def picked(opened: Opened, domain: Domain, event: gr.SelectData) -> int:
+    """The test item of the thumbnail that was picked."""
+    places = positions(opened, domain)
+    return int(places[whole(event.index, "The picture that was picked", 0, len(places) - 1)])
 
 
 def thumbnails(opened: Opened, domain: Domain) -> list[tuple[Image.Image, str]]:

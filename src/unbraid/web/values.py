@@ -1,11 +1,30 @@
 """What a page or a program sends, as values that views can rely on. Every function raises UserError in words."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from unbraid.types import UserError
 
 MOST_SEED = 2**31 - 1
+MOST_NUMBER = 2**53
+"""Beyond it, a browser's numbers are no longer whole."""
+_BOUNDS = msgspec.Meta(ge=-MOST_NUMBER, le=MOST_NUMBER)
+Text = Annotated[str, msgspec.Meta(max_length=2000)]
+Value = Annotated[int, _BOUNDS] | Annotated[float, _BOUNDS] | Annotated[str, msgspec.Meta(max_length=2000)] | None
+"""A word, or a number where one belongs."""
+Words = list[Text] | None
+File = dict[str, Any] | None
+
+
+def checked(value: Any, kind: Any) -> None:
+    """Raises UserError for a value that is not of a type that msgspec knows, or for text that can't be written down."""
+    try:
+        msgspec.convert(value, kind)
+        msgspec.json.encode(value)  # neither can half a character
+    except (msgspec.ValidationError, msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"This is not what the page sends: {error}") from None
 
 
 def whole(value: Any, what: str, least: int, most: int) -> int:
@@ -24,7 +43,7 @@ def share(value: Any, what: str) -> float:
     """A number between 0 and 1."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1.0
     if not 0 <= number <= 1:
         raise UserError(f"{what} is a number from 0 to 1, not {str(value)[:40]!r}")

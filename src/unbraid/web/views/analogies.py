@@ -7,7 +7,7 @@ import torch
 
 from unbraid.types import Domain, UserError
 from unbraid.web.figures import Cell, sheet
-from unbraid.web.page import Answer, Page, about, now, positions, sentence, thumbnails
+from unbraid.web.page import Answer, Page, about, now, picked, positions, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.uploads import read_upload
 from unbraid.web.values import several
@@ -83,7 +83,7 @@ class Analogies:
 
             def toggle(run: str, domain: str, chosen: Any, event: gr.SelectData) -> tuple[str, int]:
                 with page.runs.using(run) as opened:
-                    at = int(positions(opened, opened.known(domain))[int(event.index)])  # type: ignore[arg-type]
+                    at = picked(opened, opened.known(domain), event)
                     kept = several(chosen, "Items", MOST)
                     kept = [i for i in kept if i != at] if at in kept else [*kept, at][-MOST:]
                     return ", ".join(map(str, kept)), now()
