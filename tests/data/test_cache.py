@@ -276,3 +276,56 @@ def test_the_list_of_skipped_files_lies_beside_the_array(folder: Path, cache_fol
     cached(folder, ["0.png", "1.png", "2.png"])
     (file,) = cache_folder.glob("*.json")
     assert json.loads(file.read_text())["skipped"] == {"1.png": "the file is empty"}
+
+
+def test_only_their_owner_can_read_cached_images(folder: Path, cache_folder: Path) -> None:
+    os.rmdir(cache_folder) if cache_folder.exists() else None
+    cached(folder, ["0.png", "1.png", "2.png"])
+    remembered("some", lambda: np.zeros(3))
+    assert cache_folder.stat().st_mode & 0o777 == 0o700
+    kept = [file for file in cache_folder.rglob("*") if file.suffix in (".npy", ".json")]
+    assert len(kept) == 3
+    assert all(file.stat().st_mode & 0o077 == 0 for file in kept)
+
+
+def test_in_a_folder_that_others_may_write_each_user_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "all").mkdir()
+    monkeypatch.setenv("UNBRAID_CACHE", str(tmp_path / "all"))
+    assert cache.cache_folder() == tmp_path / "all"
+    (tmp_path / "all").chmod(0o777)
+    assert cache.cache_folder() == tmp_path / "all" / f"user-{os.getuid()}"
+
+
+def test_a_home_is_found_or_its_lack_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("UNBRAID_CACHE", "~/x")
+    assert cache.cache_folder() == tmp_path / "x"
+    monkeypatch.delenv("UNBRAID_CACHE")
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    with pytest.raises(UserError, match="UNBRAID_CACHE"):
+        cache.cache_folder()
+
+
+@pytest.mark.parametrize("contents", [b"", b"{}", b"[]", b"null", b'{"skipped": []}', b"[" * 100_000, b"\xff"])
+def test_damaged_words_beside_an_array_are_written_anew(folder: Path, cache_folder: Path, contents: bytes) -> None:
+    cached(folder, ["0.png", "1.png", "2.png"])
+    (file,) = cache_folder.glob("*.json")
+    file.write_bytes(contents)
+    assert cached(folder, ["0.png", "1.png", "2.png"]).array[2, 0, 0, 0] == 2
+
+
+@pytest.mark.parametrize("shape", [None, (), (3,), (2, 3, 8, 8), (0, 3, 8, 8)])
+def test_an_array_of_another_shape_is_built_anew(
+    folder: Path, cache_folder: Path, shape: tuple[int, ...] | None
+) -> None:
+    cached(folder, ["0.png", "1.png", "2.png"])
+    remembered("some", lambda: np.zeros(3))
+    (file,) = cache_folder.glob("*.npy")
+    file.write_bytes(b"")
+    (cache_folder / "features" / "some.npy").write_bytes(b"")
+    if shape is not None:
+        np.save(file, np.zeros(shape, np.uint8))
+    assert cached(folder, ["0.png", "1.png", "2.png"]).array[2, 0, 0, 0] == 2
+    assert remembered("some", lambda: np.ones(3)).tolist() == [1, 1, 1]

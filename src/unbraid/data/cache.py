@@ -9,6 +9,7 @@ import errno
 import json
 import mmap
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -213,6 +214,7 @@ def remembered(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
 
 def _save(path: Path, array: np.ndarray) -> None:
     with path.open("wb") as file:  # np.save would add .npy to a path
+        path.chmod(0o600)
         np.save(file, array, allow_pickle=False)
 
 
@@ -247,13 +249,16 @@ def _build(request: _Request, target: Path) -> None:
     """Decodes all files into target.npy, then writes target.json, whose presence says that the array is whole."""
     bad: dict[str, str] = {}
     spec, deep = _look(request, bad)
-    partial = Path(f"{target}.partial")
+    for left in target.parent.glob(f"{target.name}.*.partial"):  # by a build that was killed
+        left.unlink()
+    opened, name = tempfile.mkstemp(".partial", f"{target.name}.", target.parent)  # its owner alone can read it
+    partial = Path(name)
     try:
-        with open(partial, "wb") as file:
+        with open(opened, "wb") as file:
             kind = np.dtype(np.uint16 if deep else np.uint8)
             shape = (len(request.names) * request.tiles, *spec.shape)
-            about = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_2_0(file, about)
+            head = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_2_0(file, head)
             nothing = bytes(request.tiles * int(np.prod(spec.shape)) * kind.itemsize)
 
             def read(index: int) -> Pixels | str:
@@ -273,7 +278,9 @@ def _build(request: _Request, target: Path) -> None:
             os.fsync(file.fileno())
         _check_half(request, bad)
         os.replace(partial, f"{target}.npy")
-        partial.write_text(json.dumps({"folder": str(request.folder), "skipped": bad}))
+        about = json.dumps({"folder": str(request.folder), "skipped": bad})
+        partial.touch(0o600)
+        partial.write_text(about, "utf-8")
         os.replace(partial, f"{target}.json")
     finally:
         partial.unlink(missing_ok=True)
