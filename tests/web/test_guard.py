@@ -135,3 +135,12 @@ def test_a_received_file_passes_without_the_address_beside_it(tmp_path: Path) ->
     chunks = asked(Guard(keep, tmp_path, LOOPBACK, None), "/gradio_api/queue/join", "POST", body=body)
     assert chunks[0] == 200
     assert json.loads(seen[0])["data"][0]["url"] is None
+
+
+@pytest.mark.parametrize("path", ["call/upload", "run/upload", "api/upload", "call/x/upload"])
+def test_only_the_one_upload_address_is_spared_the_check(path: str, open_page: Guard) -> None:
+    large = json.dumps({"data": ["x" * guard.MOST_JSON]}).encode()
+    assert asked(open_page, f"/gradio_api/{path}", "POST", body=large)[0] == 413
+    assert asked(open_page, f"/gradio_api/{path}", "POST", body=b'{"path": "/etc/passwd"}')[0] == 400
+    assert asked(open_page, "/gradio_api/upload\n", "POST", body=large)[0] == 404
+    assert asked(open_page, "/gradio_api/upload", "POST", body=large)[0] == 200
