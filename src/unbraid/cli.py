@@ -1,8 +1,6 @@
 """The commands. Each is a typed function in `commands`, imported when it is called: torch takes a second."""
 
 import importlib
-import io
-import os
 import sys
 
 from unbraid.console import escape_unprintable
@@ -51,11 +49,42 @@ COMMANDS = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what it can't show is escaped
-            stream.reconfigure(errors="backslashreplace")
-    arguments = sys.argv[1:] if arguments is None else arguments
+    from unbraid.streams import patient
+
     escape_unprintable()
+    with patient():
+        return _status(sys.argv[1:] if arguments is None else arguments)
+
+
+def _status(arguments: list[str]) -> int:
+    """As `main`. What the user can mend is said in one line."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("unbraid: stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        message = _to_mend(error)
+        if message is None:
+            raise
+    print(f"unbraid: error: {message}", file=sys.stderr)
+    return 2
+
+
+def _to_mend(error: Exception) -> str | None:
+    """Returns what to say of an error that the user can mend, None of one in the program."""
+    from unbraid.memory import out_of_memory
+    from unbraid.types import UserError
+
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):  # a full disk, a drive that was taken away
+        place = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror or error}{place}. What was written before is kept"
+    return out_of_memory(error)
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
@@ -68,17 +97,9 @@ def main(arguments: list[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"unbraid: error: there is no command {name!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    commands = importlib.import_module("unbraid.commands")
-    from unbraid.types import UserError
+    from unbraid.streams import stopped_at_once
 
-    try:
-        commands.run(name, rest)
-    except UserError as error:
-        print(f"unbraid: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("unbraid: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of a pipe, `head` say, has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with stopped_at_once():
+        command = importlib.import_module("unbraid.commands").find(name)
+    command(rest)
     return 0

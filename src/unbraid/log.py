@@ -1,7 +1,8 @@
 """What a run says: log.jsonl is the truth, the progress bar and TensorBoard show it."""
 
-import json
+import math
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from rich.progress import BarColumn, TaskID
 from rich.table import Column
 
 from unbraid.console import Console, Progress, TextColumn
-from unbraid.files import write_atomically
-from unbraid.run import Position
+from unbraid.files import check_value, json_text, parse_json, write_atomically
+from unbraid.run import Count, Position
 from unbraid.types import UserError
 
 LOG_EVERY = 50
@@ -35,7 +36,7 @@ class Log:
         if not self.path.exists():
             return
         kept = [row for row in read_log(self.path) if (row["stage"], row["step"]) <= (position.stage, position.step)]
-        write_atomically(self.path, lambda file: file.write_text("".join(json.dumps(row) + "\n" for row in kept)))
+        write_atomically(self.path, lambda file: file.write_text("".join(json_text(row) + "\n" for row in kept)))
 
     def event(self, position: Position, text: str) -> None:
         """Something worth knowing, for the log and for the eyes."""
@@ -103,7 +104,7 @@ class Log:
         head = {"stage": position.stage, "step": position.step, "seconds": round(position.seconds, 1)}
         try:
             with self.path.open("a") as file:
-                file.write(json.dumps({**head, **row}) + "\n")
+                file.write(json_text({**head, **row}) + "\n")
         except OSError as error:
             raise UserError(f"Could not write {self.path}: {error.strerror}. The last checkpoint is kept") from error
 
@@ -121,15 +122,37 @@ def in_a_line(figures: dict[str, float]) -> str:
     return ", ".join(words)
 
 
+@dataclass
+class Row:
+    """A line of log.jsonl: where training stood, and what there was to say."""
+
+    stage: Count
+    step: Count
+    seconds: float = 0.0
+    event: str = ""
+    losses: dict[str, float | None] = field(default_factory=dict)
+    watched: dict[str, float | None] = field(default_factory=dict)
+    validation: dict[str, float | None] = field(default_factory=dict)
+
+
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log.jsonl. A last line that was cut off when its process was killed is left out."""
+    """Returns the rows of a log.jsonl; figures that were not finite are NaN.
+
+    What is no such row is left out: a last line that was cut off when its process was killed, or damage.
+    """
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_bytes().splitlines():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = parse_json(line, str(path), dict[str, Any])
+            check_value(row, str(path), Row)
+        except UserError:
             continue
+        rows.append({key: _with_nan(value) if isinstance(value, dict) else value for key, value in row.items()})
     return rows
+
+
+def _with_nan(figures: dict[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else value for name, value in figures.items()}
 
 
 def _clock(seconds: float) -> str:

@@ -5,7 +5,6 @@ checkpoint is the run that was never stopped, bit for bit (on the CPU, in one pr
 """
 
 import contextlib
-import copy
 import dataclasses
 import math
 import signal
@@ -24,13 +23,15 @@ from unbraid.config import TrainConfig
 from unbraid.data.parts import Batches, Data
 from unbraid.log import LOG_EVERY, Log
 from unbraid.measure import validate
-from unbraid.memory import keep_freed_memory
+from unbraid.memory import keep_freed_memory, need
 from unbraid.method import Clock, Method, Stage, Terms
 from unbraid.nn.tables import RowAdam
 from unbraid.precision import Precision, choose
-from unbraid.run import Position, Run, load_weights, model_state
+from unbraid.run import Position, Run, load_average, load_optimiser, load_weights, model_state
 from unbraid.types import UserError
 
+SEEDS = 2**63
+"""torch and numpy take seeds below it."""
 LASTING = 10
 """Lines of the log in a row that show a trouble before the user hears of it."""
 
@@ -138,6 +139,8 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
     method.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     state = run.load_state()
     position = Position(**state["position"]) if state else Position()
+    if position.stage >= len(method.stages()):
+        raise UserError(f"{run.path / 'state.pt'} is damaged: it stands in a stage that {run.method_name} doesn't have")
     log.resume(position)
     log.event(position, f"{'going on at' if state else 'starting at'} step {position.step}, {precision}")
     with _interrupts() as interrupts:
@@ -154,19 +157,34 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
 
 def check(config: TrainConfig, method: Method[Any]) -> None:
     """UserError for settings that can't be trained with, or if the method lacks what it needs beside the data."""
-    lengths = {"steps": config.steps, "epochs": config.epochs, "minutes": config.minutes}
-    if all(value is None for value in lengths.values()):
+    if config.steps is None and config.epochs is None and config.minutes is None:
         raise UserError("How long? Give --train.steps, --train.epochs or --train.minutes")
-    for name, value in {**lengths, "batch": config.batch, "evaluate-every": config.evaluate_every}.items():
-        if value is not None and value <= 0:
-            raise UserError(f"--train.{name} {value}: it must be more than 0")
-    if config.seed < 0:
-        raise UserError(f"--train.seed {config.seed}: it must be at least 0")
-    if not 0 <= config.average < 1:
-        raise UserError(f"--train.average {config.average}: it must be at least 0 and less than 1")
+    check_numbers(config)
     if config.batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in method.modules()):
         raise UserError("--train.batch 1: these networks normalise vectors over the batch; give at least 2")
+    item = 4 * (math.prod(method.spec.a.shape) + math.prod(method.spec.b.shape))  # bytes, of float32
+    need(config.batch * item, f"--train.batch {config.batch} takes at least", "Give a smaller one")
     method.prepare()
+
+
+def check_numbers(config: TrainConfig) -> None:
+    """UserError for numbers that can't be trained with."""
+    numbers = {
+        "steps": config.steps,
+        "epochs": config.epochs,
+        "minutes": config.minutes,
+        "batch": config.batch,
+        "evaluate-every": config.evaluate_every,
+    }
+    for name, value in numbers.items():
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"--train.{name} {value}: it must be more than 0" + " and finite" * (value > 0))
+    if math.isnan(config.checkpoint_seconds):
+        raise UserError(f"--train.checkpoint-seconds {config.checkpoint_seconds}: it must be a number of seconds")
+    if not 0 <= config.seed < SEEDS:
+        raise UserError(f"--train.seed {config.seed}: it must be at least 0 and less than 2^63")
+    if not 0 <= config.average < 1:
+        raise UserError(f"--train.average {config.average}: it must be at least 0 and less than 1")
 
 
 class Session:
@@ -191,8 +209,9 @@ class Session:
         if state:
             load_weights(method, state["method"], run.path / "state.pt")
             for name, optimiser in self.optimisers.items():
-                optimiser.load_state_dict(copy.deepcopy(state["optimisers"][name]))  # it keeps references
-        self.average = Average(method, run.config.train.average, state["average"] if state else None)
+                load_optimiser(optimiser, state["optimisers"].get(name, {}), run.path / "state.pt")
+        average = load_average(method, state["average"], run.path / "state.pt") if state else None
+        self.average = Average(method, run.config.train.average, average)
         self.troubles: dict[str, int] = {}
 
     def train(self, position: Position, interrupts: "Interrupts") -> Position:
@@ -220,6 +239,7 @@ class Session:
             measured = position.step % config.evaluate_every == 0 or done >= 1
             self.log.progress(position, done, config.batch, losses)
             if measured:
+                self.run.check_there()
                 with self.average.applied():
                     position = validate(self.run, self.method, self.data, position, self.log)
             if measured or interrupts.count or time.monotonic() - saved > config.checkpoint_seconds:
@@ -286,8 +306,8 @@ def gradient_norm(optimiser: Optimizer) -> float:
 
 
 def step_seed(seed: int, stage: int, step: int) -> int:
-    """A seed for one step, different for each (seed, stage, step)."""
-    return (seed * 1_000_003 + stage) * 1_000_000_007 + step
+    """A seed for one step, different for each (seed, stage, step) as long as they are small."""
+    return ((seed * 1_000_003 + stage) * 1_000_000_007 + step) % 2**64
 
 
 @dataclass(frozen=True)
@@ -378,7 +398,7 @@ class Interrupts:
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[Interrupts]:
-    """Ctrl-C and SIGTERM finish the step and save; a second Ctrl-C stops at once."""
+    """Ctrl-C, SIGTERM and SIGHUP finish the step and save; a second Ctrl-C stops at once. nohup's wish is respected."""
     interrupts = Interrupts()
 
     def ask(signum: int, frame: FrameType | None) -> None:
@@ -387,7 +407,10 @@ def _interrupts() -> Iterator[Interrupts]:
             raise KeyboardInterrupt
 
     try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows has none
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, ask) for number in numbers}
     except ValueError:  # not in the main thread: the caller decides when to stop
         yield interrupts
         return

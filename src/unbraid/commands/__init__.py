@@ -4,7 +4,7 @@ A command's module is imported when the command is called; FAISS, torch and the 
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tyro
 
@@ -20,12 +20,15 @@ MODULES = {
 """Where a command's function is, if not in `unbraid.commands.use`."""
 
 
-def run(name: str, arguments: Sequence[str]) -> None:
-    """Parses the arguments of one command and runs it."""
+def find(name: str) -> Callable[[Sequence[str]], None]:
+    """Returns what parses the arguments of one command and runs it."""
     if name == "train":
         from unbraid.commands.train import train
 
-        train(arguments)
-        return
-    module = importlib.import_module(MODULES.get(name, "unbraid.commands.use"))
-    tyro.cli(getattr(module, name), args=list(arguments), prog=f"unbraid {name}")
+        return train
+    function = getattr(importlib.import_module(MODULES.get(name, "unbraid.commands.use")), name)
+
+    def run(arguments: Sequence[str]) -> None:
+        tyro.cli(function, args=list(arguments), prog=f"unbraid {name}")
+
+    return run

@@ -20,6 +20,7 @@ from unbraid.data.features import save_extractor, with_head
 from unbraid.data.parts import Data, counted, listing
 from unbraid.data.styles import wanted_styles
 from unbraid.files import lies_in
+from unbraid.memory import built
 from unbraid.types import Labelled, UserError
 from unbraid.zeroshot import has_classes
 
@@ -118,9 +119,11 @@ def train_run(
     from unbraid.log import Log
     from unbraid.method import Latent
     from unbraid.methods import method_class
+    from unbraid.precision import choose
     from unbraid.run import Run
-    from unbraid.train import Interrupted, check, fit
+    from unbraid.train import Interrupted, check, check_numbers, fit
 
+    check_numbers(config.train)
     if dry_run:
         print(json.dumps({"method_name": name, **to_json(config)}, indent=2))
     data, tuned = with_head(data, config.data, path, dry_run)
@@ -131,7 +134,7 @@ def train_run(
     notes = [*notes, *more]
     config = replace(config, method=settled)
     torch.manual_seed(config.train.seed)
-    method = kind(data.spec, config.method)
+    method = built(kind, data.spec, config.method, copies=4, device=choose(config.train).device)
     size = sum(p.numel() for p in method.parameters())
     items = f"{counted(data.train)} train, {counted(data.val)} validation, {counted(data.test)} test"
     about = f"{name}, {size / 1e6:.2f} M parameters; {data.name}: {items}; a: {data.spec.a}, b: {data.spec.b}"
@@ -151,26 +154,29 @@ def train_run(
         if folder is not None and lies_in(path, folder):
             raise UserError(f"--run {path} lies in {folder}: its pictures would be taken for data. Give another --run")
     check(config.train, method)
-    run = Run.open(path, name, config, recipe)
-    check_parts(path, parts)
-    if (config.data.features or tuned) and not (path / "features.safetensors").exists():
-        save_extractor(path, config.data.features, data.images or data.spec, tuned)
-    log = Log(path, config.train.tensorboard)
-    log.console.print(about, highlight=False, soft_wrap=True)
-    for line in (*notes, *([data.remark] if data.remark else []), *(f"left out: {line}" for line in data.skipped)):
-        log.console.print(line, highlight=False, soft_wrap=True)
+    run, log = Run.open(path, name, config, recipe), None
     try:
         with run.locked():
+            check_parts(path, parts)
+            if (config.data.features or tuned) and not (path / "features.safetensors").exists():
+                save_extractor(path, config.data.features, data.images or data.spec, tuned)
+            log = Log(path, config.train.tensorboard)
+            log.console.print(about, highlight=False, soft_wrap=True)
+            remarks = [data.remark] if data.remark else []
+            for line in (*notes, *remarks, *(f"left out: {line}" for line in data.skipped)):
+                log.console.print(line, highlight=False, soft_wrap=True)
             position = fit(run, method, data, log)
     except Interrupted as stop:
-        log.close()
+        if log:
+            log.close()
         print(
             f"{stop}; saved. The same command goes on from there:\n  unbraid {shlex.join(sys.argv[1:])}",
             file=sys.stderr,
         )
         raise KeyboardInterrupt from stop
     finally:
-        log.close()
+        if log:
+            log.close()
     figure = ("PSNR", "dB") if kind.needs is Labelled else ("mAP" if has_classes(data.val) else "recall@1", "%")
     score = f" (validation {figure[0]} {position.best:.1f} {figure[1]})" if position.best > 0 else ""
     steps = f"{position.step} steps{' of the last stage' if position.stage else ''}"

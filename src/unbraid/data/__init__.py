@@ -203,8 +203,8 @@ def _check(config: DataConfig) -> None:
             f"--data.styles-per-class {config.styles_per_class}: the {what} in each "
             "pass, so no image keeps its style: leave it out"
         )
-    if config.seed < 0:
-        raise UserError(f"--data.seed {config.seed}: a seed is 0 or more")
+    if not 0 <= config.seed < 2**63:
+        raise UserError(f"--data.seed {config.seed}: a seed is 0 or more, and less than 2^63")
 
 
 def _check_tuned(config: DataConfig, data: "unbraid.data.parts.Data") -> None:

@@ -53,10 +53,12 @@ class RowAdam(Optimizer):
         super().__init__([table.weight for table in tables], {"lr": lr, "betas": betas, "eps": eps})
         assert betas[0] ** 2 < betas[1], "the moves of an unread row must die out"
         for table in tables:
+            device = table.weight.device
             self.state[table.weight] = {
-                "now": torch.zeros((), dtype=torch.float32),
-                "rates": torch.zeros(1024),  # of each step: lr, with both bias corrections
-                "last": torch.zeros(table.num_embeddings, dtype=torch.int32),  # the step that a row stands at
+                "now": torch.zeros(()),  # on the CPU, where it is read at each step
+                "rates": torch.zeros(1024, device=device),  # of each step: lr, with both bias corrections
+                # the step that a row stands at
+                "last": torch.zeros(table.num_embeddings, dtype=torch.int32, device=device),
                 "first": torch.zeros_like(table.weight),
                 "second": torch.zeros_like(table.weight),
             }
@@ -68,10 +70,16 @@ class RowAdam(Optimizer):
         self._catch_up(weight, arguments[0].unique())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As every optimiser; steps stay whole numbers."""
+        """As every optimiser; steps stay whole numbers. Raises ValueError for the state of other tables."""
         super().load_state_dict(state_dict)
-        for state in self.state.values():
+        for weight, state in self.state.items():
             state["last"] = state["last"].to(torch.int32)
+            state["now"] = state["now"].cpu()
+            shapes = [tuple(state[name].shape) for name in ("now", "last", "first", "second")]
+            if shapes != [(), (len(weight),), tuple(weight.shape), tuple(weight.shape)]:
+                raise ValueError("its tables have other rows")
+            if not 0 <= int(state["last"].min()) <= int(state["last"].max()) <= state["now"] <= len(state["rates"]):
+                raise ValueError("its rows stand at steps that were never taken")
 
     def finish(self) -> None:
         """Brings every row up to date and leaves the tables as they are from now on."""

@@ -1,0 +1,79 @@
+"""What a command prints never ends its work, and Ctrl-C ends it at any moment without a traceback."""
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+GONE = (errno.EPIPE, errno.EIO)
+"""A pipe whose reader has left, such as `head`, and a terminal that was closed."""
+
+
+class Patient:
+    """A stream that goes silent when nobody reads it any more."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """As the stream's."""
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """As the stream's."""
+        self.write("".join(lines))
+
+    def flush(self) -> None:
+        """As the stream's."""
+        self._try(self._stream.flush)
+
+    def _try(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            # what is still in its buffer goes the same way at the end
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+@contextlib.contextmanager
+def patient() -> Iterator[None]:
+    """Inside, standard output and errors go silent when their reader leaves, or where they were closed before."""
+    with contextlib.ExitStack() as stack:
+        for name, redirect in (("stdout", contextlib.redirect_stdout), ("stderr", contextlib.redirect_stderr)):
+            stream = getattr(sys, name) or stack.enter_context(open(os.devnull, "w"))
+            kept: Any = Patient(stream)
+            stack.callback(kept.flush)
+            stack.enter_context(redirect(kept))
+        yield
+
+
+@contextlib.contextmanager
+def stopped_at_once() -> Iterator[None]:
+    """Inside, Ctrl-C leaves with status 130. For imports, in which KeyboardInterrupt may turn into another error."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        os.write(2, b"unbraid: stopped\n")
+        os._exit(130)
+
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
