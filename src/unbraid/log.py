@@ -11,7 +11,7 @@ from rich.table import Column
 
 from unbraid.console import Console, Progress, TextColumn
 from unbraid.files import check_value, json_text, parse_json, write_atomically
-from unbraid.run import Count, Position
+from unbraid.run import Count, Position, moved
 from unbraid.types import UserError
 
 LOG_EVERY = 50
@@ -27,7 +27,7 @@ class Log:
         self.path = folder / "log.jsonl"
         self.console = Console(stderr=True, quiet=quiet)
         self._bar: tuple[Progress, TaskID] | None = None
-        self._began: tuple[float, float] | None = None
+        self._began: tuple[int, float, float] | None = None
         self._said = 0.0
         self._board: Any = _board(folder / "tensorboard") if tensorboard else None
 
@@ -71,9 +71,14 @@ class Log:
                 self._board.add_scalar(f"validation/{name}", value, position.step)
 
     def progress(self, position: Position, done: float, items: int, losses: dict[str, float]) -> None:
-        """Share done, items a second, time left, and the named losses."""
+        """Share of the run that is done, items a second, time left, and the named losses.
+
+        The time left follows from the speed in this stage, for those of other stages differ.
+        """
         now = time.monotonic()
-        began, done_before = self._began = self._began or (now, done)
+        if self._began is None or self._began[0] != position.stage:
+            self._began = position.stage, now, done
+        _, began, done_before = self._began
         speed = (done - done_before) / max(now - began, 1e-9)
         left = _clock((1 - done) / speed) if speed > 0 and now - began > 1 else "?"
         rate = items * position.step / max(position.seconds, 1e-9)
@@ -105,6 +110,8 @@ class Log:
         try:
             with self.path.open("a") as file:
                 file.write(json_text({**head, **row}) + "\n")
+        except FileNotFoundError as error:
+            raise UserError(moved(self.path.parent)) from error
         except OSError as error:
             raise UserError(f"Could not write {self.path}: {error.strerror}. The last checkpoint is kept") from error
 

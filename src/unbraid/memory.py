@@ -53,7 +53,7 @@ def need(amount: float, what: str, remedy: str, device: torch.device | None = No
     """UserError that says how many bytes something takes, if these are not available on the device."""
     available = available_memory(device)
     if amount > available:
-        raise UserError(f"{what}: {in_words(amount)} of memory, where {in_words(available)} are available. {remedy}")
+        raise UserError(f"{what} {in_words(amount)} of memory, where {in_words(available)} are available. {remedy}")
 
 
 def in_words(size: float) -> str:
@@ -87,7 +87,7 @@ def built(
         if "overflow" not in str(error).lower() and not isinstance(error, MemoryError):
             raise
         raise UserError(f"The networks are larger than can be counted. {remedy}") from error
-    need(copies * size, f"{'Training the' if copies > 1 else 'The'} networks takes at least", remedy, device)
+    need(copies * size, "Training these networks takes" if copies > 1 else "These networks take", remedy, device)
     return kind(spec, config)
 
 

@@ -237,10 +237,7 @@ class Run:
         """UserError if the folder is no longer the run that it was: nothing may be written into what is there now."""
         config, lock = self.path / "config.json", self.path / ".lock"
         if not config.exists() or self._lock_file not in (None, _identity(lock)):
-            raise UserError(
-                f"{self.path} was moved or deleted while a process worked in it; nothing was written there. If it was "
-                "moved, it holds the last checkpoint: give its new place to go on"
-            )
+            raise UserError(moved(self.path))
 
     def save_position(
         self,
@@ -319,6 +316,14 @@ class Run:
         }
         self.check_there()
         write_tensors(self.path / "model.safetensors", tensors, json.dumps(about))
+
+
+def moved(path: Path) -> str:
+    """Returns what to say of a run's folder that is no longer there."""
+    return (
+        f"{path} was moved or deleted while a process worked in it; nothing was written there. If it was moved, it "
+        "holds the last checkpoint: give its new place to go on"
+    )
 
 
 class BackgroundWriter:

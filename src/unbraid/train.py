@@ -223,6 +223,8 @@ class Session:
             self.data.train, config.batch, config.seed, self.run.config.data.augment, position.drawn, balanced
         )
         moved = Moved(batches, self.precision.device)
+        shares = [stage.share for stage in self.method.stages()]
+        before, share = (each / sum(shares) for each in (sum(shares[: position.stage]), shares[position.stage]))
         saved, began = time.monotonic(), time.monotonic() - position.seconds
         self.method.train()
         while (clock := length.clock(position.step, position.seconds, self.stage.name)).progress < 1:
@@ -237,7 +239,7 @@ class Session:
             position = self.after_step(position, values, lengths, batches.step, time.monotonic() - began)
             done = length.clock(position.step, position.seconds).progress
             measured = position.step % config.evaluate_every == 0 or done >= 1
-            self.log.progress(position, done, config.batch, losses)
+            self.log.progress(position, before + share * done, config.batch, losses)
             if measured:
                 self.run.check_there()
                 with self.average.applied():

@@ -358,7 +358,7 @@ class Uncooperative(Method[Unpaired]):
 
     def _drawn(self, n: int, domain: Domain, generator: torch.Generator | None) -> Tensor:
         if domain == self.poor:
-            return torch.zeros(n, 0)
+            return torch.zeros(n, 0, device=self.bank.items.device)
         with torch.no_grad():
             return _flat(self.disentangler.residual(self.bank.draw(n, generator)))
 

@@ -345,8 +345,8 @@ class XGAN(Method[Unpaired]):
         # was wrong as often as right while the domains lay apart. So it sees values of size 1
         values = math.sqrt(self.config.embedding) * torch.cat([embedded["a"], embedded["b"]])
         logits = classifier(reversed_gradient(values)).float()
-        sides = [torch.full((len(embedded[domain]),), number) for number, domain in enumerate(DOMAINS)]
-        domains = torch.cat(sides).to(logits.device)
+        counts, device = [len(embedded[domain]) for domain in DOMAINS], logits.device
+        domains = torch.cat([torch.full((count,), number, device=device) for number, count in enumerate(counts)])
         self.watched["domain told, %"] = 100 * (logits.detach().argmax(1) == domains).float().mean()
         return cross_entropy(logits, domains)
 
@@ -370,7 +370,7 @@ class XGAN(Method[Unpaired]):
 
     def prior(self, n: int, domain: Domain, generator: torch.Generator) -> Float[Tensor, "n d"]:
         """(n, 0): nothing is drawn."""
-        return torch.zeros(n, 0)
+        return torch.zeros(n, 0, device=generator.device)
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
         """g_1->2 or g_2->1 (section 3). There is no style. (n, *spec[dst].shape)."""
