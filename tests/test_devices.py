@@ -8,7 +8,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
-from helpers import IMAGES, SMALL_CDDN, SMALL_LORD, VECTORS, Repeated, random_batch
+from helpers import SMALL_CDDN, SMALL_LORD, VECTORS, Repeated, random_batch
 from unbraid.method import Clock, Disentangler, Method, Translator
 from unbraid.methods import METHODS
 from unbraid.methods.iiae import IIAEConfig
@@ -27,7 +27,7 @@ LARGER = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32))
 
 
 class NamedDevices(TorchFunctionMode):
-    """Refuses tensors that are made without a device. Those drawn by a generator are on its own, single numbers mix with
+    """Refuses tensors made without a device. Those drawn by a generator are on its own, single numbers mix with
     every device."""
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -1,10 +1,12 @@
 import errno
+import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from unbraid.files import parse_json, read_json, write_atomically, write_json
+from unbraid.files import create_json, parse_json, read_json, write_atomically, write_json
 from unbraid.types import UserError
 
 
@@ -64,3 +66,30 @@ def test_damaged_json_is_said(tmp_path: Path) -> None:
 def test_json_of_any_wrong_shape_is_one_error(text: bytes, kind: Any) -> None:
     with pytest.raises(UserError, match=r"^here is damaged"):
         parse_json(text, "here", kind)
+
+
+def test_what_torch_reports_after_a_full_disk_is_a_full_disk(tmp_path: Path) -> None:
+    def write(file: Path) -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 4352 vs 4246")
+
+    with pytest.raises(UserError, match="the disk is full"):
+        write_atomically(tmp_path / "state.pt", write)
+    assert not any(tmp_path.iterdir())
+
+
+def test_numbers_that_are_not_finite_become_null_and_older_files_with_them_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    write_json(path, {"a": [math.nan, 1.5], "b": -math.inf, "c": "NaN"})
+    assert read_json(path) == {"a": [None, 1.5], "b": None, "c": "NaN"}
+    path.write_text(json.dumps({"a": math.nan, "c": "Infinity"}))
+    assert read_json(path, dict[str, Any]) == {"a": None, "c": "Infinity"}
+
+
+def test_of_two_who_create_a_file_one_does(tmp_path: Path) -> None:
+    assert create_json(tmp_path / "config.json", {"a": 1})
+    assert not create_json(tmp_path / "config.json", {"a": 2})
+    assert read_json(tmp_path / "config.json") == {"a": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["config.json"]

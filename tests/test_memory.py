@@ -1,4 +1,4 @@
-"""Freed memory is kept, where that can be had."""
+"""What does not fit is said, and freed memory is kept, where that can be had."""
 
 import ctypes
 import subprocess
@@ -6,8 +6,12 @@ import sys
 from typing import Any
 
 import pytest
+import torch
 
-from unbraid.memory import keep_freed_memory
+from helpers import IMAGES
+from unbraid.memory import built, in_words, keep_freed_memory, out_of_memory
+from unbraid.methods.iiae import IIAE, IIAEConfig
+from unbraid.types import UserError
 
 PAGES = """
 import resource
@@ -43,3 +47,31 @@ def test_a_system_without_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ctypes, "CDLL", absent)
     assert not keep_freed_memory()
+
+
+@pytest.mark.parametrize(("width", "message"), [(10**7, "take .* of memory, where .* available"), (10**30, "counted")])
+def test_networks_that_do_not_fit_are_said_and_not_built(width: int, message: str) -> None:
+    config = IIAEConfig(widths=(width,), decoder_widths=(width,), map_size=4)
+    with pytest.raises(UserError, match=message):
+        built(IIAE, IMAGES, config)
+
+
+def test_building_draws_the_same_weights_as_ever() -> None:
+    config, weights = IIAEConfig(widths=(8,), decoder_widths=(8,), map_size=4, shared=4), []
+    for build in (built, lambda kind, *rest: kind(*rest)):
+        torch.manual_seed(0)
+        weights.append(build(IIAE, IMAGES, config).state_dict())
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
+
+
+def test_want_of_memory_is_told_from_other_errors() -> None:
+    with pytest.raises(RuntimeError) as found:
+        torch.empty(2**60)
+    assert "not enough memory (4,611,686.0 TB)" in str(out_of_memory(found.value))
+    assert "not enough memory" in str(out_of_memory(MemoryError()))
+    assert out_of_memory(RuntimeError("a bug")) is None
+
+
+@pytest.mark.parametrize(("size", "text"), [(1500, "1.5 kB"), (2.5e9, "2.5 GB"), (1e30, "1e+18 TB")])
+def test_sizes_in_words(size: float, text: str) -> None:
+    assert in_words(size) == text

@@ -1,6 +1,7 @@
 """Large checkpoints, which are written beside training."""
 
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -16,10 +17,10 @@ from helpers import IMAGES, labelled_random, paired_data
 from helpers import SMALL_LORD as SMALL
 from unbraid.config import RunConfig, TrainConfig
 from unbraid.files import read_json, write_json
-from unbraid.log import Log
+from unbraid.log import Log, read_log
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.methods.lord import LORD
-from unbraid.run import BackgroundWriter, Run, load_model
+from unbraid.run import BackgroundWriter, Position, Run, load_model
 from unbraid.train import fit
 from unbraid.types import DataSpec, ImageSpec, UserError
 
@@ -128,3 +129,178 @@ def rewrite_config(folder: Path, **method: Any) -> None:
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     meta["config"] |= method
     save_file(tensors, folder / "model.safetensors", {"unbraid": json.dumps(meta)})
+
+
+def test_what_was_stopped_before_it_had_a_configuration_goes_on(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".config.json.123.tmp").write_text('{"form')
+    run = Run.open(tmp_path, "iiae", IIAE_CONFIG)
+    with run.locked():
+        assert sorted(os.listdir(tmp_path)) == [".lock", "config.json"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "photo.png").touch()
+    with pytest.raises(UserError, match="exists and is not a run"):
+        Run.open(tmp_path / "other", "iiae", IIAE_CONFIG)
+
+
+def test_of_two_who_start_at_once_the_second_hears_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = RunConfig(IIAE_CONFIG.method, train=TrainConfig(steps=3, batch=4))
+    create = module.create_json
+
+    def late(path: Path, value: Any) -> bool:
+        monkeypatch.setattr(module, "create_json", create)
+        Run.open(tmp_path, "iiae", IIAE_CONFIG)
+        return create(path, value)
+
+    monkeypatch.setattr(module, "create_json", late)
+    with pytest.raises(UserError, match=r"--train\.steps: 2 -> 3"):
+        Run.open(tmp_path, "iiae", other)
+    assert Run.existing(tmp_path).config == IIAE_CONFIG
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_run_whose_folder_was_moved_stops_in_words(tmp_path: Path, anew: bool) -> None:
+    """And writes nothing into the place where it was, not even if another run is there now."""
+    path = tmp_path / "run"
+    run, model = Run.open(path, "iiae", IIAE_CONFIG), IIAE(IMAGES, IIAE_CONFIG.method)
+    with run.locked():
+        path.rename(tmp_path / "moved")
+        if anew:
+            with Run.open(path, "iiae", IIAE_CONFIG).locked():
+                pass
+        writes: list[Any] = [
+            lambda: run.save_model(model, None, 2),
+            lambda: run.save_position(model, {}, Position(), None),
+        ]
+        if not anew:
+            writes.append(lambda: Log(path, quiet=True).losses(Position(), {}))
+        for write in writes:
+            with pytest.raises(UserError, match="was moved or deleted"):
+                write()
+    assert path.exists() == anew
+    assert not (path / "state.pt").exists()
+
+
+DAMAGED_STATES: list[Any] = [
+    [],
+    {},
+    {"position": {}},
+    {"position": None},
+    {"position": {"step": -1}},
+    {"position": {"step": "x"}},
+    {"position": {"step": 10**30}},
+    {"position": {"seconds": float("nan")}},
+    {"position": {"stage": 7}},
+    {"position": {"sums": [1]}},
+    {"method": {}},
+    {"method": {"a": 1}},
+    {"optimisers": {}},
+    {"optimisers": {"model": {"state": {}, "param_groups": []}}},
+    {"optimisers": {"model": None}},
+    {"average": {"updates": 0, "mean": {}}},
+    {"average": {"updates": -1}},
+    {"format": 99},
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("trained")
+    run = Run.open(path, "iiae", IIAE_CONFIG)
+    torch.manual_seed(0)
+    fit(run, IIAE(IMAGES, IIAE_CONFIG.method), paired_data(IMAGES), Log(path, quiet=True))
+    return path
+
+
+@pytest.mark.parametrize("change", DAMAGED_STATES)
+def test_a_state_of_wrong_shape_is_one_error_and_stays(trained: Path, tmp_path: Path, change: Any) -> None:
+    for name in ("config.json", "state.pt"):
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    if isinstance(change, dict):
+        left_out = () if change else ("position",)
+        change = {key: value for key, value in (state | change).items() if key not in left_out}
+        if change.get("position") == {}:
+            change["position"] = {"step": None}
+    torch.save(change, tmp_path / "state.pt")
+    before = (tmp_path / "state.pt").read_bytes()
+    run = Run.existing(tmp_path)
+    with pytest.raises(UserError, match=r"state\.pt (is damaged|doesn't fit|has format)"):
+        fit(run, IIAE(IMAGES, IIAE_CONFIG.method), paired_data(IMAGES), Log(tmp_path, quiet=True))
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["exp_avg", "step"])
+def test_an_optimiser_of_other_networks_is_said(trained: Path, tmp_path: Path, name: str) -> None:
+    for file in ("config.json", "state.pt"):
+        (tmp_path / file).write_bytes((trained / file).read_bytes())
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    state["optimisers"]["model"]["state"][0][name] = torch.zeros(7)
+    torch.save(state, tmp_path / "state.pt")
+    with pytest.raises(UserError, match=r"state\.pt doesn't fit"):
+        fit(Run.existing(tmp_path), IIAE(IMAGES, IIAE_CONFIG.method), paired_data(IMAGES), Log(tmp_path, quiet=True))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "null",
+        "[]",
+        '{"format": 1}',
+        '{"format": 1, "config": []}',
+        '{"format": 1, "config": {"method_name": 5, "method": {}, "data": {}, "train": {}}}',
+        '{"format": 1, "config": {"method_name": "x", "method": {}, "data": {}, "train": {}}}',
+        '{"format": 1, "config": {"method_name": "iiae", "method": {"dropout": 0.4}, "data": {}, "train": {}}}',
+        '{"format": 1, "config": {"method_name": "iiae", "method": {}, "data": {"set": []}, "train": {}}}',
+        '{"format": 1, "config": {"method_name": "iiae", "method": {}, "data": {}, "train": {"steps": "x"}}}',
+        "[" * 100_000,
+        '{"format": ' + "1" * 5000 + "}",
+    ],
+)
+def test_a_configuration_of_wrong_shape_is_one_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError):
+        Run.existing(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spec": None},
+        {"spec": {"a": {"kind": "ImageSpec", "height": -1, "width": 16, "channels": 3}}},
+        {"spec": {"a": {"kind": "Text"}}},
+        {"method": "x"},
+        {"method": ["iiae"]},
+        {"config": []},
+        {"config": {"widths": [10**30]}},
+        {"config": {"widths": [10**7]}},
+        {"step": "x"},
+        {"format": None},
+    ],
+)
+def test_metadata_of_wrong_shape_are_one_error(trained: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    with safe_open(trained / "model.safetensors", "pt") as opened:
+        meta = json.loads(opened.metadata()["unbraid"])
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    if isinstance(change.get("config"), dict):
+        change = {"config": meta["config"] | change["config"]}
+    if isinstance(change.get("spec"), dict):
+        change = {"spec": meta["spec"] | change["spec"]}
+    save_file(tensors, tmp_path / "model.safetensors", {"unbraid": json.dumps(meta | change)})
+    with pytest.raises(UserError):
+        load_model(tmp_path)
+
+
+def test_a_log_with_damaged_lines_does_not_stop_a_run(trained: Path, tmp_path: Path) -> None:
+    lines = [b"\xff\xfe", b"null", b"[" * 100_000, b'{"stage": 0}', b'{"stage": 0, "step": "x"}', b'{"stage": 0, "st']
+    good = b'{"stage": 0, "step": 1, "seconds": 0.1, "losses": {"a": NaN, "b": null, "c": 2}}'
+    (tmp_path / "log.jsonl").write_bytes(b"\n".join([*lines, good]))
+    log = Log(tmp_path, quiet=True)
+    log.resume(Position(step=2))
+    (row,) = read_log(tmp_path / "log.jsonl")
+    assert math.isnan(row["losses"]["a"])
+    assert math.isnan(row["losses"]["b"])
+    assert row["losses"]["c"] == 2
+    assert b"NaN" not in (tmp_path / "log.jsonl").read_bytes()

@@ -22,7 +22,7 @@ from unbraid.log import Log, read_log
 from unbraid.measure import validate
 from unbraid.method import Clock, Method, Stage, Update
 from unbraid.methods.iiae import IIAE, IIAEConfig
-from unbraid.run import Run, load_model
+from unbraid.run import Position, Run, load_model
 from unbraid.train import Average, Interrupted, Length, NonFiniteLoss, fit, step_seed, train_step
 from unbraid.types import Paired, UserError
 
@@ -239,14 +239,15 @@ def test_a_weight_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     assert (run.path / "state.pt").read_bytes() == good
 
 
-def test_ctrl_c_saves_and_the_same_run_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_asks_to_stop_saves_and_the_same_run_goes_on(tmp_path: Path, number: signal.Signals) -> None:
     run, method = iiae_run(tmp_path / "run", steps=100_000, evaluate_every=100_000)
 
     def interrupt() -> None:
         while not (run.path / "log.jsonl").exists():
             time.sleep(0.01)
         time.sleep(0.3)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
@@ -257,6 +258,44 @@ def test_ctrl_c_saves_and_the_same_run_goes_on(tmp_path: Path) -> None:
     assert state is not None
     assert state["position"]["step"] > 0
     assert all(torch.equal(value, state["method"][name]) for name, value in method.state_dict().items())
+
+
+def test_nohup_is_respected(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run, method = iiae_run(tmp_path / "run")
+        log = Log(run.path, quiet=True)
+        log.progress = lambda *rest: os.kill(os.getpid(), signal.SIGHUP)  # pyright: ignore[reportAttributeAccessIssue]
+        assert fit(run, method, paired_data(IMAGES), log).step == 8
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+class TwoStages(IIAE):
+    """Trains a quarter of the time in one stage, and then in another."""
+
+    def stages(self) -> list[Stage]:
+        return [Stage("first", 0.25), Stage("second", 0.75)]
+
+
+def test_progress_counts_the_whole_run(tmp_path: Path) -> None:
+    run, _ = iiae_run(tmp_path / "run", steps=16, evaluate_every=100)
+    log, seen = Log(run.path, quiet=True), []
+    log.progress = lambda position, done, *rest: seen.append(done)  # pyright: ignore[reportAttributeAccessIssue]
+    fit(run, TwoStages(IMAGES, SMALL), paired_data(IMAGES), log)
+    assert seen == [step / 16 for step in range(1, 17)]
+
+
+def test_the_time_left_follows_from_the_speed_of_the_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, clock = Log(tmp_path), iter([100.0, 500.0, 600.0])
+    monkeypatch.setattr("unbraid.log.time.monotonic", lambda: next(clock))
+    log.progress(Position(stage=0, step=1), 0.01, 4, {})
+    log.progress(Position(stage=1, step=1), 0.5, 4, {})
+    log.progress(Position(stage=1, step=2), 0.75, 4, {})  # a quarter in 100 s
+    assert "1:40 left" in capsys.readouterr().err
 
 
 def test_lengths_end_at_whatever_comes_first() -> None:
@@ -324,6 +363,11 @@ def test_seeds_of_steps_differ() -> None:
     assert len(seeds) == 300
 
 
+@pytest.mark.parametrize("seed", [20_000, 2**63 - 1])
+def test_large_seeds_are_seeds(seed: int) -> None:
+    torch.Generator().manual_seed(step_seed(seed, 1, 5))
+
+
 def test_drawing_samples_does_not_change_training(tmp_path: Path) -> None:
     states = []
     for every in (1, 8):
@@ -366,6 +410,12 @@ def test_one_process_trains_a_run(tmp_path: Path) -> None:
         ({"evaluate_every": 0}, "--train.evaluate-every 0"),
         ({"average": 1.0}, "--train.average"),
         ({"device": "cuda"}, "no GPU"),
+        ({"minutes": float("nan")}, "--train.minutes nan"),
+        ({"minutes": float("inf")}, "--train.minutes inf"),
+        ({"checkpoint_seconds": float("nan")}, "--train.checkpoint-seconds nan"),
+        ({"seed": 2**63}, "--train.seed 9223372036854775808"),
+        ({"batch": 10**9}, "--train.batch 1000000000 takes"),
+        ({"batch": 10**30}, "--train.batch 10+ takes"),
     ],
 )
 def test_settings_that_cannot_be_trained_with_are_said(tmp_path: Path, settings: Any, message: str) -> None:

@@ -1,0 +1,45 @@
+"""Output that nobody reads, and Ctrl-C while libraries are imported."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WRITES = """
+import sys
+from unbraid.streams import patient
+with patient():
+    for _ in range(100):
+        print("a line", flush=True)
+        print("another", file=sys.stderr, flush=True)
+        print("w" * 10_000)
+with open(sys.argv[1], "w") as file:
+    file.write("done")
+"""
+IMPORTS = """
+import os, signal
+from unbraid.streams import stopped_at_once
+with stopped_at_once():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException as error:
+        raise ImportError from error
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell's redirections")
+@pytest.mark.parametrize("output", ["2>&1 | head -1", ">&- 2>&-", "2>&1 >/dev/null | true", "2> >(true) | cat"])
+def test_work_goes_on_when_nobody_reads(tmp_path: Path, output: str) -> None:
+    done = tmp_path / "done"
+    script = f"{{ \"{sys.executable}\" -c '{WRITES}' {done}; echo $? > {done}.status; }} {output}"
+    found = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.read_text() == "done"
+    assert (tmp_path / "done.status").read_text().strip() == "0"
+    assert "Error" not in found.stderr
+
+
+def test_ctrl_c_during_imports_is_status_130_and_one_line() -> None:
+    found = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stderr) == (130, "unbraid: stopped\n")
