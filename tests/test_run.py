@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 import unbraid.run as module
 from helpers import IMAGES, labelled_random, paired_data
 from helpers import SMALL_LORD as SMALL
+from unbraid.commands.folder import check_parts
 from unbraid.config import RunConfig, TrainConfig
 from unbraid.files import read_json, write_json
 from unbraid.log import Log, read_log
@@ -304,3 +305,12 @@ def test_a_log_with_damaged_lines_does_not_stop_a_run(trained: Path, tmp_path: P
     assert math.isnan(row["losses"]["b"])
     assert row["losses"]["c"] == 2
     assert b"NaN" not in (tmp_path / "log.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "text", ["null", "[]", "{}", '{"train": 1}', '{"train": 1, "val": 3, "test": []}', "[" * 99_999]
+)
+def test_parts_of_wrong_shape_are_one_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "parts.json").write_text(text)
+    with pytest.raises(UserError, match=r"parts\.json is damaged"):
+        check_parts(tmp_path, {"data": "x", "train": 1, "val": [], "test": []})
