@@ -218,7 +218,8 @@ def test_memory_does_not_grow_with_the_number_of_items(model: Trained, monkeypat
 
     whole = answers()
     monkeypatch.setattr(inputs, "AT_ONCE", 4)
-    method, most = model.method, []
+    method: Any = model.method
+    most: list[int] = []
     translate, decode = method.translate, method.decode
     monkeypatch.setattr(method, "translate", lambda x, *more: (most.append(len(x)), translate(x, *more))[1])
     monkeypatch.setattr(method, "decode", lambda codes, d: (most.append(len(codes.shared)), decode(codes, d))[1])

@@ -333,7 +333,7 @@ def test_arrays_of_a_set_that_do_not_fit_are_named(
     if "no sketch" not in message:
         arrays = {**whole, **arrays}
     (tmp_path / "cuhk").mkdir()
-    np.savez(tmp_path / "cuhk" / "cuhk_student_128x160.npz", **arrays)
+    np.savez(tmp_path / "cuhk" / "cuhk_student_128x160.npz", **arrays)  # pyright: ignore[reportArgumentType]
     with pytest.raises(UserError, match=message):
         load(DataConfig(set=name, root=tmp_path))
 

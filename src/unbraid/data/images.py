@@ -135,7 +135,10 @@ def from_picture(picture: Image.Image) -> Pixels:
     if picture.mode in ("F", "I"):
         raise UserError(f"A picture has 32 bits a value (mode {picture.mode}); images of 8 or 16 bits are needed")
     try:
-        return _flat(_pixels(_upright(picture)))
+        upright = ImageOps.exif_transpose(picture)
+        channels = 1 if upright.mode in _GREY else 3
+        header = Header(upright.height, upright.width, channels, deep=upright.mode.startswith("I"))
+        return torch.from_numpy(_flat(_pixels(upright, header)))
     except Exception as error:  # a file that Pillow has opened is read now
         raise UserError(f"A picture can't be read ({error})") from error
 
@@ -257,25 +260,26 @@ def _header(path: str | Path, image: ImageFile) -> Header:
     return Header(height, width, 1 if grey else 3, deep)
 
 
-def _stored(image: ImageFile) -> tuple[str, str, Any]:
+def _stored(image: Image.Image) -> tuple[str, str, Any]:
     """How values lie in the file, in Pillow's words: the decoder, its raw mode, and what it is told next."""
-    if not image.tile:
+    tiles = getattr(image, "tile", None)  # a picture in memory has none
+    if not tiles:
         return "", "", None
-    codec, _, _, arguments = image.tile[0]
+    codec, _, _, arguments = tiles[0]
     told = arguments if isinstance(arguments, tuple) else (arguments,)
     return codec, str(told[0]), told[1] if len(told) > 1 else None
 
 
-def _tag(image: ImageFile, tag: int, default: Any = None) -> Any:
+def _tag(image: Image.Image, tag: int, default: Any = None) -> Any:
     return getattr(image, "tag_v2", {}).get(tag, default)
 
 
-def _turn_upright(image: ImageFile) -> None:
+def _turn_upright(image: Image.Image) -> None:
     if _orientation(image) != 1:
         ImageOps.exif_transpose(image, in_place=True)
 
 
-def _orientation(image: ImageFile) -> int:
+def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 (upright) to 8. Pillow turns TIFF by itself."""
     if image.format not in _ORIENTED or (image.format == "PNG" and "exif" not in image.info):
         return 1  # for a PNG without EXIF at its head getexif() would decode the image to look behind it
@@ -286,7 +290,7 @@ def _orientation(image: ImageFile) -> int:
     return found if found in range(1, 9) else 1
 
 
-def _pixels(image: ImageFile, header: Header) -> np.ndarray:
+def _pixels(image: Image.Image, header: Header) -> np.ndarray:
     """(1 or 3, h, w) uint8, or uint16 of grey with 16 bits; transparency is laid on white.
 
     Of colour with 16 bits, and grey with transparency, the upper 8 as uint8, with alpha if there is any.
