@@ -5,8 +5,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from PIL import Image
-
+from unbraid.data.images import open_image
 from unbraid.files import lies_in
 from unbraid.types import UserError
 
@@ -80,7 +79,7 @@ def _made_here(path: Path) -> bool:
         if path.suffix.lower() == ".npz":
             with zipfile.ZipFile(path) as file:
                 return {name.removesuffix(".npy") for name in file.namelist()} == ARRAYS
-        with Image.open(path, formats=("PNG", "GIF")) as picture:
+        with open_image(path) as picture:
             return picture.info.get("comment") in (MADE, MADE.encode())
     except Exception:  # Pillow and zipfile raise anything on files of other kinds
         return False

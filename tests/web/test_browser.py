@@ -100,7 +100,7 @@ def test_a_bad_upload_is_said_in_words_and_the_page_goes_on(page: Any, served: S
     page.goto(served.address)
     picture(page, "translate")
     page.locator(".upload-input input[type=file]").first.set_input_files(tmp_path / "text.png")
-    page.get_by_text("The file is not an image").wait_for()
+    page.get_by_text("The image can't be read: not an image").wait_for()
     assert "Traceback" not in page.content()
     before = source(page, "translate")
     page.locator(".picker button").nth(2).click()

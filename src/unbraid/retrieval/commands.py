@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 import torch
 import tyro
 from rich.table import Table
-from rich.text import Text
 
 from unbraid.apply import load
 from unbraid.config import Distance, TrainConfig
@@ -258,24 +257,19 @@ def _print_hits(files: Sequence[Path], found: Sequence[Sequence[Hit]]) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("domain", no_wrap=True)
     for column in ("file", *fields):
-        table.add_column(_cell(column), overflow="fold")
+        table.add_column(printable(column), overflow="fold")
     for file, row in zip(files, found, strict=True):
         for place, hit in enumerate(row, 1):
             about = [hit.metadata.get(field, "") for field in fields]
             path = f"{hit.path}{'' if os.path.exists(hit.path) else ' (gone)'}"
             words = (str(file) if place == 1 else "", str(place), f"{hit.distance:.4f}", hit.domain, path, *about)
-            table.add_row(*map(_cell, words))
+            table.add_row(*map(printable, words))
         if not row:
-            table.add_row(_cell(str(file)), "", "", "", "nothing found")
+            table.add_row(printable(str(file)), "", "", "", "nothing found")
     console = Console()
     if not console.is_terminal:  # lines are not to be folded in a file or a pipe
         console = Console(width=100_000)
     console.print(table, highlight=False)
-
-
-def _cell(text: str) -> Text:
-    """A user's text as it is: no markup, no emoji codes."""
-    return Text(printable(text))
 
 
 def _draw(files: Sequence[Path], found: Sequence[Sequence[Hit]], out: Path) -> None:
