@@ -120,3 +120,10 @@ def test_only_files_in_the_folder_are_opened(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="uploaded here"):
         read_upload(str(outside), SPEC, folder)
     assert outside.exists()
+
+
+def test_what_is_cut_off_is_said(tmp_path: Path) -> None:
+    _, note = read_upload(saved(tmp_path / "x.png", Image.new("RGB", (40, 20))), SPEC, tmp_path)
+    assert "50 % of it (40 x 20) cut off" in note
+    _, note = read_upload(saved(tmp_path / "y.png", Image.new("RGB", (20, 20))), SPEC, tmp_path)
+    assert "cut off" not in note

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unbraid.data.images import ImageError, read_header, read_image
+from unbraid.inputs import Fit
 from unbraid.types import ImageSpec, UserError
 
 MOST_BYTES = 20_000_000
@@ -65,6 +66,10 @@ def _read(path: Path, spec: ImageSpec) -> tuple[Tensor, str]:
             f"the image has {header.width} x {header.height} pixels, fewer than the model sees "
             f"({spec.width} x {spec.height}): it was enlarged"
         )
+    fit = Fit(spec)
+    fit.add("it", header.height, header.width)
+    if fit.cut:
+        notes.append(str(fit))
     if header.channels != spec.channels:
         notes.append("grey was repeated for three colours" if header.channels == 1 else "colours became grey")
     return x, "; ".join(notes)
