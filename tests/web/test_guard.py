@@ -23,7 +23,7 @@ def asked(
     sent: list[Any] = []
     named = {"host": "127.0.0.1:7860", **{name.replace("_", "-"): value for name, value in headers.items()}}
     scope = {
-        "type": "http", "path": path, "method": method, "query_string": query.encode(),
+        "type": "http", "path": path, "method": method, "query_string": query.encode("latin-1"),
         "headers": [(name.encode(), value.encode()) for name, value in named.items()],
     }  # fmt: skip
     chunks = [body[i : i + 1000] for i in range(0, len(body), 1000)] or [b""]
@@ -69,6 +69,12 @@ def test_nothing_else_does(path: str, open_page: Guard) -> None:
 
 def test_other_methods_are_refused(open_page: Guard) -> None:
     assert {asked(open_page, "/", method)[0] for method in ("PUT", "DELETE", "OPTIONS", "POST")} == {404}
+
+
+def test_addresses_that_are_not_utf8_are_refused(open_page: Guard, closed_page: Guard) -> None:
+    assert asked(open_page, query="view=\xff\xfe")[0] == 400
+    assert asked(closed_page, query="token=\xff")[0] == 400
+    assert asked(open_page, query="view=%ff")[0] == 200
 
 
 def test_other_names_and_other_sites_are_refused(open_page: Guard) -> None:

@@ -173,7 +173,10 @@ class Guard:
             return 421, "This page answers at its own address only", {}
         if headers.get("origin") not in (None, f"http://{host}", f"https://{host}"):
             return 403, "This page answers its own visitors only", {}
-        query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
+        try:  # what follows reads addresses as UTF-8
+            query = dict(parse_qsl(scope.get("query_string", b"").decode()))
+        except UnicodeDecodeError:
+            return 400, "The address has characters that no address has", {}
         if self.token is not None:
             shown = query.pop("token", "")
             if shown and self._right(shown):
