@@ -337,7 +337,7 @@ def requests(place: Place, random_: random.Random, count: int, until: float) -> 
             "path": path,
             "raw_path": path.encode(),
             "root_path": "",
-            "query_string": random_.randbytes(20),
+            "query_string": random_.choice([b"", b"view=codes&token=x", random_.randbytes(20)]),
             "headers": headers,
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 7860),
