@@ -42,15 +42,13 @@ def main() -> None:
     assert isinstance(data.train, PairedPart)
     (a, b), (train_a, train_b) = flat(data.test, run), flat(data.train, run)
     x, y = a - train_a.mean(0), b - train_b.mean(0)
-    for name, codes in (("a", a), ("b", b)):
-        print(f"length {name}: {codes.norm(dim=1).mean():.1f}; variance {codes.var(0).sum():.0f}")
-    print(
-        f"covariance of training codes: {((train_a - train_a.mean(0)) * (train_b - train_b.mean(0))).mean(0).sum():.0f}"
-    )
+    for name, codes, train in (("a", a, train_a), ("b", b, train_b)):
+        print(f"{name}: length {codes.norm(dim=1).mean():.1f}, variance {train.var(0).sum():.0f}")
+    together = (train_a - train_a.mean(0)) * (train_b - train_b.mean(0))
+    print(f"covariance: {together.mean(0).sum():.0f}")
     times = torch.bincount(torch.cdist(a, b).argmin(0), minlength=len(a)).topk(2)
-    print(
-        f"the two most frequent answers, of {len(a)}: {times.values.tolist()}, lengths {a.norm(dim=1)[times.indices]}"
-    )
+    lengths = [round(float(length), 1) for length in a.norm(dim=1)[times.indices]]
+    print(f"the two most frequent answers to {len(b)} queries: {times.values.tolist()}, of lengths {lengths}")
     print(f"as they are: {found(a, b)}")
     print(f"centred: {found(x, y)}")
     for scale in (0.5, 0.25):
