@@ -1,11 +1,17 @@
-import time
+import io
 
+import pytest
+
+from unbraid.console import Console
 from unbraid.progress import Meter
 
 
-def test_progress_says_rate_and_time_left() -> None:
-    meter = Meter("Embedding", 100)
-    meter._began = time.monotonic() - 10
-    with meter:
-        meter.advance(50)
-    assert meter.text() == "50 of 100, 5 a second, 0:00:10 left"
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_shown_on_a_terminal_and_beside_one(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unbraid.progress.PLAIN_SECONDS", -1.0)
+    out = io.StringIO()
+    with Meter("[b]:cat: images", 4, Console(file=out, force_terminal=terminal, width=200)) as meter:
+        meter.advance(2)
+        meter.advance(2)
+    assert "[b]:cat: images" in out.getvalue()
+    assert "4 of 4" in out.getvalue()

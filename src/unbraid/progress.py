@@ -24,10 +24,7 @@ class Meter(AbstractContextManager["Meter"]):
     def __enter__(self) -> "Meter":
         if self.console.is_terminal and self.total:
             bar = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                TextColumn("{task.fields[text]}", markup=False),
-                console=self.console,
+                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), console=self.console
             )
             bar.start()
             self._bar = bar, bar.add_task(self.title, total=self.total, text="")
@@ -46,7 +43,7 @@ class Meter(AbstractContextManager["Meter"]):
             self._bar[0].update(self._bar[1], completed=self.done, text=self.text())
         elif time.monotonic() - self._said > PLAIN_SECONDS:
             self._said = time.monotonic()
-            self.console.print(f"{self.title}: {self.text()}", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(f"{self.title}: {self.text()}", soft_wrap=True)
 
     def text(self) -> str:
         """Done, rate, time left."""
