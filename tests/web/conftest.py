@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,15 +67,14 @@ class Served:
     folder: Path
 
 
-@pytest.fixture(scope="session")
-def served(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The explorer at a free port."""
+@contextmanager
+def serving(runs: Runs, temporary: Path) -> Iterator[Served]:
+    """The explorer over some runs, at a free port, while the block runs."""
     import uvicorn
 
     from unbraid.web.app import application
     from unbraid.web.command import _socket
 
-    temporary = tmp_path_factory.mktemp("temporary")
     listening = _socket("127.0.0.1", 0)
     server = uvicorn.Server(
         uvicorn.Config(application(runs, temporary), log_level="error", ws="none", timeout_graceful_shutdown=1)
@@ -86,3 +86,10 @@ def served(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}/", temporary)
     server.should_exit = True
     thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def served(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The explorer over all runs."""
+    with serving(runs, tmp_path_factory.mktemp("temporary")) as started:
+        yield started

@@ -89,7 +89,7 @@ def test_analogies_interpolations_and_comparisons_are_drawn(client: Any) -> None
     assert "shared=0.2" in link
     path, words, _ = client.predict(run="pairs", runs=["pairs", "plain", "faces"], api_name="/compare")
     assert opened_picture(path).info["runs"] == "pairs, plain, faces"
-    assert "Faces is left out" in words
+    assert "Left out: faces, for it was trained" in words
 
 
 def test_search_ranks_as_evaluate_does(client: Any, runs: Runs) -> None:
@@ -184,6 +184,44 @@ def answered(served: Served, body: Any, view: str) -> str:
     except urllib.error.HTTPError as error:
         error.close()
         return str(error.code)
+
+
+def test_values_of_no_function_leave_no_traceback(
+    client: Any, served: Served, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = {"path": str(write_png(served.folder / "received" / "odd.png", 1)), "meta": {"_type": "gradio.FileData"}}
+    odd: list[Any] = [
+        file,
+        {**file, "path": 3},
+        {**file, "meta": None},
+        {**file, "size": "x"},
+        {},
+        [file],
+        3,
+        None,
+        "x",
+    ]
+    with urllib.request.urlopen(f"{served.address}config", timeout=20) as answer:
+        config = json.load(answer)
+    refusals = set[int]()
+    for function in config["dependencies"]:
+        for at, value in enumerate(odd):
+            session = f"odd-{function['id']}-{at}"
+            body = {"fn_index": function["id"], "session_hash": session, "data": [value] * len(function["inputs"])}
+            kind = {"content-type": "application/json"}
+            place = f"{served.address}gradio_api/queue/"
+            request = urllib.request.Request(f"{place}join", json.dumps(body).encode(), kind)
+            try:
+                urllib.request.urlopen(request, timeout=20).close()
+            except urllib.error.HTTPError as error:
+                refusals.add(error.code)
+                error.close()
+                continue
+            with urllib.request.urlopen(f"{place}data?session_hash={session}", timeout=20) as answer:
+                assert any(b"process_completed" in line for line in answer)
+    assert refusals == {400}
+    said = capfd.readouterr().err
+    assert "Traceback" not in said, said[:4000]
 
 
 def test_bad_uploads_are_answered_in_words(client: Any, tmp_path: Path) -> None:

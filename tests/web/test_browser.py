@@ -1,17 +1,20 @@
 """The page in headless Chromium: every view on a small run, by what it shows, asks for and complains of."""
 
 import io
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from helpers import write_png
-from web.conftest import Served
+from unbraid.web.runs import Runs
+from web.conftest import Served, serving
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
@@ -36,7 +39,7 @@ def page(browser: Any, served: Served) -> Iterator[Any]:
     trouble: list[str] = []
     context.on("console", lambda said: trouble.append(said.text) if said.type == "error" else None)
     context.on("weberror", lambda found: trouble.append(str(found.error)))
-    own = (served.address, "data:", "blob:")
+    own = ("http://127.0.0.1:", "data:", "blob:")
     context.on("request", lambda asked: None if asked.url.startswith(own) else trouble.append(f"asked {asked.url}"))
     context.set_default_timeout(20_000)
     yield context.new_page()
@@ -187,3 +190,54 @@ def test_it_works_by_keyboard(page: Any, served: Served) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.locator("[role=tab][aria-selected=true]", has_text="Analogies").wait_for()
+
+
+ODD = "*a* _b_ $x$ `c` <b> [d](e) | # ~~f~~ &amp; {{1}} ${2}"
+"""What Markdown, HTML, LaTeX and templates would read."""
+
+
+@pytest.fixture
+def odd(folder: Path, served: Served, tmp_path: Path) -> Iterator[Served]:
+    """A run of this name, of images of such names, and a copy of it without data."""
+    for side in ("photo", "sketch"):
+        for i in range(30):
+            write_png(tmp_path / ODD / side / f"{ODD} {i:02d}.png", i)
+    for name in (ODD, f"gone {ODD}"):
+        shutil.copytree(folder / "pairs", tmp_path / name / "run")
+    config = json.loads((tmp_path / ODD / "run" / "config.json").read_text())
+    config["config"]["data"] |= {"a": str(tmp_path / ODD / "photo"), "b": str(tmp_path / ODD / "sketch")}
+    (tmp_path / ODD / "run" / "config.json").write_text(json.dumps(config))
+    config["config"]["data"] |= {"a": str(tmp_path / f"gone {ODD}")}
+    (tmp_path / f"gone {ODD}" / "run" / "config.json").write_text(json.dumps(config))
+    runs = Runs([tmp_path / ODD / "run", tmp_path / f"gone {ODD}" / "run"])
+    with serving(runs, served.folder) as started:
+        yield started
+
+
+def test_names_are_shown_as_they_are_written(page: Any, odd: Served) -> None:
+    def said(where: str) -> str:
+        page.wait_for_function(f"() => document.querySelector('{where}')?.innerText.length > 20")
+        return page.locator(where).inner_text()
+
+    page.goto(odd.address)
+    picture(page, "translate")
+    assert f"{ODD} " in said("#translate-words")
+    assert f"{ODD} " in page.locator("#translate-picture img").get_attribute("alt")
+    assert page.get_by_label("Run").first.input_value() == f"{ODD}/run"
+    for view in ("Compare", "Training", "Search", "Interpolate", "Analogies"):
+        page.get_by_role("tab", name=view).click()
+        picture(page, view.lower())
+        assert ODD in said(f"#{view.lower()}-words"), view
+    page.get_by_role("tab", name="Compare").click()
+    assert page.get_by_label(f"{ODD}/run", exact=True).count()
+    page.get_by_role("tab", name="Codes").click()
+    page.locator("#codes-maps .point").nth(3).hover(force=True)
+    assert f"{ODD} " in said("#codes-maps .hover")
+    gone = page.context.new_page()
+    gone.goto(f"{odd.address}?{urlencode({'run': f'gone {ODD}/run'})}")
+    gone.locator("#state").get_by_text("upload pictures").wait_for()
+    assert f"gone {ODD}" in gone.locator("#state").inner_text()
+    lost = page.context.new_page()
+    lost.goto(f"{odd.address}?{urlencode({'run': ODD})}")
+    lost.get_by_text("There is no run").wait_for()
+    assert f"'{ODD}'" in lost.get_by_text("There is no run").inner_text()

@@ -15,8 +15,9 @@ from gradio.components import Component
 from gradio.themes import Default
 
 from unbraid.types import UserError
+from unbraid.web.bodies import functions
 from unbraid.web.guard import LOOPBACK, Guard
-from unbraid.web.page import Page, View, now
+from unbraid.web.page import Page, View, now, plain
 from unbraid.web.runs import Opened, Runs
 from unbraid.web.uploads import MOST_BYTES
 from unbraid.web.values import MOST_NUMBER
@@ -77,7 +78,7 @@ def application(runs: Runs, folder: Path, hosts: frozenset[str] | None = LOOPBAC
         css=STYLE,
         head=f"<script>{SCRIPT}</script>",
     )
-    return Guard(server, folder, hosts, token)
+    return Guard(server, folder, hosts, token, functions(blocks))
 
 
 async def _tidy(folder: Path) -> None:
@@ -103,7 +104,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
         gr.Markdown(f"# Unbraid explorer\n{INTRODUCTION}")
         with gr.Row():
             run = gr.Dropdown(runs.names, value=runs.names[0], label="Run", filterable=False, scale=1, min_width=220)
-            state = gr.Markdown(elem_id="state")
+            state = gr.HTML(elem_id="state")
         absent = gr.HTML()
         page = Page(runs, folder, run)
         current = gr.Textbox(views[0].name, visible=False)
@@ -116,6 +117,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
 
         def shown(name: str, query: dict[str, str]) -> dict[Any, Any]:
             """Everything that depends on the run, for the view that is wanted or else the first there is."""
+            runs.path(name)
             wanted = query.get("view", views[0].name)
             updates: dict[Any, Any] = {run: name}
             reasons = {}
@@ -128,7 +130,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
                     updates[state] = _described(opened, {v.title: reasons[v.name] for v in views})
             except UserError as error:
                 reasons = {view.name: "" if view.name == "training" else str(error) for view in views}
-                updates[state] = f"**{error}.** There are curves of its training, if it has begun."
+                updates[state] = plain(f"{error}. There are curves of its training, if it has begun.")
             there = [view.name for view in views if not reasons[view.name]]
             wanted = wanted if wanted in there else there[0]
             for label, component in page.controls[wanted].items():
@@ -145,9 +147,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
 
         def opened_link(request: gr.Request) -> dict[Any, Any]:
             query = {key: str(value) for key, value in dict(request.query_params).items()}
-            name = query.get("run", runs.names[0])
-            runs.path(name)
-            return shown(name, query)
+            return shown(query.get("run", runs.names[0]), query)
 
         outputs = [
             run, state, current, all_tabs, absent, *page.starts.values(),
@@ -197,14 +197,14 @@ def _from_link(component: Any, value: str) -> Any:
 
 
 def _described(opened: Opened, reasons: dict[str, str]) -> str:
-    """The run in a line, and the views it doesn't have, with why."""
+    """Returns the run in a line, and the views it doesn't have, with why, as HTML."""
     spec = opened.model.spec
     looks = f"a: {spec.a}; b: {spec.b}" if len(opened.domains) > 1 else f"{spec.a}"
     data = f"; {opened.data.name}" if opened.data else ""
-    lines = [f"**{opened.model.name}**, step {opened.model.step}{data}; {looks}."]
+    lines = [f"{opened.model.name}, step {opened.model.step}{data}; {looks}."]
     if not opened.data:
         lines.append(f"Its data can't be read, so upload pictures ({opened.without_data}).")
-    absent = [f"**{title}**: {reason}" for title, reason in reasons.items() if reason]
+    absent = [f"{title}: {reason}" for title, reason in reasons.items() if reason]
     if absent:
         lines.append("Not for this run: " + "; ".join(absent) + ".")
-    return "  \n".join(lines)
+    return "".join(map(plain, lines))

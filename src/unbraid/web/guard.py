@@ -1,12 +1,10 @@
 """What stands before the page: whom it answers, what it takes, which of gradio's addresses exist at all.
 
 gradio answers more than this page needs: addresses that fetch other servers, keep histories, or are for development.
-Those that the page and its clients use are listed here, and nothing else passes. And it opens the path, and fetches the
-address, that a client names in place of a file it has sent: here only files that were received pass.
+Those that the page and its clients use are listed here, and nothing else passes; `bodies` says what may be sent there.
 """
 
 import hmac
-import json
 import os
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -15,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
+from unbraid.inputs import printable
+from unbraid.web.bodies import Functions, NotTaken, rewritten
 from unbraid.web.uploads import MOST_BYTES
 
 Scope = MutableMapping[str, Any]
@@ -25,6 +25,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 COOKIE = "unbraid-token"
+PREFIX = "/gradio_api/"
 UPLOAD = "/gradio_api/upload"
 """The one address that takes files."""
 MOST_JSON = 200_000
@@ -38,7 +39,7 @@ GET = re.compile(
     r"|gradio_api/(info/?\Z|openapi\.json\Z|file=(?!\w+:)|heartbeat/|queue/data\Z|call/|upload_progress\Z|startup-events\Z"
     r"|theme\.css\Z|app_id/?\Z))"
 )
-POST = re.compile(r"/gradio_api/(queue/join\Z|call/|run/|api/|upload\Z|reset/?\Z|cancel\Z)")
+POST = re.compile(r"/gradio_api/(queue/join\Z|(run|call|call/v2)/[\w-]+/?\Z|upload\Z|reset/?\Z|cancel\Z)")
 HEADERS = {
     # a browser then asks no other server, whatever stands in the page
     "content-security-policy": (
@@ -55,18 +56,17 @@ class TooLarge(Exception):
     """A request's body went beyond its limit."""
 
 
-class NotReceived(Exception):
-    """A request names a file that was never received."""
-
-
 class Guard:
     """ASGI middleware. hosts: names under which the page answers, None for any. token: what a client must show.
+    functions: those that may be called, with what they take.
 
     A browser shows it once, as ?token=..., and gets a cookie; a program sends `Authorization: Bearer ...`.
     """
 
-    def __init__(self, app: Application, folder: Path, hosts: frozenset[str] | None, token: str | None) -> None:
-        self.app, self.folder, self.hosts, self.token = app, folder, hosts, token
+    def __init__(
+        self, app: Application, folder: Path, hosts: frozenset[str] | None, token: str | None, functions: Functions
+    ) -> None:
+        self.app, self.folder, self.hosts, self.token, self.functions = app, folder, hosts, token, functions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -114,14 +114,11 @@ class Guard:
         except TooLarge:
             if not begun:
                 await _answer(send, 413, f"Too large: at most {most / 1e6:.1f} MB are taken")
-        except NotReceived:
-            await _answer(send, 400, "Only pictures that were uploaded here are taken, and JSON")
+        except NotTaken as error:
+            await _answer(send, 400, printable(str(error)))
 
     async def _checked(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
-        """The request with a body in which every file is one that was received. Raises NotReceived.
-
-        What was looked at is what goes on: the body is written anew.
-        """
+        """Returns the request with a body as `bodies.rewritten` lets it pass. Raises NotTaken."""
         parts, more = [], True
         while more:
             message = await receive()
@@ -129,13 +126,8 @@ class Guard:
                 break
             parts.append(message.get("body", b""))
             more = message.get("more_body", False)
-        body = b"".join(parts)
-        try:
-            value = json.loads(body) if body.strip() else None
-            self._look(value)
-        except (ValueError, RecursionError) as error:
-            raise NotReceived from error
-        body = body if value is None else json.dumps(value).encode()
+        place = scope["path"].removeprefix(PREFIX).rstrip("/")
+        body = rewritten(place, b"".join(parts), self.folder, self.functions)
         left = [body]
 
         async def replayed() -> Message:
@@ -143,25 +135,9 @@ class Guard:
                 return {"type": "http.request", "body": left.pop(), "more_body": False}
             return await receive()
 
-        headers = [(name, text) for name, text in scope["headers"] if name.lower() != b"content-length"]
-        return {**scope, "headers": [*headers, (b"content-length", str(len(body)).encode())]}, replayed
-
-    def _look(self, value: Any) -> None:
-        """Raises NotReceived for a path that isn't of the folder, and takes away addresses to fetch."""
-        if isinstance(value, dict):
-            if "path" in value:
-                path = value["path"]
-                if not isinstance(path, str) or "\0" in path:
-                    raise NotReceived
-                place = Path(path).resolve()
-                if not place.is_relative_to(self.folder.resolve()) or not place.is_file():
-                    raise NotReceived
-                value["url"] = None
-            for part in value.values():
-                self._look(part)
-        elif isinstance(value, list):
-            for part in value:
-                self._look(part)
+        headers = [each for each in scope["headers"] if each[0].lower() not in (b"content-length", b"content-type")]
+        about = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
+        return {**scope, "headers": [*headers, *about]}, replayed
 
     def _refusal(self, scope: Scope) -> tuple[int, str, dict[str, str]] | None:
         """Status and words of a refusal, or None."""

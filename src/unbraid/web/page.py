@@ -92,7 +92,8 @@ class Page:
             buttons=["download", "fullscreen"], alt_text=label,
             elem_classes="answer", elem_id=f"{view.name}-picture",
         )  # fmt: skip
-        words = gr.Markdown(elem_id=f"{view.name}-words", elem_classes="words")
+        words = gr.Textbox(visible=False)  # as programs get them
+        shown = gr.HTML(elem_id=f"{view.name}-words", elem_classes="words")
         link = gr.HTML(elem_id=f"{view.name}-link")
 
         @functools.wraps(compute)
@@ -103,7 +104,7 @@ class Page:
         done = self.event(
             answered, [self.run, *inputs.values()], [picture, words, link], [*triggers, self.start(view)], view.name
         )
-        self.event(lambda text: gr.update(alt_text=text), [words], [picture], [done.then], queue=False)
+        self.event(captioned, [words], [picture, shown], [done.then], queue=False)
         self.controls.setdefault(view.name, {}).update({k: v for k, v in inputs.items() if not isinstance(v, gr.Image)})
 
     @contextmanager
@@ -146,6 +147,17 @@ class Page:
             about.pop("concurrency_id") if not queue else None
             return triggers[0](checked, **about)
         return gr.on(list(triggers), checked, **about)
+
+
+def plain(text: str) -> str:
+    """Returns HTML that shows text as it is written. Markdown would read what stands in the names of files."""
+    return f"<p>{html.escape(text)}</p>"
+
+
+def captioned(words: Any) -> tuple[Any, str]:
+    """Returns what gives a picture its alternative text, and these words, or none yet, as HTML."""
+    text = str(words or "")
+    return gr.update(alt_text=text), plain(text)
 
 
 def linked(view: str, query: dict[str, Any] | None) -> str:
@@ -218,7 +230,7 @@ class Picker:
     def follows(self, domain: Any, view: View) -> None:
         """Picking takes an item of the domain that this component says, and lets the view compute."""
 
-        def pick(run: str, side: str, event: gr.SelectData) -> tuple[int, None, int]:
+        def pick(run: str, side: str, event: gr.EventData) -> tuple[int, None, int]:
             with self.page.runs.using(run) as opened:
                 return picked(opened, opened.known(side), event), None, now()
 
@@ -248,10 +260,10 @@ def positions(opened: Opened, domain: Domain) -> np.ndarray:
     return spread(np.arange(opened.count(domain)), PICKED)
 
 
-def picked(opened: Opened, domain: Domain, event: gr.SelectData) -> int:
+def picked(opened: Opened, domain: Domain, event: gr.EventData) -> int:
     """The test item of the thumbnail that was picked."""
     places = positions(opened, domain)
-    return int(places[whole(event.index, "The picture that was picked", 0, len(places) - 1)])
+    return int(places[whole(getattr(event, "index", None), "The picture that was picked", 0, len(places) - 1)])
 
 
 def thumbnails(opened: Opened, domain: Domain) -> list[tuple[Image.Image, str]]:
@@ -274,7 +286,7 @@ def now() -> int:
 
 
 def sentence(*parts: str) -> str:
-    """Some remarks as sentences. The name of a file stays as it is."""
-    named = [any(mark in part.split(" ", 1)[0] for mark in "/._") for part in parts]
+    """Returns some remarks as sentences. The name of a file stays as it is."""
+    named = [any(mark in part.split(" ", 1)[0] for mark in "/._") or "(test item " in part for part in parts]
     kept = [part if name else f"{part[0].upper()}{part[1:]}" for part, name in zip(parts, named, strict=True) if part]
     return " ".join(f"{part.rstrip('.')}." for part in kept)

@@ -7,12 +7,14 @@ import msgspec
 
 from unbraid.types import UserError
 
+MOST_TEXT = 20_000
+"""Characters; what stands under a picture may name a dozen files."""
 MOST_SEED = 2**31 - 1
 MOST_NUMBER = 2**53
 """Beyond it, a browser's numbers are no longer whole."""
 _BOUNDS = msgspec.Meta(ge=-MOST_NUMBER, le=MOST_NUMBER)
-Text = Annotated[str, msgspec.Meta(max_length=2000)]
-Value = Annotated[int, _BOUNDS] | Annotated[float, _BOUNDS] | Annotated[str, msgspec.Meta(max_length=2000)] | None
+Text = Annotated[str, msgspec.Meta(max_length=MOST_TEXT)]
+Value = Annotated[int, _BOUNDS] | Annotated[float, _BOUNDS] | Annotated[str, msgspec.Meta(max_length=MOST_TEXT)] | None
 """A word, or a number where one belongs."""
 Words = list[Text] | None
 File = dict[str, Any] | None

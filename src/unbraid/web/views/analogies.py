@@ -81,7 +81,7 @@ class Analogies:
                 page.answers(self, analogies, inputs, triggers, "Analogies")
         for gallery, items in ((self.rows, self.row_items), (self.columns, self.column_items)):
 
-            def toggle(run: str, domain: str, chosen: Any, event: gr.SelectData) -> tuple[str, int]:
+            def toggle(run: str, domain: str, chosen: Any, event: gr.EventData) -> tuple[str, int]:
                 with page.runs.using(run) as opened:
                     at = picked(opened, opened.known(domain), event)
                     kept = several(chosen, "Items", MOST)

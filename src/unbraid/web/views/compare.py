@@ -114,7 +114,7 @@ class Compare:
                     made = opened.model.translate(mine, src, dst, many, seed=seed)[0]
                     rows.append([Cell(mine[0], opened.name), *(Cell(y, f"sample {i}") for i, y in enumerate(made, 1))])
             except UserError as error:
-                remarks.append(f"{one} is left out: {error}")
+                remarks.append(f"left out: {one}, for {error}")
         if not rows:
             raise UserError(sentence(*remarks))
         words = sentence(

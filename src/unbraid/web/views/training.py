@@ -11,7 +11,7 @@ from unbraid.data.images import open_image
 from unbraid.log import read_log
 from unbraid.types import UserError
 from unbraid.web.figures import curves, described, download
-from unbraid.web.page import Answer, Page, linked
+from unbraid.web.page import Answer, Page, captioned, linked, plain
 from unbraid.web.runs import Opened
 
 EVERY = 4.0
@@ -38,7 +38,7 @@ class Training:
                 numbers = gr.JSON(visible=False)
                 link = gr.HTML(elem_id="training-link")
             with gr.Column(scale=2, min_width=320, elem_classes="answers"):
-                which, sample, words = _samples()
+                which, sample, words, shown = _samples()
 
         def training(run: str) -> tuple[str, dict[str, Any], str]:
             """Curves as SVG, their points as JSON, and a link."""
@@ -50,7 +50,7 @@ class Training:
             try:
                 return _charts(series(path, run), run)
             except UserError as error:
-                return f'<p class="absent">{html.escape(str(error))}</p>'
+                return plain(str(error))
 
         def samples(run: str, sample: Any) -> tuple[Image.Image, str]:
             """A sample picture, by its number, 0 the first."""
@@ -63,8 +63,8 @@ class Training:
 
         page.event(training, [page.run], [charts, numbers, link], [page.start(self)], self.name)
         page.event(newest, [page.run], [which], [page.start(self)], queue=False)
-        page.event(samples, [page.run, which], [sample, words], [which.change, page.start(self)], "samples")
-        page.event(lambda text: gr.update(alt_text=text), [words], [sample], [words.change], queue=False)
+        drawn = page.event(samples, [page.run, which], [sample, words], [which.change, page.start(self)], "samples")
+        page.event(captioned, [words], [sample, shown], [drawn.then], queue=False)
         timer = gr.Timer(EVERY)
         page.event(live, [page.run], [charts], [timer.tick], queue=False)
         page.controls[self.name] = {}
@@ -74,13 +74,13 @@ class Training:
         return {}
 
 
-def _samples() -> tuple[gr.Slider, gr.Image, gr.Markdown]:
+def _samples() -> tuple[gr.Slider, gr.Image, gr.Textbox, gr.HTML]:
     which = gr.Slider(0, 1, 0, step=1, label="Sample pictures, from the first to the last", interactive=True)
     sample = gr.Image(
         label="Samples", show_label=False, format="png", interactive=False, buttons=["download", "fullscreen"],
         alt_text="Samples drawn in training", elem_classes="answer", elem_id="training-picture",
     )  # fmt: skip
-    return which, sample, gr.Markdown(elem_classes="words", elem_id="training-words")
+    return which, sample, gr.Textbox(visible=False), gr.HTML(elem_classes="words", elem_id="training-words")
 
 
 def series(path: Path, name: str) -> dict[str, Any]:
