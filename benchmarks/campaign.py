@@ -36,10 +36,10 @@ from PIL import Image
 
 import unbraid
 from machine import facts
-from unbraid.cli import main
-from unbraid.log import Log, read_log
-from unbraid.run import Position, Run
-from unbraid.types import UserError
+from unbraid.commands.cli import main
+from unbraid.core.types import UserError
+from unbraid.model.log import Log, read_log
+from unbraid.model.run import Position, Run
 
 RESULTS = Path(__file__).parent / "results" / "campaign.json"
 HANG = 20

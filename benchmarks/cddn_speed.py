@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 
 from machine import facts, interleaved, summary, table
-from unbraid.files import read_json, write_json
-from unbraid.method import Clock
+from unbraid.core.files import read_json, write_json
+from unbraid.core.method import Clock
+from unbraid.core.types import DataSpec, ImageSpec, Paired
 from unbraid.methods.cddn import CdDN, CdDNConfig
 from unbraid.nn.critic import Critic
 from unbraid.recipes.cddn import DIGITS
-from unbraid.train import train_step
-from unbraid.types import DataSpec, ImageSpec, Paired
+from unbraid.training.loop import train_step
 
 RESULTS = Path(__file__).parent / "results" / "cddn-speed.json"
 CASES: dict[str, tuple[CdDNConfig, int, int, int]] = {

@@ -21,9 +21,9 @@ from PIL import Image
 
 import figures
 import pages
-from unbraid.config import PLACES, flat, to_json
-from unbraid.files import read_json, write_json
-from unbraid.log import read_log
+from unbraid.core.config import PLACES, flat, to_json
+from unbraid.core.files import read_json, write_json
+from unbraid.model.log import read_log
 from unbraid.recipes import RECIPES
 
 PICTURES = pages.DOCS / "pictures"

@@ -17,14 +17,14 @@ from torch.nn.functional import l1_loss
 from torch.optim import Adam
 
 from machine import facts, table
-from unbraid.data import load
-from unbraid.data.config import DataConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.files import write_json
+from unbraid.core.types import ImageSpec
+from unbraid.data.loading import load
 from unbraid.data.parts import Batches, side
-from unbraid.files import write_json
-from unbraid.metrics.images import rms_distance
+from unbraid.evaluation.metrics.images import rms_distance
 from unbraid.nn.blocks import draw_normal
 from unbraid.nn.residual import Norm, ResidualTranslator
-from unbraid.types import ImageSpec
 
 SIZE, WIDTH, BLOCKS, BATCH, RATE, FLAT = 32, 8, 2, 4, 1e-3, 100
 RESULTS = Path(__file__).parent / "results" / "colour.json"

@@ -13,8 +13,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-from unbraid.log import read_log
-from unbraid.meaning import TOLD
+from unbraid.evaluation.meaning import TOLD
+from unbraid.model.log import read_log
 
 OUT = Path(__file__).parent.parent / "docs" / "pictures" / "xgan-domains.webp"
 

@@ -20,16 +20,16 @@ import torch
 from PIL import Image
 
 import unbraid
-from unbraid.codes import encode_all, read, sample_all
-from unbraid.config import PACKAGED
-from unbraid.data import load as load_data
+from unbraid.core.config import PACKAGED
+from unbraid.core.files import read_json, write_json
+from unbraid.core.types import DOMAINS, other
+from unbraid.data.loading import load as load_data
 from unbraid.data.parts import PairedPart
-from unbraid.files import read_json, write_json
-from unbraid.metrics.images import Lpips
-from unbraid.metrics.retrieval import recall
-from unbraid.nn.perceptual import find_weights
-from unbraid.run import Run
-from unbraid.types import DOMAINS, other
+from unbraid.evaluation.metrics.images import Lpips
+from unbraid.evaluation.metrics.retrieval import recall
+from unbraid.model.codes import encode_all, read, sample_all
+from unbraid.model.run import Run
+from unbraid.nn.pretrained.perceptual import find_weights
 
 HERE = Path(__file__).parent
 PAPER = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from unbraid.files import read_json, write_json
+from unbraid.core.files import read_json, write_json
 from unbraid.recipes import RECIPES
 from unbraid.recipes.recipe import FIGURES, Figure, Shows
 

@@ -30,15 +30,15 @@ from torch.optim import Adam
 from torchvision.models import vgg16
 
 from machine import facts, interleaved, summary, table
-from unbraid.config import TrainConfig
-from unbraid.files import write_json
-from unbraid.method import Clock
+from unbraid.core.config import TrainConfig
+from unbraid.core.device import choose
+from unbraid.core.files import write_json
+from unbraid.core.method import Clock
+from unbraid.core.types import DataSpec, ImageSpec, Labelled
 from unbraid.methods.lord import BETAS, LORD, UPSAMPLINGS, Extractor, LORDConfig
 from unbraid.nn.blocks import SLOPE, UpConv
-from unbraid.nn.perceptual import MEAN, STD, find_weights
-from unbraid.precision import choose
-from unbraid.train import train_step
-from unbraid.types import DataSpec, ImageSpec, Labelled
+from unbraid.nn.pretrained.perceptual import MEAN, STD, find_weights
+from unbraid.training.loop import train_step
 
 SIZE = 64
 TAPS = (3, 8, 13, 22, 30)

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from unbraid.memory import keep_freed_memory
-from unbraid.precision import cpu_bf16
+from unbraid.core.device import cpu_bf16
+from unbraid.core.memory import keep_freed_memory
 
 
 def facts() -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any
 
 import figures
 from figures import RESULTS, analogies, both_ways, in_words
-from unbraid.files import read_json
-from unbraid.metrics.probes import SURE
+from unbraid.core.files import read_json
+from unbraid.evaluation.metrics.probes import SURE
 from unbraid.recipes import RECIPES
 from unbraid.recipes.recipe import Figure
 

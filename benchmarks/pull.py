@@ -26,16 +26,16 @@ from torch.nn.functional import l1_loss
 from torch.optim import Adam
 
 from machine import facts, table
-from unbraid.codes import spread
-from unbraid.data import load
-from unbraid.data.config import DataConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.files import read_json, write_json
+from unbraid.core.types import ImageSpec
+from unbraid.data.loading import load
 from unbraid.data.parts import side
-from unbraid.files import read_json, write_json
 from unbraid.methods.uncooperative import BETAS, Uncooperative, UncooperativeConfig
+from unbraid.model.codes import spread
+from unbraid.model.run import Run
 from unbraid.nn.functional import least_squares
 from unbraid.nn.patch import DiscriminatorNorm, PatchAdversary, patch_halvings, tell
-from unbraid.run import Run
-from unbraid.types import ImageSpec
 
 ITEMS = 16
 IMAGES = 200

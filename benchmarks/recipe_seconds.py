@@ -19,19 +19,19 @@ from typing import Any
 import torch
 
 from machine import facts
-from unbraid.config import RunConfig
-from unbraid.data import load, needs
+from unbraid.core.config import RunConfig
+from unbraid.core.device import choose
+from unbraid.core.files import write_json
+from unbraid.core.memory import keep_freed_memory
+from unbraid.core.method import Clock, Method
 from unbraid.data.features import with_head
+from unbraid.data.loading import load, needs
 from unbraid.data.parts import Batches
 from unbraid.data.styles import wanted_styles
-from unbraid.files import write_json
-from unbraid.memory import keep_freed_memory
-from unbraid.method import Clock, Method
 from unbraid.methods import METHODS
-from unbraid.precision import choose
 from unbraid.recipes import RECIPES
 from unbraid.recipes.recipe import SECONDS, read_seconds
-from unbraid.train import Average, Moved, train_step
+from unbraid.training.loop import Average, Moved, train_step
 
 SHORTEST, FEWEST, WARM = 5.0, 3, 1
 """Seconds and steps that are timed at least, and steps before them."""

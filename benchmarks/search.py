@@ -33,19 +33,20 @@ import torch
 from PIL import Image
 
 from machine import facts, table
-from unbraid.apply import load
-from unbraid.cli import main as unbraid
-from unbraid.config import TrainConfig
+from unbraid.commands.cli import main as unbraid
+from unbraid.core.config import TrainConfig
+from unbraid.core.device import choose
+from unbraid.core.files import write_json
 from unbraid.data.cache import cached
-from unbraid.data.folders import list_images
 from unbraid.data.images import read_image
-from unbraid.files import write_json
-from unbraid.metrics.retrieval import label_figures, pair_figures
-from unbraid.precision import choose
-from unbraid.retrieval.embed import code_sizes, embed, encoded
-from unbraid.retrieval.index import NEIGHBOURS, Searcher, build
-from unbraid.retrieval.indexing import list_sources, read_batch
-from unbraid.retrieval.store import Identity, Item, Store
+from unbraid.data.listing import list_images
+from unbraid.evaluation.metrics.retrieval import label_figures, pair_figures
+from unbraid.model.trained import load
+from unbraid.search.embed import code_sizes, embed, encoded
+from unbraid.search.index import NEIGHBOURS, Searcher, build
+from unbraid.search.indexing import list_sources, read_batch
+from unbraid.search.query import search_index
+from unbraid.search.store import Identity, Item, Store
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
 QUERIES = 1000
@@ -184,7 +185,7 @@ def number_of(folder: Path, ids: np.ndarray) -> list[list[int]]:
 
 def milvus(arguments: argparse.Namespace) -> dict[str, Any]:
     """The same through a milvus-lite server: sending, latency with paths and metadata."""
-    from unbraid.retrieval import milvus as route
+    from unbraid.search import milvus as route
 
     count = arguments.count or 50_000
     codes = random_codes(count)
@@ -268,7 +269,7 @@ def maps(arguments: argparse.Namespace) -> dict[str, Any]:
                 )
                 == 0
             )
-            hits = model.search(to, x, 1)
+            hits = search_index(model, to, x, 1)
             right = sum(row[0].path.stem == file.stem for row, file in zip(hits, files, strict=True))
             found[f"index and search, codes in {precision}"] = round(100 * right / len(files), 3)
         found["queries"] = len(files)

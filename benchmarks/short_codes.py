@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 import unbraid
-from unbraid.codes import encode_sides
-from unbraid.data import load as load_data
+from unbraid.data.loading import load as load_data
 from unbraid.data.parts import PairedPart
-from unbraid.run import Run
+from unbraid.model.codes import encode_sides
+from unbraid.model.run import Run
 
 
 def found(a: Tensor, b: Tensor) -> str:

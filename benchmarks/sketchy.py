@@ -17,12 +17,13 @@ from typing import Any
 import torch
 
 from machine import facts, table
-from unbraid.apply import load
-from unbraid.cli import main as unbraid
+from unbraid.commands.cli import main as unbraid
+from unbraid.core.files import read_json, write_json
+from unbraid.core.types import ImageSpec
 from unbraid.data.images import read_image
-from unbraid.files import read_json, write_json
-from unbraid.retrieval.sheet import contact_sheet
-from unbraid.types import ImageSpec
+from unbraid.model.trained import load
+from unbraid.search.query import search_index
+from unbraid.search.sheet import contact_sheet
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "sketchy.json"
@@ -103,7 +104,7 @@ def sheet(run: Path, root: Path, place: Path) -> dict[str, Any]:
     classes = sorted({name.split("/")[0] for name in sketches})
     some = [next(name for name in sketches if name.startswith(f"{label}/")) for label in classes]
     x = torch.stack([read_image(root / "sketchy" / "sketch" / name, spec) for name in sketches])
-    found = model.search(to, x, 10)
+    found = search_index(model, to, x, 10)
     right = [
         [hit.path.parent.name == name.split("/")[0] for hit in hits] for name, hits in zip(sketches, found, strict=True)
     ]

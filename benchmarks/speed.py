@@ -20,12 +20,12 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from unbraid.files import write_json
-from unbraid.method import Clock
+from unbraid.core.files import write_json
+from unbraid.core.method import Clock
+from unbraid.core.types import DataSpec, ImageSpec, Paired
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.recipes.iiae import DIGITS
-from unbraid.train import train_step
-from unbraid.types import DataSpec, ImageSpec, Paired
+from unbraid.training.loop import train_step
 
 KINDS = {
     "convolution": ("convolution",),

@@ -25,12 +25,12 @@ from matplotlib import pyplot
 
 import unbraid
 from machine import facts, table
-from unbraid.data import load
+from unbraid.core.files import read_json, write_json
+from unbraid.data.loading import load
 from unbraid.data.parts import PairedPart
-from unbraid.files import read_json, write_json
-from unbraid.log import LOG_EVERY, read_log
-from unbraid.measure import residual_figures
-from unbraid.run import Run
+from unbraid.evaluation.validation import residual_figures
+from unbraid.model.log import LOG_EVERY, read_log
+from unbraid.model.run import Run
 
 RECIPES = (
     "uncooperative-synthetic",

@@ -28,14 +28,14 @@ from torch import nn
 from torch.optim import Adam, Optimizer
 
 from machine import facts, interleaved, summary, table
-from unbraid.config import RunConfig
-from unbraid.files import write_json
-from unbraid.method import Clock
+from unbraid.core.config import RunConfig
+from unbraid.core.files import write_json
+from unbraid.core.method import Clock
+from unbraid.core.types import DataSpec, ImageSpec, Labelled
 from unbraid.methods.lord import LORD, LORDConfig
+from unbraid.model.run import Position, Run
 from unbraid.nn.tables import FORGOTTEN, RowAdam, code_table
-from unbraid.run import Position, Run
-from unbraid.train import train_step
-from unbraid.types import DataSpec, ImageSpec, Labelled
+from unbraid.training.loop import train_step
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 SMALL = LORDConfig(width=32, last_width=16, encoder_widths=(16, 32, 32), loss="pixels")

@@ -25,26 +25,26 @@ from torch import Tensor
 
 import pages
 from machine import facts
-from unbraid.apply import Trained
-from unbraid.config import PACKAGED, TrainConfig
-from unbraid.cycles import Cycle, two_sides
-from unbraid.data import load
-from unbraid.data.config import DataConfig
+from unbraid.core.config import PACKAGED, TrainConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.device import choose
+from unbraid.core.files import read_json, write_json
+from unbraid.core.memory import keep_freed_memory
+from unbraid.core.method import Clock, Disentangler, Method
+from unbraid.core.types import DOMAINS, other
+from unbraid.data.loading import load
 from unbraid.data.parts import Batches, Data, Recombining, strangers
-from unbraid.files import read_json, write_json
-from unbraid.measurements import Judges
-from unbraid.memory import keep_freed_memory
-from unbraid.method import Clock, Disentangler, Method
+from unbraid.evaluation.cycles import Cycle, two_sides
+from unbraid.evaluation.measurements import Judges
+from unbraid.evaluation.metrics.images import rms_distance
+from unbraid.evaluation.metrics.retrieval import first_hits, recall_at
 from unbraid.methods.cyclegan import CycleGAN, CycleGANConfig
 from unbraid.methods.uncooperative import Uncooperative, UncooperativeConfig
-from unbraid.metrics.images import rms_distance
-from unbraid.metrics.retrieval import first_hits, recall_at
+from unbraid.model.drawing import save_picture
+from unbraid.model.trained import Trained
 from unbraid.nn.patch import DiscriminatorNorm
 from unbraid.nn.residual import Norm
-from unbraid.precision import choose
-from unbraid.show import save_picture
-from unbraid.train import Moved, step_seed, train_step
-from unbraid.types import DOMAINS, other
+from unbraid.training.loop import Moved, step_seed, train_step
 
 RESULTS = Path(__file__).parent / "results" / "unpaired-trials.json"
 PAGE = pages.DOCS / "notes" / "unpaired-norms.md"

@@ -17,13 +17,13 @@ import torch
 import tyro
 
 from machine import facts, table
-from unbraid.codes import encode_sides
-from unbraid.config import PACKAGED
-from unbraid.data import load
-from unbraid.files import read_json, write_json
-from unbraid.measurements import Judges
+from unbraid.core.config import PACKAGED
+from unbraid.core.files import read_json, write_json
+from unbraid.data.loading import load
+from unbraid.evaluation.measurements import Judges
+from unbraid.evaluation.metrics.retrieval import recall
 from unbraid.methods.xgan import XGAN, XGANConfig
-from unbraid.metrics.retrieval import recall
+from unbraid.model.codes import encode_sides
 from unbraid.recipes.xgan import EMOJI
 from unpaired_trials import measured, trained
 

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.optim import Optimizer
 
+from unbraid.core.method import Clock, Method, Update
+from unbraid.core.types import DataSpec, ImageSpec, Labelled, Paired, Spec, Unpaired, VectorSpec
 from unbraid.data.parts import Data, LabelledPart, PairedPart, Rows, as_labelled, as_unpaired
-from unbraid.method import Clock, Method, Update
 from unbraid.methods.cddn import CdDNConfig
 from unbraid.methods.lord import LORDConfig
-from unbraid.types import DataSpec, ImageSpec, Labelled, Paired, Spec, Unpaired, VectorSpec
 
 
 class Stored:

@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 
 from helpers import IMAGES, random_items
-from unbraid.codes import encode_all
-from unbraid.config import RunConfig, TrainConfig
-from unbraid.data.config import DataConfig
+from unbraid.core.config import RunConfig, TrainConfig
+from unbraid.core.data_config import DataConfig
 from unbraid.methods.iiae import IIAE, IIAEConfig
-from unbraid.metrics.space import CodeSpace
-from unbraid.run import Run
+from unbraid.model.codes import encode_all
+from unbraid.model.run import Run
+from unbraid.model.space import CodeSpace
 
 SMALL = IIAEConfig(widths=(8, 8), decoder_widths=(8, 8), map_size=4, shared=4, exclusive=3)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unbraid.cli import main
+from unbraid.commands.cli import main
 
 ROW = "face.png,20,20,40,20,30,40\n"
 HEADER = "file,left_eye_x,left_eye_y,right_eye_x,right_eye_y,mouth_x,mouth_y\n"

@@ -13,11 +13,11 @@ from PIL import Image
 
 from helpers import IMAGES, VECTORS, random_items, write_png
 from indexes import SMALL
-from unbraid import inputs
-from unbraid.apply import Trained
+from unbraid.core.types import Codes, DataSpec, ImageSpec, UserError
 from unbraid.data.images import read_image
 from unbraid.methods.iiae import IIAE, IIAEConfig
-from unbraid.types import Codes, DataSpec, ImageSpec, UserError
+from unbraid.model import inputs
+from unbraid.model.trained import Trained
 
 GREY = DataSpec(ImageSpec(16, 24, 1), ImageSpec(16, 24, 1))
 
@@ -184,7 +184,7 @@ def test_what_cannot_be_meant_is_said(name: str, model: Trained, monkeypatch: py
     for method in ("items", "encode", "image_spec", "_single", "_codes", "_alone"):
         monkeypatch.setattr(model, method, untyped(model, method), raising=False)
     for function in ("as_images", "one_of", "whole_number", "floats"):
-        monkeypatch.setattr(f"unbraid.apply.{function}", inspect.unwrap(getattr(inputs, function)))
+        monkeypatch.setattr(f"unbraid.model.trained.{function}", inspect.unwrap(getattr(inputs, function)))
     for function in ("_one_kind", "_tensor", "_checked"):
         monkeypatch.setattr(inputs, function, inspect.unwrap(getattr(inputs, function)))
     called, given, more, words = WRONG[name]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from unbraid.checksums import check_seal, read_tensors, seal, write_tensors
-from unbraid.types import UserError
+from unbraid.core.checksums import check_seal, read_tensors, seal, write_tensors
+from unbraid.core.types import UserError
 
 TENSORS = {"a": torch.arange(6.0), "b": torch.ones(2, 3, dtype=torch.int64)}
 

@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from helpers import write_pairs, write_png
-from unbraid import inputs
-from unbraid.cli import COMMANDS, main
 from unbraid.commands import use
-from unbraid.types import ImageSpec
+from unbraid.commands.cli import COMMANDS, main
+from unbraid.core.types import ImageSpec
+from unbraid.model import inputs
 
 SMALL = [
     *("--method.widths", "8", "--method.decoder-widths", "8", "--method.map-size", "4", "--method.shared", "4"),

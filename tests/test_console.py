@@ -7,12 +7,12 @@ import pytest
 from rich.table import Table
 
 import unbraid
-from unbraid.cli import main
-from unbraid.console import Console, Progress, escape_unprintable
-from unbraid.log import Log
-from unbraid.retrieval.commands import _print_hits
-from unbraid.retrieval.search import Hit
-from unbraid.run import Position
+from unbraid.commands.cli import main
+from unbraid.commands.search import _print_hits
+from unbraid.core.console import Console, Progress, escape_unprintable
+from unbraid.model.log import Log
+from unbraid.model.run import Position
+from unbraid.search.query import Hit
 
 TEXTS = ("[old]/cat [copy].png", ":cat:.png", "[/b]", "[red]x[/red]", "[link=x]y", "C:\\[a]\\b", "\\[b]", "[1, 2]")
 
@@ -51,7 +51,7 @@ def test_nothing_prints_past_the_one_console() -> None:
             continue
         taken = re.findall(r"^ *(?:from rich[\w.]* import .*|import rich.*)$", file.read_text(encoding="utf-8"), re.M)
         for line in taken:
-            assert not own.search(line), f"{file}: {line}: import it from unbraid.console"
+            assert not own.search(line), f"{file}: {line}: import it from unbraid.core.console"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from helpers import Stored, Untrained, random_data
-from unbraid.apply import Trained
-from unbraid.cycles import cycles, disturbances, rounded
+from unbraid.core.method import Method
+from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec, Unpaired, VectorSpec
 from unbraid.data.parts import PairedPart, Part, Rows, as_unpaired
-from unbraid.measurements import Judges
-from unbraid.method import Method
-from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Unpaired, VectorSpec
+from unbraid.evaluation.cycles import cycles, disturbances, rounded
+from unbraid.evaluation.measurements import Judges
+from unbraid.model.trained import Trained
 
 SPEC = DataSpec(ImageSpec(8, 8), ImageSpec(8, 8))
 BLIND = Judges(None, None)

@@ -9,13 +9,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
 from helpers import SMALL_CDDN, SMALL_LORD, VECTORS, Repeated, random_batch
-from unbraid.method import Clock, Disentangler, Method, Translator
+from unbraid.core.method import Clock, Disentangler, Method, Translator
+from unbraid.core.types import DataSpec, ImageSpec
 from unbraid.methods import METHODS
 from unbraid.methods.iiae import IIAEConfig
 from unbraid.methods.lord import LORD
 from unbraid.nn.tables import RowAdam, code_table
-from unbraid.train import train_step
-from unbraid.types import DataSpec, ImageSpec
+from unbraid.training.loop import train_step
 
 CONFIGS = {
     "cddn": SMALL_CDDN,

@@ -10,10 +10,10 @@ from types import ModuleType
 import pytest
 import torch
 
-from unbraid.method import Clock
+from unbraid.core.method import Clock
+from unbraid.core.types import DataSpec, ImageSpec, Paired
 from unbraid.methods import METHODS
-from unbraid.train import train_step
-from unbraid.types import DataSpec, ImageSpec, Paired
+from unbraid.training.loop import train_step
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from helpers import write_png
-from unbraid.cli import main
-from unbraid.evaluate import table
-from unbraid.measurements import Judges
+from unbraid.commands.cli import main
+from unbraid.evaluation.evaluate import table
+from unbraid.evaluation.measurements import Judges
 
 SMALL = [
     *("--method.widths", "8", "--method.decoder-widths", "8", "--method.map-size", "4", "--method.shared", "4"),

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from unbraid.files import create_json, parse_json, read_json, write_atomically, write_json
-from unbraid.types import UserError
+from unbraid.core.files import create_json, parse_json, read_json, write_atomically, write_json
+from unbraid.core.types import UserError
 
 
 def fail(error: Exception) -> object:

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from helpers import Stored, Untrained, random_data
-from unbraid.apply import Trained
-from unbraid.data import load
-from unbraid.data.config import DataConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec
+from unbraid.data.loading import load
 from unbraid.data.parts import Chosen, Data, LabelledPart, PairedPart, Rows
-from unbraid.generation import analogy, diversity, nearest_view, through_translation, two_of
-from unbraid.measurements import Judges
+from unbraid.evaluation.generation import analogy, diversity, nearest_view, through_translation, two_of
+from unbraid.evaluation.measurements import Judges
+from unbraid.evaluation.metrics.images import rms_distance
+from unbraid.evaluation.metrics.retrieval import interval
 from unbraid.methods.iiae import IIAE, IIAEConfig
-from unbraid.metrics.images import rms_distance
-from unbraid.metrics.retrieval import interval
-from unbraid.types import Codes, DataSpec, Domain, ImageSpec
+from unbraid.model.trained import Trained
 
 SPEC = DataSpec(ImageSpec(4, 8), ImageSpec(4, 8))
 BLIND = Judges(None, None)
@@ -163,7 +163,7 @@ def test_the_nearest_of_all_views_counts_for_every_sample(monkeypatch: pytest.Mo
     made = torch.cat([a[..., :4], style.expand(18, -1, -1, -1)], 3)
     wanted = rms_distance(made, b).view(6, 3).amin(1)
     for values in (10**6, 1):
-        monkeypatch.setattr("unbraid.generation.VALUES", values)
+        monkeypatch.setattr("unbraid.evaluation.generation.VALUES", values)
         found = nearest_view(trained(Halves(style)), part, BLIND, None, 0)["a->b"]["sample"]
         assert found["distance"] == pytest.approx(wanted.mean().item(), abs=1e-4)
         assert found["distance deviation"] == pytest.approx(wanted.std(correction=0).item(), abs=1e-4)
@@ -188,7 +188,7 @@ def test_retrieval_by_a_perfect_translation_finds_all(monkeypatch: pytest.Monkey
     style = halves(1, 5)
     data = data_of(halves(30, 0), style.expand(30, -1, -1, -1), style.expand(30, -1, -1, -1))
     for values in (10**6, 1):
-        monkeypatch.setattr("unbraid.generation.VALUES", values)
+        monkeypatch.setattr("unbraid.evaluation.generation.VALUES", values)
         found = through_translation(trained(Halves(style)), data.test, None, 0)
         assert (found["queries"], found["samples"]) == (30, 10)
         for hit in ("pair", "label"):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from helpers import write_png
-from unbraid.cli import main
+from unbraid.commands.cli import main
 
 SMALL = [
     *("--method.content", "8", "--method.class-code", "8", "--method.dense", "16", "16", "--method.width", "8"),

@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from helpers import Stored
-from unbraid.apply import Trained
+from unbraid.core.method import Method
+from unbraid.core.types import DataSpec, Domain, ImageSpec, Unpaired
 from unbraid.data.parts import Data, PairedPart, UnpairedPart, as_unpaired
-from unbraid.meaning import attributes, domain_probe
-from unbraid.measurements import Judges
-from unbraid.method import Method
-from unbraid.nn.perceptual import Vgg16
-from unbraid.types import DataSpec, Domain, ImageSpec, Unpaired
+from unbraid.evaluation.meaning import attributes, domain_probe
+from unbraid.evaluation.measurements import Judges
+from unbraid.model.trained import Trained
+from unbraid.nn.pretrained.perceptual import Vgg16
 
 SPEC = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32))
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from helpers import IMAGES, SMALL_LORD, VECTORS, paired_data
-from unbraid.config import RunConfig, TrainConfig
-from unbraid.log import Log, in_a_line
-from unbraid.measure import sample_figures, standard_error, validate
+from unbraid.core.config import RunConfig, TrainConfig
+from unbraid.core.types import DataSpec, UserError
+from unbraid.evaluation.validation import sample_figures, standard_error, validate
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.methods.lord import LORD
-from unbraid.run import Position, Run
-from unbraid.types import DataSpec, UserError
+from unbraid.model.log import Log, in_a_line
+from unbraid.model.run import Position, Run
 
 SMALL = IIAEConfig(widths=(8, 8), decoder_widths=(8, 8), map_size=4, shared=4, vector_widths=(16, 16, 8))
 
@@ -72,7 +72,9 @@ def test_the_latest_of_the_models_that_are_equally_good_is_kept(
     kept: list[int] = []
     position = Position()
     for step, score in enumerate(scores):
-        monkeypatch.setattr("unbraid.measure.retrieval_figures", lambda *_, s=score: {"a->b": s + 1, "b->a": s - 1})
+        monkeypatch.setattr(
+            "unbraid.evaluation.validation.retrieval_figures", lambda *_, s=score: {"a->b": s + 1, "b->a": s - 1}
+        )
         position = Position(**{**vars(position), "step": step})
         position = validate(run, method, data, position, Log(run.path, quiet=True))
         kept.append(position.best_step)

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from helpers import Stored, Untrained
-from unbraid.apply import Trained
-from unbraid.config import RunConfig
-from unbraid.data.arrays import ArrayVectors
+from unbraid.core.config import RunConfig
+from unbraid.core.types import Codes, DataSpec, Domain, VectorSpec
 from unbraid.data.parts import Chosen, Data, PairedPart
-from unbraid.measure import retrieval_figures
-from unbraid.measurements import probes, retrieval
+from unbraid.data.sources.arrays import ArrayVectors
+from unbraid.evaluation.measurements import probes, retrieval
+from unbraid.evaluation.validation import retrieval_figures
 from unbraid.methods.iiae import IIAEConfig
-from unbraid.run import Run
-from unbraid.types import Codes, DataSpec, Domain, VectorSpec
+from unbraid.model.run import Run
+from unbraid.model.trained import Trained
 
 SPEC = DataSpec(VectorSpec(2), VectorSpec(1))
 

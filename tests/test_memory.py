@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from helpers import IMAGES
-from unbraid.memory import built, in_words, keep_freed_memory, out_of_memory
+from unbraid.core.memory import built, in_words, keep_freed_memory, out_of_memory
+from unbraid.core.types import UserError
 from unbraid.methods.iiae import IIAE, IIAEConfig
-from unbraid.types import UserError
 
 PAGES = """
 import resource
 import torch
-from unbraid.memory import keep_freed_memory
+from unbraid.core.memory import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

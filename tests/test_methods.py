@@ -25,18 +25,18 @@ from helpers import (
     random_items,
     smooth_batch,
 )
-from unbraid.codes import evaluating
-from unbraid.config import RunConfig, TrainConfig
-from unbraid.log import Log
-from unbraid.method import Clock, Disentangler, Method, Translator
+from unbraid.core.config import RunConfig, TrainConfig
+from unbraid.core.method import Clock, Disentangler, Method, Translator
+from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, other
 from unbraid.methods import METHODS
 from unbraid.methods.cyclegan import CycleGANConfig
 from unbraid.methods.iiae import IIAEConfig
 from unbraid.methods.uncooperative import UncooperativeConfig
 from unbraid.methods.xgan import XGANConfig
-from unbraid.run import Position, Run
-from unbraid.train import fit, train_step
-from unbraid.types import DOMAINS, DataSpec, Domain, ImageSpec, other
+from unbraid.model.codes import evaluating
+from unbraid.model.log import Log
+from unbraid.model.run import Position, Run
+from unbraid.training.loop import fit, train_step
 
 
 @dataclass(frozen=True)

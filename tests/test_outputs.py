@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from helpers import write_png
-from unbraid.outputs import MADE, check_codes, check_file, check_folder
-from unbraid.show import save_gif, save_picture
-from unbraid.types import UserError
+from unbraid.core.types import UserError
+from unbraid.model.drawing import save_gif, save_picture
+from unbraid.model.outputs import MADE, check_codes, check_file, check_folder
 
 
 def copied(given: Path, place: Path) -> Path:

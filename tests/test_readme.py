@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unbraid.cli import main
+from unbraid.commands.cli import main
 
 README = Path(__file__).parent.parent / "README.md"
 OTHERS = ("make ", "python3 -m venv", "venv/bin/pip")

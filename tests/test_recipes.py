@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from unbraid.cli import main
+from unbraid.commands.cli import main
 from unbraid.commands.recipes import duration, measured
-from unbraid.config import to_json
+from unbraid.core.config import to_json
+from unbraid.core.types import DataSpec, ImageSpec, Labelled, VectorSpec
 from unbraid.data.features import SIZE
 from unbraid.methods import METHODS
 from unbraid.methods.cddn import CdDNConfig
 from unbraid.methods.uncooperative import UncooperativeConfig
-from unbraid.nn import teacher
-from unbraid.nn.teacher import NAMED
+from unbraid.model.run import from_json
+from unbraid.nn.pretrained import teacher
+from unbraid.nn.pretrained.teacher import NAMED
 from unbraid.recipes import RECIPES, cddn, xgan
 from unbraid.recipes.recipe import Figure, read_figures, read_seconds
-from unbraid.run import from_json
-from unbraid.types import DataSpec, ImageSpec, Labelled, VectorSpec
 
 STORED = {"maps": (256, 256), "facades": (256, 256), "cars": (64, 64), "digits": (32, 32), "mnist-cdcb": (32, 32)}
 DRAWN = ("synthetic", "synthetic-identifiable")

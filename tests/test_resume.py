@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from unbraid.run import Run
-from unbraid.types import UserError
+from unbraid.core.types import UserError
+from unbraid.model.run import Run
 
 COMMAND = [
     *("train", "iiae", "--data.set", "digits", "--data.size", "16", "16", "--method.widths", "8"),

@@ -12,18 +12,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-import unbraid.run as module
+import unbraid.model.run as module
 from helpers import IMAGES, labelled_random, paired_data
 from helpers import SMALL_LORD as SMALL
 from unbraid.commands.folder import check_parts
-from unbraid.config import RunConfig, TrainConfig
-from unbraid.files import read_json, write_json
-from unbraid.log import Log, read_log
+from unbraid.core.config import RunConfig, TrainConfig
+from unbraid.core.files import read_json, write_json
+from unbraid.core.types import DataSpec, ImageSpec, UserError
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.methods.lord import LORD
-from unbraid.run import BackgroundWriter, Position, Run, load_model
-from unbraid.train import fit
-from unbraid.types import DataSpec, ImageSpec, UserError
+from unbraid.model.log import Log, read_log
+from unbraid.model.run import BackgroundWriter, Position, Run, load_model
+from unbraid.training.loop import fit
 
 SPEC = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32), items=8, classes=(4,))
 

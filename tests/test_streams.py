@@ -9,7 +9,7 @@ import pytest
 
 WRITES = """
 import sys
-from unbraid.streams import patient
+from unbraid.core.streams import patient
 with patient():
     for _ in range(100):
         print("a line", flush=True)
@@ -20,7 +20,7 @@ with open(sys.argv[1], "w") as file:
 """
 IMPORTS = """
 import os, signal
-from unbraid.streams import stopped_at_once
+from unbraid.core.streams import stopped_at_once
 with stopped_at_once():
     try:
         os.kill(os.getpid(), signal.SIGINT)

@@ -16,15 +16,15 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 
 from helpers import IMAGES, Repeated, paired_data
-from unbraid import train
-from unbraid.config import RunConfig, TrainConfig
-from unbraid.log import Log, read_log
-from unbraid.measure import validate
-from unbraid.method import Clock, Method, Stage, Update
+from unbraid.core.config import RunConfig, TrainConfig
+from unbraid.core.method import Clock, Method, Stage, Update
+from unbraid.core.types import Paired, UserError
+from unbraid.evaluation.validation import validate
 from unbraid.methods.iiae import IIAE, IIAEConfig
-from unbraid.run import Position, Run, load_model
-from unbraid.train import Average, Interrupted, Length, NonFiniteLoss, fit, step_seed, train_step
-from unbraid.types import Paired, UserError
+from unbraid.model.log import Log, read_log
+from unbraid.model.run import Position, Run, load_model
+from unbraid.training import loop as train
+from unbraid.training.loop import Average, Interrupted, Length, NonFiniteLoss, fit, step_seed, train_step
 
 SMALL = IIAEConfig(widths=(8,), decoder_widths=(8,), map_size=4, shared=4)
 
@@ -107,7 +107,7 @@ class Watching(IIAE):
 def test_what_a_method_watches_is_logged_and_a_lasting_trouble_is_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unbraid.train.LOG_EVERY", 10)
+    monkeypatch.setattr("unbraid.training.loop.LOG_EVERY", 10)
     run, _ = iiae_run(tmp_path / "run", steps=230, evaluate_every=1000)
     fit(run, Watching(IMAGES, SMALL), paired_data(IMAGES), Log(run.path, quiet=True))
     rows = read_log(run.path / "log.jsonl")
@@ -291,7 +291,7 @@ def test_the_time_left_follows_from_the_speed_of_the_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log, clock = Log(tmp_path), iter([100.0, 500.0, 600.0])
-    monkeypatch.setattr("unbraid.log.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("unbraid.model.log.time.monotonic", lambda: next(clock))
     log.progress(Position(stage=0, step=1), 0.01, 4, {})
     log.progress(Position(stage=1, step=1), 0.5, 4, {})
     log.progress(Position(stage=1, step=2), 0.75, 4, {})  # a quarter in 100 s

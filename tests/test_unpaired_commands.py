@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from helpers import write_pairs, write_png
-from unbraid.cli import main
+from unbraid.commands.cli import main
 
 LENGTH = ["--train.batch", "4", "--train.steps", "6", "--train.evaluate-every", "3"]
 SMALL = {

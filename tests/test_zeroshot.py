@@ -10,12 +10,12 @@ from torch import Tensor
 
 from classes import write_classes
 from helpers import write_png
-from unbraid.cli import main
+from unbraid.commands.cli import main
 from unbraid.data import features
 from unbraid.data.parts import UnpairedPart
-from unbraid.metrics.retrieval import label_figures, signs
-from unbraid.nn import teacher
-from unbraid.zeroshot import both_ways, by_angle, has_classes, zero_shot
+from unbraid.evaluation.metrics.retrieval import label_figures, signs
+from unbraid.evaluation.zeroshot import both_ways, by_angle, has_classes, zero_shot
+from unbraid.nn.pretrained import teacher
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def test_image_files_are_searched_by_their_features(
 
 def classes() -> UnpairedPart:
     from helpers import random_items
-    from unbraid.types import VectorSpec
+    from unbraid.core.types import VectorSpec
 
     a, b = random_items(VectorSpec(5), 12, 1), random_items(VectorSpec(5), 9, 2)
     labels = np.arange(12) % 3, np.arange(9) % 3

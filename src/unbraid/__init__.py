@@ -1,23 +1,27 @@
 """Unbraid: what two kinds of images of the same things share, what each has alone, and how to move between them."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-__all__ = ["Trained", "UserError", "load"]
+from unbraid.core.version import __version__
+
+__all__ = ["Trained", "UserError", "__version__", "load", "search_index"]
 
 if TYPE_CHECKING:
-    from unbraid.apply import Trained, load
-    from unbraid.types import UserError
+    from unbraid.core.types import UserError
+    from unbraid.model.trained import Trained, load
+    from unbraid.search.query import search_index
+
+_PLACES = {
+    "Trained": "unbraid.model.trained",
+    "UserError": "unbraid.core.types",
+    "load": "unbraid.model.trained",
+    "search_index": "unbraid.search.query",
+}
 
 
 def __getattr__(name: str) -> Any:
     # torch takes a second to import, so `unbraid --help` must not need it
-    if name in ("load", "Trained"):
-        from unbraid import apply
-
-        return getattr(apply, name)
-    if name == "UserError":
-        from unbraid.types import UserError
-
-        return UserError
-    raise AttributeError(name)
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'unbraid' has no attribute {name!r}")

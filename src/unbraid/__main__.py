@@ -2,7 +2,7 @@
 
 import sys
 
-from unbraid.cli import main
+from unbraid.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

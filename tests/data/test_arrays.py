@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from unbraid.data import load
-from unbraid.data.arrays import array_items
-from unbraid.data.config import DataConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import ImageSpec, UserError, VectorSpec
+from unbraid.data.loading import load
 from unbraid.data.parts import LabelledPart, PairedPart, UnpairedPart
-from unbraid.types import ImageSpec, UserError, VectorSpec
+from unbraid.data.sources.arrays import array_items
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (12, 6, 8, 3), dtype=np.uint8)

@@ -11,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from unbraid.core.cache import cache_folder, remembered
+from unbraid.core.types import ImageSpec, UserError
 from unbraid.data import cache
-from unbraid.data.cache import CachedImages, cache_folder, cached, remembered
-from unbraid.types import ImageSpec, UserError
+from unbraid.data.cache import CachedImages, cached
 
 Paint = Callable[..., None]
 
@@ -291,21 +292,21 @@ def test_only_their_owner_can_read_cached_images(folder: Path, cache_folder: Pat
 def test_in_a_folder_that_others_may_write_each_user_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "all").mkdir()
     monkeypatch.setenv("UNBRAID_CACHE", str(tmp_path / "all"))
-    assert cache.cache_folder() == tmp_path / "all"
+    assert cache_folder() == tmp_path / "all"
     (tmp_path / "all").chmod(0o777)
-    assert cache.cache_folder() == tmp_path / "all" / f"user-{os.getuid()}"
+    assert cache_folder() == tmp_path / "all" / f"user-{os.getuid()}"
 
 
 def test_a_home_is_found_or_its_lack_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("UNBRAID_CACHE", "~/x")
-    assert cache.cache_folder() == tmp_path / "x"
+    assert cache_folder() == tmp_path / "x"
     monkeypatch.delenv("UNBRAID_CACHE")
     monkeypatch.delenv("HOME")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
     with pytest.raises(UserError, match="UNBRAID_CACHE"):
-        cache.cache_folder()
+        cache_folder()
 
 
 @pytest.mark.parametrize("contents", [b"", b"{}", b"[]", b"null", b'{"skipped": []}', b"[" * 100_000, b"\xff"])

@@ -6,11 +6,11 @@ import torch
 
 from classes import write_classes
 from helpers import random_items, write_png
-from unbraid.data import load
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import Paired, UserError, VectorSpec
 from unbraid.data.classes import Classmates
-from unbraid.data.config import DataConfig
+from unbraid.data.loading import load
 from unbraid.data.parts import Batches, Data, PairedPart, UnpairedPart
-from unbraid.types import Paired, UserError, VectorSpec
 
 
 def by_class(path: Path, **changes: object) -> Data:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from unbraid.core.types import UserError
 from unbraid.data.csvfile import Files, folded, read_rows, read_table
-from unbraid.types import UserError
 
 ROWS = {1: ["file", "class"], 2: ["x.png", "caf\u00e9"], 4: ["a, b.png", "tea"]}
 TEXT = 'file,class\nx.png,caf\u00e9\n\n"a, b.png",tea\n'

@@ -2,10 +2,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.data import load
-from unbraid.data.config import DataConfig
-from unbraid.data.digits import ColouredDigits
+from unbraid.core.data_config import DataConfig
+from unbraid.data.loading import load
 from unbraid.data.parts import PairedPart, Recombining
+from unbraid.data.sources.digits import ColouredDigits
 
 
 def colour_of(image: Tensor, part: str) -> Tensor:

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unbraid.data import load
-from unbraid.data.arrays import ArrayVectors
-from unbraid.data.config import DataConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import VectorSpec
 from unbraid.data.equal import Pairing, differ, equal_items, first_of_each
+from unbraid.data.loading import load
 from unbraid.data.parts import Chosen, PairedPart
-from unbraid.types import VectorSpec
+from unbraid.data.sources.arrays import ArrayVectors
 
 Paint = Callable[..., None]
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unbraid.core.types import UserError
 from unbraid.data.faces import PLACES, aligned, find_detector, read_landmarks, similarity, without_background
-from unbraid.data.folders import Listing
-from unbraid.types import UserError
+from unbraid.data.listing import Listing
 
 SKIN, SKY = (200, 150, 120), (90, 150, 220)
 PHOTOS = Listing(Path("photos"), ["a.png"], 0)

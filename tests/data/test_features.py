@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from classes import write_classes
 from helpers import write_png
-from unbraid.data import features, load
-from unbraid.data.config import DataConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import UserError, VectorSpec
+from unbraid.data import features
 from unbraid.data.features import (
     Extractor,
     Head,
@@ -23,11 +24,11 @@ from unbraid.data.features import (
     unheaded,
     with_head,
 )
+from unbraid.data.loading import load
 from unbraid.data.parts import PairedPart, UnpairedPart
-from unbraid.nn import teacher
-from unbraid.nn.perceptual import CONVOLUTIONS
-from unbraid.types import UserError, VectorSpec
-from unbraid.zeroshot import both_ways, by_angle
+from unbraid.evaluation.zeroshot import both_ways, by_angle
+from unbraid.nn.pretrained import teacher
+from unbraid.nn.pretrained.perceptual import CONVOLUTIONS
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from unbraid.data import load
-from unbraid.data.config import DataConfig
-from unbraid.data.folders import list_images
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import ImageSpec, UserError
+from unbraid.data.listing import list_images
+from unbraid.data.loading import load
 from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart, names_of
-from unbraid.types import ImageSpec, UserError
 
 Paint = Callable[..., None]
 NAMES = [f"{i:02d}.png" for i in range(10)]

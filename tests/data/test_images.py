@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import unbraid
+from unbraid.core.types import ImageSpec, UserError
 from unbraid.data.images import (
     BYTES_A_PIXEL,
     MOST_PIXELS,
@@ -31,7 +32,6 @@ from unbraid.data.images import (
     read_image,
     scaled,
 )
-from unbraid.types import ImageSpec, UserError
 
 COLOUR = (200, 100, 50)
 

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import random_items
-from unbraid.data.config import DataConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import UserError, VectorSpec
 from unbraid.data.labelled import labelled_data
 from unbraid.data.parts import Data, LabelledPart, Split, divide
-from unbraid.types import UserError, VectorSpec
 
 
 def made(columns: Mapping[str, np.ndarray], config: DataConfig, own: Split | None = None) -> Data:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unbraid.data import load, needs
-from unbraid.data.config import DataConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import Labelled, Paired, Unpaired, UserError
+from unbraid.data.loading import load, needs
 from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart, listing
-from unbraid.types import Labelled, Paired, Unpaired, UserError
 
 Paint = Callable[..., None]
 SOMEWHERE = Path("somewhere")
@@ -146,6 +146,6 @@ def test_what_a_method_cannot_use_is_said_with_counts_and_advice(unpaired: Data,
 
 
 def test_the_configuration_is_read_without_torch() -> None:
-    code = "import sys, unbraid.data.config; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, unbraid.core.data_config; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     path = Path(__file__).parents[2] / "src"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(path)}, check=False).returncode == 0

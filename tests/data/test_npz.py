@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unbraid.data import load
-from unbraid.data.config import DataConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import UserError
+from unbraid.data.loading import load
 from unbraid.data.npz import read_arrays
-from unbraid.types import UserError
 
 
 def member(shape: object, kind: str = "'<f4'", body: bytes = b"") -> bytes:

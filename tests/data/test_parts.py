@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unbraid.core.types import DOMAINS, ImageSpec, Labelled, Paired, Unpaired, UserError
 from unbraid.data.balanced import BalancedOrder
 from unbraid.data.parts import (
     Batches,
@@ -25,7 +26,6 @@ from unbraid.data.parts import (
     side,
     strangers,
 )
-from unbraid.types import DOMAINS, ImageSpec, Labelled, Paired, Unpaired, UserError
 
 SPEC = ImageSpec(4, 4, 1)
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unbraid.data import load, needs
-from unbraid.data.config import DataConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import DataSpec, ImageSpec, Paired, Unpaired, UserError
+from unbraid.data.loading import load, needs
 from unbraid.data.parts import Batches, Data, PairedPart, Recombining, UnpairedPart, listing
-from unbraid.data.relit import VIEWS, RelitCars, relit, scenes, taken_apart
-from unbraid.types import DataSpec, ImageSpec, Paired, Unpaired, UserError
+from unbraid.data.sources.relit import VIEWS, RelitCars, relit, scenes, taken_apart
 
 SIZE = 16
 

@@ -7,9 +7,9 @@ import torch
 from torch.nn.functional import interpolate
 
 from helpers import Stored
+from unbraid.core.types import ImageSpec, VectorSpec
 from unbraid.data.parts import PairedPart, as_unpaired
 from unbraid.data.richness import compressed_bits, directions, richer
-from unbraid.types import ImageSpec, VectorSpec
 
 
 def images(detail: int, count: int = 30) -> Stored:

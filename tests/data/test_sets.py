@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unbraid.data import load
-from unbraid.data.config import DataConfig, SetName
+from unbraid.core.data_config import DataConfig, SetName
+from unbraid.core.types import ImageSpec, UserError
 from unbraid.data.equal import Pairing
+from unbraid.data.loading import load
 from unbraid.data.parts import Data, LabelledPart, PairedPart, Recombining, UnpairedPart
-from unbraid.data.sets import skin_tone
-from unbraid.types import ImageSpec, UserError
+from unbraid.data.sources.sets import skin_tone
 
 Paint = Callable[..., None]
 

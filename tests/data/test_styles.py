@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from helpers import Stored
-from unbraid.config import PerceptualConfig
-from unbraid.data import load, needs
-from unbraid.data.config import DataConfig
+from unbraid.core.config import PerceptualConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import DataSpec, ImageSpec, Labelled, Unpaired, UserError, VectorSpec
+from unbraid.data.loading import load, needs
 from unbraid.data.parts import Data, LabelledPart, UnpairedPart, as_labelled, listing
 from unbraid.data.styles import Styles, cluster_styles, style_sheet, wanted_styles
-from unbraid.nn import perceptual
-from unbraid.show import grid
-from unbraid.types import DataSpec, ImageSpec, Labelled, Unpaired, UserError, VectorSpec
+from unbraid.model.drawing import grid
+from unbraid.nn.pretrained import perceptual
 
 Paint = Callable[..., None]
 SPEC = ImageSpec(4, 4, 1)
@@ -213,7 +213,8 @@ def _unpaired() -> UnpairedPart:
 
 def test_data_come_without_vgg16_unless_it_is_asked_for() -> None:
     code = (
-        "import sys, unbraid.data.styles; sys.exit('unbraid.nn.perceptual' in sys.modules or 'sklearn' in sys.modules)"
+        "import sys, unbraid.data.styles; "
+        "sys.exit('unbraid.nn.pretrained.perceptual' in sys.modules or 'sklearn' in sys.modules)"
     )
     path = Path(__file__).parents[2] / "src"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(path)}, check=False).returncode == 0

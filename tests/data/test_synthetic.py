@@ -7,11 +7,11 @@ import pytest
 import torch
 from scipy import stats
 
-from unbraid.data import load, needs
-from unbraid.data.config import DataConfig, SetName
+from unbraid.core.data_config import DataConfig, SetName
+from unbraid.core.types import DataSpec, Paired, Unpaired, UserError, VectorSpec
+from unbraid.data.loading import load, needs
 from unbraid.data.parts import Batches, Data, PairedPart, listing
-from unbraid.data.synthetic import HELD_OUT, DrawnVectors, Shape, factors, uniforms
-from unbraid.types import DataSpec, Paired, Unpaired, UserError, VectorSpec
+from unbraid.data.sources.synthetic import HELD_OUT, DrawnVectors, Shape, factors, uniforms
 
 SHAPES: tuple[Shape, ...] = ("synthetic", "synthetic-identifiable")
 each_shape = pytest.mark.parametrize("name", SHAPES)

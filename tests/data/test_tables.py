@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unbraid.data import load
-from unbraid.data.config import DataConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import UserError
+from unbraid.data.loading import load
 from unbraid.data.parts import Data, LabelledPart, names_of
-from unbraid.types import UserError
 
 Paint = Callable[..., None]
 FILES = [f"images/{i:02d}.png" for i in range(12)]

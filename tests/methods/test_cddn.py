@@ -11,12 +11,12 @@ from torch.nn.functional import softplus
 
 from helpers import IMAGES, Repeated, random_batch
 from helpers import SMALL_CDDN as SMALL
-from unbraid.method import Clock
+from unbraid.core.method import Clock
+from unbraid.core.types import Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
 from unbraid.methods.cddn import CdDN, CdDNConfig, Decoder, likeness
 from unbraid.nn.functional import tile
 from unbraid.recipes.cddn import PROGRAM
-from unbraid.train import train_step
-from unbraid.types import Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
+from unbraid.training.loop import train_step
 
 WATCHED = {f"critic {what} {domain}": 1.0 for what in ("distance", "slope") for domain in "ab"}
 

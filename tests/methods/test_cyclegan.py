@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from helpers import IMAGES, VECTORS, Repeated, random_batch
-from unbraid.method import Clock, Disentangler, Translator
+from unbraid.core.method import Clock, Disentangler, Translator
+from unbraid.core.types import DataSpec, ImageSpec, Unpaired, UserError, VectorSpec
 from unbraid.methods.cyclegan import CycleGAN, CycleGANConfig
-from unbraid.types import DataSpec, ImageSpec, Unpaired, UserError, VectorSpec
 
 SMALL = CycleGANConfig(width=4, blocks=1, adversary_width=4, hidden=8, history=0)
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from helpers import IMAGES, Repeated, random_batch
-from unbraid.method import Clock
+from unbraid.core.method import Clock
+from unbraid.core.types import DOMAINS, Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
 from unbraid.methods.iiae import IIAE, SMALL_IMAGES, Gaussian, IIAEConfig, ImageNetworks
-from unbraid.nn.perceptual import CONVOLUTIONS
-from unbraid.train import train_step
-from unbraid.types import DOMAINS, Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
+from unbraid.nn.pretrained.perceptual import CONVOLUTIONS
+from unbraid.training.loop import train_step
 
 SMALL = IIAEConfig(widths=(8, 8), decoder_widths=(8, 8), map_size=4, shared=4, dropout=(0.0,))
 

@@ -8,14 +8,14 @@ from safetensors import safe_open
 
 from helpers import SMALL_LORD as SMALL
 from helpers import Repeated, labelled_random, random_batch
-from unbraid.codes import evaluating
-from unbraid.config import RunConfig, TrainConfig
-from unbraid.log import Log
-from unbraid.method import Clock
+from unbraid.core.config import RunConfig, TrainConfig
+from unbraid.core.method import Clock
+from unbraid.core.types import Codes, DataSpec, ImageSpec, Labelled, UserError, VectorSpec
 from unbraid.methods.lord import LORD, Generator, LORDConfig
-from unbraid.run import Run, load_model
-from unbraid.train import fit, train_step
-from unbraid.types import Codes, DataSpec, ImageSpec, Labelled, UserError, VectorSpec
+from unbraid.model.codes import evaluating
+from unbraid.model.log import Log
+from unbraid.model.run import Run, load_model
+from unbraid.training.loop import fit, train_step
 
 SPEC = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32), items=8, classes=(4,))
 CODES, ENCODERS = Clock(0, 0.0, "codes"), Clock(0, 0.0, "encoders")

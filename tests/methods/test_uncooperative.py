@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from helpers import IMAGES, VECTORS, Repeated, random_batch
-from unbraid.method import Clock
+from unbraid.core.method import Clock
+from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec, Unpaired, UserError, VectorSpec
 from unbraid.methods.uncooperative import Uncooperative, UncooperativeConfig
 from unbraid.nn.patch import squared_slope
-from unbraid.train import train_step
-from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Unpaired, UserError, VectorSpec
+from unbraid.training.loop import train_step
 
 SMALL = UncooperativeConfig(width=4, blocks=2, adversary_width=4, hidden=8, history=6, bank=4)
 CLOCK = Clock(0, 0.0)
@@ -277,7 +277,7 @@ def test_rates_stay_and_then_fall_to_nothing() -> None:
 
 
 def test_what_only_training_needs_is_not_part_of_the_model() -> None:
-    from unbraid.run import model_state
+    from unbraid.model.run import model_state
 
     model, _ = built()
     names = {name.split(".")[0] for name in model_state(model)}

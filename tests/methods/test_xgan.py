@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy, softplus
 
 from helpers import Repeated, paired_data, random_batch
-from unbraid.codes import evaluating
-from unbraid.method import Clock
+from unbraid.core.method import Clock
+from unbraid.core.types import DataSpec, ImageSpec, Unpaired, UserError, VectorSpec
 from unbraid.methods.xgan import XGAN, OnePlace, XGANConfig
-from unbraid.train import train_step
-from unbraid.types import DataSpec, ImageSpec, Unpaired, UserError, VectorSpec
+from unbraid.model.codes import evaluating
+from unbraid.training.loop import train_step
 
 SPEC = DataSpec(ImageSpec(32, 32, 3), ImageSpec(32, 32, 3))
 SMALL = XGANConfig(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from unbraid.metrics.attributes import AttributeReader, agreement, chance
+from unbraid.evaluation.metrics.attributes import AttributeReader, agreement, chance
 
 
 def clouds(count: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:

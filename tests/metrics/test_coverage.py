@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unbraid.metrics.coverage import coverage, reduced, variety
+from unbraid.evaluation.metrics.coverage import coverage, reduced, variety
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

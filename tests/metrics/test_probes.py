@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from unbraid.metrics import probes
-from unbraid.metrics.probes import Kind, ProbeResult, RegressionResult, probe, regress
+from unbraid.evaluation.metrics import probes
+from unbraid.evaluation.metrics.probes import Kind, ProbeResult, RegressionResult, probe, regress
 
 KINDS: list[Kind] = ["linear", "mlp"]
 

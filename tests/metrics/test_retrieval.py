@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unbraid.config import Distance
-from unbraid.metrics import retrieval
-from unbraid.metrics.retrieval import (
+from unbraid.core.config import Distance
+from unbraid.evaluation.metrics import retrieval
+from unbraid.evaluation.metrics.retrieval import (
     distances,
     first_hits,
     interval,
@@ -19,7 +19,7 @@ from unbraid.metrics.retrieval import (
     union,
     union_chance,
 )
-from unbraid.metrics.space import CodeSpace
+from unbraid.model.space import CodeSpace
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -197,7 +197,7 @@ def test_label_hits_are_those_of_the_nearest_item() -> None:
 def test_blocks_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y, rows = normal(30, 4), normal(30, 4, seed=1), np.arange(30) // 2
     whole = recall(x, y), recall(x, y, items=(rows, rows))
-    monkeypatch.setattr("unbraid.metrics.retrieval.BLOCK", 7)
+    monkeypatch.setattr("unbraid.evaluation.metrics.retrieval.BLOCK", 7)
     assert (recall(x, y), recall(x, y, items=(rows, rows))) == whole
 
 
@@ -283,7 +283,7 @@ def test_chance_in_the_union_is_what_random_codes_get() -> None:
 def test_blocks_of_the_union_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     own, others = normal(30, 4), normal(25, 4, seed=1)
     whole = union(own, others, both(25))
-    monkeypatch.setattr("unbraid.metrics.retrieval.BLOCK", 28)
+    monkeypatch.setattr("unbraid.evaluation.metrics.retrieval.BLOCK", 28)
     assert union(own, others, both(25)) == whole
 
 

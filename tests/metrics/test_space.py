@@ -1,7 +1,7 @@
 import torch
 
-from unbraid.metrics.retrieval import recall
-from unbraid.metrics.space import CodeSpace
+from unbraid.evaluation.metrics.retrieval import recall
+from unbraid.model.space import CodeSpace
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

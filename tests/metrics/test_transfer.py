@@ -2,9 +2,9 @@ import numpy as np
 import torch
 
 from helpers import random_items
+from unbraid.core.types import ImageSpec
 from unbraid.data.parts import LabelledPart
-from unbraid.metrics.transfer import transfers
-from unbraid.types import ImageSpec
+from unbraid.evaluation.metrics.transfer import transfers
 
 SPEC = ImageSpec(16, 16)
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from unbraid.core.types import ImageSpec
 from unbraid.nn.critic import Critic, VectorCritic, gradient_penalty, slopes
-from unbraid.types import ImageSpec
 
 SIZES = pytest.mark.parametrize("size", [(32, 32), (33, 21)])
 CHUNKS = pytest.mark.parametrize("chunk", [0, 100, 1000])

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from unbraid.core.types import ImageSpec, Spec, VectorSpec
 from unbraid.nn.history import Bank, History
-from unbraid.types import ImageSpec, Spec, VectorSpec
 
 ONE = VectorSpec(1)
 

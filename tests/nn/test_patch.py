@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from unbraid.core.types import ImageSpec
 from unbraid.nn.blocks import InstanceNorm
 from unbraid.nn.patch import DiscriminatorNorm, PatchAdversary, VectorAdversary, patch_halvings, squared_slope
 from unbraid.nn.spectral import SpectralConv
-from unbraid.types import ImageSpec
 
 
 @pytest.mark.parametrize(("size", "halvings", "patch"), [(256, 3, 70), (128, 2, 34), (64, 1, 16), (32, 1, 16)])

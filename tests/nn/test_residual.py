@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from unbraid.core.types import DataSpec, ImageSpec, VectorSpec
 from unbraid.nn.blocks import draw_normal
 from unbraid.nn.residual import Norm, ResidualTranslator, check_alike
-from unbraid.types import DataSpec, ImageSpec, VectorSpec
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (17, 22), (5, 32)])

@@ -6,7 +6,7 @@ import pytest
 
 from helpers import write_png
 from indexes import write_run
-from unbraid.apply import Trained, load
+from unbraid.model.trained import Trained, load
 
 
 @pytest.fixture(scope="module")

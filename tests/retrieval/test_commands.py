@@ -14,16 +14,17 @@ from PIL import Image
 
 from helpers import write_png
 from indexes import SMALL, write_run
-from unbraid.apply import Trained, load
-from unbraid.cli import main
+from unbraid.commands.cli import main
+from unbraid.core.types import UserError
 from unbraid.data.images import read_image
-from unbraid.metrics.retrieval import recall
-from unbraid.outputs import MADE
-from unbraid.retrieval.index import Searcher
-from unbraid.retrieval.indexing import Shard
-from unbraid.retrieval.store import Store
-from unbraid.show import save_picture
-from unbraid.types import UserError
+from unbraid.evaluation.metrics.retrieval import recall
+from unbraid.model.drawing import save_picture
+from unbraid.model.outputs import MADE
+from unbraid.model.trained import Trained, load
+from unbraid.search.index import Searcher
+from unbraid.search.indexing import Shard
+from unbraid.search.query import search_index
+from unbraid.search.store import Store
 
 
 def index(run: Path, *arguments: object) -> int:
@@ -86,7 +87,7 @@ def test_a_sheet_never_replaces_an_image(
     ours = photos / "ours.png"
     save_picture(Image.new("RGB", (16, 16)), ours, MADE)
     assert index(run, photos, "--domain", "a", "--to", place) == 0
-    monkeypatch.setattr("unbraid.retrieval.commands.query", lambda *_: pytest.fail("it was searched first"))
+    monkeypatch.setattr("unbraid.commands.search.query", lambda *_: pytest.fail("it was searched first"))
     monkeypatch.chdir(tmp_path)
     query = write_png(tmp_path / "q.png", 50)
     (tmp_path / "link.png").symlink_to(photos / "02.png")
@@ -117,7 +118,7 @@ def test_the_index_finds_what_evaluate_finds(place: Path, model: Trained, photos
     a, b = (torch.stack([read_image(file, model.image_spec("a")) for file in some]) for some in (files, queries))
     codes = model.encode(a, "a").shared, model.encode(b, "b").shared
     expected = recall(*codes, None, "whitened", model.space)["b->a"]
-    found = model.search(place, b, k=10)
+    found = search_index(model, place, b, k=10)
     for k in (1, 5, 10):
         hits = [file in [hit.path for hit in row[:k]] for row, file in zip(found, files, strict=True)]
         assert 100 * np.mean(hits) == pytest.approx(expected[str(k)], abs=1e-2)
@@ -235,7 +236,7 @@ def test_decoded_images_are_kept_and_used(
     run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert index(run, photos, "--domain", "a", "--to", tmp_path / "one", "--cache") == 0
-    monkeypatch.setattr("unbraid.retrieval.indexing.read_image", lambda *_: pytest.fail("it was decoded again"))
+    monkeypatch.setattr("unbraid.search.indexing.read_image", lambda *_: pytest.fail("it was decoded again"))
     (photos / "note.txt").write_text("not an image")
     assert index(run, photos, "--domain", "a", "--to", tmp_path / "two") == 0
     one, two = (codes_of(tmp_path / name) for name in ("one", "two"))
@@ -261,9 +262,9 @@ def test_both_domains_can_be_in_one_index(
 
 def test_style_is_compared_with_its_own_kind(place: Path, run: Path, photos: Path, model: Trained) -> None:
     x = read_image(photos / "03.png", model.image_spec("a"))[None]
-    assert model.search(place, x, 1, by="exclusive")[0][0].path.name == "03.png"
+    assert search_index(model, place, x, 1, by="exclusive")[0][0].path.name == "03.png"
     with pytest.raises(UserError, match="no images of domain b"):
-        model.search(place, x, 1, domain="b", by="exclusive")
+        search_index(model, place, x, 1, domain="b", by="exclusive")
 
 
 def test_metadata_can_be_searched_by(
@@ -418,13 +419,13 @@ def test_a_killed_process_loses_nothing_and_doubles_nothing(run: Path, tmp_path:
         write_png(photos / f"{i:03d}.png", i)
     program = (
         "import sys, time\n"
-        "from unbraid.retrieval import indexing, store\n"
+        "from unbraid.search import indexing, store\n"
         "indexing.ACKNOWLEDGED = 5\n"
         "append = store.Store.append\n"
         "def slow(self, *rest):\n"
         "    append(self, *rest); print(self.count('a'), flush=True); time.sleep(0.02)\n"
         "store.Store.append = slow\n"
-        "from unbraid.cli import main\n"
+        "from unbraid.commands.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     command = ["index", str(run), str(photos), "--domain", "a", "--to", str(place), "--batch", "5"]
@@ -448,10 +449,10 @@ def test_a_killed_process_loses_nothing_and_doubles_nothing(run: Path, tmp_path:
 
 def test_a_model_of_vectors_has_no_images(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from helpers import VECTORS
-    from unbraid.config import RunConfig, TrainConfig
-    from unbraid.data.config import DataConfig
+    from unbraid.core.config import RunConfig, TrainConfig
+    from unbraid.core.data_config import DataConfig
     from unbraid.methods.iiae import IIAE, IIAEConfig
-    from unbraid.run import Run
+    from unbraid.model.run import Run
 
     config = IIAEConfig(vector_widths=(8, 8))
     run = Run.open(tmp_path / "run", "iiae", RunConfig(config, DataConfig(set="digits"), TrainConfig(steps=1)))
@@ -463,6 +464,6 @@ def test_a_model_of_vectors_has_no_images(tmp_path: Path, photos: Path, capsys: 
 def test_loading_is_not_needed_to_search_from_python(place: Path, run: Path, photos: Path) -> None:
     model = load(run)
     x = torch.stack([read_image(photos / f"{i:02d}.png", model.image_spec("a")) for i in range(5)])
-    found = model.search(place, x, 2, domain="a", but=[photos / f"{i:02d}.png" for i in range(5)])
+    found = search_index(model, place, x, 2, domain="a", but=[photos / f"{i:02d}.png" for i in range(5)])
     assert all(len(row) == 2 for row in found)
     assert all(hit.path != photos / f"{i:02d}.png" for i, row in enumerate(found) for hit in row)

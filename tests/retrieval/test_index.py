@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unbraid.retrieval import index
-from unbraid.retrieval.index import Searcher, Vectors, build, exact_neighbours, make
-from unbraid.retrieval.store import Identity, Item, Store
-from unbraid.types import UserError
+from unbraid.core.types import UserError
+from unbraid.search import index
+from unbraid.search.index import Searcher, Vectors, build, exact_neighbours, make
+from unbraid.search.store import Identity, Item, Store
 
 IDENTITY = Identity("0" * 64, "iiae", "cosine", {"a": (8, 2), "b": (8, 2)})
 

@@ -12,12 +12,12 @@ import torch
 
 from helpers import write_png
 from indexes import write_run
-from unbraid.apply import Trained
-from unbraid.cli import main
+from unbraid.commands.cli import main
+from unbraid.core.types import UserError
 from unbraid.data.images import read_image
-from unbraid.retrieval.milvus import Address
-from unbraid.retrieval.search import open_index
-from unbraid.types import UserError
+from unbraid.model.trained import Trained
+from unbraid.search.milvus import Address
+from unbraid.search.query import open_index, search_index
 
 COMMAND = Path(sys.executable).parent / "milvus-lite"
 served = pytest.mark.skipif(not COMMAND.exists(), reason="needs pip install 'unbraid[milvus]' milvus-lite")
@@ -92,7 +92,7 @@ def test_the_same_commands_find_the_same(
         ("shared", "a", {"age": words[1]}),
         ("exclusive", None, {}),
     ):
-        answers = [model.search(to, x, 5, "b", by, among, where) for to in (place, tmp_path / "index")]  # type: ignore[arg-type]
+        answers = [search_index(model, to, x, 5, "b", by, among, where) for to in (place, tmp_path / "index")]  # type: ignore[arg-type]
         for mine, theirs in zip(*answers, strict=True):
             assert [hit.path for hit in mine] == [hit.path for hit in theirs]
             assert [hit.metadata for hit in mine] == [hit.metadata for hit in theirs]
@@ -112,7 +112,9 @@ def test_changes_reach_the_server(
     capsys.readouterr()
     assert main(command) == 0
     assert "1 images sent and 1 removed" in capsys.readouterr().out
-    found = model.search(place, torch.stack([gone, read_image(photos / "01.png", model.image_spec("a"))]), 20, "a")
+    found = search_index(
+        model, place, torch.stack([gone, read_image(photos / "01.png", model.image_spec("a"))]), 20, "a"
+    )
     assert [len(row) for row in found] == [11, 11]
     assert found[1][0].path.name == "01.png"
     assert found[1][0].distance < 1e-2
@@ -140,19 +142,19 @@ def test_what_a_dead_server_missed_is_sent_later(
     assert main(["search", str(run), place, str(photos / "00.png"), "--domain", "a"]) == 2
     server.start()
     try:
-        monkeypatch.setattr("unbraid.retrieval.indexing.read_image", lambda *_: pytest.fail("it was embedded again"))
+        monkeypatch.setattr("unbraid.search.indexing.read_image", lambda *_: pytest.fail("it was embedded again"))
         assert main(command) == 0
         x = read_image(photos / "03.png", model.image_spec("a"))[None]
-        assert model.search(place, x, 12, "a")[0][0].path.name == "03.png"
+        assert search_index(model, place, x, 12, "a")[0][0].path.name == "03.png"
         assert main(command) == 0
-        assert len(model.search(place, x, 30, "a")[0]) == 12
+        assert len(search_index(model, place, x, 30, "a")[0]) == 12
     finally:
         server.stop()
 
 
 @served
 def test_a_server_that_lost_everything_gets_it_again(run: Path, model: Trained, photos: Path, server: Server) -> None:
-    from unbraid.retrieval.milvus import connect
+    from unbraid.search.milvus import connect
 
     place = server.place("lost")
     command = ["index", str(run), str(photos), "--domain", "a", "--to", place]
@@ -161,7 +163,7 @@ def test_a_server_that_lost_everything_gets_it_again(run: Path, model: Trained, 
     client.drop_collection("lost_a")
     client.close()
     assert main(command) == 0
-    assert len(model.search(place, read_image(photos / "03.png", model.image_spec("a"))[None], 30, "a")[0]) == 12
+    assert len(search_index(model, place, read_image(photos / "03.png", model.image_spec("a"))[None], 30, "a")[0]) == 12
 
 
 @served

@@ -12,11 +12,11 @@ import pytest
 from filelock import FileLock
 
 from helpers import IMAGES
-from unbraid.apply import Trained
+from unbraid.core.types import UserError
 from unbraid.methods.iiae import IIAE
-from unbraid.retrieval.indexing import merge
-from unbraid.retrieval.store import Identity, Item, Store, fingerprint, item_id
-from unbraid.types import UserError
+from unbraid.model.trained import Trained
+from unbraid.search.indexing import merge
+from unbraid.search.store import Identity, Item, Store, fingerprint, item_id
 
 IDENTITY = Identity("0" * 64, "iiae", "cosine", {"a": (3, 2), "b": (3, 2)})
 

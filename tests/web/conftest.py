@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers import write_pairs, write_png
-from unbraid.cli import main
+from unbraid.commands.cli import main
 from unbraid.web.runs import Runs
 
 pytest.importorskip("gradio", reason="gradio is not installed: pip install 'unbraid[web]'")
@@ -72,8 +72,8 @@ def serving(runs: Runs, temporary: Path) -> Iterator[Served]:
     """The explorer over some runs, at a free port, while the block runs."""
     import uvicorn
 
+    from unbraid.commands.explore import _socket
     from unbraid.web.app import application
-    from unbraid.web.command import _socket
 
     listening = _socket("127.0.0.1", 0)
     server = uvicorn.Server(

@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from helpers import write_png
-from unbraid.apply import load
-from unbraid.metrics.retrieval import distances
+from unbraid.evaluation.metrics.retrieval import distances
+from unbraid.model.trained import load
 from unbraid.web.runs import Runs
 from unbraid.web.views.search import nearest
 from unbraid.web.views.training import series

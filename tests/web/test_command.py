@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from unbraid.cli import main
-from unbraid.web.command import _ended_by, _is_loopback
+from unbraid.commands.cli import main
+from unbraid.commands.explore import _ended_by, _is_loopback
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

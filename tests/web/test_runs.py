@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from classes import write_classes
-from unbraid.cli import main
+from unbraid.commands.cli import main
+from unbraid.core.types import UserError
 from unbraid.data import features
-from unbraid.types import UserError
 from unbraid.web import runs as module
 from unbraid.web.runs import Runs
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from unbraid.types import ImageSpec, UserError
+from unbraid.core.types import ImageSpec, UserError
 from unbraid.web import uploads
 from unbraid.web.uploads import read_upload
 

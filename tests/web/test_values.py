@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from unbraid.types import UserError
+from unbraid.core.types import UserError
 from unbraid.web.values import one_of, several, share, whole
 
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 import tyro
 
 MODULES = {
-    "align": "unbraid.alignment",
+    "align": "unbraid.commands.align",
     "cheat": "unbraid.commands.measure",
     "evaluate": "unbraid.commands.measure",
-    "explore": "unbraid.web.command",
-    "index": "unbraid.retrieval.commands",
+    "explore": "unbraid.commands.explore",
+    "index": "unbraid.commands.search",
     "recipes": "unbraid.commands.recipes",
-    "search": "unbraid.retrieval.commands",
+    "search": "unbraid.commands.search",
 }
 """Where a command's function is, if not in `unbraid.commands.use`."""
 

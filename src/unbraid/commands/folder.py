@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from unbraid.files import check_value, read_json, write_json
-from unbraid.types import ImageSpec, UserError
+from unbraid.core.files import check_value, read_json, write_json
+from unbraid.core.types import ImageSpec, UserError
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 
@@ -39,7 +39,7 @@ def check_parts(path: Path, listing: dict[str, Any]) -> None:
 
 def image_model(run: Path) -> Any:
     """The trained model. UserError if it works on anything but images."""
-    from unbraid.apply import load
+    from unbraid.model.trained import load
 
     model = load(run)
     if not (isinstance(model.spec.a, ImageSpec) and isinstance(model.spec.b, ImageSpec)):

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from unbraid.commands.folder import RunFolder, check_parts, image_model
-from unbraid.config import PACKAGED, Distance, PerceptualConfig
-from unbraid.data import load as load_data
-from unbraid.data import needs
+from unbraid.core.config import PACKAGED, Distance, PerceptualConfig
+from unbraid.core.files import write_json
+from unbraid.core.types import UserError
 from unbraid.data.features import with_head
+from unbraid.data.loading import load as load_data
+from unbraid.data.loading import needs
 from unbraid.data.parts import LabelledPart, listing
-from unbraid.files import write_json
-from unbraid.types import UserError
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def evaluate(
         limit: Items in a figure at most, to be done sooner; retrieval takes all. Default: 500 translations of each
             domain, 2000 transfers, 2000 items of a part, or 50 of each class, for probes.
     """
-    from unbraid.evaluate import evaluate as measure
-    from unbraid.evaluate import table
+    from unbraid.evaluation.evaluate import evaluate as measure
+    from unbraid.evaluation.evaluate import table
 
     opened, model, loaded = _with_data(run, data, limit)
     metrics = measure(opened, model, loaded, distance, perceptual, limit)
@@ -84,10 +84,10 @@ def cheat(
         run: Folder of the run.
         limit: Images of each domain at most; 200, if not given.
     """
-    from unbraid.cycles import cycles
-    from unbraid.evaluate import cheats
-    from unbraid.measurements import Judges
-    from unbraid.pictures import cheat_pictures
+    from unbraid.evaluation.cycles import cycles
+    from unbraid.evaluation.evaluate import cheats
+    from unbraid.evaluation.measurements import Judges
+    from unbraid.evaluation.pictures import cheat_pictures
 
     image_model(run)
     opened, model, loaded = _with_data(run, data, limit)
@@ -105,8 +105,8 @@ def cheat(
 
 def _with_data(run: Path, data: Elsewhere, limit: int | None) -> tuple[Any, Any, Any]:
     """A run, its model, and its data as it trains on them. UserError if the images are others now."""
-    from unbraid.apply import load
-    from unbraid.run import Run
+    from unbraid.model.run import Run
+    from unbraid.model.trained import load
 
     if limit is not None and limit < 8:
         raise UserError(f"--limit {limit}: at least 8")

@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
 
-from unbraid.console import Console
+from unbraid.core.console import Console
 from unbraid.recipes.recipe import Figure, Recipe, read_figures, read_seconds
 
 NAMES = 37

@@ -12,17 +12,17 @@ import torch
 import tyro
 
 from unbraid.commands.folder import check_parts
-from unbraid.config import RunConfig, TrainConfig, to_json
-from unbraid.data import load as load_data
-from unbraid.data import needs
-from unbraid.data.config import DataConfig
+from unbraid.core.config import RunConfig, TrainConfig, to_json
+from unbraid.core.data_config import DataConfig
+from unbraid.core.files import lies_in
+from unbraid.core.memory import built
+from unbraid.core.types import Labelled, UserError
 from unbraid.data.features import save_extractor, with_head
+from unbraid.data.loading import load as load_data
+from unbraid.data.loading import needs
 from unbraid.data.parts import Data, counted, listing
 from unbraid.data.styles import wanted_styles
-from unbraid.files import lies_in
-from unbraid.memory import built
-from unbraid.types import Labelled, UserError
-from unbraid.zeroshot import has_classes
+from unbraid.evaluation.zeroshot import has_classes
 
 MethodConfig = TypeVar("MethodConfig")
 
@@ -116,12 +116,12 @@ def train_run(
         dry_run: Whether to say what would be done and leave.
         notes: Lines about the configuration, for the user.
     """
-    from unbraid.log import Log
-    from unbraid.method import Latent
+    from unbraid.core.device import choose
+    from unbraid.core.method import Latent
     from unbraid.methods import method_class
-    from unbraid.precision import choose
-    from unbraid.run import Run
-    from unbraid.train import Interrupted, check, check_numbers, fit
+    from unbraid.model.log import Log
+    from unbraid.model.run import Run
+    from unbraid.training.loop import Interrupted, check, check_numbers, fit
 
     check_numbers(config.train)
     if dry_run:

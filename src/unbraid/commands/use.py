@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from unbraid.commands.folder import RunFolder, image_model
-from unbraid.files import write_atomically
-from unbraid.inputs import ImageFiles, printable
-from unbraid.outputs import MADE, check_codes, check_file, check_folder
-from unbraid.progress import Meter
-from unbraid.types import Codes, Domain, ImageSpec, UserError
+from unbraid.core.files import write_atomically
+from unbraid.core.progress import Meter
+from unbraid.core.types import Codes, Domain, ImageSpec, UserError
+from unbraid.model.inputs import ImageFiles, printable
+from unbraid.model.outputs import MADE, check_codes, check_file, check_folder
 
 GRID_ROWS = 50
 """Rows of a picture of answers at most."""
@@ -52,8 +52,8 @@ def translate(
         like: Image of the target domain; answers take from it what the target domain has alone.
         seed: Seed of the answers.
     """
-    from unbraid.show import to_picture
-    from unbraid.types import other
+    from unbraid.core.types import other
+    from unbraid.model.drawing import to_picture
 
     if samples < 1:
         raise UserError(f"--samples {samples}: at least 1")
@@ -125,7 +125,7 @@ def swap(run: RunFolder, images: Images, label: str, value: str, out: Path) -> N
         value: The value to give it.
         out: Folder for the answers.
     """
-    from unbraid.show import to_picture
+    from unbraid.model.drawing import to_picture
 
     model = image_model(run)
     model.check_value(label, value)
@@ -160,7 +160,7 @@ def interpolate(
         domain: The domain both images are from.
         steps: Pictures on the way, both ends included.
     """
-    from unbraid.show import grid, save_gif, save_picture
+    from unbraid.model.drawing import grid, save_gif, save_picture
 
     if steps < 2:
         raise UserError(f"--steps {steps}: at least 2")
@@ -218,7 +218,7 @@ def _write_answers(
 
     answered: images (n, c, h, w) -> for each the answers by name. guide: what stands behind the image in each row.
     """
-    from unbraid.show import grid, save_picture, to_picture
+    from unbraid.model.drawing import grid, save_picture, to_picture
 
     rows: list[list[Image.Image]] = []
     drawn = min(GRID_ROWS, _drawn_rows(len(columns), files.spec))
@@ -242,7 +242,7 @@ def _draw_analogies(
 ) -> None:
     """Draws a grid of analogies, or of content transfer: `title` says what the image of the row gives, its shared code
     or its class."""
-    from unbraid.show import grid, save_picture, to_picture
+    from unbraid.model.drawing import grid, save_picture, to_picture
 
     spec = model.spec[domain]
     left, top = ImageFiles(rows, spec), ImageFiles(columns, spec)
@@ -268,7 +268,7 @@ def _draw_analogies(
 
 def _drawn_rows(columns: int, spec: ImageSpec) -> int:
     """How many rows of a grid there may be. UserError if not even one."""
-    from unbraid.show import SMALLEST
+    from unbraid.model.drawing import SMALLEST
 
     factor = max(1, -(-SMALLEST // min(spec.height, spec.width)))
     rows = GRID_PIXELS // (columns * spec.height * spec.width * factor**2)

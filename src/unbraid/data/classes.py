@@ -11,10 +11,10 @@ from functools import lru_cache
 import numpy as np
 from torch import Tensor
 
-from unbraid.data.config import DataConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import DataSpec, Spec, UserError
 from unbraid.data.csvfile import folded
 from unbraid.data.parts import Chosen, Data, Items, PairedPart, Rows, UnpairedPart, held_out
-from unbraid.types import DataSpec, Spec, UserError
 
 
 @dataclass(frozen=True)

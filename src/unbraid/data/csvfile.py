@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from unicodedata import normalize
 
-from unbraid.types import UserError
+from unbraid.core.types import UserError
 
 
 def read_rows(path: Path, flag: str) -> dict[int, list[str]]:

@@ -12,9 +12,9 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
+from unbraid.core.types import DOMAINS, Domain, other
 from unbraid.data.classes import Classmates
 from unbraid.data.parts import Chosen, Data, Items, LabelledPart, PairedPart, Part, Rows, identities, side
-from unbraid.types import DOMAINS, Domain, other
 
 LOOKED_AT = 256
 """Values from the middle of each item that are compared first: items that differ there are not read whole."""

@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from unbraid.core.functions import function_named
+from unbraid.core.types import UserError
 from unbraid.data.csvfile import Files, read_table
-from unbraid.data.folders import Listing
-from unbraid.inputs import function_named
-from unbraid.types import UserError
+from unbraid.data.listing import Listing
 
 Background = Literal["keep", "white", "black"]
 """keep: what is behind the head stays; white, black: it is painted over."""

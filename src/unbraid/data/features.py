@@ -20,17 +20,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from unbraid.config import PACKAGED
-from unbraid.console import Console, Progress
-from unbraid.data.arrays import ArrayImages
-from unbraid.data.cache import CachedImages, remembered
+from unbraid.core.cache import remembered
+from unbraid.core.config import PACKAGED
+from unbraid.core.console import Console, Progress
+from unbraid.core.data_config import DataConfig, FeatureName
+from unbraid.core.files import parse_json, write_atomically
+from unbraid.core.types import DataSpec, Domain, ImageSpec, UserError, VectorSpec
+from unbraid.data.cache import CachedImages
 from unbraid.data.classes import Classmates
-from unbraid.data.config import DataConfig, FeatureName
 from unbraid.data.parts import Chosen, Data, Items, LabelledPart, PairedPart, Part, Rows, UnpairedPart
-from unbraid.files import parse_json, write_atomically
-from unbraid.nn import teacher
-from unbraid.nn.teacher import NAMED
-from unbraid.types import DataSpec, Domain, ImageSpec, UserError, VectorSpec
+from unbraid.data.sources.arrays import ArrayImages
+from unbraid.nn.pretrained import teacher
+from unbraid.nn.pretrained.teacher import NAMED
 
 VERSION = 1
 """Counted up when the same images would give other features."""

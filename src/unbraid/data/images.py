@@ -24,7 +24,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 from PIL.ImageFile import ImageFile
 from torch import Tensor
 
-from unbraid.types import ImageSpec, UserError
+from unbraid.core.types import ImageSpec, UserError
 
 
 def _formats() -> dict[str, tuple[str, ...]]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from unbraid.data.config import DataConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import DataSpec, UserError
 from unbraid.data.parts import Data, Items, LabelledPart, Rows, Split, shuffled
-from unbraid.types import DataSpec, UserError
 
 
 def labelled_data(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from unbraid.data.cache import mapped
-from unbraid.data.folders import is_data
-from unbraid.types import UserError
+from unbraid.core.cache import mapped
+from unbraid.core.types import UserError
+from unbraid.data.listing import is_data
 
 LIMIT = Path("/sys/fs/cgroup/memory.max")
 """What a container may use, on Linux."""

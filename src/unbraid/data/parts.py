@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unbraid.core.types import DataSpec, Domain, Labelled, Paired, Spec, Unpaired, UserError
 from unbraid.data.augment import augment
 from unbraid.data.balanced import BalancedOrder
-from unbraid.types import DataSpec, Domain, Labelled, Paired, Spec, Unpaired, UserError
 
 Batch = TypeVar("Batch")
 Key = TypeVar("Key", bound=Hashable)

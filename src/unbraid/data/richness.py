@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from unbraid.core.types import DOMAINS, Domain
 from unbraid.data.parts import Items, Part, Rows, once, side
-from unbraid.types import DOMAINS, Domain
 
 LOOKED_AT = 200
 """Items of each domain, at most."""

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.config import PerceptualConfig
-from unbraid.data.config import DataConfig
+from unbraid.core.config import PerceptualConfig
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import UserError
 from unbraid.data.parts import LabelledPart
-from unbraid.types import UserError
 
 if TYPE_CHECKING:
-    from unbraid.nn.perceptual import Vgg16
+    from unbraid.nn.pretrained.perceptual import Vgg16
 
 BATCH = 100
 STARTS = 4
@@ -55,7 +55,7 @@ def wanted_styles(config: DataConfig, perceptual: PerceptualConfig | None = None
 
     @cache
     def network() -> "Vgg16":
-        from unbraid.nn.perceptual import Vgg16, find_weights
+        from unbraid.nn.pretrained.perceptual import Vgg16, find_weights
 
         return Vgg16(find_weights("vgg16", perceptual or PerceptualConfig()))
 

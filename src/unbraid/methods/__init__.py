@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from unbraid.method import Method
+from unbraid.core.method import Method
+from unbraid.core.types import UserError
 from unbraid.methods.cddn import CdDN
 from unbraid.methods.cyclegan import CycleGAN
 from unbraid.methods.iiae import IIAE
 from unbraid.methods.lord import LORD
 from unbraid.methods.uncooperative import Uncooperative
 from unbraid.methods.xgan import XGAN
-from unbraid.types import UserError
 
 METHODS: dict[str, type[Method[Any]]] = {
     "cddn": CdDN,

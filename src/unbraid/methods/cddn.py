@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
-from unbraid.bounds import Count, Positive, Shares, Size, Sizes, Weight
-from unbraid.method import SMALL_NOTE, Clock, Method, Terms, Update, small_images
+from unbraid.core.bounds import Count, Positive, Shares, Size, Sizes, Weight
+from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, small_images
+from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec, other
 from unbraid.nn.blocks import (
     SLOPE,
     FitSize,
@@ -40,7 +41,6 @@ from unbraid.nn.blocks import (
 )
 from unbraid.nn.critic import Critic, VectorCritic, gradient_penalty, slopes
 from unbraid.nn.functional import reversed_gradient, tile
-from unbraid.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec, other
 
 STEEP, FLAT = 2.0, 0.2
 """Mean slope of a critic above which it explodes, and below which it has gone flat; the penalty pulls it to 1."""
@@ -298,7 +298,7 @@ class CdDN(Method[Paired]):
     """Cross-domain disentanglement networks [1]. Needs pairs; translates, disentangles.
 
     Example:
-        >>> from unbraid.types import DataSpec, ImageSpec
+        >>> from unbraid.core.types import DataSpec, ImageSpec
         >>> config = CdDNConfig(widths=(8, 16), decoder_widths=(16, 8), dropout=(0, 0), map_size=4, shared=16)
         >>> model = CdDN(DataSpec(ImageSpec(32, 32), ImageSpec(32, 32, 1)), config).eval()
         >>> codes = model.encode(torch.zeros(2, 3, 32, 32), "a")

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torch.optim import Adam, Optimizer
 
-from unbraid.bounds import Count, Positive, Share, Size, Weight
-from unbraid.method import Clock, Method, Terms, Update
+from unbraid.core.bounds import Count, Positive, Share, Size, Weight
+from unbraid.core.method import Clock, Method, Terms, Update
+from unbraid.core.types import DataSpec, Domain, ImageSpec, Spec, Unpaired, UserError, VectorSpec
 from unbraid.nn.blocks import Upsampling, draw_normal
 from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import History
 from unbraid.nn.patch import DiscriminatorNorm, PatchAdversary, VectorAdversary, patch_halvings, tell
 from unbraid.nn.residual import Norm, ResidualTranslator, VectorTranslator, check_alike
-from unbraid.types import DataSpec, Domain, ImageSpec, Spec, Unpaired, UserError, VectorSpec
 
 BETAS = (0.5, 0.999)
 LARGE = 256
@@ -69,7 +69,7 @@ class CycleGAN(Method[Unpaired]):
 
     Example:
         >>> import torch
-        >>> from unbraid.types import DataSpec, ImageSpec
+        >>> from unbraid.core.types import DataSpec, ImageSpec
         >>> model = CycleGAN(DataSpec(ImageSpec(16, 16, 3), ImageSpec(16, 16, 1)), CycleGANConfig(width=4)).eval()
         >>> tuple(model.translate(torch.zeros(2, 3, 16, 16), "a", "b").shape)
         (2, 1, 16, 16)

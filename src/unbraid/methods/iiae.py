@@ -18,14 +18,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from unbraid.bounds import Positive, Shares, Size, Sizes, Weight
-from unbraid.config import PerceptualConfig
-from unbraid.method import SMALL_NOTE, Clock, Method, Terms, Update, small_images
+from unbraid.core.bounds import Positive, Shares, Size, Sizes, Weight
+from unbraid.core.config import PerceptualConfig
+from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, small_images
+from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec
 from unbraid.nn.blocks import FitSize, Initial, dense, dense_stack, down, down_stack, draw_normal, halvings, up
 from unbraid.nn.functional import bounded_log_variance, kl_normal, least_squares, reparameterise, tile
 from unbraid.nn.patch import PatchAdversary, patch_halvings, tell
-from unbraid.nn.perceptual import SMALLEST, FrozenVgg16, find_weights, perceptual_loss
-from unbraid.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec
+from unbraid.nn.pretrained.perceptual import SMALLEST, FrozenVgg16, find_weights, perceptual_loss
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class IIAE(Method[Paired]):
     """Interaction information auto-encoder [1]. Needs pairs; translates, disentangles.
 
     Example:
-        >>> from unbraid.types import DataSpec, ImageSpec
+        >>> from unbraid.core.types import DataSpec, ImageSpec
         >>> model = IIAE(DataSpec(ImageSpec(32, 32), ImageSpec(32, 32, 1)), IIAEConfig(shared=16)).eval()
         >>> codes = model.encode(torch.zeros(2, 3, 32, 32), "a")
         >>> tuple(codes.shared.shape), tuple(codes.exclusive.shape)

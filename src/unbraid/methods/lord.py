@@ -21,14 +21,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from unbraid.bounds import Bounds, Positive, Size, Sizes, Weight
-from unbraid.config import PerceptualConfig
-from unbraid.method import Clock, Method, Stage, Terms, Update
+from unbraid.core.bounds import Bounds, Positive, Size, Sizes, Weight
+from unbraid.core.config import PerceptualConfig
+from unbraid.core.method import Clock, Method, Stage, Terms, Update
+from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec, Labelled, UserError
 from unbraid.nn.blocks import UpConv
 from unbraid.nn.functional import adain, kl_normal, reparameterise
-from unbraid.nn.perceptual import FrozenVgg16, find_weights, perceptual_loss
+from unbraid.nn.pretrained.perceptual import FrozenVgg16, find_weights, perceptual_loss
 from unbraid.nn.tables import RowAdam, code_table
-from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Labelled, UserError
 
 UPSAMPLINGS = 4
 STEP = 2**UPSAMPLINGS
@@ -195,7 +195,7 @@ class LORD(Method[Labelled]):
     Shared code: content. Exclusive code: class. Two domains are two classes, or, by --data.styles-per-class, more.
 
     Example:
-        >>> from unbraid.types import DataSpec, ImageSpec
+        >>> from unbraid.core.types import DataSpec, ImageSpec
         >>> spec = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32), items=100, classes=(5,))
         >>> model = LORD(spec, LORDConfig(width=8, last_width=8, encoder_widths=(8, 8, 8, 8, 8), loss="pixels")).eval()
         >>> codes = model.encode(torch.zeros(2, 3, 32, 32), "a")

@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torch.optim import Adam, Optimizer
 
-from unbraid.bounds import Count, Positive, Share, Size, Weight
+from unbraid.core.bounds import Count, Positive, Share, Size, Weight
+from unbraid.core.method import Clock, Method, Terms, Update
+from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec, Spec, Unpaired, UserError, VectorSpec, other
 from unbraid.data.parts import Part
 from unbraid.data.richness import richer
-from unbraid.method import Clock, Method, Terms, Update
 from unbraid.nn.blocks import FitSize, Upsampling, draw_normal
 from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import Bank, History
@@ -50,7 +51,6 @@ from unbraid.nn.residual import (
     residual_blocks,
     unless_blank,
 )
-from unbraid.types import Codes, DataSpec, Domain, ImageSpec, Spec, Unpaired, UserError, VectorSpec, other
 
 BETAS = (0.5, 0.999)
 Residual = tuple[Tensor, ...]
@@ -233,7 +233,7 @@ class Uncooperative(Method[Unpaired]):
     exclusive code, (n, 0). The exclusive code of an item of the rich domain is its residual.
 
     Example:
-        >>> from unbraid.types import DataSpec, ImageSpec
+        >>> from unbraid.core.types import DataSpec, ImageSpec
         >>> spec = DataSpec(ImageSpec(16, 16, 3), ImageSpec(16, 16, 1))
         >>> model = Uncooperative(spec, UncooperativeConfig(width=4)).eval()
         >>> codes = model.encode(torch.zeros(2, 3, 16, 16), "a")

@@ -23,14 +23,14 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm, cosine_similarity, cross_entropy, normalize, softplus
 from torch.optim import Adam, Optimizer
 
-from unbraid.bounds import Positive, Size, Sizes, Weight
-from unbraid.config import PerceptualConfig
+from unbraid.core.bounds import Positive, Size, Sizes, Weight
+from unbraid.core.config import PerceptualConfig
+from unbraid.core.method import Clock, Method, Terms, Update
+from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Unpaired, UserError, other
 from unbraid.data.parts import Part, side
-from unbraid.method import Clock, Method, Terms, Update
 from unbraid.nn.blocks import FitSize, fixed_statistics, up
 from unbraid.nn.functional import reversed_gradient
-from unbraid.nn.teacher import EFFICIENTNET_SIZE, Teacher, find_teacher
-from unbraid.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Unpaired, UserError, other
+from unbraid.nn.pretrained.teacher import EFFICIENTNET_SIZE, Teacher, find_teacher
 
 TOLD = 95.0
 """Percent of embeddings whose domain the classifier tells, from which on the domains don't meet."""
@@ -194,7 +194,7 @@ class XGAN(Method[Unpaired]):
     The shared code is the embedding, (n, d) of length 1. There is no exclusive code, (n, 0), and so one translation.
 
     Example:
-        >>> from unbraid.types import DataSpec, ImageSpec
+        >>> from unbraid.core.types import DataSpec, ImageSpec
         >>> spec = DataSpec(ImageSpec(32, 32, 3), ImageSpec(32, 32, 1))
         >>> model = XGAN(spec, XGANConfig(dense=16, embedding=8)).eval()
         >>> codes = model.encode(torch.zeros(2, 3, 32, 32), "a")

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unbraid.core.types import ImageSpec
 from unbraid.nn.blocks import SLOPE
-from unbraid.types import ImageSpec
 
 STRIDE, KERNEL, PADDING = 2, 4, 1
 

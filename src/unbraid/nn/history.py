@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unbraid.types import ImageSpec, Spec
+from unbraid.core.types import ImageSpec, Spec
 
 
 class History(nn.Module):

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, mse_loss
 
+from unbraid.core.types import ImageSpec
 from unbraid.nn.blocks import SLOPE, InstanceNorm, draw_normal
 from unbraid.nn.spectral import SpectralConv, SpectralLinear
-from unbraid.types import ImageSpec
 
 DiscriminatorNorm = Literal["instance", "spectral+instance", "spectral", "none"]
 """instance norm of maps (CycleGAN), spectral norm of weights (Miyato et al. 2018), both (Harley et al. 2019), or

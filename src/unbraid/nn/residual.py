@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unbraid.core.types import DataSpec, ImageSpec, UserError, VectorSpec
 from unbraid.nn.blocks import FitSize, InstanceNorm, Upsampling, doubling, group_norm
-from unbraid.types import DataSpec, ImageSpec, UserError, VectorSpec
 
 HALVINGS = 2
 BLANK = 1e-8

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from unbraid.config import RunConfig, TrainConfig
-from unbraid.data.config import DataConfig
+from unbraid.core.config import RunConfig, TrainConfig
+from unbraid.core.data_config import DataConfig
 from unbraid.methods import cddn
 from unbraid.methods.cddn import CdDNConfig
 from unbraid.recipes import iiae

@@ -1,7 +1,7 @@
 """Recipes of CycleGAN, the unpaired baseline: each beside one of another method, with as many steps."""
 
-from unbraid.config import RunConfig, TrainConfig
-from unbraid.data.config import DataConfig
+from unbraid.core.config import RunConfig, TrainConfig
+from unbraid.core.data_config import DataConfig
 from unbraid.methods.cyclegan import CycleGANConfig
 from unbraid.recipes import uncooperative
 from unbraid.recipes.recipe import Recipe

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from unbraid.config import RunConfig, TrainConfig
-from unbraid.data.config import DataConfig
+from unbraid.core.config import RunConfig, TrainConfig
+from unbraid.core.data_config import DataConfig
 from unbraid.methods import iiae
 from unbraid.methods.iiae import IIAEConfig
 from unbraid.recipes.recipe import Recipe

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from unbraid.config import RunConfig
-from unbraid.files import read_json
+from unbraid.core.config import RunConfig
+from unbraid.core.files import read_json
 
 SECONDS = Path(__file__).parent / "seconds.json"
 """How long a step takes, by device and recipe; written by benchmarks/recipe_seconds.py."""

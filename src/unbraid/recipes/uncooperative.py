@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from unbraid.config import RunConfig, TrainConfig
-from unbraid.data.config import DataConfig
+from unbraid.core.config import RunConfig, TrainConfig
+from unbraid.core.data_config import DataConfig
 from unbraid.methods.uncooperative import UncooperativeConfig
 from unbraid.recipes.recipe import Recipe
 

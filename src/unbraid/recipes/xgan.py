@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from unbraid.config import RunConfig, TrainConfig
-from unbraid.data.config import DataConfig
+from unbraid.core.config import RunConfig, TrainConfig
+from unbraid.core.data_config import DataConfig
 from unbraid.methods.xgan import XGANConfig
 from unbraid.recipes.recipe import Recipe
 

@@ -14,7 +14,7 @@ import gradio as gr
 from gradio.components import Component
 from gradio.themes import Default
 
-from unbraid.types import UserError
+from unbraid.core.types import UserError
 from unbraid.web.bodies import functions
 from unbraid.web.guard import LOOPBACK, Guard
 from unbraid.web.page import Page, View, now, plain

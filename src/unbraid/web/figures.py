@@ -17,8 +17,8 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from unbraid import __version__
-from unbraid.show import to_picture
+from unbraid.core.version import __version__
+from unbraid.model.drawing import to_picture
 
 CELL = 176
 """Pixels of a picture on a sheet, at least; larger ones keep their size up to LARGEST."""

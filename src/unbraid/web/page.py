@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from unbraid.codes import spread
-from unbraid.types import Domain, UserError
+from unbraid.core.types import Domain, UserError
+from unbraid.model.codes import spread
 from unbraid.web.figures import thumbnail
 from unbraid.web.runs import Opened, Runs
 from unbraid.web.uploads import read_upload

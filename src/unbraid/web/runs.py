@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.apply import Trained, load
-from unbraid.codes import encode_all, spread
-from unbraid.config import Distance
-from unbraid.data import load as load_data
+from unbraid.core.config import Distance
+from unbraid.core.files import read_json
+from unbraid.core.method import Disentangler
+from unbraid.core.types import DOMAINS, Codes, Domain, ImageSpec, UserError
 from unbraid.data.equal import Pairing
 from unbraid.data.features import with_head
+from unbraid.data.loading import load as load_data
 from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart, identities, listing, side
-from unbraid.files import read_json
-from unbraid.method import Disentangler
-from unbraid.run import Run
-from unbraid.types import DOMAINS, Codes, Domain, ImageSpec, UserError
+from unbraid.model.codes import encode_all, spread
+from unbraid.model.run import Run
+from unbraid.model.trained import Trained, load
 
 PATIENCE = 30.0
 """Seconds that a request waits for those before it."""

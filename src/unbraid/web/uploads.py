@@ -11,9 +11,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from unbraid.core.types import ImageSpec, UserError
 from unbraid.data.images import ImageError, read_header, read_image
-from unbraid.inputs import Fit
-from unbraid.types import ImageSpec, UserError
+from unbraid.model.inputs import Fit
 
 MOST_BYTES = 20_000_000
 """Of one file."""

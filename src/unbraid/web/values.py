@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from unbraid.types import UserError
+from unbraid.core.types import UserError
 
 MOST_TEXT = 20_000
 """Characters; what stands under a picture may name a dozen files."""

@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 import torch
 
-from unbraid.types import Domain, UserError
+from unbraid.core.types import Domain, UserError
 from unbraid.web.figures import Cell, sheet
 from unbraid.web.page import Answer, Page, about, now, picked, positions, sentence, thumbnails
 from unbraid.web.runs import Opened

@@ -7,8 +7,8 @@ import gradio as gr
 import numpy as np
 import torch
 
-from unbraid.codes import spread
-from unbraid.types import UserError
+from unbraid.core.types import UserError
+from unbraid.model.codes import spread
 from unbraid.web.figures import download, scatter, tiles
 from unbraid.web.page import Page, about, linked
 from unbraid.web.runs import Opened

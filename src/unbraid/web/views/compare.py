@@ -5,8 +5,8 @@ from typing import Any
 import gradio as gr
 import torch
 
+from unbraid.core.types import DOMAINS, UserError, other
 from unbraid.data.images import fit
-from unbraid.types import DOMAINS, UserError, other
 from unbraid.web.figures import Cell, sheet
 from unbraid.web.page import Answer, Page, Picker, about, sentence, thumbnails
 from unbraid.web.runs import Opened

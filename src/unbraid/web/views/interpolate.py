@@ -5,7 +5,7 @@ from typing import Any, Literal
 import gradio as gr
 import torch
 
-from unbraid.types import Codes, UserError
+from unbraid.core.types import Codes, UserError
 from unbraid.web.figures import Cell, sheet
 from unbraid.web.page import Answer, Page, Picker, about, sentence, thumbnails
 from unbraid.web.runs import Opened

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.metrics.retrieval import distances
-from unbraid.types import Codes, Domain, UserError
+from unbraid.core.types import Codes, Domain, UserError
+from unbraid.evaluation.metrics.retrieval import distances
 from unbraid.web.figures import ALIKE, GOOD, Cell, sheet
 from unbraid.web.page import Answer, Page, Picker, about, sentence, thumbnails
 from unbraid.web.runs import Opened

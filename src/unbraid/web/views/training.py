@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from unbraid.core.types import UserError
 from unbraid.data.images import open_image
-from unbraid.log import read_log
-from unbraid.types import UserError
+from unbraid.model.log import read_log
 from unbraid.web.figures import curves, described, download
 from unbraid.web.page import Answer, Page, captioned, linked, plain
 from unbraid.web.runs import Opened

@@ -4,8 +4,8 @@ from typing import Any
 
 import gradio as gr
 
-from unbraid.method import Translator
-from unbraid.types import DOMAINS, UserError, other
+from unbraid.core.method import Translator
+from unbraid.core.types import DOMAINS, UserError, other
 from unbraid.web.figures import Cell, sheet, wrapped
 from unbraid.web.page import Answer, Page, Picker, about, now, sentence, thumbnails
 from unbraid.web.runs import Opened

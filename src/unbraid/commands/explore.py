@@ -1,0 +1,139 @@
+"""`unbraid explore`: serves the page until it is stopped."""
+
+import contextlib
+import ipaddress
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from unbraid.core.types import UserError
+from unbraid.web.guard import LOOPBACK
+from unbraid.web.runs import Runs
+
+TOKEN = "UNBRAID_TOKEN"
+PORTS = range(7860, 7880)
+
+
+def explore(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
+    root: Annotated[Path | None, tyro.conf.arg(name="data.root")] = None,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    browser: bool = False,
+) -> None:
+    """Starts a local page that shows what runs learned: translate, analogies, interpolate, search, codes, training.
+
+    The page asks no other machine for anything. Beyond this machine (--host 0.0.0.0) it needs a token, which is
+    printed; the environment variable UNBRAID_TOKEN sets one. There is no encryption: put it behind a server that
+    has it.
+
+    Args:
+        runs: Folders of runs, finished or running.
+        root: Folder that holds the known data sets, if it is not where it was in training.
+        host: Address to listen at.
+        port: Port to listen at; the first free one from 7860, if not given.
+        browser: Open the page in a browser.
+    """
+    if not runs:
+        raise UserError("Which runs? Give their folders: unbraid explore RUN...")
+    for path in runs:
+        if not (path / "config.json").exists():
+            raise UserError(f"{path} is not a run: it has no config.json")
+    alone = _is_loopback(host)
+    token = os.environ.get(TOKEN) or (None if alone else secrets.token_urlsafe(24))
+    listening = _socket(host, port)
+    place = f"http://{_shown(host)}:{listening.getsockname()[1]}/"
+    try:
+        import uvicorn
+
+        with _ended_by("SIGTERM", "SIGHUP"), tempfile.TemporaryDirectory(prefix="unbraid-") as folder:
+            # gradio reads where its files belong when it is imported
+            os.environ["GRADIO_TEMP_DIR"] = folder
+            opening = Runs(list(runs), root)
+            # gradio takes seconds to import: the first run is read meanwhile
+            threading.Thread(target=_opened, args=(opening,), daemon=True).start()
+            from unbraid.web.app import application
+
+            served = application(opening, Path(folder).resolve(), _hosts(host) if alone else None, token)
+            print(f"Explorer: {place}{f'?token={token}' if token else ''}  (Ctrl+C stops it)", flush=True)
+            if browser:
+                webbrowser.open(place + (f"?token={token}" if token else ""))
+            server = uvicorn.Server(
+                uvicorn.Config(served, log_level="critical", access_log=False, timeout_graceful_shutdown=1, ws="none")
+            )
+            with contextlib.suppress(KeyboardInterrupt):
+                server.run([listening])
+    except ModuleNotFoundError as error:
+        if error.name not in ("gradio", "fastapi", "uvicorn"):
+            raise
+        raise UserError("The explorer needs gradio: pip install 'unbraid[web]'") from error
+    finally:
+        listening.close()
+    print("Explorer stopped", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _ended_by(*names: str) -> Iterator[None]:
+    """Lets these signals, where the system has them, end the command as Ctrl+C does, so that uploads go with it."""
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup's
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _opened(runs: Runs) -> None:
+    with contextlib.suppress(UserError), runs.using(runs.names[0]):  # the page says what is wrong with it
+        pass
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _hosts(host: str) -> frozenset[str]:
+    return LOOPBACK | {f"[{host}]" if ":" in host else host}
+
+
+def _shown(host: str) -> str:
+    """The address as it is written in a link."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
+
+
+def _socket(host: str, port: int | None) -> socket.socket:
+    """A socket at the port, or at the first that is free. Raises UserError."""
+    reason = ""
+    for number in [port] if port is not None else PORTS:
+        listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, number))
+            listening.listen(128)  # so that who comes early waits
+            return listening
+        except (OSError, OverflowError) as error:
+            listening.close()
+            reason = str(error)
+    where = f"port {port}" if port is not None else f"the ports {PORTS.start} to {PORTS.stop - 1}"
+    raise UserError(f"Can't listen at {host}, {where}: {reason}")

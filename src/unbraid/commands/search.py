@@ -1,0 +1,290 @@
+"""The commands `index` and `search` as typed functions."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from rich.table import Table
+
+from unbraid.core.config import Distance, TrainConfig
+from unbraid.core.console import Console
+from unbraid.core.device import choose
+from unbraid.core.progress import Meter
+from unbraid.core.types import DOMAINS, Domain, ImageSpec, UserError
+from unbraid.data.images import read_image
+from unbraid.model.drawing import save_picture
+from unbraid.model.inputs import ImageFiles, printable
+from unbraid.model.outputs import MADE, check_file
+from unbraid.model.run import Run
+from unbraid.model.trained import load
+from unbraid.search.index import EXACT, RECALL, build
+from unbraid.search.indexing import Changes, Shard, Source, list_sources, read_metadata, update
+from unbraid.search.indexing import forget as take_out
+from unbraid.search.indexing import merge as take_over
+from unbraid.search.query import Hit, identity, open_index, query, source_of
+from unbraid.search.sheet import contact_sheet
+from unbraid.search.store import Identity, Store, read_identity
+
+RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+Folders = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER...")]
+IndexPlace = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INDEX")]
+Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
+SHEET_ROWS = 50
+"""Rows of a contact sheet at most."""
+SHEET_COLUMNS = 50
+"""Images found for one query that are drawn, at most."""
+LISTED = 20
+"""Files that can't be read are named up to so many; the others are counted."""
+
+
+def index(
+    run: RunFolder,
+    folders: Folders,
+    to: str,
+    domain: Domain | None = None,
+    shard: str | None = None,
+    metadata: Path | None = None,
+    merge: tuple[Path, ...] = (),
+    forget: tuple[Path, ...] = (),
+    distance: Distance | None = None,
+    cache: bool = False,
+    batch: int = 64,
+    workers: int | None = None,
+    precision: Literal["fp32", "bf16", "auto"] = "fp32",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    exact: int = EXACT,
+    recall: float = RECALL,
+) -> None:
+    """Makes an index of the images in folders, or brings it up to date: only new and changed images are embedded, and
+    those that are gone are forgotten. The same command goes on with one that was stopped.
+
+    Args:
+        run: Folder of the run whose model makes the codes.
+        folders: Folders of images, of one domain; sub-folders are searched too.
+        to: Folder of the index, or milvus://HOST:PORT/COLLECTION.
+        domain: The domain the images are from. An index can hold both: call it once for each.
+        shard: k/n: only part k of n, into a folder of its own; without it, RANK and WORLD_SIZE of torchrun.
+        metadata: CSV file with a column `file` and others, which can be searched by.
+        merge: Parts, or other indexes of the same model, to take into this one.
+        forget: Folders, or files, whose images are taken out of the index, wherever they are now.
+        distance: How shared codes are compared; as the run was trained, if not given.
+        cache: Keep the images decoded for the next call. Images that are kept already are always used.
+        batch: Images in a step.
+        workers: Threads that read images; as many as there are cores, if not given.
+        precision: fp32: codes as `evaluate` makes them; auto: bf16 where processor or GPU has it, which is faster.
+        device: auto: the GPU if there is one.
+        exact: Above so many images the search looks at a part of them.
+        recall: Share of the ten nearest that it is to find then.
+    """
+    _check_numbers(batch, workers, exact, recall)
+    part = Shard.parse(shard, os.environ)
+    _check_images(folders, merge, forget, domain, f"{to}{part.suffix}")
+    model, setting = load(run), choose(TrainConfig(precision=precision, device=device))
+    distance = (distance or Run.existing(run).config.train.distance) if model.space else "euclidean"
+    sources = _listed(folders, model.image_spec(domain or "a"), cache) if folders else []
+    about, strangers = read_metadata(metadata, sources) if metadata else (None, 0)
+    with _target(to, part, identity(model, distance)) as (store, finish):
+        for side, count in store.damaged.items():
+            print(f"{store.codes_path(side)} is damaged: codes of {count} images are lost", file=sys.stderr)
+        if forget:
+            _report(take_out(store, forget, (domain,) if domain else DOMAINS), "")
+        if sources and domain:
+            spec = model.image_spec(domain)
+            threads = workers or os.cpu_count() or 1
+            changes = update(store, model, sources, domain, spec, part, about, setting, batch, threads)
+            _report(changes, str(setting))
+        if merge:
+            _report(take_over(store, merge), "")
+        _say_lacking(store)
+        for line in finish(exact, recall):
+            print(line)
+    if strangers:
+        print(f"{strangers} rows of {metadata} name none of the images")
+    if part.count > 1 and not to.startswith("milvus://"):
+        _say_merge(run, to, part.count)
+
+
+def _listed(folders: Sequence[Path], spec: ImageSpec, cache: bool) -> list[Source]:
+    try:
+        return list_sources(folders, spec, cache)
+    except UserError as error:
+        gone = [str(folder) for folder in folders if not folder.exists()]
+        raise UserError(
+            f"{error}. --forget {' '.join(gone)} takes its images out of an index" if gone else str(error)
+        ) from error
+
+
+def _check_images(
+    folders: Sequence[Path], merge: Sequence[Path], forget: Sequence[Path], domain: Domain | None, to: str
+) -> None:
+    if not (folders or merge or forget):
+        raise UserError("Which images? Give folders of them, parts to --merge, or folders to --forget")
+    if folders and domain is None:
+        raise UserError("Which domain are the images from? Give --domain a or --domain b")
+    if not (folders or merge or to.startswith("milvus://")):
+        read_identity(Path(to))  # nothing can be forgotten where there is no index
+
+
+def _check_numbers(batch: int, workers: int | None, exact: int, recall: float) -> None:
+    for name, value, least in (("batch", batch, 1), ("workers", workers or 1, 1), ("exact", exact, 1)):
+        if value < least:
+            raise UserError(f"--{name} {value}: at least {least}")
+    if workers == 0:
+        raise UserError("--workers 0: at least 1")
+    if not 0 < recall <= 1:
+        raise UserError(f"--recall {recall}: a share, more than 0 and at most 1")
+
+
+@contextlib.contextmanager
+def _target(to: str, part: Shard, asked: Identity) -> Iterator[tuple[Store, Callable[[int, float], Iterable[str]]]]:
+    """Where codes are kept, and what is done when all are there, which returns lines that say how it went."""
+    if to.startswith("milvus://"):
+        from unbraid.search.milvus import sending
+
+        with sending(to, part.suffix, asked) as (store, send):
+            yield store, lambda exact, recall: send()
+        return
+    folder = Path(f"{to}{part.suffix}")
+    with Store.writing(folder, asked) as store:
+
+        def finish(exact: int, recall: float) -> Iterator[str]:
+            for domain, parts in build(store, recall, exact).items():
+                for name, built in parts.items():
+                    yield f"{folder}: {domain}, {name}: {built}"
+
+        yield store, finish
+
+
+def _say_merge(run: Path, to: str, count: int) -> None:
+    parts = " ".join(f"{to}{Shard(number, count).suffix}" for number in range(1, count + 1))
+    print(f"When all {count} parts are done: unbraid index {run} --merge {parts} --to {to}")
+
+
+def _say_lacking(store: Store) -> None:
+    for domain in DOMAINS:
+        if count := store.lacking(domain):
+            line = (
+                f"{count} images of domain {domain} can't be found, for their codes are lost: index their folders again"
+            )
+            print(f"{line}, or --forget them", file=sys.stderr)
+
+
+def _report(changes: Changes, setting: str) -> None:
+    timing = changes.timing
+    print(changes)
+    if timing.images:
+        seconds = timing.model + timing.waiting
+        share = 100 * timing.model / seconds
+        print(f"{timing.images / seconds:.0f} images a second, {setting}; {share:.0f} % of the time in the model")
+    for line in changes.bad[:LISTED]:
+        print(f"left out: {line}", file=sys.stderr)
+    if len(changes.bad) > LISTED:
+        print(f"left out: {len(changes.bad) - LISTED} more", file=sys.stderr)
+
+
+def search(
+    run: RunFolder,
+    index: IndexPlace,
+    images: Images,
+    k: int = 10,
+    domain: Domain | None = None,
+    by: Literal["shared", "exclusive"] = "shared",
+    among: Domain | None = None,
+    where: tuple[str, ...] = (),
+    out: Path | None = None,
+    exclude_self: bool = False,
+) -> None:
+    """Finds the nearest images of an index for each image, and prints them, nearest first.
+
+    Args:
+        run: Folder of the run that the index was made with.
+        index: Folder of the index, or milvus://HOST:PORT/COLLECTION.
+        images: Image files, or folders of them.
+        k: How many to find for each.
+        domain: The domain the images are from; the one that the index doesn't hold, if not given.
+        by: shared: what they show; exclusive: their style, among images of their own domain.
+        among: Find images of this domain only; of all that the index holds, if not given.
+        where: FIELD=VALUE: find images with this metadata only; several must all be met.
+        out: PNG file for a contact sheet: each image with what was found for it.
+        exclude_self: Don't find the image itself.
+    """
+    model = load(run)
+    wanted = dict(_condition(text) for text in where)
+    opened = open_index(index)
+    files: list[Path] = []
+    found: list[list[Hit]] = []
+    try:
+        source = source_of(opened, domain, by)
+        given = ImageFiles(images, model.image_spec(source))
+        if out is not None:
+            check_file(out, [*images, *given.files])
+            if opened.holds(out):
+                raise UserError(f"{out} is an image of {index}: choose another --out, so that it is not lost")
+        with Meter("Searching", len(given.files)) as meter:
+            for at, x, looked_at in given.batches():
+                some = [given.files[number] for number in at]
+                but = some if exclude_self else []
+                found += query(opened, model, x, k, source, by, among, wanted, but)
+                files += some
+                meter.advance(looked_at)
+    finally:
+        opened.close()
+    _print_hits(files, found)
+    if out is not None:
+        _draw(files, found, out)
+        some = f", the first {SHEET_ROWS} queries" if len(files) > SHEET_ROWS else ""
+        some += f", the nearest {SHEET_COLUMNS} of each" if k > SHEET_COLUMNS else ""
+        print(f"Written: {out}{some}")
+
+
+def _condition(text: str) -> tuple[str, str]:
+    field, equals, value = text.partition("=")
+    if not equals or not field:
+        raise UserError(f"--where {text}: give it as FIELD=VALUE")
+    return field, value
+
+
+def _print_hits(files: Sequence[Path], found: Sequence[Sequence[Hit]]) -> None:
+    fields = sorted({field for row in found for hit in row for field in hit.metadata})
+    table = Table(box=None, pad_edge=False)
+    table.add_column("image", overflow="fold")
+    for column in ("#", "distance"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("domain", no_wrap=True)
+    for column in ("file", *fields):
+        table.add_column(printable(column), overflow="fold")
+    for file, row in zip(files, found, strict=True):
+        for place, hit in enumerate(row, 1):
+            about = [hit.metadata.get(field, "") for field in fields]
+            path = f"{hit.path}{'' if os.path.exists(hit.path) else ' (gone)'}"
+            words = (str(file) if place == 1 else "", str(place), f"{hit.distance:.4f}", hit.domain, path, *about)
+            table.add_row(*map(printable, words))
+        if not row:
+            table.add_row(printable(str(file)), "", "", "", "nothing found")
+    console = Console()
+    if not console.is_terminal:  # lines are not to be folded in a file or a pipe
+        console = Console(width=100_000)
+    console.print(table, highlight=False)
+
+
+def _draw(files: Sequence[Path], found: Sequence[Sequence[Hit]], out: Path) -> None:
+    some = min(len(files), SHEET_ROWS)
+    queries = [picture_of(file) for file in files[:some]]
+    drawn = [row[:SHEET_COLUMNS] for row in found[:some]]
+    pictures = [[picture_of(hit.path) for hit in row] for row in drawn]
+    captions = [[f"{hit.distance:.3f}" for hit in row] for row in drawn]
+    sheet = contact_sheet(queries, pictures, captions, names=[printable(file.name) for file in files[:some]])
+    save_picture(sheet, out, MADE)
+
+
+def picture_of(path: Path, side: int = 128) -> torch.Tensor | None:
+    """An image file for a sheet, (3, side, side) in [-1, 1]; None if it can't be read any more."""
+    try:
+        return read_image(path, ImageSpec(side, side, 3))
+    except UserError:
+        return None

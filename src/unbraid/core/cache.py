@@ -1,0 +1,86 @@
+"""The cache folder, and arrays that are kept in it."""
+
+import errno
+import mmap
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from unbraid.core.files import write_atomically
+from unbraid.core.types import UserError
+
+
+def cache_folder() -> Path:
+    """Where decoded images are kept: $UNBRAID_CACHE, else $XDG_CACHE_HOME/unbraid, else ~/.cache/unbraid."""
+    try:
+        if chosen := os.environ.get("UNBRAID_CACHE"):
+            return _own(Path(chosen).expanduser())
+        return _own(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "unbraid")
+    except RuntimeError as error:  # no HOME, and a user whom the system doesn't know
+        raise UserError(
+            "There is no home folder for the cache: name one in the environment variable UNBRAID_CACHE"
+        ) from (error)
+
+
+def _own(folder: Path) -> Path:
+    """The folder, or one of this user's in it where others may write or own it: what they put there is not believed."""
+    try:
+        about = folder.stat()
+    except OSError:
+        return folder
+    if not hasattr(os, "getuid") or (about.st_uid == os.getuid() and not about.st_mode & 0o022):
+        return folder
+    return folder / f"user-{os.getuid()}"
+
+
+def make_private(folder: Path) -> None:
+    """Makes a folder that its owner alone may read. Raises OSError if it is another user's."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        raise PermissionError(errno.EPERM, "it belongs to another user")
+
+
+def mapped(path: Path) -> np.ndarray:
+    """A .npy file as an array that stays on disk, for reading at random.
+
+    Raises OSError or ValueError if it can't be read or would have to be unpickled.
+    """
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+        # else the system reads ahead at every item, which makes the first batches of a large file slow
+        array.base.madvise(mmap.MADV_RANDOM)
+    return array
+
+
+def remembered(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """An array that stays on disk, in the cache folder's `features`; computed if it isn't there, or is damaged.
+
+    name: says all that the array depends on. Raises UserError if the cache folder can't be written.
+    """
+    folder = cache_folder() / "features"
+    target = folder / f"{name}.npy"
+    try:
+        make_private(folder.parent)
+        make_private(folder)
+        with FileLock(f"{target}.lock"):
+            try:
+                return mapped(target)
+            except (FileNotFoundError, ValueError, EOFError):
+                array = compute()
+            write_atomically(target, lambda path: save_array(path, array))
+            return mapped(target)
+    except OSError as error:
+        raise UserError(
+            f"The cache folder {folder} can't be written: {error.strerror or error}. "
+            "Make room there, or name another folder in the environment variable UNBRAID_CACHE"
+        ) from error
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Writes an array that its owner alone may read."""
+    with path.open("wb") as file:  # np.save would add .npy to a path
+        path.chmod(0o600)
+        np.save(file, array, allow_pickle=False)

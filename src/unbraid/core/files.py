@@ -1,0 +1,155 @@
+"""Files that are whole or absent: written beside their place, then put into it."""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from safetensors import SafetensorError
+
+from unbraid.core.types import UserError
+
+
+def write_atomically(
+    path: Path, write: Callable[[Path], object], put: Callable[[Path, Path], object] = os.replace
+) -> None:
+    """Lets `write` fill a temporary file beside `path`, then puts it in its place, or leaves `path` as it was.
+
+    Raises UserError for a full disk or a folder that can't be written to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        put(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        cause = next((each for each in _chain(error) if isinstance(each, OSError) or _is_full_disk(each)), None)
+        if isinstance(error, Exception) and cause is not None:
+            raise UserError(f"Could not write {path}: {_reason(cause)}. What was there before is untouched") from error
+        raise
+
+
+def create_json(path: Path, value: Any) -> bool:
+    """Writes JSON atomically, if no file is there; returns False otherwise. Of two processes that do so, one does."""
+    text = json_text(value, indent=2) + "\n"
+    done = []
+
+    def put(temporary: Path, path: Path) -> None:
+        try:
+            os.link(temporary, path)
+            done.append(path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            if not path.exists():
+                os.replace(temporary, path)
+                done.append(path)
+        temporary.unlink(missing_ok=True)
+
+    write_atomically(path, lambda file: file.write_text(text), put)
+    return bool(done)
+
+
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a path is a folder, or a file, or below it, by whatever links."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def holds_nothing(folder: Path) -> bool:
+    """Returns whether a folder has nothing in it but a lock and what a process left that was killed while writing."""
+    return all(file.name == ".lock" or file.match(".*.tmp") for file in folder.iterdir())
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those it followed: torch closes its file after a failed write, which fails for another reason."""
+    following: BaseException | None = error
+    while following is not None:
+        yield following
+        following = following.__cause__ or following.__context__
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    """safetensors and FAISS report a failed write as errors of their own."""
+    return isinstance(error, (RuntimeError, SafetensorError)) and ("writ" in str(error) or "No space" in str(error))
+
+
+def _reason(error: BaseException) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+    return {"No space left on device": "the disk is full", "Permission denied": "no permission to write there"}.get(
+        reason, reason
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON, atomically. Numbers that are not finite become null."""
+    text = json_text(value, indent=2) + "\n"
+    write_atomically(path, lambda file: file.write_text(text))
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Returns JSON as any program reads it: numbers that are not finite, for which it has no form, become null."""
+    text = json.dumps(value)
+    if "NaN" in text or "Infinity" in text:
+        value = json.loads(text, parse_constant=lambda name: None)
+    return json.dumps(value, indent=indent)
+
+
+def read_json(path: Path, kind: Any = Any) -> Any:
+    """Returns the JSON value of a file, checked against a type.
+
+    Args:
+        path: The file.
+        kind: What its value must be: any type that msgspec knows, such as `dict[str, float]` or a dataclass, which is
+            then what is returned. Fields that the type does not name are left out.
+
+    Raises:
+        UserError: The file is missing, can't be read, is not JSON or not of that type.
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path.parent} is not a run: it has no {path.name}") from error
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror or error}") from error
+    return parse_json(text, str(path), kind)
+
+
+def parse_json(text: bytes | str, source: str, kind: Any = Any) -> Any:
+    """Returns JSON from `source`, a file or a place in one, checked against a type as in `read_json`.
+
+    NaN and Infinity, which earlier versions wrote, are read as null. Raises UserError, which names the source, for text
+    that is not JSON, is nested too deeply, has numbers too large for a double, or is not of that type.
+    """
+    try:
+        try:
+            return msgspec.json.decode(text, type=kind)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            text = text if isinstance(text, str) else text.decode()
+            if "NaN" not in text and "Infinity" not in text:
+                raise
+            plain = json.dumps(json.loads(text, parse_constant=lambda name: None))
+            return msgspec.json.decode(plain, type=kind)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{source} is damaged: {error}") from error
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise UserError(f"{source} is damaged and can't be read as JSON ({error})") from error
+
+
+def check_value(value: Any, source: str, kind: Any) -> Any:
+    """Returns a value made of dictionaries, lists, numbers and tensors, checked against a type as JSON is.
+
+    Raises UserError, which names the source, if it is not of that type.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{source} is damaged: {error}") from error

@@ -1,0 +1,104 @@
+"""What fits into memory, and how freed memory is treated."""
+
+import contextlib
+import ctypes
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from unbraid.core.types import DataSpec, UserError
+
+Module = TypeVar("Module", bound=nn.Module)
+CGROUP = Path("/sys/fs/cgroup")
+
+TRIM_THRESHOLD, MMAP_MAX = -1, -4
+"""Parameters of mallopt, as glibc's malloc.h numbers them."""
+
+
+def keep_freed_memory() -> bool:
+    """Lets this process keep the memory that it frees for what it needs next; True where that can be had (glibc).
+
+    By default large blocks go back to the system, which has to clear them, page by page, when they are asked for again.
+    A training step frees and takes the same blocks over and over. The process then stays as large as its largest step.
+    Source: mallopt(3).
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # no such library, no such function, Windows
+        return False
+    return bool(mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, -1))
+
+
+def available_memory(device: torch.device | None = None) -> float:
+    """Returns how many bytes may still be taken on a device, as far as the system says: inf where it doesn't."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = float("inf")
+    with contextlib.suppress(OSError, StopIteration):  # no Linux
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = 1024.0 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
+    with contextlib.suppress(OSError, ValueError, StopIteration):  # in no container, or in one without a limit
+        limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        lines = (CGROUP / "memory.stat").read_text().splitlines()
+        cached = int(next(line for line in lines if line.startswith("file ")).split()[1])
+        free = min(free, limit - used + cached)
+    return free
+
+
+def need(amount: float, what: str, remedy: str, device: torch.device | None = None) -> None:
+    """UserError that says how many bytes something takes, if these are not available on the device."""
+    available = available_memory(device)
+    if amount > available:
+        raise UserError(f"{what} {in_words(amount)} of memory, where {in_words(available)} are available. {remedy}")
+
+
+def in_words(size: float) -> str:
+    """Returns a number of bytes as "1.5 GB"."""
+    for unit, bytes_ in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= bytes_:
+            return f"{size / bytes_:,.1f} {unit}" if size < 1e21 else f"{size / bytes_:.0e} {unit}"
+    return f"{size / 1e3:,.1f} kB"
+
+
+def built(
+    kind: Callable[[Any, Any], Module], spec: DataSpec, config: Any, copies: int = 1, device: torch.device | None = None
+) -> Module:
+    """Returns the networks of a method, once it is known that they fit into memory.
+
+    Args:
+        kind: The method's class.
+        spec: What its data look like.
+        config: Its configuration.
+        copies: How often the weights are held: training has their gradients and two moments beside them.
+        device: Where.
+
+    Raises:
+        UserError: They don't fit, or are larger than torch can count.
+    """
+    remedy = "Give smaller networks (--method...) or images (--data.size)"
+    try:
+        with torch.device("meta"):
+            size = sum(each.numel() * each.element_size() for each in kind(spec, config).state_dict().values())
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
+        if "overflow" not in str(error).lower() and not isinstance(error, MemoryError):
+            raise
+        raise UserError(f"The networks are larger than can be counted. {remedy}") from error
+    need(copies * size, "Training these networks takes" if copies > 1 else "These networks take", remedy, device)
+    return kind(spec, config)
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """Returns what to say of an error that is for want of memory, None of another one."""
+    text = str(error)
+    if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "can't allocate memory" not in text:
+        return None
+    asked = re.search(r"allocate (\d+) bytes", text)
+    what = in_words(int(asked[1])) if asked else (text.splitlines() or ["more"])[0]
+    return (
+        f"There is not enough memory ({what}). Give a smaller --train.batch, --data.size or network, or fewer images; "
+        "what was written before is kept"
+    )

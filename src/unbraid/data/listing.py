@@ -1,0 +1,83 @@
+"""The image files of a folder."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from unbraid.core.types import UserError
+from unbraid.data.images import SUFFIXES
+
+NOT_DATA = {
+    *("@eadir", "#recycle", "@recycle", "#snapshot"),  # network storage: thumbnails, what was deleted, older states
+    *("__macosx", "$recycle.bin", "system volume information", "lost+found"),
+    *("thumbs.db", "desktop.ini"),
+}
+"""Folders and files that systems put beside the user's own, in lower case."""
+
+
+def is_data(name: str) -> bool:
+    """Whether a file or folder of this name is the user's: not hidden, nor what systems make."""
+    return not name.startswith(".") and name.casefold() not in NOT_DATA
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files of a folder and its sub-folders. names: sorted, relative, with "/"; others: how many files are
+    no images; misnamed: how many have a name that is not UTF-8, and are left out."""
+
+    folder: Path
+    names: list[str]
+    others: int
+    misnamed: int = 0
+
+    @property
+    def remark(self) -> str:
+        """What to say about the other files, if there are any."""
+        found = {"are no images": self.others, "have names that are not UTF-8: rename them": self.misnamed}
+        return "; ".join(f"{count} files in {self.folder} {what}" for what, count in found.items() if count)
+
+
+def list_images(folder: Path) -> Listing:
+    """Finds image files by their endings. Hidden files and folders, and those that systems make, are passed over, and
+    no folder is read twice, by whatever links.
+
+    Raises UserError if the folder doesn't exist, can't be read or holds no image.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder" if folder.exists() else f"There is no folder {folder}")
+    names: list[str] = []
+    others = misnamed = 0
+    visited = {os.path.realpath(folder)}
+
+    def unreadable(error: OSError) -> None:
+        raise UserError(f"{error.filename} can't be read: {error.strerror}") from error
+
+    for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        inner_folders, folders[:] = sorted(filter(is_data, folders)), []
+        for name in inner_folders:
+            if (real := os.path.realpath(os.path.join(place, name))) not in visited:
+                visited.add(real)
+                folders.append(name)
+        inner = os.path.relpath(place, folder).replace(os.sep, "/")
+        for file in filter(is_data, files):
+            if os.path.splitext(file)[1].lower() in SUFFIXES:
+                name = file if inner == "." else f"{inner}/{file}"
+                if _broken(name):
+                    misnamed += 1
+                else:
+                    names.append(name)
+            else:
+                others += 1
+    if not names:
+        found = f"{others + misnamed} other files" if others + misnamed else "it is empty"
+        raise UserError(f"No images in {folder}: {found}. Images end in {', '.join(sorted(SUFFIXES))}")
+    return Listing(folder, sorted(names), others, misnamed)
+
+
+def _broken(name: str) -> bool:
+    """Whether a file's name is not UTF-8, as in old archives: it can be neither printed nor written down."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

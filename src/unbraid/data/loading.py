@@ -1,0 +1,218 @@
+"""From what a user names to batches of the kind a method needs."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import DOMAINS, ImageSpec, Labelled, Paired, Unpaired, UserError, VectorSpec
+from unbraid.data.equal import overlap
+from unbraid.data.features import extracted
+from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart, as_labelled, as_unpaired, check_balanced
+from unbraid.data.sources import arrays, digits, folders, relit, sets, synthetic, tables
+from unbraid.data.styles import Styles, cluster_styles
+
+
+def load(config: DataConfig) -> Data:
+    """Loads the one source that `config` names, divided into training, validation and test parts.
+
+    Raises UserError if there is not exactly one source, or something is wrong with it or with the other settings.
+    """
+    _check(config)
+    if config.set is not None:
+        loaders = {
+            "digits": digits.load_digits,
+            "mnist-cdcb": digits.load_mnist,
+            "maps": sets.load_maps,
+            "facades": sets.load_facades,
+            "cars": sets.load_cars,
+            "car-sides": sets.load_car_sides,
+            "cars3d": sets.load_cars3d,
+            "relit": relit.load_relit,
+            "sketchy": sets.load_sketchy,
+            "cuhk": sets.load_cuhk,
+            "cuhk-avataaars": sets.load_cuhk_avataaars,
+            "emoji": sets.load_emoji,
+            "avataaars": sets.load_avataaars,
+            "synthetic": synthetic.load_synthetic,
+            "synthetic-identifiable": synthetic.load_synthetic,
+        }
+        data = loaders[config.set](config)
+    elif config.side_by_side is not None:
+        data = folders.load_side_by_side(config)
+    elif config.classes is not None:
+        data = folders.load_classes(config)
+    elif config.csv is not None:
+        data = tables.load_csv(config)
+    elif config.arrays is not None:
+        data = arrays.load_arrays(config)
+    else:
+        data = folders.load_two_folders(config)
+    data = replace(data, remark="; ".join(filter(None, (data.remark, overlap(data)))))
+    if config.features and not config.tuned_network:  # images are what a network is tuned on
+        data = extracted(data, config.features)
+    _check_tuned(config, data)
+    _check_augment(config, data)
+    if isinstance(data.train, LabelledPart):
+        if config.balanced:
+            check_balanced(data.train)
+    elif config.split:
+        raise UserError(
+            f"--data.split {config.split} is for images with labels, and {data.name} has none: leave it out"
+        )
+    if config.unpaired and isinstance(data.train, PairedPart):
+        data = replace(data, train=as_unpaired(data.train))
+    return data
+
+
+def needs(
+    data: Data,
+    batch_type: type,
+    method_name: str,
+    balanced: bool = False,
+    styles: Styles | None = None,
+) -> Data:
+    """The data as a method trains on them: with the batches it needs, Paired, Unpaired or Labelled.
+
+    A method for unpaired data gets pairs with what belongs together hidden, in training; validation and test keep their
+    pairs, to measure by. A method for labelled data gets two domains that look alike as two classes, in training. Its
+    spec says how many items and classes training has. balanced: classes will be drawn equally often. styles: training's
+    classes are divided so, as `styles.wanted_styles` says; validation and test keep the classes they have.
+    Raises UserError, with counts and advice, if the data can't offer what the method needs.
+    """
+
+    part = data.train
+    if batch_type is Labelled:
+        return _labelled(data, method_name, balanced, styles)
+    if styles:
+        raise UserError(
+            f"--data.styles-per-class {styles.count} makes classes, and {method_name} trains without labels: "
+            "leave it out"
+        )
+    if balanced:
+        check_balanced(part)
+    if isinstance(part, UnpairedPart):
+        offered, there = Unpaired, f"{len(part.rows_a)} items of a and {len(part.rows_b)} of b without pairs"
+    elif isinstance(part, LabelledPart):
+        offered, there = Labelled, f"{len(part)} items of one kind with labels"
+    else:
+        offered, there = Paired, f"{len(part)} pairs"
+    if batch_type is offered:
+        return data
+    if batch_type is Unpaired and isinstance(part, PairedPart):
+        return replace(data, train=as_unpaired(part))
+    advice = {
+        Paired: "pairs: the same names in --data.a and --data.b, or --data.pairs pairs.csv, or --data.side-by-side",
+        Unpaired: "two domains: --data.a and --data.b, with or without --data.unpaired",
+    }
+    raise UserError(f"{method_name} needs {advice[batch_type]}. {data.name} has {there} to train on")
+
+
+def _labelled(
+    data: Data,
+    method_name: str,
+    balanced: bool,
+    styles: Styles | None,
+) -> Data:
+    """The data with a labelled training part, and the counts of its items and classes."""
+
+    train, spec = data.train, data.spec
+    if not isinstance(train, LabelledPart):
+        if spec.a != spec.b:
+            advice = ": --data.size H W and --data.channels bring images to one shape"
+            images = isinstance(spec.a, ImageSpec) and isinstance(spec.b, ImageSpec)
+            raise UserError(
+                f"{method_name} has one network for both domains, so their items must have one shape; {data.name} has "
+                f"{spec.a} in a and {spec.b} in b{advice if images else ''}"
+            )
+        train, spec = as_labelled(train), replace(spec, domains=DOMAINS)
+    if balanced:
+        check_balanced(train)
+    if styles:
+        undivided, train = train, cluster_styles(train, styles.count, styles.features, styles.seed)
+        if spec.domains:
+            _, first = np.unique(train.labels[train.rows, 0], return_index=True)
+            spec = replace(spec, domains=tuple(DOMAINS[label] for label in undivided.labels[train.rows[first], 0]))
+    classes = tuple(len(np.unique(column)) for column in train.labels[train.rows].T)
+    values = tuple(tuple(names[:count]) for names, count in zip(train.values, classes, strict=False))
+    counts = replace(spec, items=len(train), classes=classes, values=values, labels=tuple(train.label_names))
+    return replace(data, train=train, spec=counts)
+
+
+def _check(config: DataConfig) -> None:
+    """That there is one source, and that the numbers make sense."""
+
+    sources = {
+        "--data.set": config.set,
+        "--data.a or --data.b": config.a or config.b,
+        "--data.side-by-side": config.side_by_side,
+        "--data.classes": config.classes,
+        "--data.csv": config.csv,
+        "--data.arrays": config.arrays,
+    }
+    given = [flag for flag, value in sources.items() if value is not None]
+    if len(given) != 1:
+        raise UserError(
+            f"Give one source of data; given: {', '.join(given) or 'none'}. There are --data.set, "
+            "--data.a with --data.b, --data.side-by-side, --data.classes, --data.csv and --data.arrays"
+        )
+    if config.pairs and not (config.a or config.b):
+        raise UserError("--data.pairs needs the folders it speaks of: --data.a and --data.b")
+    if config.labels and not (config.csv or config.set == "avataaars"):
+        raise UserError(
+            "--data.labels chooses columns of --data.csv or attributes of --data.set avataaars; leave it out"
+        )
+    if config.by_class and not (config.a or config.b or config.arrays or config.set == "sketchy"):
+        raise UserError(
+            "--data.by-class pairs two domains by their classes: give --data.a and --data.b, --data.arrays or "
+            "--data.set sketchy"
+        )
+    if config.by_class and (config.pairs or config.unpaired):
+        raise UserError("--data.by-class draws the pairs: leave --data.pairs and --data.unpaired out")
+    if config.test_classes and not config.by_class:
+        raise UserError("--data.test-classes needs --data.by-class")
+    if len(set(config.labels)) < len(config.labels):
+        raise UserError(f"--data.labels {' '.join(config.labels)}: give each label once")
+    if not (0 <= config.val < 1 and 0 <= config.test < 1 and config.val + config.test < 1):
+        raise UserError(f"--data.val {config.val} and --data.test {config.test} are shares: together less than 1")
+    if config.size and min(config.size) < 1:
+        raise UserError(f"--data.size {config.size[0]} {config.size[1]}: height and width are 1 at least")
+    if config.styles_per_class < 1:
+        raise UserError(f"--data.styles-per-class {config.styles_per_class}: 1 leaves classes as they are; more divide")
+    if config.styles_per_class > 1 and config.set in ("digits", "mnist-cdcb", "relit"):
+        what = "cars of relit have new lights" if config.set == "relit" else f"digits of {config.set} have new colours"
+        raise UserError(
+            f"--data.styles-per-class {config.styles_per_class}: the {what} in each "
+            "pass, so no image keeps its style: leave it out"
+        )
+    if not 0 <= config.seed < 2**63:
+        raise UserError(f"--data.seed {config.seed}: a seed is 0 or more, and less than 2^63")
+
+
+def _check_tuned(config: DataConfig, data: Data) -> None:
+    """That there are vectors and classes to train a head on, and a network where one is to be tuned."""
+
+    if config.tuned_network and not config.tuned:
+        raise UserError("--data.tuned-network tunes a network together with a head: give --data.tuned too")
+    if not config.tuned:
+        return
+    if not config.by_class:
+        raise UserError("--data.tuned learns from classes: give --data.by-class, or leave it out")
+    a, b = data.spec.a, data.spec.b
+    if config.tuned_network:
+        if not config.features or not (isinstance(a, ImageSpec) and isinstance(b, ImageSpec)):
+            raise UserError(
+                f"--data.tuned-network needs images and the network's name; a has {a}, b {b}. Give --data.features"
+            )
+    elif not (isinstance(a, VectorSpec) and a == b):
+        raise UserError(f"--data.tuned needs vectors of one size; a has {a}, b {b}. Give --data.features")
+
+
+def _check_augment(config: DataConfig, data: Data) -> None:
+    """That the images can be moved as wanted."""
+
+    for name, spec in (("a", data.spec.a), ("b", data.spec.b)):
+        if config.augment and not isinstance(spec, ImageSpec):
+            raise UserError(f"--data.augment moves images; {name} has {spec}")
+        if "turn" in config.augment and isinstance(spec, ImageSpec) and spec.height != spec.width:
+            raise UserError(f"--data.augment turn needs square images; {name} has {spec}. Give --data.size, say 64 64")

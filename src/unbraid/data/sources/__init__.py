@@ -1,0 +1,1 @@
+"""Where data come from: folders, arrays, tables, known sets, and what is drawn on the fly."""

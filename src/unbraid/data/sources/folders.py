@@ -1,0 +1,217 @@
+"""Folders of images: two that belong together, two that don't, halves side by side, one folder for each class."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from unbraid.core.data_config import DataConfig
+from unbraid.core.types import DataSpec, UserError
+from unbraid.data.cache import CachedImages, cached
+from unbraid.data.classes import class_of, class_pairs
+from unbraid.data.csvfile import Files, folded, read_rows
+from unbraid.data.labelled import labelled_data
+from unbraid.data.listing import Listing, list_images
+from unbraid.data.parts import Chosen, Data, PairedPart, UnpairedPart, divide, linked
+
+
+def load_two_folders(config: DataConfig) -> Data:
+    """Folders --data.a and --data.b, paired by name or by --data.pairs, or --data.unpaired.
+
+    Raises UserError if a folder is missing or empty, the names don't match, or the images can't be used.
+    """
+    if config.a is None or config.b is None:
+        raise UserError(f"--data.{'b' if config.a else 'a'} is missing: two folders are needed, one for each domain")
+    if config.unpaired and config.pairs:
+        raise UserError("--data.unpaired and --data.pairs contradict each other: give one of them")
+    a, b = list_images(config.a), list_images(config.b)
+    if config.by_class:
+        return _by_class(config, a, b)
+    if config.unpaired:
+        return _unpaired(config, a, b)
+    if config.pairs:
+        pairs, remark = read_pairs(config.pairs, a, b)
+        names, keys = [" | ".join(pair) for pair in pairs], linked(*zip(*pairs, strict=True))
+        if len(set(keys)) < 3:
+            raise UserError(
+                f"--data.pairs {config.pairs}: through images that stand in several pairs, its {len(pairs)} pairs are "
+                f"connected to {len(set(keys))} groups. Training, validation and test need one each, so that no image "
+                "is in two of them: add pairs of other images"
+            )
+    else:
+        pairs, remark = match_names(a, b)
+        names = keys = [_stem(name) for name, _ in pairs]
+    images, rows = [], []
+    for listing, side in zip((a, b), zip(*pairs, strict=True), strict=True):
+        used = sorted(set(side))
+        at = {name: i for i, name in enumerate(used)}
+        images.append(cached(listing.folder, used, config.size, config.channels, strict=config.strict))
+        rows.append(np.array([at[name] for name in side], dtype=np.int64))
+    kept = np.flatnonzero(np.isin(rows[0], images[0].readable) & np.isin(rows[1], images[1].readable))
+    left, right = (Chosen(cache, row[kept]) for cache, row in zip(images, rows, strict=True))
+    split = divide([keys[i] for i in kept], config.val, config.test, config.seed)
+    names = [names[i] for i in kept]
+    parts = [PairedPart(left, right, part, names) for part in (split.train, split.val, split.test)]
+    return Data(
+        f"{config.a.name} and {config.b.name}",
+        DataSpec(images[0].spec, images[1].spec),
+        *parts,
+        remark=_join(remark, a.remark, b.remark),
+        skipped=images[0].skipped + images[1].skipped,
+    )
+
+
+def load_side_by_side(config: DataConfig) -> Data:
+    """Images whose left half is a and whose right half is b.
+
+    Raises UserError if the folder is missing or empty, a width is odd, or the images can't be used.
+    """
+    assert config.side_by_side is not None
+    listing = list_images(config.side_by_side)
+    images = cached(listing.folder, listing.names, config.size, config.channels, (1, 2), config.strict)
+    names = [_stem(listing.names[i]) for i in images.readable]
+    split = divide(names, config.val, config.test, config.seed)
+    left, right = Chosen(images, 2 * images.readable), Chosen(images, 2 * images.readable + 1)
+    parts = [PairedPart(left, right, rows, names) for rows in (split.train, split.val, split.test)]
+    spec = DataSpec(images.spec, images.spec)
+    return Data(listing.folder.name, spec, *parts, remark=listing.remark, skipped=images.skipped)
+
+
+def load_classes(config: DataConfig) -> Data:
+    """A folder with one folder of images for each class; see `labelled_data` for their numbers.
+
+    Raises UserError if the folder is missing or empty, an image lies outside the class folders, a class has a single
+    image, or images can't be used.
+    """
+    assert config.classes is not None
+    listing = list_images(config.classes)
+    outside = [name for name in listing.names if "/" not in name]
+    if outside:
+        raise UserError(
+            f"--data.classes wants one folder for each class: {len(outside)} images lie in {listing.folder} itself, "
+            f"{outside[0]} among them"
+        )
+    images = cached(listing.folder, listing.names, config.size, config.channels, strict=config.strict)
+    names = [listing.names[i] for i in images.readable]
+    columns = {"class": np.array([name.split("/")[0] for name in names])}
+    x = Chosen(images, images.readable)
+    return labelled_data(config, listing.folder.name, x, names, columns, remark=listing.remark, skipped=images.skipped)
+
+
+def match_names(a: Listing, b: Listing) -> tuple[list[tuple[str, str]], str]:
+    """Pairs files whose relative names agree but for the ending, or, if none do, whose last parts agree. What is left
+    may differ in case, or in how letters are composed.
+
+    Returns the pairs and a remark on those left over. Raises UserError if nothing matches or a name stands for two
+    files.
+    """
+    matched: list[tuple[str, str]] = []
+    for key in (_stem, lambda name: PurePosixPath(name).stem):
+        matched = _matched(a, b, a.names, b.names, key)
+        used_a, used_b = {name for name, _ in matched}, {name for _, name in matched}
+        rest_a, rest_b = [n for n in a.names if n not in used_a], [n for n in b.names if n not in used_b]
+        matched += _matched(a, b, rest_a, rest_b, lambda name, key=key: folded(key(name)))
+        if matched:
+            break
+    if len(matched) < 3 and len(matched) < max(len(a.names), len(b.names)):
+        found = f"only {len(matched)} of the names" if matched else "no names"
+        raise UserError(
+            f"{a.folder} has {len(a.names)} images, {b.folder} {len(b.names)}, and {found} in common. "
+            "Give --data.pairs pairs.csv, or --data.unpaired for a method that needs no pairs"
+        )
+    left = [f"{len(side.names) - len(matched)} of {side.folder}" for side in (a, b) if len(side.names) > len(matched)]
+    return matched, f"{len(matched)} pairs; without partner: {' and '.join(left)}" if left else ""
+
+
+def read_pairs(path: Path, a: Listing, b: Listing) -> tuple[list[tuple[str, str]], str]:
+    """Reads a CSV file of two columns, names of files in the two folders, with or without the header a,b.
+
+    Returns the pairs, each once, and a remark on rows that name one again. Raises UserError that names the row if it
+    has not two columns or a file is not among the folder's images.
+    """
+    rows = read_rows(path, "--data.pairs")
+    if rows and [cell.lower() for cell in rows[min(rows)]] == ["a", "b"]:
+        rows.pop(min(rows))
+    files = [(listing, Files([(listing.folder, listing.names)])) for listing in (a, b)]
+    pairs: list[tuple[str, str]] = []
+    for number, row in rows.items():
+        where = f"{path}, row {number}"
+        if len(row) != 2:
+            raise UserError(f"{where} has {len(row)} columns; two are needed, a file of a and a file of b")
+        names = []
+        for cell, (listing, known) in zip(row, files, strict=True):
+            if (found := known.find(cell, where)) is None:
+                raise UserError(f"{where}: there is no image {cell} in {listing.folder}")
+            names.append(found[1])
+        pairs.append((names[0], names[1]))
+    if not pairs:
+        raise UserError(f"--data.pairs {path} names no pairs")
+    once = list(dict.fromkeys(pairs))
+    again = len(pairs) - len(once)
+    return once, f"{again} rows of {path.name} name a pair again and are left out" if again else ""
+
+
+def _unpaired(config: DataConfig, a: Listing, b: Listing) -> Data:
+    images: list[CachedImages] = []
+    names, splits = [], []
+    for listing in (a, b):
+        images.append(cached(listing.folder, listing.names, config.size, config.channels, strict=config.strict))
+        readable = [listing.names[i] for i in images[-1].readable]
+        names.append(readable)
+        # without the ending, so that two images of one thing fall into the same part if their names say so
+        splits.append(divide([_stem(name) for name in readable], config.val, config.test, config.seed))
+    left, right = (Chosen(cache, cache.readable) for cache in images)
+    parts = [
+        UnpairedPart(left, right, *rows, *names)
+        for rows in zip(*((split.train, split.val, split.test) for split in splits), strict=True)
+    ]
+    return Data(
+        f"{a.folder.name} and {b.folder.name}",
+        DataSpec(images[0].spec, images[1].spec),
+        *parts,
+        remark=_join(a.remark, b.remark),
+        skipped=images[0].skipped + images[1].skipped,
+    )
+
+
+def _by_class(config: DataConfig, a: Listing, b: Listing) -> Data:
+    images = [cached(some.folder, some.names, config.size, config.channels, strict=config.strict) for some in (a, b)]
+    names = [[some.names[i] for i in images[k].readable] for k, some in enumerate((a, b))]
+    classes = [[class_of(name, some.folder) for name in names[k]] for k, some in enumerate((a, b))]
+    return class_pairs(
+        config,
+        f"{a.folder.name} and {b.folder.name}",
+        (Chosen(images[0], images[0].readable), Chosen(images[1], images[1].readable)),
+        (classes[0], classes[1]),
+        (names[0], names[1]),
+        remark=_join(a.remark, b.remark),
+        skipped=images[0].skipped + images[1].skipped,
+    )
+
+
+def _stem(name: str) -> str:
+    """A relative name without its ending."""
+    return name.rsplit(".", 1)[0]
+
+
+def _matched(
+    a: Listing, b: Listing, names_a: Sequence[str], names_b: Sequence[str], key: Callable[[str], str]
+) -> list[tuple[str, str]]:
+    """Names of a and of b with one key. Raises UserError if there are several with it in one of the folders."""
+    sides: list[dict[str, list[str]]] = [{}, {}]
+    for names, side in zip((names_a, names_b), sides, strict=True):
+        for name in names:
+            side.setdefault(key(name), []).append(name)
+    common = sorted(set(sides[0]) & set(sides[1]))
+    for listing, side in zip((a, b), sides, strict=True):
+        for name in common:
+            if len(side[name]) > 1:
+                raise UserError(
+                    f"{listing.folder} has {' and '.join(side[name][:2])}: which belongs to the other folder's "
+                    f"{name}? Give --data.pairs pairs.csv"
+                )
+    return [(sides[0][name][0], sides[1][name][0]) for name in common]
+
+
+def _join(*remarks: str) -> str:
+    return "; ".join(remark for remark in remarks if remark)

@@ -1,0 +1,1 @@
+"""Measures a trained model on data that it didn't see."""

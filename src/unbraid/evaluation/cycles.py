@@ -1,0 +1,179 @@
+"""Whether a translation shows what its input shows, or hides it for the way back (Harley et al. 2019, appendix A).
+
+Three measures, of any method that translates images there and back. x is an item of the source domain, y' its
+translation, x'' what the way back makes of y'.
+
+hidden pair   y' beside the true counterpart, whose pairing was hidden from training
+decoding      what the way back makes of other items than y'. Of the true counterpart it should make x as well as of
+              y'. Of another item's translation, with what x has alone, it should make something that shows that other
+              item: if it still makes x, or if another pass reads out of it what it doesn't show, then something was
+              hidden
+sensitivity   x'' after y' was rounded to 8 bits a value or got a little noise. What shows survives that; what is hidden
+              in small differences does not, and x'' jumps away from x
+
+Legend: n items; values of images lie in [-1, 1].
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unbraid.core.method import Disentangler, Translator
+from unbraid.core.types import DOMAINS, Codes, Domain, other
+from unbraid.data.equal import differ
+from unbraid.data.parts import Items, PairedPart, Part, Recombining, Rows, once, side, strangers
+from unbraid.evaluation.generation import Found, blocks, makes_images
+from unbraid.evaluation.measurements import Judges
+from unbraid.evaluation.metrics.images import rms_distance
+from unbraid.model.codes import decode_all, encode_all, evaluating, spread
+from unbraid.model.trained import Trained
+
+CYCLED = 200
+"""Images of each domain that go there and back, at most."""
+FINEST = 100 / 255 / 12**0.5
+"""How far rounding to 8 bits moves an image, by `rms_distance`. A way back that ends nearer to its input is exact."""
+NOISES = (0.01, 0.02, 0.05, 0.1)
+"""Standard deviations of the noise that y' gets; one step of 8 bits is 0.008."""
+
+
+class Cycle:
+    """There and back again. `own` is what an item of the source domain has alone, (n, d), or None without codes."""
+
+    def __init__(self, model: Trained, source: Domain) -> None:
+        self.model = model
+        self.source: Domain = source
+        self.target: Domain = other(source)
+        self.codes = isinstance(model.method, Disentangler)
+
+    def alone(self, x: Tensor, domain: Domain) -> Tensor | None:
+        """What items of a domain have alone; None without codes."""
+        return encode_all(self.model.method, x, domain).exclusive if self.codes else None
+
+    def there(self, x: Tensor, style: Tensor | None) -> Tensor:
+        """y': x shown in the target domain, with these exclusive codes of it."""
+        return self._shown(x, self.source, style)
+
+    def back(self, y: Tensor, own: Tensor | None) -> Tensor:
+        """x'': y shown in the source domain, with these exclusive codes of it."""
+        return self._shown(y, self.target, own)
+
+    def _shown(self, x: Tensor, source: Domain, style: Tensor | None) -> Tensor:
+        method = self.model.method
+        if style is not None:
+            return decode_all(method, Codes(encode_all(method, x, source).shared, style), other(source))
+        assert isinstance(method, Translator)
+        with evaluating(self.model.method):
+            return method.translate(x, source, other(source)).float().cpu()
+
+
+def rounded(y: Tensor) -> Tensor:
+    """As a file of 8 bits a value keeps it."""
+    return ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+
+
+def noisy(y: Tensor, deviation: float, seed: int) -> Tensor:
+    """With normal noise, the same for each call."""
+    return y + deviation * torch.randn(y.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def disturbances(seed: int) -> dict[str, Callable[[Tensor], Tensor]]:
+    """What y' suffers, by name."""
+    table: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda y: y, "8 bits": rounded}
+    for deviation in NOISES:
+        table[f"noise {deviation:g}"] = lambda y, deviation=deviation: noisy(y, deviation, seed)
+    return table
+
+
+def cycles(model: Trained, part: Part, judges: Judges, limit: int | None, seed: int) -> dict[str, Any]:
+    """`hidden_pair` and `cheat`, as the module says, both ways; empty for what doesn't translate images.
+
+    hidden_pair, where pairs are known: `translation` beside the counterpart, and `random`, another image of the target
+    domain in its place. Where the target domain has something alone, the translation gets the counterpart's.
+    cheat: `decoding` and `sensitivity`. In `decoding`, `matched` is x'' beside x, `real` the same of the counterpart.
+    Where the source domain has something alone, `mismatched` is E(y'_j, own_i) beside x_i, `others` another item beside
+    x_i; `read out` is that translated again beside y'_j, `translations` another y' beside y'_j; `composition`, where
+    the truth is known, E(y'_j, own_i) beside it.
+    `jump` is how many times as far from x the way back ends after rounding as without, by root mean square; what is
+    nearer than rounding moves an image counts as that far.
+    """
+    if not makes_images(model):
+        return {}
+    hidden: dict[str, Any] = {}
+    cheat: dict[str, Any] = {}
+    for source in DOMAINS:
+        way = f"{source}->{other(source)}"
+        found = _Measured(Cycle(model, source), part, judges, min(CYCLED, limit or CYCLED), seed)
+        if isinstance(part, PairedPart):
+            hidden[way] = {"images": found.count, **found.hidden.figures()}
+        sensitivity = found.sensitivity.figures()
+        clean, after = (max(sensitivity[name]["distance"], FINEST) for name in ("none", "8 bits"))
+        decoding = found.decoding.figures()
+        cheat[way] = {
+            "images": found.count,
+            "decoding": decoding,
+            "sensitivity": sensitivity,
+            "jump": round(after / clean, 4),
+        }
+    return {**({"hidden_pair": hidden} if hidden else {}), "cheat": cheat}
+
+
+class _Measured:
+    """The distances of one way."""
+
+    def __init__(self, cycle: Cycle, part: Part, judges: Judges, limit: int, seed: int) -> None:
+        self.cycle, self.judges, self.seed = cycle, judges, seed
+        self.hidden, self.decoding, self.sensitivity = Found(), Found(), Found()
+        self.items, rows, self.targets, targets = two_sides(part, cycle.source, limit)
+        self.count = len(rows)
+        partners = rows[strangers(len(rows))]
+        for at in blocks(np.arange(self.count), self.items.spec.shape, 64):
+            self._block(rows[at], targets[at], partners[at], paired=isinstance(part, PairedPart))
+
+    def _block(self, rows: Rows, targets: Rows, partners: Rows, paired: bool) -> None:
+        cycle = self.cycle
+        x, y = self.items.read(rows, 0), self.targets.read(targets, 0)
+        style, own = cycle.alone(y, cycle.target), cycle.alone(x, cycle.source)
+        made = cycle.there(x, style)
+        for name, disturb in disturbances(self.seed).items():
+            again = cycle.back(disturb(made), own)
+            self.sensitivity.add(name, self._far(again, x))
+            if name == "none":
+                self.decoding.add("matched", self._far(again, x))
+        if paired:
+            self.hidden.add("translation", self._far(made, y))
+            if len(apart := np.flatnonzero(differ(self.targets, targets, partners))):
+                self.hidden.add("random", self._far(self.targets.read(partners[apart], 0), y[apart]))
+            self.decoding.add("real", self._far(cycle.back(y, own), x))
+        apart = np.flatnonzero(differ(self.items, rows, partners))
+        if own is not None and own.shape[1] and len(apart):
+            style = None if style is None else style[apart]
+            self._mismatched(rows[apart], partners[apart], x[apart], own[apart], style)
+
+    def _mismatched(self, rows: Rows, partners: Rows, x: Tensor, own: Tensor, style: Tensor | None) -> None:
+        cycle = self.cycle
+        theirs = self.items.read(partners, 0)
+        shown = cycle.there(theirs, style)
+        mixed = cycle.back(shown, own)
+        self.decoding.add("mismatched", self._far(mixed, x))
+        self.decoding.add("others", self._far(theirs, x))
+        self.decoding.add("read out", self._far(cycle.there(mixed, style), shown))
+        self.decoding.add("translations", self._far(cycle.there(x, style), shown))
+        if isinstance(self.items, Recombining):
+            self.decoding.add("composition", self._far(mixed, self.items.recombined(partners, rows)))
+
+    def _far(self, made: Tensor, true: Tensor) -> dict[str, Tensor]:
+        return {"distance": rms_distance(made, true), **self.judges.each(made, true)}
+
+
+def two_sides(part: Part, source: Domain, limit: int) -> tuple[Items, Rows, Items, Rows]:
+    """Items of the source domain, and as many of the target: their counterparts, where pairs are known, else any."""
+    (items, rows), (targets, target_rows) = side(part, source), side(part, other(source))
+    if isinstance(part, PairedPart):
+        rows = target_rows = spread(once(items, rows), limit)
+    else:
+        rows = spread(rows, limit)
+        target_rows = np.resize(spread(target_rows, limit), len(rows))
+    return items, rows, targets, target_rows

@@ -1,0 +1,127 @@
+"""The pictures that `evaluate` makes of the test part: translations, analogies, interpolations, content transfer."""
+
+import contextlib
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unbraid.core.method import Latent
+from unbraid.core.types import DOMAINS, Domain, ImageSpec, UserError, other
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part
+from unbraid.evaluation.cycles import NOISES, Cycle, noisy, rounded, two_sides
+from unbraid.model.codes import read, spread
+from unbraid.model.drawing import grid, save_gif, save_picture, to_picture, transfer_grid
+from unbraid.model.trained import Trained
+
+PICTURED = 8
+"""Items in a picture."""
+
+
+def pictures(model: Trained, data: Data, folder: Path, seed: int) -> None:
+    """Draws what the model does with test images into `folder`. Vectors have no pictures."""
+    if not all(isinstance(model.spec[domain], ImageSpec) for domain in DOMAINS):
+        return
+    if isinstance(data.test, LabelledPart):
+        save_picture(transfer_grid(model.method, data.test, seed), folder / "transfer.png")
+        if isinstance(data.train, LabelledPart):
+            save_picture(transfer_grid(model.method, data.train, seed), folder / "transfer-training-classes.png")
+        x = read(data.test, "a", PICTURED)
+        _interpolations(model, x, "a", folder, "content", "class")
+        if len(model.spec.labels) > 1 and isinstance(model.method, Latent):
+            with contextlib.suppress(UserError):  # values have no codes if everything is amortised
+                _swaps(model, x, folder)
+        return
+    for domain in DOMAINS:
+        x = read(data.test, domain, PICTURED)
+        y = read(data.test, other(domain), PICTURED) if isinstance(data.test, PairedPart) else None
+        _translations(model, x, y, domain, folder / f"translate-{domain}-to-{other(domain)}.png")
+        if model.exclusive_size(domain) > 0:
+            made = model.analogy(x[:5], x[-5:], domain)
+            rows = [[None, *x[-5:]], *([item, *row] for item, row in zip(x[:5], made, strict=True))]
+            save_picture(grid(rows, ["shared", "exclusive"]), folder / f"analogy-{domain}.png")
+            _interpolations(model, x, domain, folder)
+
+
+def _swaps(model: Trained, x: Tensor, folder: Path) -> None:
+    """Each image with each value of one label, a picture for each label."""
+    for label, values in zip(model.spec.labels, model.spec.values, strict=True):
+        shown = values[:PICTURED]
+        made = torch.stack([model.swap(x, label, value) for value in shown], 1)
+        rows = [[item, *row] for item, row in zip(x, made, strict=True)]
+        save_picture(grid(rows, ["input", *shown]), folder / f"swap-{label.replace('/', '_')}.png")
+
+
+def _interpolations(
+    model: Trained, x: Tensor, domain: Domain, folder: Path, shared: str = "shared", exclusive: str = "exclusive"
+) -> None:
+    parts: tuple[tuple[Literal["shared", "exclusive"], str], ...] = (("shared", shared), ("exclusive", exclusive))
+    for what, name in parts:
+        frames = model.interpolate(x[:1], x[-1:], what, domain)
+        path = folder / f"interpolate-{name}-{domain}.png"
+        save_picture(grid([[x[0], *frames, x[-1]]], ["first", *[""] * len(frames), "second"]), path)
+        save_gif(list(frames), path.with_suffix(".gif"))
+
+
+def _translations(model: Trained, x: Tensor, y: Tensor | None, source: Domain, path: Path) -> None:
+    """Samples; and with counterparts, the answer guided by them, and themselves. Where nothing of the target domain can
+    vary, the one answer."""
+    target = other(source)
+    varies = model.exclusive_size(target) > 0
+    columns = ["input", *([f"sample {i + 1}" for i in range(4)] if varies else ["answer"])]
+    samples = model.translate(x, source, target, samples=len(columns) - 1)
+    rows: list[list[Tensor]] = [[x[i], *samples[i]] for i in range(len(x))]
+    if y is not None and not varies:
+        rows = [[*row, y[i]] for i, row in enumerate(rows)]
+        columns.append("true")
+    elif y is not None:
+        guided = [model.translate(x[i : i + 1], source, target, like=y[i : i + 1])[0, 0] for i in range(len(x))]
+        rows = [[*row, guided[i], y[i]] for i, row in enumerate(rows)]
+        columns += ["guided", "true"]
+    save_picture(grid(rows, columns), path)
+
+
+def cheat_pictures(model: Trained, data: Data, folder: Path, seed: int) -> list[Path]:
+    """There and back from each domain: undisturbed, after rounding to 8 bits, with noise; and, where the domain has
+    something alone, the translation of another item decoded with it. Returns the files."""
+    written = []
+    for source in DOMAINS:
+        cycle = Cycle(model, source)
+        items, rows, targets, target_rows = two_sides(data.test, source, PICTURED)
+        x, y = items.read(rows, 0), targets.read(target_rows, 0)
+        own, style = cycle.alone(x, source), cycle.alone(y, cycle.target)
+        there = cycle.there(x, style)
+        columns = {"input": x, "there": there}
+        if isinstance(data.test, PairedPart):
+            columns["true"] = y
+        columns["back"] = cycle.back(there, own)
+        columns["8 bits"] = cycle.back(rounded(there), own)
+        columns[f"noise {NOISES[2]:g}"] = cycle.back(noisy(there, NOISES[2], seed), own)
+        if own is not None and own.shape[1]:
+            theirs = there.roll(len(there) // 2, 0)
+            mixed = cycle.back(theirs, own)
+            columns |= {"another's": theirs, "mixed": mixed, "read out": cycle.there(mixed, style)}
+        path = folder / f"cheat-{source}-to-{cycle.target}.png"
+        save_picture(grid(list(zip(*columns.values(), strict=True)), list(columns)), path)
+        written.append(path)
+    return written
+
+
+def examples(data: Data, folder: Path, count: int = PICTURED) -> None:
+    """A few test images as PNG files, to try the commands on: folder/a/NAME.png and folder/b/NAME.png, or, with
+    labels, folder/NAME.png."""
+    part = data.test
+    if isinstance(part, LabelledPart):
+        _write(part, "a", [str(part.names[int(row)]) for row in spread(part.rows, count)], folder, data)
+        return
+    for domain in DOMAINS:
+        rows = part.rows if isinstance(part, PairedPart) else (part.rows_a if domain == "a" else part.rows_b)
+        names = part.names if isinstance(part, PairedPart) else (part.names_a if domain == "a" else part.names_b)
+        _write(part, domain, [str(names[int(row)]) for row in spread(rows, count)], folder / domain, data)
+
+
+def _write(part: Part, domain: Domain, names: list[str], folder: Path, data: Data) -> None:
+    if isinstance(data.spec[domain], ImageSpec):
+        for name, x in zip(names, read(part, domain, len(names)), strict=True):
+            save_picture(to_picture(x), folder / f"{name.replace('/', '_')}.png")

@@ -1,0 +1,171 @@
+"""Tensors to pictures: grids with labels, strips, GIFs. Drawing never changes training: it has its own randomness."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from unbraid.core.files import write_atomically
+from unbraid.core.method import Disentangler
+from unbraid.core.types import DOMAINS, Codes, ImageSpec, other
+from unbraid.data.parts import LabelledPart, PairedPart, Part
+from unbraid.model.codes import evaluating, read
+
+GAP = 2
+SMALLEST = 64
+"""Images of fewer pixels are drawn larger, by a whole factor."""
+
+
+def to_picture(x: Tensor) -> Image.Image:
+    """(c, h, w) in [-1, 1] to a PIL picture; of other than 1 or 3 channels the first three are shown, or the first."""
+    channels = 3 if x.shape[0] >= 3 else 1
+    values = ((x[:channels].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray(values[:, :, 0] if channels == 1 else values)
+
+
+def enlarged(picture: Image.Image) -> Image.Image:
+    """At least SMALLEST pixels wide and high, by a whole factor, pixels kept sharp."""
+    factor = max(1, -(-SMALLEST // min(picture.size)))
+    return picture.convert("RGB").resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def grid(
+    rows: Iterable[Sequence[Tensor | Image.Image | None]], columns: Sequence[str] = (), row_names: Sequence[str] = ()
+) -> Image.Image:
+    """A labelled grid of pictures, or images (c, h, w) in [-1, 1]; None leaves a place empty."""
+    cells = [
+        [None if x is None else enlarged(x if isinstance(x, Image.Image) else to_picture(x)) for x in row]
+        for row in rows
+    ]
+    sizes = [cell.size for row in cells for cell in row if cell]
+    width, height = max(s[0] for s in sizes), max(s[1] for s in sizes)
+    font = ImageFont.load_default(13)
+    left = 8 + max((int(font.getlength(name)) for name in row_names), default=-8 + GAP)
+    top = 20 if any(columns) else GAP
+    count = max(len(row) for row in cells)
+    sheet = Image.new("RGB", (left + count * (width + GAP), top + len(cells) * (height + GAP)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, name in enumerate(columns):
+        draw.text((left + i * (width + GAP) + width / 2, top / 2), _fit(name, width + GAP, font), "black", font, "mm")
+    for j, row in enumerate(cells):
+        y = top + j * (height + GAP)
+        if j < len(row_names):
+            draw.text((4, y + height / 2), row_names[j], "black", font, "lm")
+        for i, cell in enumerate(row):
+            if cell:
+                sheet.paste(
+                    cell, (left + i * (width + GAP) + (width - cell.width) // 2, y + (height - cell.height) // 2)
+                )
+    return sheet
+
+
+def save_picture(picture: Image.Image, path: Path, comment: str = "") -> None:
+    """As PNG, atomically, with a comment in the file. Raises UserError if it can't be written."""
+    about = PngInfo()
+    if comment:
+        about.add_text("comment", comment)
+    write_atomically(path, lambda file: picture.save(file, "PNG", pnginfo=about))
+
+
+def _fit(text: str, width: float, font: Any) -> str:
+    while text and font.getlength(text) > width:
+        text = text[:-1]
+    return text
+
+
+def save_gif(frames: Sequence[Tensor], path: Path, milliseconds: int = 80, comment: str = "") -> None:
+    """A GIF that plays there and back, with a comment in the file. frames: (c, h, w) each, in [-1, 1]."""
+    pictures = [enlarged(to_picture(x)) for x in frames]
+    pictures += pictures[-2:0:-1]
+    rest = pictures[1:]
+    write_atomically(
+        path,
+        lambda file: pictures[0].save(
+            file, "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0, comment=comment.encode()
+        ),
+    )
+
+
+def transfer_grid(method: Any, part: LabelledPart, seed: int, found: bool = False, count: int = 5) -> Image.Image:
+    """Row i, column j: the class of the image before row i with the content of the image over column j.
+
+    found: the codes are those found in training for the part's items, instead of what an encoder says.
+    """
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(part))
+    _, first = np.unique(part.labels[part.rows[order], 0], return_index=True)
+    at = order[random.permutation(first)[: 2 * count]]  # of different classes
+    if len(at) < 2 * count:  # few classes
+        at = np.concatenate([at, order[~np.isin(order, at)]])[: 2 * count]
+    half = len(at) // 2
+    device = next(method.parameters()).device
+    x = part.x.read(part.rows[at], 0)
+    with evaluating(method):
+        if found:
+            label = torch.from_numpy(part.label(at)).to(device)
+            codes = method.found(label, torch.from_numpy(at).to(device))
+            if codes.shared.shape[1] == 0:
+                codes = Codes(method.encode(x.to(device), "a").shared, codes.exclusive)
+        else:
+            codes = method.encode(x.to(device), "a")
+        rows: list[list[Tensor | None]] = [[None, *x[half:]]]
+        for i in range(half):
+            exclusive = codes.exclusive[i : i + 1].expand(len(at) - half, -1)
+            rows.append([x[i], *method.decode(Codes(codes.shared[half:], exclusive), "a")])
+    return grid(rows, ["class", "content"])
+
+
+def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int = 3) -> Image.Image:
+    """For items of both domains: the item, decoded again in its own domain, samples in the other, its counterpart, or,
+    without pairs, an item to take the exclusive code from.
+
+    Without codes: the item, its translation, and that translated back. Vectors have no picture: an empty sheet.
+    """
+    if not all(isinstance(spec, ImageSpec) for spec in _specs(method)):
+        return Image.new("RGB", (8, 8), "white")
+    if not isinstance(method, Disentangler):
+        return _there_and_back(method, part, count)
+    generator = torch.Generator().manual_seed(seed)
+    device = next(method.parameters()).device  # pyright: ignore[reportAttributeAccessIssue]
+    rows: list[list[Tensor]] = []
+    with evaluating(method):  # pyright: ignore[reportArgumentType]
+        for src in DOMAINS:
+            dst = other(src)
+            x, y = (read(part, domain, count).to(device) for domain in (src, dst))
+            least = min(len(x), len(y))  # without pairs there may be more of one
+            x, y = x[:least], y[:least]
+            codes, theirs = method.encode(x, src), method.encode(y, dst)
+            own = method.decode(codes, src)
+            styles = [method.prior(len(x), dst, generator).to(device) for _ in range(samples)]
+            made = [method.decode(Codes(codes.shared, style), dst) for style in styles]
+            guided = method.decode(Codes(codes.shared, theirs.exclusive), dst)
+            rows += [[x[i], own[i], *(m[i] for m in made), guided[i], y[i]] for i in range(len(x))]
+    columns = [
+        "input",
+        "again",
+        *(f"sample {i + 1}" for i in range(samples)),
+        "guided",
+        "true" if isinstance(part, PairedPart) else "by",
+    ]
+    return grid(rows, columns)
+
+
+def _there_and_back(method: Any, part: Part, count: int) -> Image.Image:
+    device = next(method.parameters()).device
+    rows: list[list[Tensor]] = []
+    with evaluating(method):
+        for src in DOMAINS:
+            x = read(part, src, count).to(device)
+            there = method.translate(x, src, other(src))
+            back = method.translate(there, other(src), src)
+            rows += [[x[i], there[i], back[i]] for i in range(len(x))]
+    return grid(rows, ["input", "there", "back"])
+
+
+def _specs(method: Any) -> tuple[Any, Any]:
+    return method.spec.a, method.spec.b

@@ -1,0 +1,176 @@
+"""What a run says: log.jsonl is the truth, the progress bar and TensorBoard show it."""
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, TaskID
+from rich.table import Column
+
+from unbraid.core.console import Console, Progress, TextColumn
+from unbraid.core.files import check_value, json_text, parse_json, write_atomically
+from unbraid.core.types import UserError
+from unbraid.model.run import Count, Position, moved
+
+LOG_EVERY = 50
+"""Steps between two lines of losses, each the mean of the steps since the last."""
+PLAIN_SECONDS = 30
+"""Seconds between two lines where there is no terminal to draw a bar on."""
+
+
+class Log:
+    """Writes log.jsonl and shows progress."""
+
+    def __init__(self, folder: Path, tensorboard: bool = False, quiet: bool = False) -> None:
+        self.path = folder / "log.jsonl"
+        self.console = Console(stderr=True, quiet=quiet)
+        self._bar: tuple[Progress, TaskID] | None = None
+        self._began: tuple[int, float, float] | None = None
+        self._said = 0.0
+        self._board: Any = _board(folder / "tensorboard") if tensorboard else None
+
+    def resume(self, position: Position) -> None:
+        """Drops the lines that were written after the checkpoint: they come again."""
+        if not self.path.exists():
+            return
+        kept = [row for row in read_log(self.path) if (row["stage"], row["step"]) <= (position.stage, position.step)]
+        write_atomically(self.path, lambda file: file.write_text("".join(json_text(row) + "\n" for row in kept)))
+
+    def event(self, position: Position, text: str) -> None:
+        """Something worth knowing, for the log and for the eyes."""
+        self._write(position, {"event": text})
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def losses(self, position: Position, losses: dict[str, float]) -> None:
+        """Mean losses of the last steps."""
+        self._write(position, {"losses": losses})
+        if self._board:
+            for name, value in losses.items():
+                self._board.add_scalar(f"loss/{name}", value, position.step)
+
+    def watched(self, position: Position, values: dict[str, float]) -> None:
+        """Means of what the method watches, and lengths of gradients."""
+        self._write(position, {"watched": values})
+        if self._board:
+            for name, value in values.items():
+                self._board.add_scalar(f"watched/{name}", value, position.step)
+
+    def validation(self, position: Position, figures: dict[str, float]) -> None:
+        """What was measured on the validation part."""
+        self._write(position, {"validation": figures})
+        text = in_a_line(figures)
+        self.console.print(
+            f"step {position.step}, {position.seconds / 60:.1f} min: held-out {text or 'items not measured'}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if self._board:
+            for name, value in figures.items():
+                self._board.add_scalar(f"validation/{name}", value, position.step)
+
+    def progress(self, position: Position, done: float, items: int, losses: dict[str, float]) -> None:
+        """Share of the run that is done, items a second, time left, and the named losses.
+
+        The time left follows from the speed in this stage, for those of other stages differ.
+        """
+        now = time.monotonic()
+        if self._began is None or self._began[0] != position.stage:
+            self._began = position.stage, now, done
+        _, began, done_before = self._began
+        speed = (done - done_before) / max(now - began, 1e-9)
+        left = _clock((1 - done) / speed) if speed > 0 and now - began > 1 else "?"
+        rate = items * position.step / max(position.seconds, 1e-9)
+        named = "  ".join(f"{name} {value:.3g}" for name, value in losses.items())
+        text = f"step {position.step}  {rate:.0f} a second  {left} left"
+        if self.console.is_terminal:
+            if self._bar is None:
+                words = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=False))
+                bar = Progress(
+                    TextColumn("{task.percentage:3.0f}%"), BarColumn(20), words, console=self.console, expand=True
+                )
+                bar.start()
+                self._bar = (bar, bar.add_task("", total=1.0))
+            self._bar[0].update(self._bar[1], completed=done, description=f"{text}\n{named}")
+        elif now - self._said > PLAIN_SECONDS:
+            self._said = now
+            self.console.print(f"{100 * done:3.0f}%  {text}  {named}", highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar:
+            self._bar[0].stop()
+            self._bar = None
+        if self._board:
+            self._board.close()
+
+    def _write(self, position: Position, row: dict[str, Any]) -> None:
+        head = {"stage": position.stage, "step": position.step, "seconds": round(position.seconds, 1)}
+        try:
+            with self.path.open("a") as file:
+                file.write(json_text({**head, **row}) + "\n")
+        except FileNotFoundError as error:
+            raise UserError(moved(self.path.parent)) from error
+        except OSError as error:
+            raise UserError(f"Could not write {self.path}: {error.strerror}. The last checkpoint is kept") from error
+
+
+def in_a_line(figures: dict[str, float]) -> str:
+    """The figures in few words: those of both directions stand together, "exclusive 0.2 / 0.1"; a->b comes first."""
+    words = []
+    for name, value in figures.items():
+        what = name.removesuffix("a->b")
+        back = figures.get(f"{what}b->a")
+        if what and what != name and back is not None:
+            words.append(f"{what}{value:.1f} / {back:.1f}")
+        elif not (name.endswith(" b->a") and f"{name.removesuffix('b->a')}a->b" in figures):
+            words.append(f"{name} {value:.1f}")
+    return ", ".join(words)
+
+
+@dataclass
+class Row:
+    """A line of log.jsonl: where training stood, and what there was to say."""
+
+    stage: Count
+    step: Count
+    seconds: float = 0.0
+    event: str = ""
+    losses: dict[str, float | None] = field(default_factory=dict)
+    watched: dict[str, float | None] = field(default_factory=dict)
+    validation: dict[str, float | None] = field(default_factory=dict)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Returns the rows of a log.jsonl; figures that were not finite are NaN.
+
+    What is no such row is left out: a last line that was cut off when its process was killed, or damage.
+    """
+    rows = []
+    for line in path.read_bytes().splitlines():
+        try:
+            row = parse_json(line, str(path), dict[str, Any])
+            check_value(row, str(path), Row)
+        except UserError:
+            continue
+        rows.append({key: _with_nan(value) if isinstance(value, dict) else value for key, value in row.items()})
+    return rows
+
+
+def _with_nan(figures: dict[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else value for name, value in figures.items()}
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def _board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError("--train.tensorboard needs: pip install 'unbraid[tensorboard]'") from error
+    return SummaryWriter(str(folder))

@@ -1,0 +1,580 @@
+"""A run is a folder. The same command resumes it; loading a trained model needs the folder alone.
+
+config.json         what was asked for, and by which version
+parts.json          which images are train, validation and test
+model.safetensors   the best weights so far, with config and data spec in the metadata
+state.pt            everything that resuming needs: last weights, optimisers, position; read with weights_only=True
+log.jsonl           losses, measurements, events, a line each
+samples/            pictures made while training
+metrics.json, pictures/, examples/, README.md   written by `evaluate`
+
+Files are replaced atomically: a process killed at any moment leaves the folder as it was or as it should be. What is
+read is checked against a schema, and tensors against a checksum: a damaged file is one UserError.
+"""
+
+import contextlib
+import copy
+import dataclasses
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import dacite
+import msgspec
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from unbraid.core.checksums import check_seal, read_tensors, seal, write_tensors
+from unbraid.core.config import RunConfig, TrainConfig, differences, to_json
+from unbraid.core.data_config import DataConfig
+from unbraid.core.files import (
+    check_value,
+    create_json,
+    holds_nothing,
+    parse_json,
+    read_json,
+    write_atomically,
+)
+from unbraid.core.memory import built
+from unbraid.core.method import Method
+from unbraid.core.types import DataSpec, Domain, ImageSpec, Spec, UserError, VectorSpec
+from unbraid.core.version import __version__
+from unbraid.model.space import CodeSpace
+
+LARGE = 250_000_000
+"""Bytes of a state that is written beside training."""
+FORMAT = 1
+"""Version of the folder's layout; a run of another one is refused."""
+MOST = 2**53
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+"""In a file: what was counted."""
+Side = Annotated[int, msgspec.Meta(ge=1, le=2**24)]
+"""In a file: the size of an item or the number of its classes."""
+
+
+class OtherFormat(UserError):
+    """A file is of another version."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training stands. `step` and `seconds` count within the stage, `drawn` the batches taken."""
+
+    stage: Count = 0
+    step: Count = 0
+    drawn: Count = 0
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
+    best: float = -1.0
+    """Score of the model that is kept."""
+    best_step: Annotated[int, msgspec.Meta(ge=-1, le=MOST)] = -1
+    highest: float = -1.0
+    """The highest score so far, perhaps of another one: see `measure.validate`."""
+    sums: dict[str, float] = field(default_factory=dict)
+    """Losses summed since they were last written to the log."""
+    counted: Count = 0
+    """How many steps those sums hold."""
+
+
+@dataclass(frozen=True)
+class SavedSettings:
+    """What config.json says of a run: its method, and what was asked for by groups of flags."""
+
+    method_name: str
+    method: dict[str, Any]
+    data: dict[str, Any]
+    train: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SavedConfig:
+    """What config.json holds."""
+
+    format: int
+    config: SavedSettings
+
+
+@dataclass(frozen=True)
+class SavedOptimiser:
+    """What torch's optimisers save."""
+
+    state: dict[int, dict[str, Any]]
+    param_groups: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class SavedAverage:
+    """What `train.Average` saves."""
+
+    updates: Count
+    mean: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """What state.pt holds."""
+
+    position: Position
+    method: dict[str, Tensor]
+    optimisers: dict[str, SavedOptimiser]
+    average: SavedAverage | None
+
+
+class SavedImages(msgspec.Struct, tag_field="kind", tag="ImageSpec"):
+    """An ImageSpec in a model's metadata."""
+
+    height: Side
+    width: Side
+    channels: Side
+
+
+class SavedVectors(msgspec.Struct, tag_field="kind", tag="VectorSpec"):
+    """A VectorSpec in a model's metadata."""
+
+    size: Side
+
+
+@dataclass(frozen=True)
+class SavedSpec:
+    """A DataSpec in a model's metadata; models of the first version have nothing but a and b."""
+
+    a: SavedImages | SavedVectors
+    b: SavedImages | SavedVectors
+    classes: tuple[Side, ...] = ()
+    values: tuple[tuple[str, ...], ...] = ()
+    labels: tuple[str, ...] = ()
+    domains: tuple[Domain, ...] = ()
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What the metadata of model.safetensors say."""
+
+    method: str
+    config: dict[str, Any]
+    spec: SavedSpec
+    step: Count
+
+
+class Run:
+    """One run's folder and configuration."""
+
+    def __init__(self, path: Path, method_name: str, config: RunConfig[Any]) -> None:
+        self.path, self.method_name, self.config = path, method_name, config
+        self._writer = BackgroundWriter()
+        self._lock_file: tuple[int, int] | None = None
+
+    @classmethod
+    def open(cls, path: Path, method_name: str, config: RunConfig[Any], recipe: str | None = None) -> "Run":
+        """Starts a run in an empty or new folder, or goes on with the one that is there.
+
+        A folder in which a run was stopped before it had a configuration is as good as empty. Raises UserError if the
+        folder holds something else, another version's run or one with another configuration.
+        """
+        run = cls(path, method_name, config)
+        asked = {"method_name": method_name, **to_json(config)}
+        if not (path / "config.json").exists():
+            if path.exists() and not (path.is_dir() and holds_nothing(path)):
+                raise UserError(f"{path} exists and is not a run (no config.json in it). Give another --run")
+            text = {"format": FORMAT, "unbraid": __version__, "recipe": recipe, "config": asked}
+            if create_json(path / "config.json", text):  # another process may have begun at the same moment
+                return run
+        there = _checked_config(path)
+        if there.method_name != method_name:
+            raise UserError(f"{path} is a run of {there.method_name}. Give another --run for {method_name}")
+        changed = differences(_with_defaults(path, there), asked)
+        if changed:
+            raise UserError(
+                f"{path} is a run with other settings: {'; '.join(changed)}. "
+                "Give the same settings to go on with it, or another --run to start anew"
+            )
+        return run
+
+    @classmethod
+    def existing(cls, path: Path) -> "Run":
+        """The run in this folder. Raises UserError if there is none, or one of another version."""
+        if not path.is_dir():
+            raise UserError(f"There is no run folder {path}")
+        values = _checked_config(path)
+        return cls(path, values.method_name, _config(path, values))
+
+    def metrics(self) -> dict[str, Any]:
+        """What was measured before, {} if nothing was. Raises UserError if the file is damaged."""
+        path = self.path / "metrics.json"
+        if not path.exists():
+            return {}
+        try:
+            return read_json(path, dict[str, Any])
+        except UserError as error:
+            raise UserError(f"{error}. Delete it: `unbraid evaluate {self.path}` writes it anew") from error
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second process from training in the same folder. Raises UserError in that one."""
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UserError(f"Another process trains in {self.path}. Wait for it, or give another --run") from error
+        except OSError as error:
+            raise UserError(f"Can't train in {self.path}: {error.strerror or error}") from error
+        self._lock_file = _identity(self.path / ".lock")
+        try:
+            for left in self.path.rglob(".*.tmp"):  # by a process that was killed while writing
+                left.unlink(missing_ok=True)
+            yield
+        finally:
+            self._lock_file = None
+            lock.release()
+
+    def check_there(self) -> None:
+        """UserError if the folder is no longer the run that it was: nothing may be written into what is there now."""
+        config, lock = self.path / "config.json", self.path / ".lock"
+        if not config.exists() or self._lock_file not in (None, _identity(lock)):
+            raise UserError(moved(self.path))
+
+    def save_position(
+        self,
+        method: Method[Any],
+        optimisers: Mapping[str, Optimizer],
+        position: Position,
+        average: dict[str, Any] | None,
+        wait: bool = True,
+    ) -> None:
+        """Writes state.pt. Raises UserError, and leaves the last one, if a weight is not finite.
+
+        wait: be done on return. Otherwise a large state may be written while training goes on, or, if the last one is
+        being written still, not at all this time; what went wrong with it is raised at the next call.
+        """
+        check_weights(method, position.step)
+        state = {
+            "format": FORMAT,
+            "position": dataclasses.asdict(position),
+            "method": method.state_dict(),
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in optimisers.items()},
+            "average": average,
+        }
+
+        def write() -> None:
+            self.check_there()
+            write_atomically(self.path / "state.pt", lambda file: _save(state, file))
+
+        if wait or not _large(state):
+            self._writer.wait()
+            write()
+        else:
+            self._writer.start(write)
+
+    def load_state(self) -> dict[str, Any] | None:
+        """What state.pt holds, or None before the first checkpoint. Raises UserError if it is damaged."""
+        path = self.path / "state.pt"
+        if not path.exists():
+            return None
+        try:
+            check_seal(path)
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if isinstance(state, dict) and state.get("format", FORMAT) != FORMAT:
+                raise OtherFormat(f"{path} has format {state['format']}; this version reads {FORMAT}")
+            check_value(state, str(path), SavedState)
+            return state
+        except OtherFormat:
+            raise
+        except Exception as error:  # torch raises many kinds for a damaged file
+            kept = "; the best model so far, model.safetensors, can still be used"
+            found = str(error) if isinstance(error, UserError) else f"{path} is damaged ({type(error).__name__})"
+            raise UserError(
+                f"{found}. Nothing was changed. Move it away to train again from the start"
+                f"{kept if (self.path / 'model.safetensors').exists() else ''}"
+            ) from error
+
+    def save_model(self, method: Method[Any], space: CodeSpace | None, step: int) -> None:
+        """Writes model.safetensors: weights, and the geometry of shared codes. UserError as from `save_position`."""
+        check_weights(method, step)
+        tensors = {f"method.{name}": value.detach().cpu().contiguous() for name, value in model_state(method).items()}
+        if space is not None:
+            tensors.update({f"space.{name}": value for name, value in space.tensors().items()})
+        about = {
+            "format": FORMAT,
+            "version": __version__,
+            "method": self.method_name,
+            "config": to_json(self.config.method),
+            "spec": {
+                "a": spec_to_json(method.spec.a),
+                "b": spec_to_json(method.spec.b),
+                "classes": method.spec.classes,
+                "values": method.spec.values,
+                "labels": method.spec.labels,
+                "domains": method.spec.domains,
+            },
+            "step": step,
+        }
+        self.check_there()
+        write_tensors(self.path / "model.safetensors", tensors, json.dumps(about))
+
+
+def moved(path: Path) -> str:
+    """Returns what to say of a run's folder that is no longer there."""
+    return (
+        f"{path} was moved or deleted while a process worked in it; nothing was written there. If it was moved, it "
+        "holds the last checkpoint: give its new place to go on"
+    )
+
+
+class BackgroundWriter:
+    """Writes one file at a time in a process that is forked off, and so sees everything as it was at that moment.
+
+    The pages that training changes meanwhile are copied by the system; nothing else is.
+    """
+
+    def __init__(self) -> None:
+        self._running: tuple[int, int] | None = None
+
+    def start(self, write: Callable[[], None]) -> None:
+        """Begins, unless the last one is still being written. Raises UserError if that one failed."""
+        if not self._done():
+            return
+        reading, writing = os.pipe()
+        with warnings.catch_warnings(action="ignore"):  # Python warns of threads, which the child doesn't need
+            child = os.fork()
+        if child == 0:
+            message = ""
+            try:
+                write()
+            except BaseException as error:  # the parent says it
+                message = str(error) or type(error).__name__
+            os.write(writing, message.encode()[:4000])
+            os._exit(0)
+        os.close(writing)
+        self._running = child, reading
+
+    def wait(self) -> None:
+        """Until nothing is being written. Raises UserError if it failed."""
+        self._done(block=True)
+
+    def _done(self, block: bool = False) -> bool:
+        if self._running is None:
+            return True
+        child, reading = self._running
+        if os.waitpid(child, 0 if block else os.WNOHANG)[0] == 0:
+            return False
+        self._running = None
+        with os.fdopen(reading) as pipe:
+            message = pipe.read()
+        if message:
+            raise UserError(message)
+        return True
+
+
+def _large(state: Any) -> bool:
+    """Whether writing it takes seconds, and a forked process can do it: it must not touch a GPU."""
+    tensors = list(_tensors(state))
+    return (
+        sys.platform == "linux"
+        and sum(t.numel() * t.element_size() for t in tensors) > LARGE
+        and all(t.device.type == "cpu" for t in tensors)
+    )
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
+
+
+def model_state(method: nn.Module) -> dict[str, Tensor]:
+    """The method's weights and statistics, without what only training needs."""
+    left_out = method.training_only if isinstance(method, Method) else ()
+    return {name: value for name, value in method.state_dict().items() if not name.startswith(left_out)}
+
+
+def check_weights(method: Method[Any], step: int) -> None:
+    """UserError that names a weight which is not finite."""
+    for name, value in method.state_dict().items():
+        if value.is_floating_point() and not value.sum().isfinite():  # a sum needs no memory, for tables are large
+            raise UserError(
+                f"Step {step}: {name} is no longer finite; the last good checkpoint is kept. "
+                "Try, in another run folder, a lower --method.rate or --train.precision fp32"
+            )
+
+
+def _save(state: Any, path: Path) -> None:
+    with path.open("wb") as file:  # Python's file: its errors say why nothing could be written
+        torch.save(state, file)
+    seal(path)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Tells a file from another one of the same name; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _checked_config(path: Path) -> SavedSettings:
+    file = path / "config.json"
+    values = read_json(file, dict[str, Any])
+    if values.get("format") != FORMAT:
+        raise UserError(
+            f"{path} is a run of format {values.get('format')}; this version of unbraid ({__version__}) reads format "
+            f"{FORMAT}"
+        )
+    return check_value(values, str(file), SavedConfig).config
+
+
+def _with_defaults(path: Path, values: SavedSettings) -> dict[str, Any]:
+    """A run's settings with the defaults of those that are newer than the run."""
+    return {"method_name": values.method_name, **to_json(_config(path, values))}
+
+
+def _config(path: Path, values: SavedSettings) -> RunConfig[Any]:
+    """The typed configuration again. Raises UserError for an unknown method or field."""
+    from unbraid.methods import method_class
+
+    file = path / "config.json"
+    return RunConfig(
+        _method_config(method_class(values.method_name), values.method, file),
+        from_json(DataConfig, values.data, file),
+        from_json(TrainConfig, values.train, file),
+    )
+
+
+def _method_config(kind: type[Method[Any]], values: dict[str, Any], file: Path) -> Any:
+    """A method's configuration, as this or an earlier version saved it in a file."""
+    try:
+        upgraded = kind.upgrade_config(values)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{file} doesn't fit this version of unbraid: {error}") from error
+    return from_json(kind.config_type, upgraded, file)
+
+
+def from_json(kind: type, values: dict[str, Any], file: Path) -> Any:
+    """A dataclass from what `to_json` made of it. Raises UserError, which names the file that holds it."""
+    try:
+        return dacite.from_dict(kind, values, dacite.Config(cast=[Path, tuple], strict=True))
+    except (dacite.DaciteError, TypeError, ValueError) as error:
+        raise UserError(f"{file} doesn't fit this version of unbraid: {error}") from error
+
+
+def spec_to_json(spec: Spec) -> dict[str, Any]:
+    """{"kind": "ImageSpec" | "VectorSpec", ...its fields}."""
+    return {"kind": type(spec).__name__, **dataclasses.asdict(spec)}
+
+
+def _spec(saved: SavedImages | SavedVectors) -> Spec:
+    """The inverse of `spec_to_json`."""
+    kind = ImageSpec if isinstance(saved, SavedImages) else VectorSpec
+    return kind(**msgspec.structs.asdict(saved))
+
+
+def load_model(path: Path) -> tuple[Method[Any], CodeSpace | None, dict[str, Any]]:
+    """The best model of the run in folder `path`: (method in evaluation mode, geometry of shared codes, metadata).
+
+    Raises UserError if there is no model yet, it is damaged, or of another version.
+    """
+    from unbraid.methods import method_class
+
+    file = path / "model.safetensors"
+    if not path.is_dir():
+        raise UserError(f"There is no run folder {path}")
+    if not file.exists():
+        raise UserError(f"{path} holds no model yet: {file.name} is written at a run's first measurement")
+    about, tensors = read_tensors(file)
+    meta = parse_json(about, str(file), dict[str, Any])
+    if meta.get("format") != FORMAT:
+        raise UserError(f"{file} has format {meta.get('format')}; this version of unbraid reads {FORMAT}")
+    saved: SavedModel = check_value(meta, str(file), SavedModel)
+    kind, about = method_class(saved.method), vars(saved.spec)
+    spec = DataSpec(**{**about, "a": _spec(saved.spec.a), "b": _spec(saved.spec.b)})
+    config = _method_config(kind, saved.config, file)
+    try:
+        method = built(kind, spec, config)
+    except UserError as error:
+        raise UserError(f"{file} can't be used: {error}") from error
+    weights = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
+    load_weights(method, weights, file)
+    parts = {name.removeprefix("space."): value for name, value in tensors.items() if name.startswith("space.")}
+    return method.eval(), _space(parts, file) if parts else None, meta
+
+
+def _space(parts: dict[str, Tensor], file: Path) -> CodeSpace:
+    """The geometry of shared codes. Raises UserError that names `file` if its parts don't fit each other."""
+    shapes = {name: tuple(value.shape) for name, value in parts.items()}
+    size, directions = shapes.get("directions", ()) if len(shapes.get("directions", ())) == 2 else (0, 0)
+    wanted = {"centre_a": (size,), "centre_b": (size,), "scale": (size,)}
+    if shapes != {**wanted, "directions": (size, directions), "shrink": (directions,)}:
+        raise UserError(f"{file} is damaged: the geometry of its codes has parts of sizes {shapes}")
+    return CodeSpace(**parts)
+
+
+def load_weights(method: Method[Any], weights: Mapping[str, Tensor], file: Path) -> None:
+    """Loads weights and statistics, of which those that only training needs may be missing.
+
+    Raises UserError that names `file`, with nothing loaded, if the method's networks are others than those it holds.
+    """
+    own = method.state_dict()
+    needed = {name: value for name, value in own.items() if not name.startswith(method.training_only)}
+    unlike = [name for name in {**needed, **weights} if name not in own or name not in weights]
+    unlike += [name for name, value in weights.items() if name in own and not _alike(own[name], value)]
+    if unlike:
+        raise UserError(
+            f"{file} doesn't fit this version of unbraid: its networks are those of another one ({len(unlike)} tensors "
+            f"are missing, unknown or of another size; the first is {unlike[0]}). Train anew in another run folder, or "
+            "use it with the version of unbraid that wrote it"
+        )
+    method.load_state_dict(weights, strict=False)
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype and one.layout == other.layout
+
+
+def load_average(method: Method[Any], saved: dict[str, Any] | None, file: Path) -> dict[str, Any] | None:
+    """Returns the saved average of weights. Raises UserError that names `file` if it is that of other networks."""
+    if saved is not None:
+        own, mean = model_state(method), saved["mean"]
+        if own.keys() != mean.keys() or not all(_alike(own[name], value) for name, value in mean.items()):
+            raise UserError(f"{file} doesn't fit this version of unbraid: its average is that of other networks")
+    return saved
+
+
+def load_optimiser(optimiser: Optimizer, saved: dict[str, Any], file: Path) -> None:
+    """Loads what an optimiser saved.
+
+    Raises UserError that names `file` if it is that of other parameters, or of an optimiser with other settings.
+    """
+    before = [dict(group) for group in optimiser.param_groups]
+    try:
+        optimiser.load_state_dict(copy.deepcopy(saved))  # it keeps references
+        fits = [
+            group[name] == value
+            for own, group in zip(before, optimiser.param_groups, strict=True)
+            for name, value in own.items()
+            if name not in ("lr", "params")
+        ]
+        if isinstance(optimiser, Adam):
+            fits += [
+                slots[name].shape == (() if name == "step" else parameter.shape)
+                for parameter, slots in optimiser.state.items()
+                for name in ("step", "exp_avg", "exp_avg_sq")
+            ]
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"{file} doesn't fit this version of unbraid: an optimiser can't be loaded ({error})"
+        ) from error
+    if not all(fits):
+        raise UserError(
+            f"{file} doesn't fit this version of unbraid: an optimiser is that of other networks or settings"
+        )

@@ -1,0 +1,264 @@
+"""What a trained model does: translate, analogies, interpolation, codes. Written once, on the protocols.
+
+model = unbraid.load("runs/demo")
+answers = model.translate(images, "a", "b", samples=4)
+"""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unbraid.core.method import Disentangler, Latent, Method, Translator
+from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, UserError, VectorSpec
+from unbraid.data.features import Extractor, load_features
+from unbraid.model.codes import BATCH, encode_all, evaluating, exclusive_size
+from unbraid.model.inputs import Items, as_images, as_vectors, at_once, floats, is_images, one_of, whole_number
+from unbraid.model.run import load_model
+from unbraid.model.space import CodeSpace
+
+PARTS = ("shared", "exclusive")
+
+
+class Trained:
+    """A trained model, on the processor, in evaluation mode.
+
+    spec: what its domains look like. space: how shared codes are compared, if pairs were known. step: when it was best.
+    extractor: what makes its vectors of images, if it was trained on a network's features.
+    Items go in as `unbraid.model.inputs.Items` says: images as files, Pillow's, arrays or tensors, vectors as arrays or
+    tensors, one or several. Images of another size are scaled to cover the model's and cut to the middle; a warning
+    says so where something is cut off. They come out as (n, c, h, w) float32 in [-1, 1], vectors as (n, d). Whatever
+    can't be taken raises UserError.
+    """
+
+    def __init__(
+        self,
+        method: Method[Any],
+        space: CodeSpace | None,
+        name: str,
+        step: int,
+        extractor: Extractor | None = None,
+    ) -> None:
+        self.method, self.space, self.name, self.step, self.extractor = method, space, name, step, extractor
+        self.spec: DataSpec = method.spec
+        self._shapes: dict[Domain, dict[str, torch.Size]] = {}
+
+    def __repr__(self) -> str:
+        return f"Trained({self.name}, a: {self.spec.a}, b: {self.spec.b}, step {self.step})"
+
+    def items(self, given: Items, domain: Domain) -> Float[Tensor, "n ..."]:
+        """Returns items of a domain as the method takes them, (n, *spec[domain].shape).
+
+        Raises UserError for what can't be brought to that, and for a domain that isn't there.
+        """
+        spec = self.spec[one_of(domain, "domain", DOMAINS)]
+        if isinstance(spec, VectorSpec) and not (self.extractor and is_images(given)):
+            return as_vectors(given, spec)
+        images, fit = as_images(given, self.image_spec(domain))
+        if note := str(fit):
+            warnings.warn(note, stacklevel=3)
+        return self.seen(images)
+
+    def encode(self, x: Items, domain: Domain) -> Codes:
+        """The shared and exclusive codes of items of `domain`."""
+        self._disentangler("codes")
+        return encode_all(self.method, self.items(x, domain), domain)
+
+    def exclusive_size(self, domain: Domain) -> int:
+        """How many values the exclusive code of an item of this domain has; 0 if nothing of it varies on its own, or
+        the method has no codes."""
+        if not isinstance(self.method, Disentangler):
+            return 0
+        return exclusive_size(self.method, one_of(domain, "domain", DOMAINS))
+
+    def image_spec(self, domain: Domain) -> ImageSpec:
+        """What image files of a domain are brought to. Raises UserError for vectors that were made of no images."""
+        spec = self.spec[one_of(domain, "domain", DOMAINS)]
+        if isinstance(spec, ImageSpec):
+            return spec
+        if self.extractor is None:
+            raise UserError(f"{self.name} works on vectors of your own; image files can't be read for it")
+        return self.extractor.images[domain]
+
+    def seen(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n ..."]:
+        """Images as the method takes them: themselves, or their features."""
+        if self.extractor is None or images.ndim != 4:
+            return images
+        # networks of features need much memory for an image
+        return torch.cat([self.extractor(some) for some in images.split(BATCH)])
+
+    def decode(self, codes: Codes, domain: Domain) -> Float[Tensor, "n ..."]:
+        """The items of `domain` that these codes describe. Raises UserError for codes of other sizes."""
+        method = self._disentangler("codes")
+        codes = self._codes(codes, one_of(domain, "domain", DOMAINS))
+        size = at_once(self.spec[domain].shape)
+        parts = zip(codes.shared.split(size), codes.exclusive.split(size), strict=True)
+        with evaluating(self.method):
+            return torch.cat([method.decode(Codes(shared, exclusive), domain) for shared, exclusive in parts])
+
+    def translate(
+        self,
+        x: Items,
+        source: Domain,
+        target: Domain,
+        samples: int = 1,
+        like: Items | None = None,
+        seed: int = 0,
+    ) -> Float[Tensor, "n k ..."]:
+        """`samples` answers for each item, shown in `target`: (n, samples, *spec[target].shape).
+
+        The exclusive code of an answer is drawn from the prior by `seed`, the same for every item in a column, or
+        taken from the item `like` of the target domain (then all answers are alike; ask for one).
+        Raises UserError for a method that doesn't translate, or `like` where the target domain has nothing alone.
+        """
+        method = self.method
+        if not isinstance(method, Translator):
+            raise UserError(f"{self.name} does not translate")
+        one_of(target, "target domain", DOMAINS)
+        whole_number(samples, "samples", 1)
+        whole_number(seed, "seed", -(2**63), 2**63 - 1)
+        x = self.items(x, source)
+        style = None if like is None else self._alone(self.encode(self._single(like, target, "like"), target), target)
+        generator = torch.Generator().manual_seed(seed)
+        styles: list[Tensor | None] = [style] * samples
+        if style is None and isinstance(method, Disentangler):
+            with evaluating(method):
+                styles = [method.prior(1, target, generator) for _ in range(samples)]
+        device = next(self.method.parameters()).device
+        answers: list[Tensor] = []
+        for some in x.split(at_once(self.spec[target].shape)):
+            some = some.to(device)
+            with evaluating(method):
+                made = [
+                    method.translate(
+                        some, source, target, None if one is None else one.to(device).expand(len(some), -1)
+                    )
+                    for one in styles
+                ]
+            answers.append(torch.stack(made, 1).float().cpu())
+        return torch.cat(answers)
+
+    def analogy(self, shared: Items, exclusive: Items, domain: Domain) -> Float[Tensor, "r c ..."]:
+        """Row i, column j: the shared part of item i of `shared` with the exclusive part of item j of `exclusive`.
+
+        Raises UserError for a domain that has nothing alone.
+        """
+        return torch.stack(list(self.analogies(shared, exclusive, domain)))
+
+    def analogies(self, shared: Items, exclusive: Items, domain: Domain) -> Iterator[Float[Tensor, "c ..."]]:
+        """Yields the rows of `analogy`, each when it is made."""
+        columns = self._alone(self.encode(exclusive, domain), domain)
+        for row in self.encode(shared, domain).shared:
+            yield self.decode(Codes(row.expand(len(columns), *row.shape), columns), domain)
+
+    def swap(self, x: Items, label: str, value: str) -> Float[Tensor, "n ..."]:
+        """Each image with another value of one label, and everything else as it was. Needs a method with class codes.
+
+        Raises UserError, with what there is, for a label or a value that the model doesn't know.
+        """
+        method, number, at = self._label_value(label, value)
+        codes = self.encode(x, "a")
+        with evaluating(self.method):
+            exclusive = method.with_value(codes.exclusive, number, at)
+        return self.decode(Codes(codes.shared, exclusive), "a")
+
+    def check_value(self, label: str, value: str) -> None:
+        """Raises UserError, with what there is, for a label or a value that `swap` can't give."""
+        self._label_value(label, value)
+
+    def interpolate(
+        self,
+        first: Items,
+        second: Items,
+        part: Literal["shared", "exclusive"],
+        domain: Domain,
+        steps: int = 9,
+    ) -> Float[Tensor, "k ..."]:
+        """From `first` towards `second` along one part of the code, in a straight line; the rest stays `first`'s.
+
+        Returns (steps, *spec[domain].shape). Raises UserError along the exclusive part of a domain that has nothing
+        alone.
+        """
+        one_of(part, "part", PARTS)
+        whole_number(steps, "steps", 2)
+        start = self.encode(self._single(first, domain, "first"), domain)
+        end = self.encode(self._single(second, domain, "second"), domain)
+        if part == "exclusive":
+            self._alone(start, domain)
+        shared, exclusive = start.shared, start.exclusive
+        frames = []
+        for share in torch.linspace(0, 1, steps):
+            moved = Codes(
+                shared.lerp(end.shared, share) if part == "shared" else shared,
+                exclusive.lerp(end.exclusive, share) if part == "exclusive" else exclusive,
+            )
+            frames.append(self.decode(moved, domain)[0])
+        return torch.stack(frames)
+
+    def _label_value(self, label: str, value: str) -> tuple[Any, int, int]:
+        """The method, and which label and which of its values this is."""
+        method = self._disentangler("codes")
+        if not isinstance(method, Latent) or not self.spec.labels:
+            raise UserError(f"{self.name} has no labels to change")
+        if label not in self.spec.labels:
+            raise UserError(f"There is no label {label!r}; there are: {', '.join(self.spec.labels)}")
+        number = self.spec.labels.index(label)
+        known = self.spec.values[number]
+        if value not in known:
+            some = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+            raise UserError(f"{label} has no value {value!r}; it has: {some}")
+        return method, number, known.index(value)
+
+    def _single(self, given: Items, domain: Domain, name: str) -> Tensor:
+        """One item of a domain, (1, *spec[domain].shape)."""
+        x = self.items(given, domain)
+        if len(x) != 1:
+            raise UserError(f"{name}: one item is needed; found {len(x)}")
+        return x
+
+    def _codes(self, codes: Codes, domain: Domain) -> Codes:
+        """Codes as the method takes them. UserError for others than it makes."""
+        if domain not in self._shapes:
+            own = encode_all(self.method, torch.zeros(1, *self.spec[domain].shape), domain)
+            self._shapes[domain] = {name: getattr(own, name).shape[1:] for name in PARTS}
+        found = {name: floats(getattr(codes, name, None), f"{name} codes") for name in PARTS}
+        for name, wanted in self._shapes[domain].items():
+            # an encoder of training items alone has no shared codes to give, and they can be decoded all the same
+            if found[name].shape[1:] != wanted and wanted.numel():
+                raise UserError(
+                    f"The {name} codes of domain {domain} have shape {tuple(wanted)} in this model of {self.name}; "
+                    f"found {tuple(found[name].shape[1:])}"
+                )
+        counts = [len(part) for part in found.values()]
+        if counts[0] != counts[1] or not counts[0]:
+            raise UserError(
+                f"Found {counts[0]} shared and {counts[1]} exclusive codes: give as many of both, one at least"
+            )
+        return Codes(found["shared"], found["exclusive"])
+
+    def _alone(self, codes: Codes, domain: Domain) -> Tensor:
+        """The exclusive codes, of which there must be something."""
+        if codes.exclusive.shape[1] == 0:
+            raise UserError(
+                f"Images of domain {domain} have nothing alone in this model of {self.name}: no exclusive code to take "
+                "from one of them"
+            )
+        return codes.exclusive
+
+    def _disentangler(self, what: str) -> Disentangler:
+        if not isinstance(self.method, Disentangler):
+            raise UserError(f"{self.name} has no {what}: it doesn't take items apart into shared and exclusive codes")
+        return self.method
+
+
+def load(run: str | Path) -> Trained:
+    """The best model of a run. Needs the run's folder alone.
+
+    Raises UserError if there is none yet, it is damaged, or of another version.
+    """
+    method, space, meta = load_model(Path(run))
+    return Trained(method, space, meta["method"], meta["step"], load_features(Path(run))[0])

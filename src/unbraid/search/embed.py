@@ -1,0 +1,114 @@
+"""Images to codes in a stream: some batches are read ahead by threads while the model works on one.
+
+Memory holds the batches that are read ahead and nothing else, however many images there are.
+
+Legend: n images, d size of a shared code laid flat, e size of an exclusive one.
+"""
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unbraid.core.config import Distance
+from unbraid.core.device import Precision
+from unbraid.core.method import Disentangler
+from unbraid.core.types import DOMAINS, Codes, Domain, UserError
+from unbraid.model.codes import evaluating
+from unbraid.model.trained import Trained
+
+Batch = tuple[list[int], Tensor | None, list[tuple[int, str]]]
+"""Numbers of the images that could be read, these images as the model sees them, (n, c, h, w), and why others not."""
+Reader = Callable[[Sequence[int]], Batch]
+"""Reads the images of these numbers."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Codes of some images. at: (n,) their numbers; codes: (n, d + e) float32; bad: lines about those left out."""
+
+    at: list[int]
+    codes: np.ndarray
+    bad: list[tuple[int, str]]
+
+
+@dataclass
+class Timing:
+    """Seconds spent so far: in the model, and in waiting for images."""
+
+    model: float = 0.0
+    waiting: float = 0.0
+    images: int = 0
+
+
+def embed(
+    model: Trained,
+    domain: Domain,
+    read: Reader,
+    numbers: Sequence[int],
+    width: int,
+    distance: Distance,
+    precision: Precision,
+    batch: int,
+    workers: int,
+    timing: Timing | None = None,
+) -> Iterator[Embedded]:
+    """The codes of images `numbers`, in order, batch by batch.
+
+    width: values of an image, d + e. Shared codes are as `distance` compares them, exclusive ones as they are. Images
+    that can't be read are left out and named.
+    """
+    timing = timing or Timing()
+    model.method.to(precision.device)
+    with ThreadPoolExecutor(workers) as pool, contextlib.ExitStack() as stack:
+        waiting: deque[Future[Batch]] = deque()
+        stack.callback(lambda: [job.cancel() for job in waiting])
+        starts = iter(range(0, len(numbers), batch))
+        while True:
+            while len(waiting) <= workers and (start := next(starts, None)) is not None:
+                waiting.append(pool.submit(read, numbers[start : start + batch]))
+            if not waiting:
+                return
+            began = time.perf_counter()
+            at, images, bad = waiting.popleft().result()
+            read_at = time.perf_counter()
+            codes = np.empty((0, width), np.float32)
+            if images is not None:
+                codes = vectors(model, encoded(model, images, domain, precision), domain, distance)
+            timing.waiting += read_at - began
+            timing.model += time.perf_counter() - read_at
+            timing.images += len(at)
+            yield Embedded(at, codes, bad)
+
+
+def encoded(model: Trained, images: Tensor, domain: Domain, precision: Precision) -> Codes:
+    """Codes on the processor, float32. images: as files are read, (n, c, h, w)."""
+    method = model.method
+    if not isinstance(method, Disentangler):
+        raise UserError(f"{model.name} has no codes to search by: it doesn't take items apart")
+    with evaluating(method), precision.autocast():
+        codes = method.encode(model.seen(images).to(precision.device), domain)
+    return Codes(codes.shared.float().cpu(), codes.exclusive.float().cpu())
+
+
+def vectors(model: Trained, codes: Codes, domain: Domain, distance: Distance) -> np.ndarray:
+    """(n, d + e) float32: shared codes whose Euclidean distance is the one asked for, then exclusive codes."""
+    shared = codes.shared.flatten(1)
+    if model.space is not None:
+        shared = model.space.prepared(shared, domain, distance)
+    return torch.cat([shared, codes.exclusive.flatten(1)], 1).numpy()
+
+
+def code_sizes(model: Trained) -> dict[Domain, tuple[int, int]]:
+    """For each domain, how many values a shared and an exclusive code have. Raises UserError without codes."""
+    found: dict[Domain, tuple[int, int]] = {}
+    for domain in DOMAINS:
+        codes = model.encode(torch.zeros(1, *model.spec[domain].shape), domain)
+        found[domain] = (codes.shared.numel(), codes.exclusive.numel())
+    return found

@@ -1,0 +1,252 @@
+"""Queries to an index: the nearest items, with their files and metadata.
+
+Legend: q queries, k neighbours, d size of a code.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from unbraid.core.config import Distance
+from unbraid.core.types import DOMAINS, Domain, UserError, other
+from unbraid.model.inputs import Items, one_of, whole_number
+from unbraid.model.trained import Trained
+from unbraid.search.embed import code_sizes, vectors
+from unbraid.search.index import Part, Searcher
+from unbraid.search.store import Identity, Store, fingerprint
+
+MOST = 16_384
+"""Neighbours of a query at most: what Milvus gives."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An item that was found. distance: Euclidean, in the space in which codes are compared; 0 is the same code."""
+
+    path: Path
+    domain: Domain
+    distance: float
+    metadata: dict[str, str]
+
+
+@runtime_checkable
+class Index(Protocol):
+    """What can be searched: a folder, or a collection of a server."""
+
+    identity: Identity
+    place: str
+
+    @property
+    def domains(self) -> list[Domain]:
+        """The domains that have items."""
+        ...
+
+    def nearest(
+        self, domain: Domain, part: Part, queries: np.ndarray, k: int, where: Mapping[str, str]
+    ) -> list[list[Hit]]:
+        """Up to k hits for each row of (q, d) queries, nearest first, whose metadata has the values `where`."""
+        ...
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file is one of the images, by whatever name."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of files and connections."""
+        ...
+
+
+class FolderIndex:
+    """An index that `unbraid index` wrote into a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._store = Store.reading(folder)
+        self.identity, self.place = self._store.identity, str(folder)
+        self._searcher = Searcher(folder)
+
+    @property
+    def domains(self) -> list[Domain]:
+        """The domains that have items."""
+        return self._searcher.domains
+
+    def nearest(
+        self, domain: Domain, part: Part, queries: np.ndarray, k: int, where: Mapping[str, str]
+    ) -> list[list[Hit]]:
+        """Up to k hits for each query; see `Index`. Raises UserError for a field that no image has."""
+        only = None
+        if where:
+            fields = self._store.fields()
+            if unknown := [field for field in where if field not in fields]:
+                raise UserError(
+                    f"{self.place} has no metadata {', '.join(unknown)}; it has: {', '.join(fields) or 'none'}"
+                )
+            only = self._store.matching(domain, dict(where))
+        distances, ids = self._searcher.search(domain, part, queries, k, only)
+        known = self._store.lookup(np.unique(ids[ids >= 0]).tolist())
+        return [
+            [
+                Hit(Path(known[number][0]), domain, max(0.0, float(distance)) ** 0.5, known[number][1])
+                for distance, number in zip(row, row_ids.tolist(), strict=True)
+                if number in known
+            ]
+            for row, row_ids in zip(distances, ids, strict=True)
+        ]
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file is one of the images, by whatever name."""
+        return self._store.holds(path)
+
+    def close(self) -> None:
+        """Closes the records."""
+        self._store.close()
+
+
+def open_index(place: str | Path) -> Index:
+    """The index in a folder, or at milvus://HOST:PORT/COLLECTION. UserError if there is none, or a damaged one."""
+    if str(place).startswith("milvus://"):
+        from unbraid.search.milvus import MilvusIndex
+
+        return MilvusIndex(str(place))
+    return FolderIndex(Path(place))
+
+
+def search(
+    index: Index,
+    codes: np.ndarray,
+    source: Domain,
+    part: Part = "shared",
+    k: int = 10,
+    among: Domain | None = None,
+    where: Mapping[str, str] | None = None,
+    but: Sequence[str | Path | None] = (),
+) -> list[list[Hit]]:
+    """The k nearest of each query, nearest first.
+
+    codes: (q, d) of the part, as the index compares them. source: the domain of the queries. among: the domain to find
+    items of; default: shared codes find items of every domain, exclusive ones those of their own. where: metadata that
+    they must have. but: for each query, a file that is not to be found.
+    Raises UserError for a domain that isn't there or whose codes have another size.
+    """
+    whole_number(k, "--k", 1, MOST - 1)
+    if but and len(but) != len(codes):
+        raise UserError(
+            f"There are {len(codes)} queries and {len(but)} files to leave out: give one, or None, for each"
+        )
+    domains = _among(index, source, part, among)
+    wanted = k + any(path is not None for path in but)
+    conditions = {field: str(value) for field, value in (where or {}).items()}
+    found: list[list[Hit]] = [[] for _ in codes]
+    for domain in domains:
+        for row, hits in zip(found, index.nearest(domain, part, codes, wanted, conditions), strict=True):
+            row.extend(hits)
+    left_out = [None if path is None else Path(path).resolve() for path in but] or [None] * len(codes)
+    return [
+        sorted((hit for hit in row if hit.path != self_), key=lambda hit: hit.distance)[:k]
+        for row, self_ in zip(found, left_out, strict=True)
+    ]
+
+
+def query(
+    index: Index,
+    model: Trained,
+    images: Items,
+    k: int,
+    domain: Domain | None,
+    by: Part,
+    among: Domain | None,
+    where: Mapping[str, str] | None,
+    but: Sequence[str | Path | None] = (),
+) -> list[list[Hit]]:
+    """As `Trained.search`, in an index that is open."""
+    one_of(by, "part of the code", ("shared", "exclusive"))
+    for asked in (domain, among):
+        one_of(asked or "a", "domain", DOMAINS)
+    source = source_of(index, domain, by)
+    index.identity.check(identity(model, index.identity.distance), index.place)
+    codes = vectors(model, model.encode(images, source), source, index.identity.distance)
+    shared = index.identity.sizes[source][0]
+    return search(index, codes[:, :shared] if by == "shared" else codes[:, shared:], source, by, k, among, where, but)
+
+
+def identity(model: Trained, distance: Distance) -> Identity:
+    """Whose codes this model makes, compared by `distance`."""
+    sizes = code_sizes(model)
+    extractor = model.extractor.state() if model.extractor else {}
+    return Identity(fingerprint(model.method, model.space, extractor), model.name, distance, sizes)
+
+
+def _among(index: Index, source: Domain, part: Part, among: Domain | None) -> list[Domain]:
+    sizes = {domain: index.identity.sizes[domain][part == "exclusive"] for domain in DOMAINS}
+    if not sizes[source]:
+        raise UserError(f"{index.identity.method} has no {part} codes in {source} to search by")
+    everywhere: list[Domain] = index.domains if part == "shared" else [source]
+    domains: list[Domain] = everywhere if among is None else [among]
+    for domain in domains:
+        if domain not in index.domains:
+            there = " and ".join(index.domains) or "nothing"
+            advice = (
+                "" if among or part == "shared" else f", and {part} codes of {source} are compared with their own kind"
+            )
+            raise UserError(f"{index.place} has no images of domain {domain}; it has {there}{advice}")
+        if sizes[domain] != sizes[source]:
+            raise UserError(
+                f"{part} codes have {sizes[source]} values in {source} and {sizes[domain]} in {domain}: they can't be "
+                "compared"
+            )
+    return domains
+
+
+def source_of(index: Index, asked: Domain | None, part: Part = "shared") -> Domain:
+    """The domain of the queries: as asked; else, by shared codes, the one that the index doesn't hold, and by exclusive
+    codes the one that it holds.
+
+    Raises UserError if the index holds both, so that one must be named.
+    """
+    if not index.domains:
+        raise UserError(f"{index.place} holds no images")
+    if asked:
+        return asked
+    if len(index.domains) == 1:
+        return other(index.domains[0]) if part == "shared" else index.domains[0]
+    raise UserError(f"{index.place} holds images of both domains: say which one the queries are from, --domain a or b")
+
+
+def search_index(
+    model: Trained,
+    index: str | Path,
+    images: Items,
+    k: int = 10,
+    domain: Domain | None = None,
+    by: Part = "shared",
+    among: Domain | None = None,
+    where: Mapping[str, str] | None = None,
+    but: Sequence[str | Path | None] = (),
+) -> list[list[Hit]]:
+    """Finds the k nearest items of an index for each image.
+
+    Args:
+        model: The one that made the index.
+        index: What `unbraid index` makes: a folder, or milvus://HOST:PORT/COLLECTION.
+        images: Queries, as `unbraid.model.inputs.Items` says.
+        k: Items for each query, at most.
+        domain: The queries' domain. Default: by shared codes the one that the index doesn't hold, by exclusive ones
+            the one that it holds.
+        by: Which codes are compared: "shared", what images show, or "exclusive", their style.
+        among: The domain to find items of. Default: both, by exclusive codes the queries' own.
+        where: Metadata that items must have.
+        but: For each query a file that is not to be found, or None.
+
+    Returns:
+        A list of hits for each query, nearest first.
+
+    Raises:
+        UserError: The index was made by another model, or doesn't hold what is asked for.
+    """
+    opened = open_index(index)
+    try:
+        return query(opened, model, images, k, domain, by, among, where, but)
+    finally:
+        opened.close()

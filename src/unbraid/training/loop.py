@@ -1,0 +1,423 @@
+"""The only training loop. It knows nothing of GANs or VAEs: a method yields who minimises what, turn by turn.
+
+Everything random in step n follows from (seed, stage, n) alone, and batches from (seed, n), so a run continued from a
+checkpoint is the run that was never stopped, bit for bit (on the CPU, in one process).
+"""
+
+import contextlib
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from unbraid.core.config import TrainConfig
+from unbraid.core.device import Precision, choose
+from unbraid.core.memory import keep_freed_memory, need
+from unbraid.core.method import Clock, Method, Stage, Terms
+from unbraid.core.types import UserError
+from unbraid.data.parts import Batches, Data
+from unbraid.evaluation.validation import validate
+from unbraid.model.log import LOG_EVERY, Log
+from unbraid.model.run import Position, Run, load_average, load_optimiser, load_weights, model_state
+from unbraid.nn.tables import RowAdam
+
+SEEDS = 2**63
+"""torch and numpy take seeds below it."""
+LASTING = 10
+"""Lines of the log in a row that show a trouble before the user hears of it."""
+
+
+REMEDY = (
+    "The last good checkpoint is kept. Try, in another run folder, a lower --method.rate, --train.precision fp32, or a "
+    "larger --train.batch"
+)
+"""Ends the message of a run that is no longer finite."""
+
+
+class NonFiniteLoss(UserError):
+    """A loss or a gradient became infinite or not a number."""
+
+
+class Interrupted(Exception):
+    """The user stopped the run; it is saved."""
+
+
+def train_step(
+    method: Method[Any],
+    optimisers: Mapping[str, Optimizer],
+    batches: Iterator[Any],
+    clock: Clock,
+    precision: contextlib.AbstractContextManager[Any] | None = None,
+    lengths: dict[str, float] | None = None,
+) -> dict[str, Tensor]:
+    """Plays one step of the method: for each update it yields, the movers' gradients and their optimisers' steps.
+
+    Returns the weighted losses by name. Raises NonFiniteLoss, before anybody moves, naming the term or the player.
+    Players of one update may own the same parameters: each moves them by its own gradient, all taken before.
+    """
+    losses: dict[str, Tensor] = {}
+    assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
+    with precision or contextlib.nullcontext():
+        for update in method.updates(batches, clock):
+            totals = [total(terms, clock.step) for terms in update.values()]
+            for terms in update.values():
+                losses.update({name: term.detach() for name, term in terms.items()})
+            teams = [{who: optimisers[who] for who in ((key,) if isinstance(key, str) else key)} for key in update]
+            moves = [
+                gradients(team, loss, clock.step, retain=number < len(update))
+                for number, (team, loss) in enumerate(zip(teams, totals, strict=True), 1)
+            ]
+            for team, move in zip(teams, moves, strict=True):
+                apply(team, move, lengths)
+            assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
+    return losses
+
+
+Move = list[tuple[Tensor, Tensor | None]]
+"""Parameters and the gradients they move by."""
+
+
+def gradients(team: Mapping[str, Optimizer], loss: Tensor, step: int, retain: bool) -> Move:
+    """Returns the gradients of the loss with respect to the team's parameters only; other networks receive none.
+
+    Raises NonFiniteLoss that names a player whose gradient is not finite, or so long that its square is not: the loss
+    may be finite even so, and Adam would turn the weights into NaN, or stop moving them for good.
+    """
+    movers = [p for optimiser in team.values() for group in optimiser.param_groups for p in group["params"]]
+    for parameter in movers:
+        parameter.grad = None
+    loss.backward(inputs=movers, retain_graph=retain)
+    for who, optimiser in team.items():
+        if not math.isfinite(gradient_norm(optimiser)):
+            raise NonFiniteLoss(f"Step {step}: the gradient of {who} is no longer finite. {REMEDY}")
+    return [(parameter, parameter.grad) for parameter in movers]
+
+
+def apply(team: Mapping[str, Optimizer], move: Move, lengths: dict[str, float] | None = None) -> None:
+    """The team's optimisers move by these gradients, whose lengths are noted by player where that is wanted.
+
+    Autocast's bf16 copies of their weights are forgotten, or the rest of the step would be computed with the weights of
+    before.
+    """
+    for parameter, gradient in move:
+        parameter.grad = gradient
+    for who, optimiser in team.items():
+        if lengths is not None:
+            lengths[who] = gradient_norm(optimiser)
+        optimiser.step()
+    torch.clear_autocast_cache()
+
+
+def total(terms: Terms, step: int) -> Float[Tensor, ""]:
+    """The sum of the terms. Raises NonFiniteLoss that names those which are not finite."""
+    loss = torch.stack(list(terms.values())).sum()
+    if not math.isfinite(loss.detach().item()):
+        values = {name: term.detach().item() for name, term in terms.items()}
+        bad = ", ".join(f"{name} = {value:g}" for name, value in values.items() if not math.isfinite(value))
+        raise NonFiniteLoss(f"Step {step}: the loss is no longer finite ({bad or 'the sum of its terms'}). {REMEDY}")
+    return loss
+
+
+def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
+    """Trains to the end of the run's length, from wherever the run stands. The best checkpoint ends up in the run.
+
+    Raises UserError (no length given, not finite, disk full), Interrupted (after saving).
+    """
+    config = run.config.train
+    check(config, method)
+    precision = choose(config)
+    keep_freed_memory()
+    method.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    state = run.load_state()
+    position = Position(**state["position"]) if state else Position()
+    if position.stage >= len(method.stages()):
+        raise UserError(f"{run.path / 'state.pt'} is damaged: it stands in a stage that {run.method_name} doesn't have")
+    log.resume(position)
+    log.event(position, f"{'going on at' if state else 'starting at'} step {position.step}, {precision}")
+    with _interrupts() as interrupts:
+        for number, stage in enumerate(method.stages()):
+            if number < position.stage:
+                continue
+            if number > position.stage:
+                position, state = dataclasses.replace(position, stage=number, step=0, seconds=0.0), None
+            session = Session(run, method, data, log, stage, precision, state)
+            position = session.train(position, interrupts)
+            session.finish()
+    return position
+
+
+def check(config: TrainConfig, method: Method[Any]) -> None:
+    """UserError for settings that can't be trained with, or if the method lacks what it needs beside the data."""
+    if config.steps is None and config.epochs is None and config.minutes is None:
+        raise UserError("How long? Give --train.steps, --train.epochs or --train.minutes")
+    check_numbers(config)
+    if config.batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in method.modules()):
+        raise UserError("--train.batch 1: these networks normalise vectors over the batch; give at least 2")
+    item = 4 * (math.prod(method.spec.a.shape) + math.prod(method.spec.b.shape))  # bytes, of float32
+    need(config.batch * item, f"--train.batch {config.batch} takes at least", "Give a smaller one")
+    method.prepare()
+
+
+def check_numbers(config: TrainConfig) -> None:
+    """UserError for numbers that can't be trained with."""
+    numbers = {
+        "steps": config.steps,
+        "epochs": config.epochs,
+        "minutes": config.minutes,
+        "batch": config.batch,
+        "evaluate-every": config.evaluate_every,
+    }
+    for name, value in numbers.items():
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"--train.{name} {value}: it must be more than 0" + " and finite" * (value > 0))
+    if math.isnan(config.checkpoint_seconds):
+        raise UserError(f"--train.checkpoint-seconds {config.checkpoint_seconds}: it must be a number of seconds")
+    if not 0 <= config.seed < SEEDS:
+        raise UserError(f"--train.seed {config.seed}: it must be at least 0 and less than 2^63")
+    if not 0 <= config.average < 1:
+        raise UserError(f"--train.average {config.average}: it must be at least 0 and less than 1")
+
+
+class Session:
+    """One stage of a run, being trained."""
+
+    def __init__(
+        self,
+        run: Run,
+        method: Method[Any],
+        data: Data,
+        log: Log,
+        stage: Stage,
+        precision: Precision,
+        state: dict[str, Any] | None,
+    ) -> None:
+        self.run, self.method, self.data, self.log = run, method, data, log
+        self.stage, self.precision = stage, precision
+        self.optimisers = method.optimisers(stage.name)
+        self.rates = {
+            name: [group["lr"] for group in optimiser.param_groups] for name, optimiser in self.optimisers.items()
+        }
+        if state:
+            load_weights(method, state["method"], run.path / "state.pt")
+            for name, optimiser in self.optimisers.items():
+                load_optimiser(optimiser, state["optimisers"].get(name, {}), run.path / "state.pt")
+        average = load_average(method, state["average"], run.path / "state.pt") if state else None
+        self.average = Average(method, run.config.train.average, average)
+        self.troubles: dict[str, int] = {}
+
+    def train(self, position: Position, interrupts: "Interrupts") -> Position:
+        """The loop: rate, step, log, measure, checkpoint."""
+        config = self.run.config.train
+        length = Length.of(config, self.stage, len(self.data.train))
+        balanced = self.run.config.data.balanced
+        batches: Batches[Any] = Batches(
+            self.data.train, config.batch, config.seed, self.run.config.data.augment, position.drawn, balanced
+        )
+        moved = Moved(batches, self.precision.device)
+        shares = [stage.share for stage in self.method.stages()]
+        before, share = (each / sum(shares) for each in (sum(shares[: position.stage]), shares[position.stage]))
+        saved, began = time.monotonic(), time.monotonic() - position.seconds
+        self.method.train()
+        while (clock := length.clock(position.step, position.seconds, self.stage.name)).progress < 1:
+            self.seed(step_seed(config.seed, position.stage, position.step))
+            self.set_rates(clock)
+            lengths: dict[str, float] | None = {} if position.counted + 1 == LOG_EVERY else None
+            terms = train_step(self.method, self.optimisers, moved, clock, self.precision.autocast(), lengths)
+            self.average.update()
+            seen = {**terms, **self.method.watched}
+            values = dict(zip(seen, torch.stack([v.float() for v in seen.values()]).tolist(), strict=True))
+            losses = {name: values[name] for name in terms}
+            position = self.after_step(position, values, lengths, batches.step, time.monotonic() - began)
+            done = length.clock(position.step, position.seconds).progress
+            measured = position.step % config.evaluate_every == 0 or done >= 1
+            self.log.progress(position, before + share * done, config.batch, losses)
+            if measured:
+                self.run.check_there()
+                with self.average.applied():
+                    position = validate(self.run, self.method, self.data, position, self.log)
+            if measured or interrupts.count or time.monotonic() - saved > config.checkpoint_seconds:
+                last = done >= 1 or interrupts.count > 0
+                self.run.save_position(self.method, self.optimisers, position, self.average.state(), wait=last)
+                saved = time.monotonic()
+                began = saved - position.seconds  # measuring and saving are not training
+            if interrupts.count:
+                raise Interrupted(f"stopped at step {position.step}")
+        return position
+
+    def finish(self) -> None:
+        """Brings tables of codes up to date, whose rows move when they are read."""
+        for optimiser in self.optimisers.values():
+            if isinstance(optimiser, RowAdam):
+                optimiser.finish()
+
+    def seed(self, seed: int) -> None:
+        """As `torch.manual_seed`, but without a traceback taken for each kind of GPU not in use: 1 us, not 90."""
+        torch.default_generator.manual_seed(seed)
+        if self.precision.device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
+
+    def set_rates(self, clock: Clock) -> None:
+        """The method's schedule, on top of the rates its optimisers started with."""
+        factor = self.method.rate_factor(self.stage.name, clock)
+        for name, optimiser in self.optimisers.items():
+            for group, rate in zip(optimiser.param_groups, self.rates[name], strict=True):
+                group["lr"] = rate * factor
+
+    def after_step(
+        self,
+        position: Position,
+        values: dict[str, float],
+        lengths: dict[str, float] | None,
+        drawn: int,
+        seconds: float,
+    ) -> Position:
+        """The position one step on. Where lengths of gradients are given, they go to the log, with means of the losses
+        and of what the method watches."""
+        sums = {name: position.sums.get(name, 0.0) + value for name, value in values.items()}
+        position = dataclasses.replace(
+            position, step=position.step + 1, drawn=drawn, seconds=seconds, sums=sums, counted=position.counted + 1
+        )
+        if lengths is None:
+            return position
+        means = {name: value / position.counted for name, value in sums.items()}
+        watched = {name: value for name, value in means.items() if name in self.method.watched}
+        self.log.losses(position, {name: value for name, value in means.items() if name not in watched})
+        if watched:
+            watched |= {f"gradient norm, {name}": length for name, length in lengths.items()}
+            self.log.watched(position, watched)
+            self.troubles = {text: self.troubles.get(text, 0) + 1 for text in self.method.warnings(watched)}
+            for text, lines in self.troubles.items():
+                if lines == LASTING:
+                    self.log.event(position, f"Warning: for {LASTING * LOG_EVERY} steps {text}")
+        return dataclasses.replace(position, sums={}, counted=0)
+
+
+def gradient_norm(optimiser: Optimizer) -> float:
+    """Length of the gradient by which the optimiser moves."""
+    found = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+    return float(torch.stack([gradient.float().norm() for gradient in found]).norm()) if found else 0.0
+
+
+def step_seed(seed: int, stage: int, step: int) -> int:
+    """A seed for one step, different for each (seed, stage, step) as long as they are small."""
+    return ((seed * 1_000_003 + stage) * 1_000_000_007 + step) % 2**64
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a stage lasts: in steps, in seconds, or whichever comes first."""
+
+    steps: float
+    seconds: float
+
+    @classmethod
+    def of(cls, config: TrainConfig, stage: Stage, items: int) -> "Length":
+        """The stage's share of the run."""
+        steps = min(config.steps or math.inf, (config.epochs or math.inf) * items / config.batch)
+        return cls(stage.share * steps, stage.share * 60 * (config.minutes or math.inf))
+
+    def clock(self, step: int, seconds: float, stage: str = "train") -> Clock:
+        """Where training stands after so many steps and seconds of the stage."""
+        return Clock(step, max(step / self.steps, seconds / self.seconds), stage)
+
+
+class Moved(Iterator[Any]):
+    """Batches on the method's device; images are laid out channels last, which convolutions take without copies."""
+
+    def __init__(self, batches: Iterator[Any], device: torch.device) -> None:
+        self.batches, self.device = batches, device
+
+    def __next__(self) -> Any:
+        batch = next(self.batches)
+        return type(batch)(**{name: self._moved(value) for name, value in vars(batch).items()})
+
+    def _moved(self, value: Tensor) -> Tensor:
+        layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
+        return value.to(self.device, memory_format=layout)
+
+
+class Average:
+    """A running average of a method's weights and statistics, which is what is evaluated and kept if decay > 0.
+
+    The decay warms up, min(decay, (1 + n) / (10 + n)) after n updates, so early weights are soon forgotten.
+    """
+
+    def __init__(self, method: nn.Module, decay: float, state: dict[str, Any] | None) -> None:
+        self.method, self.decay = method, decay
+        self.updates = 0
+        self.mean: dict[str, Tensor] = {}
+        if decay:
+            self.mean = {name: value.detach().clone() for name, value in model_state(self.method).items()}
+            if state:
+                self.updates, self.mean = state["updates"], {n: v.clone() for n, v in state["mean"].items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes the present weights into the average."""
+        if not self.decay:
+            return
+        self.updates += 1
+        share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, value in model_state(self.method).items():
+            if value.is_floating_point():
+                self.mean[name].lerp_(value, share)
+            else:
+                self.mean[name].copy_(value)
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """The method has the averaged weights inside the block, and its own again afterwards."""
+        if not self.decay:
+            yield
+            return
+        own = {name: value.detach().clone() for name, value in model_state(self.method).items()}
+        self.method.load_state_dict(self.mean, strict=False)
+        try:
+            yield
+        finally:
+            self.method.load_state_dict(own, strict=False)
+
+    def state(self) -> dict[str, Any] | None:
+        """What a checkpoint must hold."""
+        return {"updates": self.updates, "mean": self.mean} if self.decay else None
+
+
+@dataclass
+class Interrupts:
+    """How often the user asked to stop."""
+
+    count: int = 0
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Interrupts]:
+    """Ctrl-C, SIGTERM and SIGHUP finish the step and save; a second Ctrl-C stops at once. nohup's wish is respected."""
+    interrupts = Interrupts()
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        interrupts.count += 1
+        if interrupts.count > 1:
+            raise KeyboardInterrupt
+
+    try:
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows has none
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, ask) for number in numbers}
+    except ValueError:  # not in the main thread: the caller decides when to stop
+        yield interrupts
+        return
+    try:
+        yield interrupts
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
