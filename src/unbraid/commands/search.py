@@ -22,11 +22,12 @@ from unbraid.model.inputs import ImageFiles, printable
 from unbraid.model.outputs import MADE, check_file
 from unbraid.model.run import Run
 from unbraid.model.trained import load
+from unbraid.search.hit import Hit
 from unbraid.search.index import EXACT, RECALL, build
 from unbraid.search.indexing import Changes, Shard, Source, list_sources, read_metadata, update
 from unbraid.search.indexing import forget as take_out
 from unbraid.search.indexing import merge as take_over
-from unbraid.search.query import Hit, identity, open_index, query, source_of
+from unbraid.search.query import identity, open_index, query, source_of
 from unbraid.search.sheet import contact_sheet
 from unbraid.search.store import Identity, Store, read_identity
 

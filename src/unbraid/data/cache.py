@@ -24,6 +24,7 @@ from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor
 
+from unbraid.core.cache import cache_folder, make_private, mapped
 from unbraid.core.console import Console, Progress
 from unbraid.core.files import parse_json
 from unbraid.core.types import ImageSpec, UserError

@@ -23,8 +23,8 @@ import numpy as np
 from unbraid.core.cache import cache_folder
 from unbraid.core.progress import Meter
 from unbraid.core.types import DOMAINS, Domain, UserError
+from unbraid.search.hit import Hit
 from unbraid.search.index import PARTS, Part
-from unbraid.search.query import Hit
 from unbraid.search.store import Identity, Store
 
 PATIENCE = 4.0

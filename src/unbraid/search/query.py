@@ -4,9 +4,7 @@ Legend: q queries, k neighbours, d size of a code.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,48 +13,12 @@ from unbraid.core.types import DOMAINS, Domain, UserError, other
 from unbraid.model.inputs import Items, one_of, whole_number
 from unbraid.model.trained import Trained
 from unbraid.search.embed import code_sizes, vectors
+from unbraid.search.hit import Hit, Index
 from unbraid.search.index import Part, Searcher
 from unbraid.search.store import Identity, Store, fingerprint
 
 MOST = 16_384
 """Neighbours of a query at most: what Milvus gives."""
-
-
-@dataclass(frozen=True)
-class Hit:
-    """An item that was found. distance: Euclidean, in the space in which codes are compared; 0 is the same code."""
-
-    path: Path
-    domain: Domain
-    distance: float
-    metadata: dict[str, str]
-
-
-@runtime_checkable
-class Index(Protocol):
-    """What can be searched: a folder, or a collection of a server."""
-
-    identity: Identity
-    place: str
-
-    @property
-    def domains(self) -> list[Domain]:
-        """The domains that have items."""
-        ...
-
-    def nearest(
-        self, domain: Domain, part: Part, queries: np.ndarray, k: int, where: Mapping[str, str]
-    ) -> list[list[Hit]]:
-        """Up to k hits for each row of (q, d) queries, nearest first, whose metadata has the values `where`."""
-        ...
-
-    def holds(self, path: Path) -> bool:
-        """Whether a file is one of the images, by whatever name."""
-        ...
-
-    def close(self) -> None:
-        """Lets go of files and connections."""
-        ...
 
 
 class FolderIndex:
