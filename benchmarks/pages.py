@@ -1,13 +1,14 @@
-"""Writes the tables of the pages of results, and the README's table of methods, from benchmarks/results.
+"""Writes the generated tables of README and docs, and the rows of pictures of results, from benchmarks/results.
 
     python benchmarks/pages.py
 
-Each table stands between two marks in its page, `<!-- NAME -->` and `<!-- end of NAME -->`.
+What is written stands between two marks in its page, `<!-- NAME -->` and `<!-- end of NAME -->`.
 """
 
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import figures
@@ -69,7 +70,7 @@ def decoding(row: str) -> Callable[[dict[str, Any]], str]:
 
 
 def leaked(m: dict[str, Any]) -> str:
-    """Returns how well a linear reader tells the class of unseen classes from content codes, with chance and control.
+    """Returns how well a linear reader predicts the class of unseen items from content codes, with chance and control.
 
     A figure whose control is too low for it to say anything is "-". Runs of before controls were planted have the
     better of both codes as control.
@@ -91,8 +92,8 @@ def attribute(m: dict[str, Any]) -> str:
     return f"{read} ({real})"
 
 
-def domain_told(m: dict[str, Any]) -> str:
-    """Returns how often fresh probes tell the domain of a shared code."""
+def domain_predicted(m: dict[str, Any]) -> str:
+    """Returns how often fresh probes predict the domain of a shared code."""
     return in_words([m["domain_probe"][kind] for kind in ("linear", "mlp")], 1)
 
 
@@ -102,53 +103,75 @@ LABEL: Column = ("by label", recall("shared", table="recall_label"))
 VIEW: Column = ("nearest view, LPIPS", lpips("nearest_view", "sample"))
 HIDDEN: Column = ("hidden pair, LPIPS (another item)", hidden)
 
-PAGES: dict[str, tuple[tuple[str, ...], tuple[Column, ...]]] = {
+CORRELATION: Column = ("correlation of the residual", str)
+"""Of recipes whose figure is a correlation: there is no run of one seed to show."""
+
+PAGES: dict[str, tuple[Column, ...]] = {
     "iiae": (
-        ("iiae",),
-        (
-            ("gallery", gallery),
-            RECALL,
-            EUCLIDEAN,
-            ("exclusive", recall("exclusive")),
-            LABEL,
-            VIEW,
-        ),
+        ("gallery", gallery),
+        RECALL,
+        EUCLIDEAN,
+        ("exclusive", recall("exclusive")),
+        LABEL,
+        VIEW,
     ),
-    "cddn": (
-        ("cddn",),
-        (RECALL, EUCLIDEAN, LABEL, ("analogy (copying)", copied), VIEW),
-    ),
+    "cddn": (RECALL, EUCLIDEAN, LABEL, ("analogy (copying)", copied), VIEW),
     "lord": (
-        ("lord",),
-        (
-            ("transfer, LPIPS", transfer("transfer")),
-            ("class image", transfer("class image")),
-            ("class from content, % (chance; control)", leaked),
-            ("guided, LPIPS", lpips("translation", "guided")),
-            ("another image", lpips("translation", "random")),
-        ),
+        ("transfer, LPIPS", transfer("transfer")),
+        ("class image", transfer("class image")),
+        ("class from content, % (chance; control)", leaked),
+        ("guided, LPIPS", lpips("translation", "guided")),
+        ("another image", lpips("translation", "random")),
     ),
     "xgan": (
-        ("xgan",),
-        (
-            RECALL,
-            LABEL,
-            ("attributes in b, % (real)", attribute),
-            HIDDEN,
-            ("domain from code, %", domain_told),
-        ),
+        RECALL,
+        LABEL,
+        ("attributes in b, % (real)", attribute),
+        HIDDEN,
+        ("domain from code, %", domain_predicted),
     ),
-    "unpaired": (
-        ("uncooperative", "cyclegan"),
-        (
-            HIDDEN,
-            ("way back: matched", decoding("matched")),
-            ("mismatched", decoding("mismatched")),
-            ("another image", decoding("others")),
-        ),
+    "uncooperative": (
+        HIDDEN,
+        ("way back: matched", decoding("matched")),
+        ("mismatched", decoding("mismatched")),
+        ("another image", decoding("others")),
+        CORRELATION,
     ),
+    "cyclegan": (HIDDEN, ("way back", decoding("matched")), ("another image", decoding("others"))),
 }
-"""For each page, the methods whose runs its table has, and the figures that are shown of each."""
+"""For each method, the figures that the table of its page shows."""
+
+PICTURES: dict[str, dict[str, str]] = {
+    "iiae": {
+        "maps shown as aerial photos": "iiae-maps-translate-b-to-a",
+        "labels shown as facades": "iiae-facades-translate-b-to-a",
+        "front views shown from other sides": "iiae-cars-translate-a-to-b",
+        "shape of the row, colour of the column": "iiae-mnist-cdcb-analogy-a",
+    },
+    "cddn": {
+        "maps shown as aerial photos": "cddn-maps-translate-b-to-a",
+        "labels shown as facades, nearest upsampling": "cddn-facades-nearest-translate-b-to-a",
+        "line art shown in colour": "cddn-emoji-translate-a-to-b",
+        "shape of the row, colour of the column": "cddn-mnist-cdcb-analogy-b",
+    },
+    "lord": {
+        "unseen cars before the rows, content of others over the columns": "lord-cars3d-transfer",
+        "faces, each in all colours of skin": "lord-avataaars-attributes-swap-skinColor",
+        "line art in several styles of coloured emoji": "lord-emoji-styles-translate-a-to-b",
+    },
+    "xgan": {
+        "emoji, a to b": "xgan-emoji-translate-a-to-b",
+        "digits, a to b": "xgan-mnist-cdcb-translate-a-to-b",
+        "digits, b to a": "xgan-mnist-cdcb-translate-b-to-a",
+        "photos shown as cartoons": "xgan-cuhk-avataaars-translate-a-to-b",
+    },
+    "uncooperative": {"two known factors: correlations of each seed, and over the steps": "synthetic"},
+    "cyclegan": {"emoji, a to b": "cyclegan-emoji-translate-a-to-b"},
+}
+"""For each method, the row of pictures of its page: caption and name. All of them are of test images."""
+
+NOTED = ("xgan-*-apart*.json", "xgan-*-statistics-*.json", "lord-cars3d-?0.json")
+"""Results of trials, which notes and the text of a page discuss, and no table shows."""
 
 METHODS = (
     ("iiae", "IIAE, Hwang et al. 2020", "pairs", "iiae-mnist-cdcb"),
@@ -185,14 +208,15 @@ def named(record: dict[str, Any]) -> tuple[str, str]:
     return record["command"].split()[2], " ".join(changes)
 
 
-def runs_of(methods: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Returns the records of all runs of some methods' recipes, in the recipes' order."""
-    records = [read_json(path) for path in sorted(RESULTS.glob("*.json"))]
+def runs_of(method: str) -> list[dict[str, Any]]:
+    """Returns the records of a method's runs, but for trials, in the recipes' order."""
+    noted = {path for pattern in NOTED for path in RESULTS.glob(pattern)}
+    records = [read_json(path) for path in sorted(RESULTS.glob("*.json")) if path not in noted]
     records = [record for record in records if {"command", "metrics", "steps"} <= set(record)]
     records = [record for record in records if named(record)[0] in RECIPES]
     names = list(RECIPES)
     records.sort(key=lambda record: (names.index(named(record)[0]), named(record)[1], -record["steps"]))
-    return [record for record in records if RECIPES[named(record)[0]].method in methods]
+    return [record for record in records if RECIPES[named(record)[0]].method == method]
 
 
 def cell(column: Column, metrics: dict[str, Any]) -> str:
@@ -203,36 +227,38 @@ def cell(column: Column, metrics: dict[str, Any]) -> str:
         return "-"
 
 
-def of_runs(methods: tuple[str, ...], columns: tuple[Column, ...]) -> str:
-    """Returns the table of a page: a row for each run, without rows and columns that are empty."""
-    rows = []
-    for record in runs_of(methods):
+def of_runs(method: str, known: dict[str, Figure]) -> str:
+    """Returns the table of a page: a row for each run, without rows and columns that are empty.
+
+    A recipe's name stands once, before its runs; those with changed settings have these in its place.
+    """
+    columns = PAGES[method]
+    rows, last = [], ""
+    for name, figure in known.items():
+        if RECIPES[name].method == method and RECIPES[name].shows == "correlation":
+            cells = [figure.words.removeprefix("correlation ") if column is CORRELATION else "-" for column in columns]
+            rows.append([f"`{name}`", RECIPES[name].paper, *cells, f"{figure.steps or 0:,}", "all"])
+    for record in runs_of(method):
         recipe, changes = named(record)
-        cells = [cell(column, record["metrics"]) for column in columns]
+        cells = ["-" if column is CORRELATION else cell(column, record["metrics"]) for column in columns]
         if set(cells) == {"-"}:
             continue
-        name = f"`{recipe}`" + (f" `{changes}`" if changes else "")
+        name = f"`{recipe}`" if recipe != last else "" if changes else "the same"
+        name, last = f"{name} `{changes}`".strip() if changes else name, recipe
         paper = "-" if changes else RECIPES[recipe].paper
         rows.append([name, paper, *cells, f"{record['steps']:,}", str(record["metrics"]["protocol"]["seed"])])
     head = ["recipe", "paper", *(title for title, _ in columns), "steps", "seed"]
-    kept = [column for column in zip(head, *rows, strict=True) if set(column[1:]) != {"-"}]
+    kept = [column for column in zip(head, *rows, strict=True) if set(column[1:]) - {"-"}]
     head, *rows = map(list, zip(*kept, strict=True))
+    if {row[-1] for row in rows} == {"0"}:
+        head, rows = head[:-1], [row[:-1] for row in rows]
     return table(head, rows)
 
 
-def summary(known: dict[str, Figure]) -> str:
-    """Returns the table of all recipes that have a figure."""
-    rows = (
-        [
-            f"`{name}`",
-            RECIPES[name].about,
-            RECIPES[name].paper,
-            figure.words + (f" ({RECIPES[name].note})" if RECIPES[name].note else ""),
-            f"{figure.steps:,}" if figure.steps else "-",
-        ]
-        for name, figure in known.items()
-    )
-    return table(["recipe", "data", "paper", "ours", "steps"], rows)
+def of_pictures(method: str) -> str:
+    """Returns the row of pictures of a page."""
+    shown = PICTURES[method]
+    return table(list(shown), [[f"![](../pictures/{name}.webp)" for name in shown.values()]])
 
 
 def of_methods(known: dict[str, Figure]) -> str:
@@ -247,11 +273,30 @@ def of_methods(known: dict[str, Figure]) -> str:
     return table(["method", "paper", "trains on", "on its test part"], rows)
 
 
+def of_trials() -> str:
+    """Returns the table of the note on norms: mean LPIPS of translations, a row for each set and method."""
+    lpips: dict[tuple[str, str], dict[tuple[str, str], list[list[float]]]] = {}
+    for run in read_json(RESULTS / "unpaired-trials.json")["runs"]:
+        both = [run["figures"][f"{way} translation lpips"] for way in ("a->b", "b->a")]
+        row = lpips.setdefault((run["set"], run["method"]), {})
+        row.setdefault((run["norm"], run["discriminator"]), []).append(both)
+    norms = sorted({norm for row in lpips.values() for norm in row}, reverse=True)
+    rows = (
+        [*key, *(in_words([mean(way) for way in zip(*row[norm], strict=True)], 3) for norm in norms)]
+        for key, row in sorted(lpips.items())
+    )
+    return table(["set", "method", *map(" / ".join, norms)], rows)
+
+
 def texts() -> dict[tuple[Path, str], str]:
     """Returns the text of each generated table, by page and mark."""
     known = figures.figures()
-    made = {(DOCS / "results" / f"{name}.md", "runs"): of_runs(*parts) for name, parts in PAGES.items()}
-    return made | {(DOCS / "results.md", "summary"): summary(known), (README, "methods"): of_methods(known)}
+    made = {}
+    for method in PAGES:
+        page = DOCS / "results" / f"{method}.md"
+        made |= {(page, "runs"): of_runs(method, known), (page, "pictures"): of_pictures(method)}
+    made[DOCS / "notes" / "unpaired-norms.md", "trials"] = of_trials()
+    return made | {(README, "methods"): of_methods(known)}
 
 
 def main() -> None:

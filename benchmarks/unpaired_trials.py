@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from statistics import mean
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -47,7 +46,6 @@ from unbraid.nn.residual import Norm
 from unbraid.training.loop import Moved, step_seed, train_step
 
 RESULTS = Path(__file__).parent / "results" / "unpaired-trials.json"
-PAGE = pages.DOCS / "notes" / "unpaired-norms.md"
 SETS: dict[str, DataConfig] = {
     "relit": DataConfig(set="relit", size=(32, 32)),
     "mnist-cdcb": DataConfig(set="mnist-cdcb", unpaired=True),
@@ -199,49 +197,6 @@ def key(record: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(record[name] for name in ("set", "method", "norm", "discriminator", "residual", "seed", "steps"))
 
 
-def table(records: list[dict[str, Any]]) -> str:
-    """Returns the means over the seeds."""
-    head = [
-        "set",
-        "method",
-        "norm",
-        "discriminator",
-        "residual",
-        "LPIPS",
-        "recall@1, %",
-        "mixed: owner / truth",
-        "seeds",
-    ]
-    rows = []
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for record in sorted(records, key=lambda record: (*map(str, key(record)[:4]), -record["residual"], record["seed"])):
-        groups.setdefault(key(record)[:5], []).append(record)
-    for group, members in groups.items():
-        figures = averages([record["figures"] for record in members])
-        mixed = " / ".join(short(figures.get(f"mixed, {name}")) for name in ("residual's owner", "truth"))
-        rows.append(
-            [
-                *group[:4],
-                str(group[4] or "-"),
-                " / ".join(short(figures[f"{way} translation lpips"]) for way in ("a->b", "b->a")),
-                f"{figures['a->b recall']:.1f} / {figures['b->a recall']:.1f}",
-                mixed,
-                str(len(members)),
-            ]
-        )
-    return pages.table(head, rows)
-
-
-def averages(rows: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of each figure."""
-    return {name: mean(row[name] for row in rows) for name in rows[0]}
-
-
-def short(value: float | None) -> str:
-    """.123, or "-" where there is none."""
-    return "-" if value is None else f"{value:.3f}".removeprefix("0")
-
-
 def main(arguments: Arguments) -> None:
     """Trains what is missing, then prints the table."""
     document: dict[str, Any] = read_json(RESULTS) if RESULTS.exists() else {"runs": []}
@@ -270,7 +225,7 @@ def main(arguments: Arguments) -> None:
         document["machine"] = facts()
         write_json(RESULTS, document)
         print(trial, f"{seconds:.0f} s", figures, losses, flush=True)
-    pages.fill(PAGE, "trials", table(document["runs"]))
+    pages.main()
 
 
 if __name__ == "__main__":
