@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers import write_png
-from unbraid.cli import main
+from unbraid.commands.cli import main
 
 TUTORIALS = Path(__file__).parent.parent / "docs" / "tutorials"
 STEPS = "4"
