@@ -27,7 +27,7 @@ from unbraid.model.log import read_log
 from unbraid.recipes import RECIPES
 
 PICTURES = pages.DOCS / "pictures"
-QUALITY = 90
+QUALITY = 80
 
 
 def command(config: dict[str, Any]) -> str:

@@ -3,7 +3,9 @@
 import dataclasses
 import re
 import sys
+import tarfile
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 
@@ -71,6 +73,15 @@ def test_pictures_are_small_and_shown() -> None:
     texts = [page.read_text() for page in (README, *PAGES)]
     shown = {found for text in texts for found in re.findall(r"\(\S*pictures/([\w.-]+)\)", text)}
     assert shown == {path.name for path in PICTURES}
+
+
+def test_the_source_distribution_is_small() -> None:
+    held = [ROOT / name for name in ("src", "tests", "docs", "benchmarks", "README.md", "CHANGELOG.md")]
+    packed = BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for path in held:
+            archive.add(path, path.name, filter=lambda file: None if "__pycache__" in file.name else file)
+    assert packed.tell() <= 3 * MEGABYTE
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:
