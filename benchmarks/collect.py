@@ -71,18 +71,18 @@ def collect(run: Path) -> dict[str, Any]:
     }
 
 
-def draw_watched(run: Path, path: Path) -> None:
-    """What a method watches over the minutes of training, and how much its samples cover and vary; if it watches."""
+def draw_diagnostics(run: Path, path: Path) -> None:
+    """Draws diagnostics over the minutes of training, and coverage and variety of samples."""
     rows = read_log(run / "log.jsonl")
-    watched = [(row["seconds"] / 60, row["watched"]) for row in rows if "watched" in row]
+    diagnostics = [(row["seconds"] / 60, row["diagnostics"]) for row in rows if "diagnostics" in row]
     held_out = [(row["seconds"] / 60, row["validation"]) for row in rows if "validation" in row]
-    if not watched:
+    if not diagnostics:
         return
     figure, panels = pyplot.subplots(2, 2, figsize=(9, 5.6), layout="constrained")
     shown = {
-        "critics' distances": (watched, "distance"),
-        "critics' slopes": (watched, "slope"),
-        "lengths of gradients": (watched, "gradient norm"),
+        "critics' distances": (diagnostics, "distance"),
+        "critics' slopes": (diagnostics, "slope"),
+        "gradient norms": (diagnostics, "gradient norm"),
         "samples on the validation part, %": (held_out, ("coverage", "variety")),
     }
     for axes, (title, (points, part)) in zip(panels.flat, shown.items(), strict=True):
@@ -112,7 +112,7 @@ def take_pictures(run: Path) -> None:
         if rest == name:
             continue
         if rest == "watched":
-            draw_watched(run, PICTURES / f"{name}.webp")
+            draw_diagnostics(run, PICTURES / f"{name}.webp")
         elif (drawn := run / "pictures" / f"{rest}.png").exists():
             Image.open(drawn).convert("RGB").save(PICTURES / f"{name}.webp", quality=QUALITY, method=6)
 

@@ -45,7 +45,7 @@ def prepared(name: str, config: RunConfig[Any], root: Path) -> tuple[Method[Any]
     styles = wanted_styles(data_config, getattr(config.method, "perceptual", None))
     data = needs(data, kind.needs, name, data_config.balanced, styles)
     torch.manual_seed(config.train.seed)
-    method = kind(data.spec, kind.settled(config.method, data.train)[0])
+    method = kind(data.spec, kind.resolve_config(config.method, data.train)[0])
     method.prepare()
     method.to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
     train = config.train

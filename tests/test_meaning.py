@@ -94,7 +94,7 @@ def test_nothing_is_said_without_attributes_on_both_sides_or_without_weights(dat
 
 def test_the_domain_probe_says_what_training_said_last(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
-    rows = [{"stage": 0, "step": 1, "watched": {"domain told, %": value}} for value in (90.0, 60.0)]
+    rows = [{"stage": 0, "step": 1, "diagnostics": {"domain accuracy, %": value}} for value in (90.0, 60.0)]
     log.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"stage": 0, "step": 2, "losses": {}}]))
     linear = {"accuracy": 55.0, "chance": 50.0, "control": 99.0, "conclusive": True}
     mlp = {"accuracy": 70.0, "chance": 50.0, "control": 80.0, "conclusive": False}

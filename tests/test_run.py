@@ -307,6 +307,12 @@ def test_a_log_with_damaged_lines_does_not_stop_a_run(trained: Path, tmp_path: P
     assert b"NaN" not in (tmp_path / "log.jsonl").read_bytes()
 
 
+def test_a_log_of_version_0_1_is_read_by_todays_names(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"stage": 0, "step": 50, "watched": {"domain told, %": 60.0, "slope": 1.0}}\n')
+    (row,) = read_log(tmp_path / "log.jsonl")
+    assert row == {"stage": 0, "step": 50, "diagnostics": {"domain accuracy, %": 60.0, "slope": 1.0}}
+
+
 @pytest.mark.parametrize(
     "text", ["null", "[]", "{}", '{"train": 1}', '{"train": 1, "val": 3, "test": []}', "[" * 99_999]
 )

@@ -1,4 +1,4 @@
-"""The loop: what train_step promises, lengths, averages, what happens when a loss is not finite or the user stops."""
+"""The loop: train_step, gradient norms, averages, losses that are not finite, and a user who stops."""
 
 import inspect
 import json
@@ -93,27 +93,27 @@ def test_players_of_one_parameter_each_move_it_by_their_own_gradient_of_where_th
     assert game.right == 3 - 0.5 * 1
 
 
-class Watching(IIAE):
-    """Watches the step, and finds fault with steps over 100."""
+class Diagnosed(IIAE):
+    """Logs the step, and warns of steps over 100."""
 
     def updates(self, batches: Iterator[Paired], clock: Clock) -> Iterator[Update]:
-        self.watched["step"] = torch.tensor(float(clock.step))
+        self.diagnostics["step"] = torch.tensor(float(clock.step))
         yield from super().updates(batches, clock)
 
-    def warnings(self, watched: dict[str, float]) -> list[str]:
-        return ["steps were many"] if watched["step"] > 100 else []
+    def diagnose(self, diagnostics: dict[str, float]) -> list[str]:
+        return ["steps were many"] if diagnostics["step"] > 100 else []
 
 
-def test_what_a_method_watches_is_logged_and_a_lasting_trouble_is_told_once(
+def test_diagnostics_are_logged_and_a_lasting_warning_is_shown_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unbraid.training.loop.LOG_EVERY", 10)
     run, _ = iiae_run(tmp_path / "run", steps=230, evaluate_every=1000)
-    fit(run, Watching(IMAGES, SMALL), paired_data(IMAGES), Log(run.path, quiet=True))
+    fit(run, Diagnosed(IMAGES, SMALL), paired_data(IMAGES), Log(run.path, quiet=True))
     rows = read_log(run.path / "log.jsonl")
-    watched = {row["step"]: row["watched"] for row in rows if "watched" in row}
-    assert watched[30]["step"] == 24.5  # the mean of 20 to 29
-    assert watched[30]["gradient norm, model"] > 0
+    diagnostics = {row["step"]: row["diagnostics"] for row in rows if "diagnostics" in row}
+    assert diagnostics[30]["step"] == 24.5  # the mean of 20 to 29
+    assert diagnostics[30]["gradient norm, model"] > 0
     assert all("step" not in row["losses"] for row in rows if "losses" in row)
     # the first line over 100 is that of steps 100 to 109, at 110; the tenth comes at 200
     warned = [(row["step"], row["event"]) for row in rows if "Warning" in row.get("event", "")]

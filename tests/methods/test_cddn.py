@@ -18,7 +18,7 @@ from unbraid.nn.functional import tile
 from unbraid.recipes.cddn import PROGRAM
 from unbraid.training.loop import train_step
 
-WATCHED = {f"critic {what} {domain}": 1.0 for what in ("distance", "slope") for domain in "ab"}
+HEALTHY = {f"critic {what} {domain}": 1.0 for what in ("distance", "slope") for domain in "ab"}
 
 
 def turns(config: CdDNConfig) -> tuple[CdDN, Paired, list[Mapping[Any, Mapping[str, Tensor]]]]:
@@ -146,16 +146,16 @@ def test_separate_optimisers_move_by_their_own_gradients() -> None:
     decoder = model.a.decoder
     assert isinstance(decoder, Decoder)
     before = decoder.to_image.weight.detach().clone()
-    lengths: dict[str, float] = {}
-    train_step(model, optimisers, Repeated(batch), Clock(0, 0.0), lengths=lengths)
-    assert lengths.keys() == optimisers.keys()
-    assert len({*lengths.values()}) == len(lengths)
+    gradient_norms: dict[str, float] = {}
+    train_step(model, optimisers, Repeated(batch), Clock(0, 0.0), gradient_norms=gradient_norms)
+    assert gradient_norms.keys() == optimisers.keys()
+    assert len({*gradient_norms.values()}) == len(gradient_norms)
     moved = (decoder.to_image.weight.detach() - before).abs() / model.config.rate
     # gan, autoencoder and latent move this weight: Adam's first step is the rate, whatever the weight of the loss
     assert moved.max() == pytest.approx(3, abs=0.1)
     # both sides' autoencoders move an encoder, each by its own Adam
     assert {"autoencoder_a", "autoencoder_b"} < {*optimisers}
-    assert min(lengths["autoencoder_a"], lengths["autoencoder_b"]) > 0
+    assert min(gradient_norms["autoencoder_a"], gradient_norms["autoencoder_b"]) > 0
 
 
 def test_made_images_leave_the_encoders_statistics_alone() -> None:
@@ -216,8 +216,8 @@ def test_shared_codes_normalised_by_value_cannot_be_the_same_for_all_images(spec
 
 def test_critics_are_watched() -> None:
     model, _, updates = turns(SMALL)
-    assert {*WATCHED} < {*model.watched}
-    assert model.watched["critic distance a"] == -updates[0]["critics"]["critic_a"]
+    assert {*HEALTHY} < {*model.diagnostics}
+    assert model.diagnostics["critic distance a"] == -updates[0]["critics"]["critic_a"]
 
 
 @pytest.mark.parametrize(
@@ -231,8 +231,8 @@ def test_critics_are_watched() -> None:
 )
 def test_a_critic_in_trouble_is_named(what: str, value: float, said: str) -> None:
     model = CdDN(IMAGES, SMALL)
-    assert model.warnings(WATCHED) == []
-    (warning,) = model.warnings({**WATCHED, what: value})
+    assert model.diagnose(HEALTHY) == []
+    (warning,) = model.diagnose({**HEALTHY, what: value})
     assert said in warning
     assert f"domain {what[-1]}" in warning
 

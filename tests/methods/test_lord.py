@@ -112,10 +112,10 @@ def test_amortised_class_codes_are_means_over_a_class_in_the_batch() -> None:
 
 def test_several_labels_share_the_class_code_and_one_can_be_changed_alone() -> None:
     model = LORD(replace(SPEC, classes=(2, 3)), SMALL)
-    code = model.found(torch.tensor([[1, 2]]), torch.tensor([0])).exclusive
+    code = model.training_codes(torch.tensor([[1, 2]]), torch.tensor([0])).exclusive
     assert code.shape == (1, 12)
     changed = model.with_value(code, 1, 0)
-    expected = model.found(torch.tensor([[1, 0]]), torch.tensor([0])).exclusive
+    expected = model.training_codes(torch.tensor([[1, 0]]), torch.tensor([0])).exclusive
     assert torch.equal(changed, expected)
 
 

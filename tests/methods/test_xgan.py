@@ -126,7 +126,7 @@ def test_terms_are_the_equations() -> None:
     logits = model.classifier(SMALL.embedding**0.5 * torch.cat([embedded["a"], embedded["b"]]))
     assert torch.allclose(found["domain"], cross_entropy(logits, torch.tensor([0] * 6 + [1] * 6)), atol=1e-6)
     right = logits.argmax(1) == torch.tensor([0] * 6 + [1] * 6)
-    assert model.watched["domain told, %"] == pytest.approx(100 * float(right.float().mean()))
+    assert model.diagnostics["domain accuracy, %"] == pytest.approx(100 * float(right.float().mean()))
 
 
 @pytest.mark.parametrize("kind", ["together", "apart"])
@@ -193,8 +193,8 @@ def test_made_images_leave_running_statistics_alone() -> None:
 
 def test_a_classifier_that_tells_domains_is_warned_of() -> None:
     model, _ = built()
-    assert model.warnings({"domain told, %": 55.0}) == []
-    assert "domains don't meet" in model.warnings({"domain told, %": 99.0})[0]
+    assert model.diagnose({"domain accuracy, %": 55.0}) == []
+    assert "domains don't meet" in model.diagnose({"domain accuracy, %": 99.0})[0]
 
 
 @pytest.fixture
@@ -210,9 +210,9 @@ def own_teacher(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_teacher_that_sees_another_size_is_said() -> None:
     data = paired_data(SPEC)
-    assert XGAN.settled(SMALL, data.train) == (SMALL, [])
+    assert XGAN.resolve_config(SMALL, data.train) == (SMALL, [])
     config = replace(SMALL, teacher="efficientnet-lite0")
-    assert XGAN.settled(config, data.train) == (
+    assert XGAN.resolve_config(config, data.train) == (
         config,
         ["The teacher efficientnet-lite0 sees images of 32x32 at 224x224"],
     )

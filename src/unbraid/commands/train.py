@@ -130,9 +130,9 @@ def train_run(
     kind, parts = method_class(name), listing(data)
     styles = wanted_styles(config.data, getattr(config.method, "perceptual", None))
     data = needs(data, kind.needs, name, config.data.balanced, styles)
-    settled, more = kind.settled(config.method, data.train)
+    method_config, more = kind.resolve_config(config.method, data.train)
     notes = [*notes, *more]
-    config = replace(config, method=settled)
+    config = replace(config, method=method_config)
     torch.manual_seed(config.train.seed)
     method = built(kind, data.spec, config.method, copies=4, device=choose(config.train).device)
     size = sum(p.numel() for p in method.parameters())

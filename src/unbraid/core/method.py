@@ -63,12 +63,12 @@ class Method(nn.Module, ABC, Generic[Batch]):
         check_bounds(config)
         self.spec = spec
         self.config = config
-        self.watched: dict[str, Tensor] = {}
-        """Detached scalars that `updates` may set at each step, by name: nobody minimises them, their means are
-        logged, and with them the length of each player's gradient."""
+        self.diagnostics: dict[str, Tensor] = {}
+        """Detached scalars by name, which `updates` may set at each step. Their means are logged together with the
+        gradient norm of each player."""
 
-    def warnings(self, watched: dict[str, float]) -> list[str]:
-        """What is wrong when the means of what is watched look like this. The user hears of it if it lasts."""
+    def diagnose(self, diagnostics: dict[str, float]) -> list[str]:
+        """Returns warnings for these mean diagnostics. One that lasts is shown to the user."""
         return []
 
     @classmethod
@@ -78,9 +78,16 @@ class Method(nn.Module, ABC, Generic[Batch]):
         return cls.config_type(), []
 
     @classmethod
-    def settled(cls, config: Any, train: Any) -> tuple[Any, list[str]]:
-        """The configuration with what is left open settled by the training part, and lines that say why, or that what
-        was asked for seems wrong. Called before the method is built."""
+    def resolve_config(cls, config: Any, train: Any) -> tuple[Any, list[str]]:
+        """Fills in settings that depend on the data. Called before the method is built.
+
+        Args:
+            config: The configuration that was asked for.
+            train: The training part of the data.
+
+        Returns:
+            The complete configuration, and notes and warnings for the user, a line each.
+        """
         return config, []
 
     @classmethod
@@ -122,7 +129,7 @@ def small_images(spec: DataSpec) -> bool:
 class Latent(Protocol):
     """Keeps codes of training items and of the values of their labels, found while training."""
 
-    def found(self, label: Tensor, index: Tensor) -> Codes:
+    def training_codes(self, label: Tensor, index: Tensor) -> Codes:
         """The codes of training items. label: (n, k), index: (n,)."""
         ...
 

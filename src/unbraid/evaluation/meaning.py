@@ -28,7 +28,7 @@ from unbraid.model.trained import Trained
 
 READ = 3000
 """Real images that a reader is fitted to, at most."""
-TOLD = "domain told, %"
+DOMAIN_ACCURACY = "domain accuracy, %"
 """What methods call the accuracy of their own classifier of domains in the log."""
 
 
@@ -91,8 +91,9 @@ def domain_probe(probes: dict[str, Any], log: Path) -> dict[str, Any]:
         "control": min(kind["control"] for kind in kinds),
         "conclusive": all(kind["conclusive"] for kind in kinds),
     }
-    told = [row["watched"][TOLD] for row in read_log(log) if TOLD in row.get("watched", {})] if log.exists() else []
-    return figures | ({"in training": round(told[-1], 3)} if told else {})
+    logged = [row.get("diagnostics", {}) for row in read_log(log)] if log.exists() else []
+    accuracies = [row[DOMAIN_ACCURACY] for row in logged if DOMAIN_ACCURACY in row]
+    return figures | ({"in training": round(accuracies[-1], 3)} if accuracies else {})
 
 
 def _compared(data: Data, source: Domain) -> list[tuple[Part, Domain]]:

@@ -180,7 +180,7 @@ def leakage_figures(method: Method[Any], part: LabelledPart, encodes: bool) -> d
     codes = None
     if not encodes and isinstance(method, Latent):
         with evaluating(method):
-            codes = method.found(labels.to(device), torch.from_numpy(at).to(device))
+            codes = method.training_codes(labels.to(device), torch.from_numpy(at).to(device))
     if codes is None or codes.shared.shape[1] == 0:  # there are none in tables
         codes = encode_rows(method, part, at)
     order = np.random.default_rng(0).permutation(len(at))

@@ -436,8 +436,8 @@ class CdDN(Method[Paired]):
                 steepness = slopes(critic, source, real, made)
                 terms[f"{name}critic_{domain}"] = -distance
                 terms[f"{name}penalty_{domain}"] = self.config.penalty * gradient_penalty(steepness)
-                self.watched[f"{name}critic distance {domain}"] = distance.detach()
-                self.watched[f"{name}critic slope {domain}"] = steepness.detach().mean()
+                self.diagnostics[f"{name}critic distance {domain}"] = distance.detach()
+                self.diagnostics[f"{name}critic slope {domain}"] = steepness.detach().mean()
         for domain in DOMAINS:
             if discriminator := self._rivals(domain).latent_critic:
                 code = codes[domain].exclusive.detach()
@@ -445,19 +445,19 @@ class CdDN(Method[Paired]):
                 terms[f"latent_critic_{domain}"] = functional.softplus(-real).mean() + functional.softplus(made).mean()
             shared = codes[domain].shared.detach()
             # over images; the decoders' noise lies on top
-            self.watched[f"shared deviation {domain}"] = shared.std(0, correction=0).mean()
+            self.diagnostics[f"shared deviation {domain}"] = shared.std(0, correction=0).mean()
             # vectors of k independent values of one size have squared cosines of 1/k on average
-            self.watched[f"shared dimensions {domain}"] = shared.shape[1] / likeness(shared).clamp(min=1e-6)
+            self.diagnostics[f"shared dimensions {domain}"] = shared.shape[1] / likeness(shared).clamp(min=1e-6)
             exclusive = codes[domain].exclusive.detach()  # the noise that is drawn in its place has 0 and 1
-            self.watched[f"exclusive mean {domain}"] = exclusive.mean(0).abs().mean()
-            self.watched[f"exclusive deviation {domain}"] = exclusive.std(0, correction=0).mean()
+            self.diagnostics[f"exclusive mean {domain}"] = exclusive.mean(0).abs().mean()
+            self.diagnostics[f"exclusive deviation {domain}"] = exclusive.std(0, correction=0).mean()
         return terms
 
-    def warnings(self, watched: dict[str, float]) -> list[str]:
+    def diagnose(self, diagnostics: dict[str, float]) -> list[str]:
         """About critics whose slope left what the penalty holds, or that take made images for real ones."""
         found = []
         for domain, kind in itertools.product(DOMAINS, ("", "exclusive_")):
-            slope = watched.get(f"{kind}critic slope {domain}", 1.0)
+            slope = diagnostics.get(f"{kind}critic slope {domain}", 1.0)
             name = f"the critic of domain {domain}" + (", of images made of exclusive codes alone," if kind else "")
             if slope > STEEP:
                 found.append(
@@ -470,7 +470,7 @@ class CdDN(Method[Paired]):
                     "from it. Lower --method.penalty, or take another --train.seed, in another run folder"
                 )
         for domain in DOMAINS:
-            if watched[f"critic distance {domain}"] < 0:
+            if diagnostics[f"critic distance {domain}"] < 0:
                 found.append(
                     f"the critic of domain {domain} has taken made images for real ones: its distance is below 0, and "
                     "it leads generators astray. Look at samples/; in another run folder, lower --method.rate"

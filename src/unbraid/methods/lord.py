@@ -315,7 +315,7 @@ class LORD(Method[Labelled]):
         class_code = self.class_encoder(batch.x).float()
         made = self.generator(content, class_code)
         with torch.no_grad():
-            found = self.found(batch.label, batch.index)
+            found = self.training_codes(batch.label, batch.index)
         terms = {
             "reconstruction": self._difference(made, batch.x, batch.index),  # eq. 8, term 1
             "class_code": c.encoder_weights[0] * nn.functional.mse_loss(class_code, found.exclusive),  # eq. 8, term 2
@@ -342,7 +342,7 @@ class LORD(Method[Labelled]):
             targets = vgg(x[window])
         return self.config.scale * (perceptual_loss(vgg, made[window], targets) + (made - x).abs().mean())
 
-    def found(self, label: Tensor, index: Tensor) -> Codes:
+    def training_codes(self, label: Tensor, index: Tensor) -> Codes:
         """The codes of training images: content (none if it is encoded), class. label: (n, k), index: (n,)."""
         latent = self.config.inference == "latent"
         content = self.content_codes(index) if latent else torch.zeros(len(index), 0, device=index.device)

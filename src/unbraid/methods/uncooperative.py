@@ -262,7 +262,7 @@ class Uncooperative(Method[Unpaired]):
         self.bank = Bank(config.bank, spec[self.rich])
 
     @classmethod
-    def settled(cls, config: UncooperativeConfig, train: Part) -> tuple[UncooperativeConfig, list[str]]:
+    def resolve_config(cls, config: UncooperativeConfig, train: Part) -> tuple[UncooperativeConfig, list[str]]:
         """The rich domain, measured if it wasn't said; a warning if it was, and the other one is clearly richer."""
         found = richer(train)
         if config.rich is None:

@@ -235,7 +235,7 @@ class XGAN(Method[Unpaired]):
         self._teacher: tuple[Teacher, ...] = ()  # not an attribute that would make a network of it part of this one
 
     @classmethod
-    def settled(cls, config: XGANConfig, train: Part) -> tuple[XGANConfig, list[str]]:
+    def resolve_config(cls, config: XGANConfig, train: Part) -> tuple[XGANConfig, list[str]]:
         """Says so if the teacher sees images at another size than they have."""
         notes = []
         if config.teacher == "efficientnet-lite0" and config.teacher_domains:
@@ -340,19 +340,19 @@ class XGAN(Method[Unpaired]):
 
     def _told(self, classifier: nn.Module, embedded: Mapping[Domain, Tensor]) -> Float[Tensor, ""]:
         """Cross entropy of the domains that the classifier tells; the encoders get its gradient reversed. How often it
-        is right is watched."""
+        is right is diagnostics."""
         # an embedding of length 1 has tiny values, by which the classifier learns too slowly to follow the encoders: it
         # was wrong as often as right while the domains lay apart. So it sees values of size 1
         values = math.sqrt(self.config.embedding) * torch.cat([embedded["a"], embedded["b"]])
         logits = classifier(reversed_gradient(values)).float()
         counts, device = [len(embedded[domain]) for domain in DOMAINS], logits.device
         domains = torch.cat([torch.full((count,), number, device=device) for number, count in enumerate(counts)])
-        self.watched["domain told, %"] = 100 * (logits.detach().argmax(1) == domains).float().mean()
+        self.diagnostics["domain accuracy, %"] = 100 * (logits.detach().argmax(1) == domains).float().mean()
         return cross_entropy(logits, domains)
 
-    def warnings(self, watched: dict[str, float]) -> list[str]:
+    def diagnose(self, diagnostics: dict[str, float]) -> list[str]:
         """About embeddings whose domain is told: the failure of appendix 7.4."""
-        if watched.get("domain told, %", 0.0) < TOLD:
+        if diagnostics.get("domain accuracy, %", 0.0) < TOLD:
             return []
         change = "--method.domain" if self.config.statistics == "own" else "--method.statistics"
         return [

@@ -108,7 +108,7 @@ def transfer_grid(method: Any, part: LabelledPart, seed: int, found: bool = Fals
     with evaluating(method):
         if found:
             label = torch.from_numpy(part.label(at)).to(device)
-            codes = method.found(label, torch.from_numpy(at).to(device))
+            codes = method.training_codes(label, torch.from_numpy(at).to(device))
             if codes.shared.shape[1] == 0:
                 codes = Codes(method.encode(x.to(device), "a").shared, codes.exclusive)
         else:

@@ -19,6 +19,9 @@ LOG_EVERY = 50
 PLAIN_SECONDS = 30
 """Seconds between two lines where there is no terminal to draw a bar on."""
 
+RENAMED = {"watched": "diagnostics", "domain told, %": "domain accuracy, %"}
+"""Names in logs of version 0.1, and in those of this version."""
+
 
 class Log:
     """Writes log.jsonl and shows progress."""
@@ -50,12 +53,12 @@ class Log:
             for name, value in losses.items():
                 self._board.add_scalar(f"loss/{name}", value, position.step)
 
-    def watched(self, position: Position, values: dict[str, float]) -> None:
-        """Means of what the method watches, and lengths of gradients."""
-        self._write(position, {"watched": values})
+    def diagnostics(self, position: Position, values: dict[str, float]) -> None:
+        """Writes the mean diagnostics of the last steps, and gradient norms."""
+        self._write(position, {"diagnostics": values})
         if self._board:
             for name, value in values.items():
-                self._board.add_scalar(f"watched/{name}", value, position.step)
+                self._board.add_scalar(f"diagnostics/{name}", value, position.step)
 
     def validation(self, position: Position, figures: dict[str, float]) -> None:
         """What was measured on the validation part."""
@@ -138,7 +141,7 @@ class Row:
     seconds: float = 0.0
     event: str = ""
     losses: dict[str, float | None] = field(default_factory=dict)
-    watched: dict[str, float | None] = field(default_factory=dict)
+    diagnostics: dict[str, float | None] = field(default_factory=dict)
     validation: dict[str, float | None] = field(default_factory=dict)
 
 
@@ -151,6 +154,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     for line in path.read_bytes().splitlines():
         try:
             row = parse_json(line, str(path), dict[str, Any])
+            row = {RENAMED.get(name, name): value for name, value in row.items()}
             check_value(row, str(path), Row)
         except UserError:
             continue
@@ -159,7 +163,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def _with_nan(figures: dict[str, float | None]) -> dict[str, float]:
-    return {name: math.nan if value is None else value for name, value in figures.items()}
+    return {RENAMED.get(name, name): math.nan if value is None else value for name, value in figures.items()}
 
 
 def _clock(seconds: float) -> str:

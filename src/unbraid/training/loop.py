@@ -57,7 +57,7 @@ def train_step(
     batches: Iterator[Any],
     clock: Clock,
     precision: contextlib.AbstractContextManager[Any] | None = None,
-    lengths: dict[str, float] | None = None,
+    gradient_norms: dict[str, float] | None = None,
 ) -> dict[str, Tensor]:
     """Plays one step of the method: for each update it yields, the movers' gradients and their optimisers' steps.
 
@@ -77,7 +77,7 @@ def train_step(
                 for number, (team, loss) in enumerate(zip(teams, totals, strict=True), 1)
             ]
             for team, move in zip(teams, moves, strict=True):
-                apply(team, move, lengths)
+                apply(team, move, gradient_norms)
             assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
     return losses
 
@@ -102,8 +102,8 @@ def gradients(team: Mapping[str, Optimizer], loss: Tensor, step: int, retain: bo
     return [(parameter, parameter.grad) for parameter in movers]
 
 
-def apply(team: Mapping[str, Optimizer], move: Move, lengths: dict[str, float] | None = None) -> None:
-    """The team's optimisers move by these gradients, whose lengths are noted by player where that is wanted.
+def apply(team: Mapping[str, Optimizer], move: Move, gradient_norms: dict[str, float] | None = None) -> None:
+    """Steps the team's optimisers by these gradients; adds the gradient norm of each player to `gradient_norms`.
 
     Autocast's bf16 copies of their weights are forgotten, or the rest of the step would be computed with the weights of
     before.
@@ -111,8 +111,8 @@ def apply(team: Mapping[str, Optimizer], move: Move, lengths: dict[str, float] |
     for parameter, gradient in move:
         parameter.grad = gradient
     for who, optimiser in team.items():
-        if lengths is not None:
-            lengths[who] = gradient_norm(optimiser)
+        if gradient_norms is not None:
+            gradient_norms[who] = gradient_norm(optimiser)
         optimiser.step()
     torch.clear_autocast_cache()
 
@@ -230,13 +230,13 @@ class Session:
         while (clock := length.clock(position.step, position.seconds, self.stage.name)).progress < 1:
             self.seed(step_seed(config.seed, position.stage, position.step))
             self.set_rates(clock)
-            lengths: dict[str, float] | None = {} if position.counted + 1 == LOG_EVERY else None
-            terms = train_step(self.method, self.optimisers, moved, clock, self.precision.autocast(), lengths)
+            gradient_norms: dict[str, float] | None = {} if position.counted + 1 == LOG_EVERY else None
+            terms = train_step(self.method, self.optimisers, moved, clock, self.precision.autocast(), gradient_norms)
             self.average.update()
-            seen = {**terms, **self.method.watched}
+            seen = {**terms, **self.method.diagnostics}
             values = dict(zip(seen, torch.stack([v.float() for v in seen.values()]).tolist(), strict=True))
             losses = {name: values[name] for name in terms}
-            position = self.after_step(position, values, lengths, batches.step, time.monotonic() - began)
+            position = self.after_step(position, values, gradient_norms, batches.step, time.monotonic() - began)
             done = length.clock(position.step, position.seconds).progress
             measured = position.step % config.evaluate_every == 0 or done >= 1
             self.log.progress(position, before + share * done, config.batch, losses)
@@ -276,25 +276,24 @@ class Session:
         self,
         position: Position,
         values: dict[str, float],
-        lengths: dict[str, float] | None,
+        gradient_norms: dict[str, float] | None,
         drawn: int,
         seconds: float,
     ) -> Position:
-        """The position one step on. Where lengths of gradients are given, they go to the log, with means of the losses
-        and of what the method watches."""
+        """Returns the position after one more step. Given gradient norms, logs them, mean losses and diagnostics."""
         sums = {name: position.sums.get(name, 0.0) + value for name, value in values.items()}
         position = dataclasses.replace(
             position, step=position.step + 1, drawn=drawn, seconds=seconds, sums=sums, counted=position.counted + 1
         )
-        if lengths is None:
+        if gradient_norms is None:
             return position
         means = {name: value / position.counted for name, value in sums.items()}
-        watched = {name: value for name, value in means.items() if name in self.method.watched}
-        self.log.losses(position, {name: value for name, value in means.items() if name not in watched})
-        if watched:
-            watched |= {f"gradient norm, {name}": length for name, length in lengths.items()}
-            self.log.watched(position, watched)
-            self.troubles = {text: self.troubles.get(text, 0) + 1 for text in self.method.warnings(watched)}
+        diagnostics = {name: value for name, value in means.items() if name in self.method.diagnostics}
+        self.log.losses(position, {name: value for name, value in means.items() if name not in diagnostics})
+        if diagnostics:
+            diagnostics |= {f"gradient norm, {name}": length for name, length in gradient_norms.items()}
+            self.log.diagnostics(position, diagnostics)
+            self.troubles = {text: self.troubles.get(text, 0) + 1 for text in self.method.diagnose(diagnostics)}
             for text, lines in self.troubles.items():
                 if lines == LASTING:
                     self.log.event(position, f"Warning: for {LASTING * LOG_EVERY} steps {text}")

@@ -18,7 +18,7 @@ EVERY = 4.0
 """Seconds between two looks at the log."""
 MOST_LOG = 200_000_000
 """Bytes of a log that is read."""
-KINDS = {"validation": "Held-out figures", "losses": "Losses", "watched": "Watched"}
+KINDS = {"validation": "Held-out figures", "losses": "Losses", "diagnostics": "Diagnostics"}
 
 
 class Training:
