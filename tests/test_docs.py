@@ -12,6 +12,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from unbraid.core.config import TrainConfig
+from unbraid.core.data_config import DataConfig
 from unbraid.core.method import Clock
 from unbraid.core.types import DataSpec, ImageSpec, Paired
 from unbraid.methods import METHODS
@@ -105,6 +107,16 @@ def test_flags_of_a_methods_page_exist(method: str) -> None:
     flags = re.findall(r"--method\.(?:no-)?([a-z0-9-]+)", (DOCS / "methods" / f"{method}.md").read_text())
     fields = {field.name.replace("_", "-") for field in dataclasses.fields(METHODS[method].config_type)}
     assert set(flags) <= fields
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)
+def test_flags_of_data_and_training_exist(page: Path) -> None:
+    sections = {"data": DataConfig, "train": TrainConfig}
+    fields = {
+        f"{name}.{field.name.replace('_', '-')}" for name, of in sections.items() for field in dataclasses.fields(of)
+    }
+    found = re.findall(r"--((?:data|train)\.)(?:no-)?([a-z0-9-]+)", page.read_text())
+    assert {"".join(parts) for parts in found} <= fields
 
 
 def test_the_toy_of_the_design_trains() -> None:
