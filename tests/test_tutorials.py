@@ -41,6 +41,8 @@ def follow(page: str) -> str:
         if language == "sh":
             run_commands(code)
         else:
+            if named := re.match(r"# (\w+\.py)\n", code):
+                Path(named[1]).write_text(code)
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             printed += done.stdout
@@ -80,6 +82,14 @@ def test_a_collection_is_searched(trained: tuple[Path, str], monkeypatch: pytest
     printed = follow("search.md")
     assert printed.count("->") == len(list((place / "runs" / "own" / "examples" / "b").iterdir()))
     assert (place / "found.png").exists()
+
+
+def test_a_method_of_ones_own_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    losses = {name: float(value) for name, value in re.findall(r"'(\w+)': ([\d.]+)", follow("method.md"))}
+    assert set(losses) == {"reconstruction", "alike"}
+    assert losses["reconstruction"] < 0.6  # about 1 in the beginning
+    assert len((tmp_path / "swap.py").read_text().split("class Swap(")[1].splitlines()) <= 40
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in TUTORIALS.iterdir()))
