@@ -1,4 +1,6 @@
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -6,11 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unbraid.core.types import DOMAINS, ImageSpec, Labelled, Paired, Unpaired, UserError
+from unbraid.core.types import DOMAINS, Batch, DataSpec, Domain, ImageSpec, Labelled, Paired, Unpaired, UserError
 from unbraid.data.balanced import BalancedOrder
+from unbraid.data.loading import needs
 from unbraid.data.parts import (
     Batches,
     Chosen,
+    Data,
+    Items,
     LabelledPart,
     PairedPart,
     Part,
@@ -23,6 +28,7 @@ from unbraid.data.parts import (
     divide,
     held_out,
     linked,
+    listing,
     side,
     strangers,
 )
@@ -68,6 +74,93 @@ def test_unpaired_items_are_counted_for_each_domain() -> None:
 def same(one: object, other: object) -> bool:
     fields = one.__dict__
     return all(torch.equal(fields[name], getattr(other, name)) for name in fields)
+
+
+def test_a_part_says_what_it_has() -> None:
+    pairs, apart, one = paired(), unpaired(), labelled()
+    assert pairs.pairs() is pairs
+    assert one.labelled() is one
+    assert [part.pairs() for part in (apart, one)] == [part.labelled() for part in (pairs, apart)] == [None, None]
+    assert [part.domains for part in (pairs, apart, one, as_labelled(pairs))] == [
+        ("a", "b"),
+        ("a", "b"),
+        ("a",),
+        DOMAINS,
+    ]
+    assert apart.counts() == {"a": 23, "b": 10}
+    assert one.counts() == {"a": len(one)}
+    assert (pairs.describe(), apart.describe()) == ("23 pairs", "23 items of a and 10 of b without pairs")
+
+
+def test_a_part_offers_batches_of_other_types() -> None:
+    pairs, apart, one = paired(), unpaired(), labelled()
+    kinds = (Paired, Unpaired, Labelled)
+    for part in (pairs, apart, one):
+        for kind in kinds:
+            offered = part.offer(kind)
+            assert offered is None or isinstance(offered.batch(np.arange(3), 1), kind)
+    offers = {part.batch_type: [part.offer(kind) is not None for kind in kinds] for part in (pairs, apart, one)}
+    assert offers == {Paired: [True, True, True], Unpaired: [False, True, True], Labelled: [False, False, True]}
+
+
+@dataclass(frozen=True)
+class Triples(Batch):
+    """A kind of batch that the package doesn't know."""
+
+    advice: ClassVar[str] = "triples"
+    a: torch.Tensor
+
+
+@dataclass(frozen=True)
+class TriplesPart(Part):
+    """Its part."""
+
+    batch_type = Triples
+    items: Numbers
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def batch(self, at: Rows, draw: int, augmentation: tuple[str, ...] = (), seed: int = 0) -> Triples:
+        return Triples(self.items.read(at, draw))
+
+    def domain(self, domain: Domain) -> tuple[Items, Rows]:
+        return self.items, np.arange(len(self))
+
+    def names_of(self, domain: Domain) -> Sequence[str]:
+        return [str(i) for i in range(len(self))]
+
+    def describe(self) -> str:
+        return f"{len(self)} triples"
+
+    def with_items(self, change: Callable[[Items], Items]) -> "TriplesPart":
+        return self
+
+
+def test_a_kind_of_batch_of_ones_own_needs_a_part_alone() -> None:
+    part = TriplesPart(Numbers(4))
+    data = Data("mine", DataSpec(SPEC, SPEC), part, part, part)
+    assert needs(data, Triples, "mymethod") is data
+    assert len(next(Batches[Triples](part, 3, seed=0)).a) == 3
+    assert listing(data)["test"] == ["0", "1", "2", "3"] * 2
+    with pytest.raises(UserError, match=r"iiae needs pairs: .* mine has 4 triples to train on"):
+        needs(data, Paired, "iiae")
+    with pytest.raises(UserError, match=r"mymethod needs triples\. mine has 23 pairs"):
+        needs(replace(data, train=paired()), Triples, "mymethod")
+    with pytest.raises(UserError, match="these data have none"):
+        part.classes()
+
+
+def test_names_labels_and_words_of_a_domain_stand_at_its_rows() -> None:
+    apart = unpaired()
+    joined = as_labelled(apart)
+    assert joined.names_of("b")[int(joined.domain("b")[1][0])] == "b/2"
+    assert [apart.names_of("b")[int(row)] for row in apart.domain("b")[1]] == NAMES[2:12]
+    assert joined.label_words("b", np.arange(2)) == {"domain": ["b", "b"]}
+    pairs = paired()
+    assert pairs.label_words("a", np.array([0, 22])) == {"label": ["0", "2"]}
+    assert pairs.labels_of("b") is LABELS
+    assert apart.labels_of("a") is None
 
 
 def test_pairs_stay_together() -> None:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unbraid.core.bounds import check_bounds
-from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec
+from unbraid.core.types import Batch, Codes, DataSpec, Domain, ImageSpec
 
-Batch = TypeVar("Batch")
+BatchType = TypeVar("BatchType")
 Terms = dict[str, Tensor]
 """Weighted scalar losses by name: what is minimised is what the log shows."""
 Update = dict[str | tuple[str, ...], Terms]
@@ -45,7 +45,7 @@ class Stage:
     encodes: bool = True
 
 
-class Method(nn.Module, ABC, Generic[Batch]):
+class Method(nn.Module, ABC, Generic[BatchType]):
     """One published system: its networks, its players, one training step.
 
     A subclass is built from (spec, config) and lives in one file. It sets `needs`, the batch type it trains on, and
@@ -53,7 +53,7 @@ class Method(nn.Module, ABC, Generic[Batch]):
     on the method's docs page; types of `bounds` say what its numbers may be.
     """
 
-    needs: ClassVar[type]
+    needs: ClassVar[type[Batch]]
     config_type: ClassVar[type]
     training_only: ClassVar[tuple[str, ...]] = ()
     """Beginnings of the names of what only training needs; it is not part of a trained model."""
@@ -111,8 +111,20 @@ class Method(nn.Module, ABC, Generic[Batch]):
         return 1.0
 
     @abstractmethod
-    def updates(self, batches: Iterator[Batch], clock: Clock) -> Iterator[Update]:
+    def updates(self, batches: Iterator[BatchType], clock: Clock) -> Iterator[Update]:
         """One training step. Yields who minimises what, turn by turn; never from inside a `with`."""
+
+    def as_translator(self) -> "Translator | None":
+        """Returns the method itself if it has what a `Translator` has."""
+        return self if isinstance(self, Translator) else None
+
+    def as_disentangler(self) -> "Disentangler | None":
+        """Returns the method itself if it has what a `Disentangler` has."""
+        return self if isinstance(self, Disentangler) else None
+
+    def as_latent(self) -> "Latent | None":
+        """Returns the method itself if it has what a `Latent` has."""
+        return self if isinstance(self, Latent) else None
 
 
 SMALL = 128

@@ -5,7 +5,7 @@ Images and vectors are float32; images have values in [-1, 1] from the data edge
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -83,12 +83,24 @@ class DataSpec:
         return self.a if domain == "a" else self.b
 
 
+class Batch:
+    """Base of the batches that methods train on. A kind of its own is a frozen dataclass of tensors of n rows, and a
+    `Part` that gives it."""
+
+    advice: ClassVar[str] = "batches of its own kind"
+    """Which data give such batches, and how a user names them. Completes "this method needs ..."."""
+
+
 @dataclass(frozen=True)
-class Paired:
+class Paired(Batch):
     """A batch of pairs: row i of `a` and row i of `b` show the same thing.
 
     a: (n, *spec.a.shape), b: (n, *spec.b.shape), index: (n,) position of the pair in its part of the data.
     """
+
+    advice: ClassVar[str] = (
+        "pairs: the same names in --data.a and --data.b, or --data.pairs pairs.csv, or --data.side-by-side"
+    )
 
     a: Float[Tensor, "n ..."]
     b: Float[Tensor, "n ..."]
@@ -99,11 +111,13 @@ class Paired:
 
 
 @dataclass(frozen=True)
-class Unpaired:
+class Unpaired(Batch):
     """A batch from each domain; rows have nothing to do with each other.
 
     a: (n, *spec.a.shape), b: (n, *spec.b.shape).
     """
+
+    advice: ClassVar[str] = "two domains: --data.a and --data.b, with or without --data.unpaired"
 
     a: Float[Tensor, "n ..."]
     b: Float[Tensor, "n ..."]
@@ -113,12 +127,14 @@ class Unpaired:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labelled(Batch):
     """A batch of items with their labels.
 
     x: (n, *spec.shape), label: (n, k) values of k labels (k = 1: a class; more: attributes), index: (n,) position of
     the item in its part of the data.
     """
+
+    advice: ClassVar[str] = "labels: --data.classes, or --data.csv; or two domains: --data.a and --data.b"
 
     x: Float[Tensor, "n ..."]
     label: Int[Tensor, "n k"]

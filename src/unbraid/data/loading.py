@@ -2,13 +2,11 @@
 
 from dataclasses import replace
 
-import numpy as np
-
 from unbraid.core.data_config import DataConfig
-from unbraid.core.types import DOMAINS, ImageSpec, Labelled, Paired, Unpaired, UserError, VectorSpec
+from unbraid.core.types import Batch, ImageSpec, Unpaired, UserError, VectorSpec
 from unbraid.data.equal import overlap
 from unbraid.data.features import extracted
-from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart, as_labelled, as_unpaired, check_balanced
+from unbraid.data.parts import Data
 from unbraid.data.sources import arrays, digits, folders, relit, sets, synthetic, tables
 from unbraid.data.styles import Styles, cluster_styles
 
@@ -53,90 +51,65 @@ def load(config: DataConfig) -> Data:
         data = extracted(data, config.features)
     _check_tuned(config, data)
     _check_augment(config, data)
-    if isinstance(data.train, LabelledPart):
+    if data.train.labelled():
         if config.balanced:
-            check_balanced(data.train)
+            data.train.classes()
     elif config.split:
         raise UserError(
             f"--data.split {config.split} is for images with labels, and {data.name} has none: leave it out"
         )
-    if config.unpaired and isinstance(data.train, PairedPart):
-        data = replace(data, train=as_unpaired(data.train))
+    if config.unpaired:
+        data = replace(data, train=data.train.offer(Unpaired) or data.train)
     return data
 
 
 def needs(
     data: Data,
-    batch_type: type,
+    batch_type: type[Batch],
     method_name: str,
     balanced: bool = False,
     styles: Styles | None = None,
 ) -> Data:
-    """The data as a method trains on them: with the batches it needs, Paired, Unpaired or Labelled.
+    """Returns the data as a method trains on them: with a training part that gives the batches it needs.
 
-    A method for unpaired data gets pairs with what belongs together hidden, in training; validation and test keep their
-    pairs, to measure by. A method for labelled data gets two domains that look alike as two classes, in training. Its
-    spec says how many items and classes training has. balanced: classes will be drawn equally often. styles: training's
-    classes are divided so, as `styles.wanted_styles` says; validation and test keep the classes they have.
-    Raises UserError, with counts and advice, if the data can't offer what the method needs.
+    A method for unpaired data gets pairs with what belongs together hidden; a method for labelled data gets two domains
+    that look alike as two classes, and a spec that counts items and classes. Validation and test stay as they are.
+
+    Args:
+        data: as `load` gives them.
+        batch_type: of the batches that the method needs.
+        method_name: for messages.
+        balanced: whether classes will be drawn equally often.
+        styles: how training's classes are divided, as `styles.wanted_styles` says.
+
+    Raises:
+        UserError: with counts and advice, if the data can't offer what the method needs.
     """
 
     part = data.train
-    if batch_type is Labelled:
-        return _labelled(data, method_name, balanced, styles)
-    if styles:
+    train = part.offer(batch_type)
+    if train is None:
+        raise UserError(f"{method_name} needs {batch_type.advice}. {data.name} has {part.describe()} to train on")
+    labelled = train.labelled()
+    a, b = data.spec.a, data.spec.b
+    if labelled and len(labelled.domains) > 1 and a != b:
+        images = isinstance(a, ImageSpec) and isinstance(b, ImageSpec)
+        advice = ": --data.size H W and --data.channels bring images to one shape" if images else ""
+        raise UserError(
+            f"{method_name} has one network for both domains, so their items must have one shape; {data.name} has "
+            f"{a} in a and {b} in b{advice}"
+        )
+    if styles and labelled is None:
         raise UserError(
             f"--data.styles-per-class {styles.count} makes classes, and {method_name} trains without labels: "
             "leave it out"
         )
     if balanced:
-        check_balanced(part)
-    if isinstance(part, UnpairedPart):
-        offered, there = Unpaired, f"{len(part.rows_a)} items of a and {len(part.rows_b)} of b without pairs"
-    elif isinstance(part, LabelledPart):
-        offered, there = Labelled, f"{len(part)} items of one kind with labels"
-    else:
-        offered, there = Paired, f"{len(part)} pairs"
-    if batch_type is offered:
-        return data
-    if batch_type is Unpaired and isinstance(part, PairedPart):
-        return replace(data, train=as_unpaired(part))
-    advice = {
-        Paired: "pairs: the same names in --data.a and --data.b, or --data.pairs pairs.csv, or --data.side-by-side",
-        Unpaired: "two domains: --data.a and --data.b, with or without --data.unpaired",
-    }
-    raise UserError(f"{method_name} needs {advice[batch_type]}. {data.name} has {there} to train on")
-
-
-def _labelled(
-    data: Data,
-    method_name: str,
-    balanced: bool,
-    styles: Styles | None,
-) -> Data:
-    """The data with a labelled training part, and the counts of its items and classes."""
-
-    train, spec = data.train, data.spec
-    if not isinstance(train, LabelledPart):
-        if spec.a != spec.b:
-            advice = ": --data.size H W and --data.channels bring images to one shape"
-            images = isinstance(spec.a, ImageSpec) and isinstance(spec.b, ImageSpec)
-            raise UserError(
-                f"{method_name} has one network for both domains, so their items must have one shape; {data.name} has "
-                f"{spec.a} in a and {spec.b} in b{advice if images else ''}"
-            )
-        train, spec = as_labelled(train), replace(spec, domains=DOMAINS)
-    if balanced:
-        check_balanced(train)
-    if styles:
-        undivided, train = train, cluster_styles(train, styles.count, styles.features, styles.seed)
-        if spec.domains:
-            _, first = np.unique(train.labels[train.rows, 0], return_index=True)
-            spec = replace(spec, domains=tuple(DOMAINS[label] for label in undivided.labels[train.rows[first], 0]))
-    classes = tuple(len(np.unique(column)) for column in train.labels[train.rows].T)
-    values = tuple(tuple(names[:count]) for names, count in zip(train.values, classes, strict=False))
-    counts = replace(spec, items=len(train), classes=classes, values=values, labels=tuple(train.label_names))
-    return replace(data, train=train, spec=counts)
+        train.classes()
+    if styles and labelled:
+        train = cluster_styles(labelled, styles.count, styles.features, styles.seed)
+    spec = train.data_spec(data.spec)
+    return data if train is part and spec is data.spec else replace(data, train=train, spec=spec)
 
 
 def _check(config: DataConfig) -> None:

@@ -5,20 +5,21 @@ Legend: `rows` are positions in a part, `draw` numbers the passes over the data;
 item (colours, augmentation) is a function of (seed, row, draw), so a stopped run continues as if it never had.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.core.types import DataSpec, Domain, Labelled, Paired, Spec, Unpaired, UserError
+from unbraid.core.types import DOMAINS, Batch, DataSpec, Domain, Labelled, Paired, Spec, Unpaired, UserError
 from unbraid.data.augment import augment
 from unbraid.data.balanced import BalancedOrder
 
-Batch = TypeVar("Batch")
+BatchType = TypeVar("BatchType")
 Key = TypeVar("Key", bound=Hashable)
 Rows = np.ndarray
 """(n,) int64."""
@@ -172,14 +173,114 @@ def linked(first: Sequence[str], second: Sequence[str]) -> list[str]:
     return [root((0, one))[1] for one in first]
 
 
+class Part(ABC):
+    """Items of one part of the data, of which batches are made. What a part can't say is None or empty.
+
+    What is known of items is kept for the whole set: `names_of`, `labels_of`, `attributes_of` and `factors_of` have an
+    entry for each item of a domain, at the rows that `domain` gives.
+    """
+
+    batch_type: ClassVar[type[Batch]]
+    """The type of `batch`'s batches."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of positions that one pass over the part has."""
+
+    @abstractmethod
+    def batch(self, at: Rows, draw: int, augmentation: tuple[str, ...] = (), seed: int = 0) -> Any:
+        """Returns a batch of the part's type.
+
+        Args:
+            at: (n,) positions, each less than the part's length.
+            draw: the number of the pass over the data; 0 reads items as they are stored.
+            augmentation: random moves of images, as `augment` knows them.
+            seed: of everything random in the batch.
+        """
+
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """The domains that the part has items of."""
+        return DOMAINS
+
+    @abstractmethod
+    def domain(self, domain: Domain) -> tuple[Items, Rows]:
+        """Returns the items of a domain, and the rows of them that are in this part, (n,)."""
+
+    @abstractmethod
+    def names_of(self, domain: Domain) -> Sequence[str]:
+        """Returns the names of all items of a domain."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Returns the size and kind of the part in words, such as "40 pairs"."""
+
+    @abstractmethod
+    def with_items(self, change: Callable[[Items], Items]) -> "Part":
+        """Returns the part with other items at the same rows. change: is called with the items of each domain."""
+
+    def offer(self, batch_type: type[Batch]) -> "Part | None":
+        """Returns the same items as a part whose batches have this type, or None if they can't have it."""
+        return self if batch_type is self.batch_type else None
+
+    def pairs(self) -> "PairedPart | None":
+        """Returns the part itself if it is known which items of the two domains belong together."""
+        return None
+
+    def labelled(self) -> "LabelledPart | None":
+        """Returns the part itself if its items are all of one kind, with labels."""
+        return None
+
+    def labels_of(self, domain: Domain) -> np.ndarray | None:
+        """Returns the classes of a domain's items, (all items,) int64, which both domains number alike."""
+        return None
+
+    def attributes_of(self, domain: Domain) -> Mapping[str, np.ndarray]:
+        """Returns what items of a domain show, by name: (all items,) int64 each, -1 where it isn't known."""
+        return {}
+
+    def factors_of(self, domain: Domain) -> Mapping[str, np.ndarray]:
+        """Returns the numbers that a domain's items were made from, by name: (all items,) float64 each."""
+        return {}
+
+    def label_words(self, domain: Domain, at: Rows) -> dict[str, list[str]]:
+        """Returns the labels of a domain's items at these positions, in words, by the name of the label."""
+        return {}
+
+    def classes(self) -> np.ndarray:
+        """Returns the class of each position, (n,), for draws that take classes equally often.
+
+        Raises UserError, about --data.balanced, if there are none.
+        """
+        raise UserError("--data.balanced draws classes equally often, and these data have none: leave it out")
+
+    def data_spec(self, spec: DataSpec) -> DataSpec:
+        """Returns the spec of the data with what methods must know of a training part like this."""
+        return spec
+
+    def counts(self) -> dict[Domain, int]:
+        """Returns the number of items of each domain."""
+        return {domain: len(self.domain(domain)[1]) for domain in self.domains}
+
+    def counted(self) -> str:
+        """Returns the number of items in words: "40", or of two domains that are no pairs "40 + 3000"."""
+        return str(len(self))
+
+    def item_names(self) -> list[str]:
+        """Returns the names of the part's items, for the list of those held out."""
+        return [self.names_of(domain)[int(row)] for domain in self.domains for row in self.domain(domain)[1]]
+
+
 @dataclass(frozen=True)
-class PairedPart:
+class PairedPart(Part):
     """Pairs of one part: item `rows[i]` of `a` and item `rows[i]` of `b` show the same thing.
 
     names: one for each pair of the whole set, labels: its class if known, (all pairs,) int64.
     factors: (all pairs,) float64 each, true values behind the items, such as `residual`. attributes: (all pairs,) int64
     each, what both items of a pair show, such as a category; -1 where it isn't known. Both are for measuring only.
     """
+
+    batch_type: ClassVar[type[Batch]] = Paired
 
     a: Items
     b: Items
@@ -204,14 +305,68 @@ class PairedPart:
         """(n,) classes of the pairs at these positions, if known."""
         return None if self.labels is None else self.labels[self.rows[at]]
 
+    def domain(self, domain: Domain) -> tuple[Items, Rows]:
+        """Returns one item of each pair."""
+        return (self.a if domain == "a" else self.b), self.rows
+
+    def names_of(self, domain: Domain) -> Sequence[str]:
+        """Returns the names of all pairs."""
+        return self.names
+
+    def describe(self) -> str:
+        """Returns the number of pairs in words."""
+        return f"{len(self)} pairs"
+
+    def with_items(self, change: Callable[[Items], Items]) -> "PairedPart":
+        """Returns the pairs with other items."""
+        return replace(self, a=change(self.a), b=change(self.b))
+
+    def offer(self, batch_type: type[Batch]) -> Part | None:
+        """Returns the pairs; or, for unpaired batches, the items with their pairs hidden; or, for labelled batches,
+        the items labelled by their domain."""
+        if batch_type is Unpaired:
+            shown = self.attributes_of("a")
+            return UnpairedPart(self.a, self.b, self.rows, self.rows, self.names, self.names, shown, shown)
+        return label_domains(self) if batch_type is Labelled else super().offer(batch_type)
+
+    def pairs(self) -> "PairedPart":
+        """Returns the part itself."""
+        return self
+
+    def labels_of(self, domain: Domain) -> np.ndarray | None:
+        """Returns the classes of all pairs, if known."""
+        return self.labels
+
+    def attributes_of(self, domain: Domain) -> Mapping[str, np.ndarray]:
+        """Returns the attributes of all pairs; of pairs with labels alone, the `label`."""
+        return self.attributes or ({} if self.labels is None else {"label": self.labels})
+
+    def factors_of(self, domain: Domain) -> Mapping[str, np.ndarray]:
+        """Returns the factors of all pairs."""
+        return self.factors
+
+    def label_words(self, domain: Domain, at: Rows) -> dict[str, list[str]]:
+        """Returns the classes of pairs, if known, as `label`."""
+        return {} if self.labels is None else {"label": [str(value) for value in self.labels[self.rows[at]]]}
+
+    def classes(self) -> np.ndarray:
+        """Returns the class of each pair. Raises UserError if they have none."""
+        return super().classes() if self.labels is None else self.labels[self.rows]
+
+    def item_names(self) -> list[str]:
+        """Returns a name for each pair."""
+        return [self.names[int(row)] for row in self.rows]
+
 
 @dataclass(frozen=True)
-class UnpairedPart:
+class UnpairedPart(Part):
     """Items of two domains that have nothing to do with each other; as long as the longer of the two.
 
     attributes_a, attributes_b: (all items,) int64 each, what items show, as in `PairedPart`.
     labels_a, labels_b: the class of each item of the whole set, if known. For measuring only.
     """
+
+    batch_type: ClassVar[type[Batch]] = Unpaired
 
     a: Items
     b: Items
@@ -237,9 +392,41 @@ class UnpairedPart:
             (a,), (b,) = augment((a,), augmentation, seed, draw, at), augment((b,), augmentation, seed + 1, draw, at)
         return Unpaired(a, b)
 
+    def domain(self, domain: Domain) -> tuple[Items, Rows]:
+        """Returns the items of a domain and their rows."""
+        return (self.a, self.rows_a) if domain == "a" else (self.b, self.rows_b)
+
+    def names_of(self, domain: Domain) -> Sequence[str]:
+        """Returns the names of all items of a domain."""
+        return self.names_a if domain == "a" else self.names_b
+
+    def describe(self) -> str:
+        """Returns the number of items of each domain in words."""
+        return f"{len(self.rows_a)} items of a and {len(self.rows_b)} of b without pairs"
+
+    def with_items(self, change: Callable[[Items], Items]) -> "UnpairedPart":
+        """Returns the part with other items."""
+        return replace(self, a=change(self.a), b=change(self.b))
+
+    def offer(self, batch_type: type[Batch]) -> Part | None:
+        """Returns the part itself; or, for labelled batches, the items labelled by their domain."""
+        return label_domains(self) if batch_type is Labelled else super().offer(batch_type)
+
+    def labels_of(self, domain: Domain) -> np.ndarray | None:
+        """Returns the classes of all items of a domain, if known."""
+        return self.labels_a if domain == "a" else self.labels_b
+
+    def attributes_of(self, domain: Domain) -> Mapping[str, np.ndarray]:
+        """Returns the attributes of all items of a domain."""
+        return self.attributes_a if domain == "a" else self.attributes_b
+
+    def counted(self) -> str:
+        """Returns the numbers of items of both domains."""
+        return f"{len(self.rows_a)} + {len(self.rows_b)}"
+
 
 @dataclass(frozen=True)
-class LabelledPart:
+class LabelledPart(Part):
     """Items with labels: k = 1, a class, or more, attributes. Every array has a row for each item of the whole set.
 
     labels: (all items, k) int64 from 0; values that training sees come first. names: (all items,).
@@ -247,6 +434,8 @@ class LabelledPart:
     factors: (all items,) float64 each, such as an angle in degrees. Both are for measuring only.
     values: the names of each label's values, by their numbers. label_names: those of the labels.
     """
+
+    batch_type: ClassVar[type[Batch]] = Labelled
 
     x: Items
     rows: Rows
@@ -277,27 +466,101 @@ class LabelledPart:
         """(n, k) labels of the items at these positions."""
         return self.labels[self.rows[at]]
 
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """Domain a alone, unless the items are those of two domains."""
+        return DOMAINS if isinstance(self.x, Joined) else ("a",)
 
-Part = PairedPart | UnpairedPart | LabelledPart
+    def _rows_of(self, domain: Domain) -> tuple[Rows, int]:
+        """The rows of a domain's items, and the first row that such items can have."""
+        if not isinstance(self.x, Joined):
+            return self.rows, 0
+        border = len(self.x.a)
+        return (self.rows[self.rows < border], 0) if domain == "a" else (self.rows[self.rows >= border], border)
+
+    def domain(self, domain: Domain) -> tuple[Items, Rows]:
+        """Returns the items of a domain; without two of them, all."""
+        rows, first = self._rows_of(domain)
+        return (self.x.a if domain == "a" else self.x.b) if isinstance(self.x, Joined) else self.x, rows - first
+
+    def names_of(self, domain: Domain) -> Sequence[str]:
+        """Returns the names of all items of a domain."""
+        return self.names if len(self.domains) == 1 else self.names[self._rows_of(domain)[1] :]
+
+    def describe(self) -> str:
+        """Returns the number of items in words."""
+        return f"{len(self)} items of one kind with labels"
+
+    def with_items(self, change: Callable[[Items], Items]) -> "LabelledPart":
+        """Returns the part with other items."""
+        return replace(self, x=change(self.x))
+
+    def labelled(self) -> "LabelledPart":
+        """Returns the part itself."""
+        return self
+
+    def factors_of(self, domain: Domain) -> Mapping[str, np.ndarray]:
+        """Returns the factors of all items of a domain."""
+        first = self._rows_of(domain)[1]
+        return {name: values[first:] for name, values in self.factors.items()}
+
+    def label_words(self, domain: Domain, at: Rows) -> dict[str, list[str]]:
+        """Returns the values of all labels; those without a name as their numbers."""
+        table: dict[str, list[str]] = {}
+        for column, values in enumerate(self.labels[self._rows_of(domain)[0][at]].T):
+            name = self.label_names[column] if column < len(self.label_names) else f"label {column + 1}"
+            words: Sequence[str] = self.values[column] if column < len(self.values) else ()
+            table[name] = [str(words[value] if value < len(words) else value) for value in values]
+        return table
+
+    def classes(self) -> np.ndarray:
+        """Returns the class of each item. Raises UserError if there are several labels."""
+        if self.labels.shape[1] > 1:
+            raise UserError(
+                f"--data.balanced needs one label for each image, and these data have {self.labels.shape[1]}: "
+                "give one, or leave --data.balanced out"
+            )
+        return self.labels[self.rows, 0]
+
+    def data_spec(self, spec: DataSpec) -> DataSpec:
+        """Returns the spec with the counts and names of items, labels and their values, and the domain of each class
+        if there are two."""
+        known = [np.unique(column, return_index=True) for column in self.labels[self.rows].T]
+        classes = tuple(len(values) for values, _ in known)
+        values = tuple(tuple(names[:count]) for names, count in zip(self.values, classes, strict=False))
+        spec = replace(spec, items=len(self), classes=classes, values=values, labels=tuple(self.label_names))
+        if isinstance(self.x, Joined):
+            second = self.rows[known[0][1]] >= len(self.x.a)
+            spec = replace(spec, domains=tuple(DOMAINS[int(which)] for which in second))
+        return spec
+
+    def item_names(self) -> list[str]:
+        """Returns the items' names."""
+        return [self.names[int(row)] for row in self.rows]
+
+
+def label_domains(part: Part) -> LabelledPart:
+    """Returns the items of both domains, which look alike, labelled by their domain: 0 is a, 1 is b.
+
+    An item that stands in several pairs comes once.
+    """
+    (a, rows_a), (b, rows_b) = part.domain("a"), part.domain("b")
+    rows = np.concatenate([once(a, rows_a), once(b, rows_b) + len(a)])
+    labels = (np.arange(len(a) + len(b)) >= len(a)).astype(np.int64)[:, None]
+    names = [f"{domain}/{name}" for domain in DOMAINS for name in part.names_of(domain)]
+    return LabelledPart(Joined(a, b), rows, labels, names, values=(DOMAINS,), label_names=("domain",))
 
 
 def as_unpaired(part: PairedPart) -> UnpairedPart:
     """The same items, their pairs hidden."""
-    shown = attributes_of(part, "a")
-    return UnpairedPart(part.a, part.b, part.rows, part.rows, part.names, part.names, shown, shown)
+    found = part.offer(Unpaired)
+    assert isinstance(found, UnpairedPart)
+    return found
 
 
 def as_labelled(part: UnpairedPart | PairedPart) -> LabelledPart:
-    """The items of both domains, which look alike, labelled by their domain: 0 is a, 1 is b.
-
-    An item that stands in several pairs comes once.
-    """
-    (a, rows_a), (b, rows_b) = side(part, "a"), side(part, "b")
-    rows = np.concatenate([once(a, rows_a), once(b, rows_b) + len(a)])
-    labels = (np.arange(len(a) + len(b)) >= len(a)).astype(np.int64)[:, None]
-    names = (part.names_a, part.names_b) if isinstance(part, UnpairedPart) else (part.names, part.names)
-    joined = [f"{domain}/{name}" for domain, some in zip("ab", names, strict=True) for name in some]
-    return LabelledPart(Joined(a, b), rows, labels, joined, values=(("a", "b"),), label_names=("domain",))
+    """As `label_domains`."""
+    return label_domains(part)
 
 
 def identities(items: Items, rows: Rows) -> Rows:
@@ -337,26 +600,7 @@ class Data:
         return {"train": self.train, "val": self.val, "test": self.test}
 
 
-def check_balanced(part: Part) -> None:
-    """That the classes of a part can be drawn equally often. UserError if it has no classes."""
-    classes_of(part)
-
-
-def classes_of(part: Part) -> np.ndarray:
-    """(n,) the class of each item, or pair, of a part. UserError, about --data.balanced, if it has no classes."""
-    if isinstance(part, PairedPart) and part.labels is not None:
-        return part.labels[part.rows]
-    if not isinstance(part, LabelledPart):
-        raise UserError("--data.balanced draws classes equally often, and these data have none: leave it out")
-    if part.labels.shape[1] > 1:
-        raise UserError(
-            f"--data.balanced needs one label for each image, and these data have {part.labels.shape[1]}: "
-            "give one, or leave --data.balanced out"
-        )
-    return part.labels[part.rows, 0]
-
-
-class Batches(Generic[Batch], Iterator[Batch]):
+class Batches(Generic[BatchType], Iterator[BatchType]):
     """Endless batches of a part: each pass over it in a new order. Its whole state is `step`, an integer.
 
     The last batch of a pass is filled from the next pass, so every batch has the same size.
@@ -376,7 +620,7 @@ class Batches(Generic[Batch], Iterator[Batch]):
         self._orders: dict[int, Rows] = {}
         self._balanced: BalancedOrder | None = None
         if balanced:
-            self._balanced = BalancedOrder(classes_of(part), seed)
+            self._balanced = BalancedOrder(part.classes(), seed)
 
     def _order(self, epoch: int) -> Rows:
         if epoch not in self._orders:
@@ -384,7 +628,7 @@ class Batches(Generic[Batch], Iterator[Batch]):
             self._orders[epoch] = np.random.default_rng((self.seed, epoch)).permutation(len(self.part))
         return self._orders[epoch]
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> BatchType:
         first = self.step * self.size
         places = np.arange(first, first + self.size)
         # draw 0 is the item as stored: training's first pass is draw 1
@@ -396,45 +640,30 @@ class Batches(Generic[Batch], Iterator[Batch]):
             at = np.concatenate([self._order(epoch)[offsets[epochs == epoch]] for epoch in passes])
             draw = int(epochs[0]) + 1
         self.step += 1
-        return self.part.batch(at, draw, self.augmentation, self.seed)  # type: ignore[return-value]
+        return self.part.batch(at, draw, self.augmentation, self.seed)
 
 
 def side(part: Part, domain: Domain) -> tuple[Items, Rows]:
-    """The items of one domain and the rows of them that are in this part. Labelled parts have one domain only, unless
-    they were made of two."""
-    if isinstance(part, LabelledPart):
-        if not isinstance(part.x, Joined):
-            return part.x, part.rows
-        border = len(part.x.a)
-        if domain == "a":
-            return part.x.a, part.rows[part.rows < border]
-        return part.x.b, part.rows[part.rows >= border] - border
-    if isinstance(part, PairedPart):
-        return (part.a if domain == "a" else part.b), part.rows
-    return (part.a, part.rows_a) if domain == "a" else (part.b, part.rows_b)
+    """As `Part.domain`."""
+    return part.domain(domain)
 
 
 def attributes_of(part: Part, domain: Domain) -> Mapping[str, np.ndarray]:
-    """What items of a domain are known to show, (all items,) int64 each; of pairs with labels alone, the `label`."""
-    if isinstance(part, LabelledPart):
-        return {}
-    if isinstance(part, UnpairedPart):
-        return part.attributes_a if domain == "a" else part.attributes_b
-    return part.attributes or ({} if part.labels is None else {"label": part.labels})
+    """As `Part.attributes_of`."""
+    return part.attributes_of(domain)
 
 
 def names_of(part: Part) -> list[str]:
-    """What the items of a part are called."""
-    if isinstance(part, UnpairedPart):
-        return [part.names_a[int(row)] for row in part.rows_a] + [part.names_b[int(row)] for row in part.rows_b]
-    return [part.names[int(row)] for row in part.rows]
+    """As `Part.item_names`."""
+    return part.item_names()
 
 
 def counted(part: Part) -> str:
-    """How many items: "40", or of two domains that are no pairs "40 + 3000"."""
-    return f"{len(part.rows_a)} + {len(part.rows_b)}" if isinstance(part, UnpairedPart) else str(len(part))
+    """As `Part.counted`."""
+    return part.counted()
 
 
 def listing(data: Data) -> dict[str, Any]:
-    """The division into parts as JSON: how many items train, and the names of those held out."""
-    return {"data": data.name, "train": len(data.train), "val": names_of(data.val), "test": names_of(data.test)}
+    """Returns the division into parts as JSON: how many items train, and the names of those held out."""
+    val, test = data.val.item_names(), data.test.item_names()
+    return {"data": data.name, "train": len(data.train), "val": val, "test": test}

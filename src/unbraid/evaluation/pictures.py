@@ -116,8 +116,7 @@ def examples(data: Data, folder: Path, count: int = PICTURED) -> None:
         _write(part, "a", [str(part.names[int(row)]) for row in spread(part.rows, count)], folder, data)
         return
     for domain in DOMAINS:
-        rows = part.rows if isinstance(part, PairedPart) else (part.rows_a if domain == "a" else part.rows_b)
-        names = part.names if isinstance(part, PairedPart) else (part.names_a if domain == "a" else part.names_b)
+        rows, names = part.domain(domain)[1], part.names_of(domain)
         _write(part, domain, [str(names[int(row)]) for row in spread(rows, count)], folder / domain, data)
 
 

@@ -11,9 +11,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from unbraid.core.files import write_atomically
-from unbraid.core.method import Disentangler
 from unbraid.core.types import DOMAINS, Codes, ImageSpec, other
-from unbraid.data.parts import LabelledPart, PairedPart, Part
+from unbraid.data.parts import LabelledPart, Part
 from unbraid.model.codes import evaluating, read
 
 GAP = 2
@@ -128,7 +127,7 @@ def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int
     """
     if not all(isinstance(spec, ImageSpec) for spec in _specs(method)):
         return Image.new("RGB", (8, 8), "white")
-    if not isinstance(method, Disentangler):
+    if method.as_disentangler() is None:
         return _there_and_back(method, part, count)
     generator = torch.Generator().manual_seed(seed)
     device = next(method.parameters()).device  # pyright: ignore[reportAttributeAccessIssue]
@@ -150,7 +149,7 @@ def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int
         "again",
         *(f"sample {i + 1}" for i in range(samples)),
         "guided",
-        "true" if isinstance(part, PairedPart) else "by",
+        "true" if part.pairs() else "by",
     ]
     return grid(rows, columns)
 

@@ -50,6 +50,14 @@ class Trained:
     def __repr__(self) -> str:
         return f"Trained({self.name}, a: {self.spec.a}, b: {self.spec.b}, step {self.step})"
 
+    def translator(self) -> Translator | None:
+        """Returns the method, if it translates."""
+        return self.method.as_translator()
+
+    def disentangler(self) -> Disentangler | None:
+        """Returns the method, if it takes items apart into codes."""
+        return self.method.as_disentangler()
+
     def items(self, given: Items, domain: Domain) -> Float[Tensor, "n ..."]:
         """Returns items of a domain as the method takes them, (n, *spec[domain].shape).
 
@@ -71,7 +79,7 @@ class Trained:
     def exclusive_size(self, domain: Domain) -> int:
         """How many values the exclusive code of an item of this domain has; 0 if nothing of it varies on its own, or
         the method has no codes."""
-        if not isinstance(self.method, Disentangler):
+        if self.disentangler() is None:
             return 0
         return exclusive_size(self.method, one_of(domain, "domain", DOMAINS))
 
@@ -115,8 +123,8 @@ class Trained:
         taken from the item `like` of the target domain (then all answers are alike; ask for one).
         Raises UserError for a method that doesn't translate, or `like` where the target domain has nothing alone.
         """
-        method = self.method
-        if not isinstance(method, Translator):
+        method, coder = self.translator(), self.disentangler()
+        if method is None:
             raise UserError(f"{self.name} does not translate")
         one_of(target, "target domain", DOMAINS)
         whole_number(samples, "samples", 1)
@@ -125,14 +133,14 @@ class Trained:
         style = None if like is None else self._alone(self.encode(self._single(like, target, "like"), target), target)
         generator = torch.Generator().manual_seed(seed)
         styles: list[Tensor | None] = [style] * samples
-        if style is None and isinstance(method, Disentangler):
-            with evaluating(method):
-                styles = [method.prior(1, target, generator) for _ in range(samples)]
+        if style is None and coder:
+            with evaluating(self.method):
+                styles = [coder.prior(1, target, generator) for _ in range(samples)]
         device = next(self.method.parameters()).device
         answers: list[Tensor] = []
         for some in x.split(at_once(self.spec[target].shape)):
             some = some.to(device)
-            with evaluating(method):
+            with evaluating(self.method):
                 made = [
                     method.translate(
                         some, source, target, None if one is None else one.to(device).expand(len(some), -1)
@@ -199,10 +207,11 @@ class Trained:
             frames.append(self.decode(moved, domain)[0])
         return torch.stack(frames)
 
-    def _label_value(self, label: str, value: str) -> tuple[Any, int, int]:
+    def _label_value(self, label: str, value: str) -> tuple[Latent, int, int]:
         """The method, and which label and which of its values this is."""
-        method = self._disentangler("codes")
-        if not isinstance(method, Latent) or not self.spec.labels:
+        self._disentangler("codes")
+        method = self.method.as_latent()
+        if method is None or not self.spec.labels:
             raise UserError(f"{self.name} has no labels to change")
         if label not in self.spec.labels:
             raise UserError(f"There is no label {label!r}; there are: {', '.join(self.spec.labels)}")
@@ -250,9 +259,10 @@ class Trained:
         return codes.exclusive
 
     def _disentangler(self, what: str) -> Disentangler:
-        if not isinstance(self.method, Disentangler):
+        method = self.disentangler()
+        if method is None:
             raise UserError(f"{self.name} has no {what}: it doesn't take items apart into shared and exclusive codes")
-        return self.method
+        return method
 
 
 def load(run: str | Path) -> Trained:

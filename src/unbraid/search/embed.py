@@ -18,7 +18,6 @@ from torch import Tensor
 
 from unbraid.core.config import Distance
 from unbraid.core.device import Precision
-from unbraid.core.method import Disentangler
 from unbraid.core.types import DOMAINS, Codes, Domain, UserError
 from unbraid.model.codes import evaluating
 from unbraid.model.trained import Trained
@@ -89,10 +88,10 @@ def embed(
 
 def encoded(model: Trained, images: Tensor, domain: Domain, precision: Precision) -> Codes:
     """Codes on the processor, float32. images: as files are read, (n, c, h, w)."""
-    method = model.method
-    if not isinstance(method, Disentangler):
+    method = model.disentangler()
+    if method is None:
         raise UserError(f"{model.name} has no codes to search by: it doesn't take items apart")
-    with evaluating(method), precision.autocast():
+    with evaluating(model.method), precision.autocast():
         codes = method.encode(model.seen(images).to(precision.device), domain)
     return Codes(codes.shared.float().cpu(), codes.exclusive.float().cpu())
 

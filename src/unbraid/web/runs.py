@@ -17,12 +17,11 @@ from torch import Tensor
 
 from unbraid.core.config import Distance
 from unbraid.core.files import read_json
-from unbraid.core.method import Disentangler
-from unbraid.core.types import DOMAINS, Codes, Domain, ImageSpec, UserError
+from unbraid.core.types import DOMAINS, Codes, Domain, ImageSpec, UserError, other
 from unbraid.data.equal import Pairing
 from unbraid.data.features import with_head
 from unbraid.data.loading import load as load_data
-from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart, identities, listing, side
+from unbraid.data.parts import Data, identities, listing
 from unbraid.model.codes import encode_all, spread
 from unbraid.model.run import Run
 from unbraid.model.trained import Trained, load
@@ -80,7 +79,7 @@ class Opened:
     @cached_property
     def sizes(self) -> dict[Domain, tuple[int, int]]:
         """How many values the shared and the exclusive code of an item have; (0, 0) for a method without codes."""
-        if not isinstance(self.model.method, Disentangler):
+        if self.model.disentangler() is None:
             none: dict[Domain, tuple[int, int]] = {"a": (0, 0), "b": (0, 0)}
             return none
         found: dict[Domain, tuple[int, int]] = {}
@@ -105,13 +104,13 @@ class Opened:
 
     def count(self, domain: Domain) -> int:
         """Items of the test part in this domain."""
-        return 0 if self.data is None else len(side(self.data.test, domain)[1])
+        return 0 if self.data is None else len(self.data.test.domain(domain)[1])
 
     def item(self, domain: Domain, at: int) -> Tensor:
         """(1, *spec.shape): one item of the test part. Raises UserError, with the range, if there is none."""
         if self.data is None:
             raise UserError(f"There are no test images to pick from: {self.without_data}. Upload one")
-        items, rows = side(self.data.test, domain)
+        items, rows = self.data.test.domain(domain)
         if not 0 <= at < len(rows):
             raise UserError(f"There is no test item {at} in domain {domain}; they are numbered 0 to {len(rows) - 1}")
         return items.read(rows[at : at + 1], 0)
@@ -119,56 +118,37 @@ class Opened:
     def title(self, domain: Domain, at: int) -> str:
         """What the item is called in the data."""
         assert self.data is not None
-        part, row = self.data.test, int(side(self.data.test, domain)[1][at])
-        if isinstance(part, UnpairedPart):
-            return part.names_a[row] if domain == "a" else part.names_b[row]
-        if isinstance(part, LabelledPart) and domain == "b":
-            row += len(side(part, "a")[0])
-        return part.names[row]
+        part = self.data.test
+        return part.names_of(domain)[int(part.domain(domain)[1][at])]
 
     def counterpart(self, domain: Domain, at: int) -> Tensor | None:
         """The true counterpart of a test item, if pairs are known. (1, *spec.shape)."""
-        if self.data is None or not isinstance(self.data.test, PairedPart):
+        if self.data is None or not self.data.test.pairs():
             return None
-        return self.item("b" if domain == "a" else "a", at)
+        return self.item(other(domain), at)
 
     def things(self, at: np.ndarray) -> np.ndarray | None:
         """A number for each pair at these positions, the same for pairs that are connected through common items. None
         if pairs aren't known."""
-        if self.data is None or not isinstance(self.data.test, PairedPart):
-            return None
-        return Pairing.of(self.data.test).things()[at]
+        pairs = self.data.test.pairs() if self.data else None
+        return Pairing.of(pairs).things()[at] if pairs else None
 
     def identity(self, domain: Domain, at: np.ndarray) -> np.ndarray:
         """A number for each position, the same for those that show the same item."""
         assert self.data is not None
-        items, rows = side(self.data.test, domain)
+        items, rows = self.data.test.domain(domain)
         return identities(items, rows[at])
 
     def labels(self, domain: Domain, at: np.ndarray) -> dict[str, list[str]]:
         """The labels of test items that are known, by what each is called."""
-        if self.data is None:
-            return {}
-        part = self.data.test
-        if isinstance(part, PairedPart):
-            found = part.label(at)
-            return {} if found is None else {"label": [str(value) for value in found]}
-        if not isinstance(part, LabelledPart):
-            return {}
-        rows = side(part, domain)[1][at] + (len(side(part, "a")[0]) if domain == "b" else 0)
-        table = {}
-        for column, values in enumerate(part.labels[rows].T):
-            name = part.label_names[column] if column < len(part.label_names) else f"label {column + 1}"
-            words = part.values[column] if column < len(part.values) else ()
-            table[name] = [words[value] if value < len(words) else str(value) for value in values]
-        return table
+        return self.data.test.label_words(domain, at) if self.data else {}
 
     def gallery(self, domain: Domain) -> Gallery:
         """Codes of the test part, or of as many of it as the limits allow, spread over it. Computed once."""
         if domain not in self._galleries:
             if self.data is None:
                 raise UserError(f"There is no test part to look at: {self.without_data}")
-            items, rows = side(self.data.test, domain)
+            items, rows = self.data.test.domain(domain)
             most = max(2, min(MOST_CODES, CODE_BYTES // (4 * max(1, sum(self.sizes[domain])))))
             at = spread(np.arange(len(rows)), most)
             parts = np.array_split(rows[at], -(-len(at) // ENCODED))

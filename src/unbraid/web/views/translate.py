@@ -4,7 +4,6 @@ from typing import Any
 
 import gradio as gr
 
-from unbraid.core.method import Translator
 from unbraid.core.types import DOMAINS, UserError, other
 from unbraid.web.figures import Cell, sheet, wrapped
 from unbraid.web.page import Answer, Page, Picker, about, now, sentence, thumbnails
@@ -26,7 +25,7 @@ class Translate:
             return "its items are vectors, without pictures"
         if len(opened.domains) < 2:
             return "it was trained on labelled images of one kind, so there is no second domain to translate to"
-        return "" if isinstance(opened.model.method, Translator) else f"{opened.model.name} does not translate"
+        return "" if opened.model.translator() else f"{opened.model.name} does not translate"
 
     def build(self, page: Page) -> None:
         """Components and events."""
