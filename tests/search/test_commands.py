@@ -467,3 +467,15 @@ def test_loading_is_not_needed_to_search_from_python(place: Path, run: Path, pho
     found = search_index(model, place, x, 2, domain="a", but=[photos / f"{i:02d}.png" for i in range(5)])
     assert all(len(row) == 2 for row in found)
     assert all(hit.path != photos / f"{i:02d}.png" for i, row in enumerate(found) for hit in row)
+
+
+def test_without_faiss_it_says_what_to_install_before_anything_is_embedded(
+    place: Path, run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    new = tmp_path / "new"
+    assert main(["index", str(run), str(photos), "--domain", "a", "--to", str(new)]) == 2
+    assert main(["search", str(run), str(place), str(photos)]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert errors == ["unbraid: error: An index in a folder needs faiss: pip install 'unbraid[search]'"] * 2
+    assert not new.exists()

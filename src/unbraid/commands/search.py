@@ -23,7 +23,7 @@ from unbraid.model.outputs import MADE, check_file
 from unbraid.model.run import Run
 from unbraid.model.trained import load
 from unbraid.search.hit import Hit
-from unbraid.search.index import EXACT, RECALL, build
+from unbraid.search.index import EXACT, RECALL, build, find_faiss
 from unbraid.search.indexing import Changes, Shard, Source, list_sources, read_metadata, update
 from unbraid.search.indexing import forget as take_out
 from unbraid.search.indexing import merge as take_over
@@ -150,6 +150,7 @@ def _target(to: str, part: Shard, asked: Identity) -> Iterator[tuple[Store, Call
         with sending(to, part.suffix, asked) as (store, send):
             yield store, lambda exact, recall: send()
         return
+    find_faiss()  # before anything is embedded
     folder = Path(f"{to}{part.suffix}")
     with Store.writing(folder, asked) as store:
 

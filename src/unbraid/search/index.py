@@ -7,19 +7,17 @@ mapped into memory when they are searched, so that opening takes no time and pro
 Legend: q queries, k neighbours, n vectors, d size of a vector.
 """
 
+import importlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import faiss
 import numpy as np
 
 from unbraid.core.files import read_json, write_atomically, write_json
 from unbraid.core.types import DOMAINS, Domain, UserError
 from unbraid.search.store import CHECKED, Store, checksum_of, read_identity
 
-FAISS: Any = faiss
-"""Its classes take keywords that its declarations don't know."""
 Part = Literal["shared", "exclusive"]
 PARTS: tuple[Part, Part] = ("shared", "exclusive")
 EXACT = 200_000
@@ -35,6 +33,14 @@ TRAINED = 64
 """Vectors for each list that the lists are learned from, at most."""
 SELECTIVE = 0.1
 """If fewer than this share of the vectors may be found, all lists are looked at."""
+
+
+def find_faiss() -> Any:
+    """Returns the library, which only an index in a folder needs. Raises UserError if it is not installed."""
+    try:
+        return importlib.import_module("faiss")
+    except ImportError as error:
+        raise UserError("An index in a folder needs faiss: pip install 'unbraid[search]'") from error
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ def _built(store: Store, domain: Domain, target: float, exact: int) -> BuiltDoma
         vectors = Vectors(store.codes(domain), rows, where)
         index, built = make(vectors, f"{domain}-{part}-{changes}.faiss", target, exact)
         place = store.folder / built.file
-        write_atomically(place, lambda file, index=index: faiss.write_index(index, str(file)))
+        write_atomically(place, lambda file, index=index: find_faiss().write_index(index, str(file)))
         parts[part] = replace(built, checksum=checksum_of(place))
     return BuiltDomain(changes, target, exact, parts, checksum_of(path))
 
@@ -176,19 +182,20 @@ class Vectors:
 
 def make(vectors: Vectors, file: str, target: float = RECALL, exact: int = EXACT) -> tuple[Any, Built]:
     """A FAISS index of the vectors, and how it is searched."""
+    faiss = find_faiss()
     size, count = vectors.columns.stop - vectors.columns.start, len(vectors)
     if count <= exact:
         index = faiss.IndexFlatL2(size)
         for start in range(0, count, CHUNK):
-            index.add(vectors.chunk(start))  # pyright: ignore[reportCallIssue]
+            index.add(vectors.chunk(start))
         return index, Built(file, count)
     lists = max(1, min(round(4 * count**0.5), count // 39))  # k-means wants 39 vectors for each list
     random = np.random.default_rng(0)
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(size), size, lists)
     index.cp.seed = 0
-    index.train(vectors.at(random.permutation(count)[: TRAINED * lists]))  # pyright: ignore[reportCallIssue]
+    index.train(vectors.at(random.permutation(count)[: TRAINED * lists]))
     for start in range(0, count, CHUNK):
-        index.add(vectors.chunk(start))  # pyright: ignore[reportCallIssue]
+        index.add(vectors.chunk(start))
     looked_at, recall = _looked_at(index, vectors, target, random)
     return index, Built(file, count, lists, looked_at, round(recall, 4))
 
@@ -201,9 +208,10 @@ def _looked_at(index: Any, vectors: Vectors, target: float, random: np.random.Ge
     sample = random.permutation(len(vectors))[:SAMPLE]
     queries = vectors.at(sample)
     true = exact_neighbours(queries, vectors, NEIGHBOURS + 1)[1]
+    faiss = find_faiss()
 
     def share(lists: int) -> float:
-        found = index.search(queries, NEIGHBOURS + 1, params=FAISS.SearchParametersIVF(nprobe=lists))[1]
+        found = index.search(queries, NEIGHBOURS + 1, params=faiss.SearchParametersIVF(nprobe=lists))[1]
         return overlap(found, true, sample)
 
     low, high = 0, 1
@@ -230,6 +238,7 @@ def overlap(found: np.ndarray, true: np.ndarray, own: np.ndarray) -> float:
 
 def exact_neighbours(queries: np.ndarray, vectors: Vectors, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared distances and positions of the k nearest, (q, k) each, by looking at every vector."""
+    faiss = find_faiss()
     best = np.full((len(queries), k), np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
     for start in range(0, len(vectors), CHUNK):
         chunk = vectors.chunk(start)
@@ -245,6 +254,7 @@ class Searcher:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._sizes = folder, read_identity(folder).sizes
+        self._faiss = find_faiss()
         self._ids: dict[Domain, np.ndarray] = {}
         self._indexes: dict[tuple[Domain, Part], tuple[Any, Built]] = {}
         while True:
@@ -283,9 +293,9 @@ class Searcher:
         for part, built in about.parts.items():
             path, size = str(self.folder / built.file), self._sizes[domain][part == "exclusive"]
             if built.recall is None:
-                index = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
+                index = self._faiss.read_index(path, self._faiss.IO_FLAG_MMAP_IFC)
             else:
-                index = faiss.read_index(path, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+                index = self._faiss.read_index(path, self._faiss.IO_FLAG_MMAP | self._faiss.IO_FLAG_READ_ONLY)
             if (index.ntotal, index.d) != (built.count, size) or built.count != len(ids):
                 raise ValueError(
                     f"{built.file} holds {index.ntotal} vectors of {index.d} values instead of {len(ids)} of {size}"
@@ -319,14 +329,14 @@ class Searcher:
             at = at[inside][ids[at[inside]] == only[inside]]
             mask[at] = True
             bits = np.packbits(mask, bitorder="little")
-            selector = FAISS.IDSelectorBitmap(bits)
+            selector = self._faiss.IDSelectorBitmap(bits)
             if len(at) < SELECTIVE * len(ids):
                 lists = built.lists
         k_here = min(k, built.count)
         if built.recall is None:
-            parameters = FAISS.SearchParameters(sel=selector)
+            parameters = self._faiss.SearchParameters(sel=selector)
         else:
-            parameters = FAISS.SearchParametersIVF(sel=selector, nprobe=lists)
+            parameters = self._faiss.SearchParametersIVF(sel=selector, nprobe=lists)
         distances, positions = index.search(np.ascontiguousarray(queries, np.float32), k_here, params=parameters)
         found = np.where(positions >= 0, ids[np.maximum(positions, 0)], -1)
         distances = np.where(positions >= 0, distances, np.inf)
