@@ -3,7 +3,8 @@
 import json
 import math
 import os
-import time
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +23,79 @@ from unbraid.core.types import DataSpec, ImageSpec, UserError
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.methods.lord import LORD
 from unbraid.model.log import Log, read_log
-from unbraid.model.run import BackgroundWriter, Position, Run, load_model
+from unbraid.model.run import BackgroundWriter, Position, Run, copied, load_model
 from unbraid.training.loop import fit
 
 SPEC = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32), items=8, classes=(4,))
 
 
-def test_what_is_written_is_what_was_there_at_that_moment(tmp_path: Path) -> None:
-    values, writer = torch.zeros(1000), BackgroundWriter()
+def test_what_is_written_is_what_was_there_at_that_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGE", 0)
+    run, go_on = Run.open(tmp_path, "iiae", IIAE_CONFIG), threading.Event()
+    model = IIAE(IMAGES, IIAE_CONFIG.method)
+    before = copied(model.state_dict())
+    write = module.write_atomically
 
-    def write() -> None:
-        time.sleep(0.3)
-        torch.save(values, tmp_path / "values.pt")
+    def slowly(path: Path, save: Callable[[Path], object]) -> None:
+        assert go_on.wait(60)
+        write(path, save)
 
-    writer.start(write)
-    values += 1
-    writer.wait()
-    assert torch.load(tmp_path / "values.pt").sum() == 0
+    monkeypatch.setattr(module, "write_atomically", slowly)
+    with run.locked():  # whose end waits for what is being written
+        run.save_position(model, {}, Position(step=1), None, wait=False)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += 1
+        run.save_position(model, {}, Position(step=2), None, wait=False)  # the first is being written still
+        assert not (tmp_path / "state.pt").exists()
+        go_on.set()
+    state = run.load_state()
+    assert state is not None
+    assert state["position"]["step"] == 1
+    assert all(torch.equal(value, before[name]) for name, value in state["method"].items())
+
+
+def test_what_went_wrong_beside_training_does_not_hide_what_ended_it(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise UserError("the disk is full")
+
+    run = Run.open(tmp_path, "iiae", IIAE_CONFIG)
+
+    def trained(end: Exception | None) -> None:
+        with run.locked():
+            run._writer.start(fail)
+            if end:
+                raise end
+
+    with pytest.raises(UserError, match="no longer finite"):
+        trained(UserError("the loss is no longer finite"))
+    with pytest.raises(UserError, match="the disk is full"):
+        trained(None)
+
+
+def test_a_copy_keeps_layouts_and_what_is_one() -> None:
+    image = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    state = {"a": image, "b": [image.detach(), image[:, :1]], "c": (1, "x", None), "none": torch.zeros(0)}
+    found = copied(state)
+    assert found["a"] is found["b"][0]
+    assert found["a"].stride() == image.stride()
+    assert found["a"].data_ptr() != image.data_ptr()
+    assert torch.equal(found["b"][1], image[:, :1])
+    assert found["c"] == (1, "x", None)
+    image.zero_()
+    assert found["a"].sum() > 0
 
 
 def test_one_file_at_a_time(tmp_path: Path) -> None:
     writer = BackgroundWriter()
-    writer.start(lambda: time.sleep(0.3))
-    writer.start(lambda: (tmp_path / "second").touch())
+    first = threading.Event()
+    writer.start(lambda: first.wait(60) and (tmp_path / "first").touch())
+    assert not writer.idle()
+    first.set()
+    writer.start(lambda: (tmp_path / "first").rename(tmp_path / "second"))
     writer.wait()
-    assert not (tmp_path / "second").exists()
-    writer.start(lambda: (tmp_path / "third").touch())
-    writer.wait()
-    assert (tmp_path / "third").exists()
+    assert writer.idle()
+    assert (tmp_path / "second").exists()
 
 
 def test_what_goes_wrong_beside_training_is_said() -> None:

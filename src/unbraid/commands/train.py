@@ -15,7 +15,7 @@ from unbraid.commands.folder import check_parts
 from unbraid.core.config import RunConfig, TrainConfig, to_json
 from unbraid.core.data_config import DataConfig
 from unbraid.core.files import lies_in
-from unbraid.core.memory import built
+from unbraid.core.memory import built, keep_freed_memory
 from unbraid.core.types import Labelled, UserError
 from unbraid.data.features import save_extractor, with_head
 from unbraid.data.loading import load as load_data
@@ -165,6 +165,7 @@ def train_run(
             remarks = [data.remark] if data.remark else []
             for line in (*notes, *remarks, *(f"left out: {line}" for line in data.skipped)):
                 log.console.print(line, highlight=False, soft_wrap=True)
+            keep_freed_memory()
             position = fit(run, method, data, log)
     except Interrupted as stop:
         if log:

@@ -16,9 +16,7 @@ import contextlib
 import copy
 import dataclasses
 import json
-import os
-import sys
-import warnings
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,14 +40,14 @@ from unbraid.core.files import (
     read_json,
     write_atomically,
 )
-from unbraid.core.memory import built
+from unbraid.core.memory import available_memory, built
 from unbraid.core.method import Method
 from unbraid.core.types import DataSpec, Domain, ImageSpec, Spec, UserError, VectorSpec
 from unbraid.core.version import __version__
 from unbraid.model.space import CodeSpace
 
-LARGE = 250_000_000
-"""Bytes of a state that is written beside training."""
+LARGE = 25_000_000
+"""Bytes of a state that is copied and written beside training; a smaller one is written at once."""
 FORMAT = 1
 """Version of the folder's layout; a run of another one is refused."""
 MOST = 2**53
@@ -229,6 +227,11 @@ class Run:
             for left in self.path.rglob(".*.tmp"):  # by a process that was killed while writing
                 left.unlink(missing_ok=True)
             yield
+            self._writer.wait()
+        except BaseException:
+            with contextlib.suppress(Exception):  # what ended the work is said, not what came after it
+                self._writer.wait()
+            raise
         finally:
             self._lock_file = None
             lock.release()
@@ -249,8 +252,9 @@ class Run:
     ) -> None:
         """Writes state.pt. Raises UserError, and leaves the last one, if a weight is not finite.
 
-        wait: be done on return. Otherwise a large state may be written while training goes on, or, if the last one is
-        being written still, not at all this time; what went wrong with it is raised at the next call.
+        wait: be done on return. Otherwise a large state may be copied and written while training goes on, or, if the
+        last one is being written still or there is no memory for a copy, not at all this time or at once; what went
+        wrong with it is raised at the next call.
         """
         check_weights(method, position.step)
         state = {
@@ -261,15 +265,16 @@ class Run:
             "average": average,
         }
 
-        def write() -> None:
+        def write(state: dict[str, Any]) -> None:
             self.check_there()
             write_atomically(self.path / "state.pt", lambda file: _save(state, file))
 
-        if wait or not _large(state):
+        if wait or not LARGE < _size(state) < available_memory():
             self._writer.wait()
-            write()
-        else:
-            self._writer.start(write)
+            write(state)
+        elif self._writer.idle():
+            kept = copied(state)
+            self._writer.start(lambda: write(kept))
 
     def load_state(self) -> dict[str, Any] | None:
         """What state.pt holds, or None before the first checkpoint. Raises UserError if it is damaged."""
@@ -327,69 +332,72 @@ def moved(path: Path) -> str:
 
 
 class BackgroundWriter:
-    """Writes one file at a time in a process that is forked off, and so sees everything as it was at that moment.
+    """Writes one file at a time in a thread of its own, from what its caller copied for it.
 
-    The pages that training changes meanwhile are copied by the system; nothing else is.
+    An interpreter that ends waits for the thread.
     """
 
     def __init__(self) -> None:
-        self._running: tuple[int, int] | None = None
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
 
-    def start(self, write: Callable[[], None]) -> None:
-        """Begins, unless the last one is still being written. Raises UserError if that one failed."""
-        if not self._done():
-            return
-        reading, writing = os.pipe()
-        with warnings.catch_warnings(action="ignore"):  # Python warns of threads, which the child doesn't need
-            child = os.fork()
-        if child == 0:
-            message = ""
-            try:
-                write()
-            except BaseException as error:  # the parent says it
-                message = str(error) or type(error).__name__
-            os.write(writing, message.encode()[:4000])
-            os._exit(0)
-        os.close(writing)
-        self._running = child, reading
+    def start(self, write: Callable[[], object]) -> None:
+        """Begins, when the last one is done. Raises what that one raised."""
+        self.wait()
+        self._thread = threading.Thread(target=self._run, args=(write,), name="checkpoint")
+        self._thread.start()
 
-    def wait(self) -> None:
-        """Until nothing is being written. Raises UserError if it failed."""
-        self._done(block=True)
-
-    def _done(self, block: bool = False) -> bool:
-        if self._running is None:
-            return True
-        child, reading = self._running
-        if os.waitpid(child, 0 if block else os.WNOHANG)[0] == 0:
+    def idle(self) -> bool:
+        """Returns whether nothing is being written. Raises what the last writing raised."""
+        if self._thread is not None and self._thread.is_alive():
             return False
-        self._running = None
-        with os.fdopen(reading) as pipe:
-            message = pipe.read()
-        if message:
-            raise UserError(message)
+        self.wait()
         return True
 
+    def wait(self) -> None:
+        """Waits until nothing is being written. Raises what went wrong with it, once."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
-def _large(state: Any) -> bool:
-    """Whether writing it takes seconds, and a forked process can do it: it must not touch a GPU."""
-    tensors = list(_tensors(state))
-    return (
-        sys.platform == "linux"
-        and sum(t.numel() * t.element_size() for t in tensors) > LARGE
-        and all(t.device.type == "cpu" for t in tensors)
-    )
+    def _run(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except Exception as error:  # whoever waits raises it
+            self._error = error
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
+def copied(value: Any) -> Any:
+    """Returns a state with all tensors in its dictionaries, lists and tuples copied to the CPU.
+
+    Tensors that lie at one place, such as weights that two networks share, lie at one place in the copy too.
+    """
+    done: dict[tuple[Any, ...], Tensor] = {}
+
+    def copy_of(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            where = value.device, value.data_ptr(), value.dtype, value.shape, value.stride()
+            if where not in done or not value.numel():
+                done[where] = value.detach().to("cpu", copy=True)
+            return done[where]
+        if isinstance(value, Mapping):
+            return {key: copy_of(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(copy_of(item) for item in value)
+        return value
+
+    return copy_of(value)
+
+
+def _size(state: Any) -> int:
+    """Returns the bytes of a state's tensors."""
+    if isinstance(state, Tensor):
+        return state.numel() * state.element_size()
+    values = state.values() if isinstance(state, Mapping) else state if isinstance(state, (list, tuple)) else ()
+    return sum(_size(value) for value in values)
 
 
 def model_state(method: nn.Module) -> dict[str, Tensor]:

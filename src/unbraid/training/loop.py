@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from unbraid.core.config import TrainConfig
 from unbraid.core.device import Precision, choose
-from unbraid.core.memory import keep_freed_memory, need
+from unbraid.core.memory import need
 from unbraid.core.method import Clock, Method, Stage, Terms
 from unbraid.core.types import UserError
 from unbraid.data.parts import Batches, Data
@@ -135,7 +135,6 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
     config = run.config.train
     check(config, method)
     precision = choose(config)
-    keep_freed_memory()
     method.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     state = run.load_state()
     position = Position(**state["position"]) if state else Position()
