@@ -13,6 +13,7 @@ from torchvision.models import alexnet
 
 from networks import installed, waves
 from unbraid.core.config import PerceptualConfig
+from unbraid.core.types import UserError
 from unbraid.evaluation.metrics.images import (
     Lpips,
     features,
@@ -25,7 +26,6 @@ from unbraid.evaluation.metrics.images import (
     ssim,
 )
 from unbraid.nn.pretrained.perceptual import CONVOLUTIONS, Vgg16, find_weights
-from unbraid.core.types import UserError
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -16,9 +16,9 @@ from torchvision.models import vgg16
 
 from networks import installed
 from unbraid.core.config import PerceptualConfig
+from unbraid.core.types import UserError
 from unbraid.nn.pretrained import perceptual
 from unbraid.nn.pretrained.perceptual import CONVOLUTIONS, ArrayUnpickler, Network, Vgg16, find_weights, perceptual_loss
-from unbraid.core.types import UserError
 
 
 @pytest.fixture(autouse=True)

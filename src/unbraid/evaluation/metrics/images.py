@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unbraid.data.cache import remembered
-from unbraid.nn.pretrained.perceptual import CONVOLUTIONS, Vgg16
+from unbraid.core.cache import remembered
 from unbraid.core.types import UserError
+from unbraid.nn.pretrained.perceptual import CONVOLUTIONS, Vgg16
 
 BATCH = 64
 """Images that go through a network at a time."""
