@@ -1,15 +1,20 @@
+import ast
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from unbraid.core.data_config import DataConfig
+import unbraid
+from unbraid.core.data_config import DataConfig, SetName
 from unbraid.core.types import Labelled, Paired, Unpaired, UserError
 from unbraid.data.loading import load, needs
 from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart, listing
+from unbraid.data.sources.known import KNOWN
+from unbraid.methods import METHODS
 
 Paint = Callable[..., None]
 SOMEWHERE = Path("somewhere")
@@ -33,6 +38,8 @@ SOMEWHERE = Path("somewhere")
         (DataConfig(set="digits", val=0.5, test=0.5), "together less than 1"),
         (DataConfig(set="digits", val=-0.1), "shares"),
         (DataConfig(set="digits", size=(0, 8)), "--data.size 0 8"),
+        (DataConfig(set="relit", styles_per_class=2), "the cars of relit have new lights in each pass, so no image"),
+        (DataConfig(set="digits", by_class=True), "or --data.set sketchy"),
         (DataConfig(set="digits", seed=-1), "--data.seed -1"),
         (DataConfig(set="digits", size=(32, 16), augment=("turn",)), "turn needs square images"),
     ],
@@ -46,6 +53,24 @@ def test_vectors_cannot_be_augmented(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", a=np.zeros((9, 4)), b=np.zeros((9, 4)))
     with pytest.raises(UserError, match="vectors of 4 values"):
         load(DataConfig(arrays=tmp_path / "x.npz", augment=("flip",)))
+
+
+def test_the_known_sets_are_those_that_the_command_line_offers() -> None:
+    assert tuple(KNOWN) == get_args(SetName)
+
+
+def strings(path: Path) -> set[str]:
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def test_no_name_of_a_set_or_a_method_decides_outside_its_own_folder() -> None:
+    package = Path(unbraid.__file__).parent
+    own = ("methods", "recipes", "data/sources", "core/data_config.py", "commands/train.py", "training/experiment.py")
+    others = [path for path in package.rglob("*.py") if not {package / name for name in own} & {path, *path.parents}]
+    assert len(others) > 50
+    names = {*KNOWN, *METHODS}
+    assert {path: found for path in others if (found := names & strings(path))} == {}
 
 
 def test_digits_load_by_name() -> None:

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from unbraid.core.types import DOMAINS, Domain, other
 from unbraid.data.classes import Classmates
-from unbraid.data.parts import Chosen, Data, Items, LabelledPart, PairedPart, Part, Rows, identities, side
+from unbraid.data.parts import Chosen, Data, Items, PairedPart, Part, Rows, identities, side
 
 LOOKED_AT = 256
 """Values from the middle of each item that are compared first: items that differ there are not read whole."""
@@ -120,7 +120,7 @@ def overlap(data: Data) -> str:
     """Returns what to say if items of the test part are among those that train or choose the checkpoint, "" if none
     are."""
     found = []
-    for domain in ("a",) if isinstance(data.test, LabelledPart) else DOMAINS:
+    for domain in data.test.domains:
         array, test = _rows(data.test, domain)
         others = [_rows(part, domain) for part in (data.train, data.val)]
         if array is None or any(other is not array for other, _ in others):
@@ -129,7 +129,7 @@ def overlap(data: Data) -> str:
         number = first_of_each(_digests(array, rows))[1]
         count = int(np.isin(number[: len(test)], number[len(test) :]).sum())
         if count:
-            of = "" if isinstance(data.test, LabelledPart) else f" of {domain}"
+            of = f" of {domain}" if len(data.test.domains) > 1 else ""
             found.append(f"{count} of {len(test)} test items{of}")
     return f"{' and '.join(found)} are equal to items of training or validation, value for value" if found else ""
 

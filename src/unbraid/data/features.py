@@ -28,7 +28,7 @@ from unbraid.core.files import parse_json, write_atomically
 from unbraid.core.types import DataSpec, Domain, ImageSpec, UserError, VectorSpec
 from unbraid.data.cache import CachedImages
 from unbraid.data.classes import Classmates
-from unbraid.data.parts import Chosen, Data, Items, LabelledPart, PairedPart, Part, Rows, UnpairedPart
+from unbraid.data.parts import Chosen, Data, Items, Part, Rows
 from unbraid.data.sources.arrays import ArrayImages
 from unbraid.nn.pretrained import teacher
 from unbraid.nn.pretrained.teacher import NAMED
@@ -171,10 +171,7 @@ def unheaded(items: Items) -> Items:
 
 def _with_items(data: Data, change: Callable[[Items], Items], spec: VectorSpec) -> Data:
     def part(one: Part) -> Part:
-        if isinstance(one, LabelledPart):
-            return replace(one, x=_deep(one.x, change))
-        assert isinstance(one, (PairedPart, UnpairedPart))
-        return replace(one, a=_deep(one.a, change), b=_deep(one.b, change))
+        return one.with_items(lambda items: _deep(items, change))
 
     train, val, test = (part(one) for one in (data.train, data.val, data.test))
     return replace(data, train=train, val=val, test=test, spec=replace(data.spec, a=spec, b=spec))
@@ -258,13 +255,11 @@ class _Tuner:
     """A head, a vector for each class, and how they learn."""
 
     def __init__(self, part: Part, seed: int) -> None:
-        assert isinstance(part, PairedPart)
-        assert part.labels is not None
-        spec = part.a.spec
+        spec = part.domain("a")[0].spec
         assert isinstance(spec, VectorSpec)
         self.part, self.seed = part, seed
         self.random = np.random.default_rng((seed, 5))
-        self.present, self.labels = np.unique(part.labels[part.rows], return_inverse=True)
+        self.present, self.labels = np.unique(part.classes(), return_inverse=True)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.head = Head(spec.size)
@@ -284,8 +279,8 @@ class _Tuner:
         done: Callable[[], None],
     ) -> None:
         """Steps on the items of a part, through a network whose `weights`, if there are some, learn with the head."""
-        assert isinstance(part, PairedPart)
-        assert isinstance(part.a, Classmates)
+        (a, rows), (b, _) = part.domain("a"), part.domain("b")
+        assert isinstance(a, Classmates)
         rate, count = (NETWORK_RATE, NETWORK_TUNED) if weights else (RATE, TUNED)
         learning = [*self.head.parameters(), self.classes, *weights]
         optimiser = torch.optim.AdamW(learning, rate)
@@ -294,9 +289,9 @@ class _Tuner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             for step in range(1, steps + 1):
-                at = self.random.integers(len(part.rows), size=count)
+                at = self.random.integers(len(rows), size=count)
                 # any item of a and any of b of these classes: the draw's number makes it another one each time
-                batch = (part.a.read(part.rows[at], step), part.b.read(part.rows[at], step))
+                batch = (a.read(rows[at], step), b.read(rows[at], step))
                 wanted = torch.from_numpy(self.labels[at])
                 scores = [
                     SHARPNESS * normalize(self.head(network(x)), dim=1) @ normalize(self.classes, dim=1).T

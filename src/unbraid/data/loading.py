@@ -7,7 +7,8 @@ from unbraid.core.types import Batch, ImageSpec, Unpaired, UserError, VectorSpec
 from unbraid.data.equal import overlap
 from unbraid.data.features import extracted
 from unbraid.data.parts import Data
-from unbraid.data.sources import arrays, digits, folders, relit, sets, synthetic, tables
+from unbraid.data.sources import arrays, folders, tables
+from unbraid.data.sources.known import KNOWN, redrawn, sets_with
 from unbraid.data.styles import Styles, cluster_styles
 
 
@@ -18,24 +19,7 @@ def load(config: DataConfig) -> Data:
     """
     _check(config)
     if config.set is not None:
-        loaders = {
-            "digits": digits.load_digits,
-            "mnist-cdcb": digits.load_mnist,
-            "maps": sets.load_maps,
-            "facades": sets.load_facades,
-            "cars": sets.load_cars,
-            "car-sides": sets.load_car_sides,
-            "cars3d": sets.load_cars3d,
-            "relit": relit.load_relit,
-            "sketchy": sets.load_sketchy,
-            "cuhk": sets.load_cuhk,
-            "cuhk-avataaars": sets.load_cuhk_avataaars,
-            "emoji": sets.load_emoji,
-            "avataaars": sets.load_avataaars,
-            "synthetic": synthetic.load_synthetic,
-            "synthetic-identifiable": synthetic.load_synthetic,
-        }
-        data = loaders[config.set](config)
+        data = KNOWN[config.set].load(config)
     elif config.side_by_side is not None:
         data = folders.load_side_by_side(config)
     elif config.classes is not None:
@@ -131,14 +115,17 @@ def _check(config: DataConfig) -> None:
         )
     if config.pairs and not (config.a or config.b):
         raise UserError("--data.pairs needs the folders it speaks of: --data.a and --data.b")
-    if config.labels and not (config.csv or config.set == "avataaars"):
+    known = KNOWN[config.set] if config.set else None
+    if config.labels and not (config.csv or (known and known.choosable)):
+        names = " or ".join(sets_with(lambda one: one.choosable))
         raise UserError(
-            "--data.labels chooses columns of --data.csv or attributes of --data.set avataaars; leave it out"
+            f"--data.labels chooses columns of --data.csv or attributes of --data.set {names}; leave it out"
         )
-    if config.by_class and not (config.a or config.b or config.arrays or config.set == "sketchy"):
+    if config.by_class and not (config.a or config.b or config.arrays or (known and known.by_class)):
+        names = " or ".join(sets_with(lambda one: one.by_class))
         raise UserError(
             "--data.by-class pairs two domains by their classes: give --data.a and --data.b, --data.arrays or "
-            "--data.set sketchy"
+            f"--data.set {names}"
         )
     if config.by_class and (config.pairs or config.unpaired):
         raise UserError("--data.by-class draws the pairs: leave --data.pairs and --data.unpaired out")
@@ -152,11 +139,9 @@ def _check(config: DataConfig) -> None:
         raise UserError(f"--data.size {config.size[0]} {config.size[1]}: height and width are 1 at least")
     if config.styles_per_class < 1:
         raise UserError(f"--data.styles-per-class {config.styles_per_class}: 1 leaves classes as they are; more divide")
-    if config.styles_per_class > 1 and config.set in ("digits", "mnist-cdcb", "relit"):
-        what = "cars of relit have new lights" if config.set == "relit" else f"digits of {config.set} have new colours"
+    if config.styles_per_class > 1 and (changes := redrawn(config)):
         raise UserError(
-            f"--data.styles-per-class {config.styles_per_class}: the {what} in each "
-            "pass, so no image keeps its style: leave it out"
+            f"--data.styles-per-class {config.styles_per_class}: {changes}, so no image keeps its style: leave it out"
         )
     if not 0 <= config.seed < 2**63:
         raise UserError(f"--data.seed {config.seed}: a seed is 0 or more, and less than 2^63")
