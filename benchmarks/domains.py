@@ -13,7 +13,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-from unbraid.evaluation.meaning import DOMAIN_ACCURACY
+from unbraid.evaluation.measures.leakage import DOMAIN_ACCURACY
 from unbraid.model.log import read_log
 
 OUT = Path(__file__).parent.parent / "docs" / "pictures" / "xgan-domains.webp"

@@ -27,8 +27,8 @@ import unbraid
 from machine import facts, table
 from unbraid.core.files import read_json, write_json
 from unbraid.data.loading import load
-from unbraid.data.parts import PairedPart
-from unbraid.evaluation.validation import residual_figures
+from unbraid.evaluation.measures.residual import correlations
+from unbraid.evaluation.subject import Subject
 from unbraid.model.log import LOG_EVERY, read_log
 from unbraid.model.run import Run
 
@@ -78,9 +78,9 @@ def collected(path: Path) -> dict[str, Any]:
 
 def measured(path: Path) -> dict[str, float]:
     """Correlations on the test part."""
-    part = load(Run.existing(path).config.data).test
-    assert isinstance(part, PairedPart)
-    return {name: round(value, 4) for name, value in residual_figures(unbraid.load(path).method, part).items()}
+    data = load(Run.existing(path).config.data)
+    found = correlations(Subject(unbraid.load(path), data, data.test))
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def curve(rows: list[dict[str, Any]]) -> list[dict[str, float]]:

@@ -33,10 +33,10 @@ from unbraid.core.method import Clock, Disentangler, Method
 from unbraid.core.types import DOMAINS, other
 from unbraid.data.loading import load
 from unbraid.data.parts import Batches, Data, Recombining, strangers
-from unbraid.evaluation.cycles import Cycle, two_sides
-from unbraid.evaluation.measurements import Judges
+from unbraid.evaluation.measures.steganography import Cycle, two_sides
 from unbraid.evaluation.metrics.images import rms_distance
 from unbraid.evaluation.metrics.retrieval import first_hits, recall_at
+from unbraid.evaluation.networks import PerceptualNetworks
 from unbraid.methods.cyclegan import CycleGAN, CycleGANConfig
 from unbraid.methods.uncooperative import Uncooperative, UncooperativeConfig
 from unbraid.model.drawing import save_picture
@@ -145,7 +145,7 @@ def trained(method: Method[Any], data: Data, steps: int, batch: int, seed: int) 
     return {name: round(value, 4) for name, value in sums.items()}
 
 
-def measured(method: Method[Any], data: Data, judges: Judges, pictures: Path | None) -> dict[str, float]:
+def measured(method: Method[Any], data: Data, networks: PerceptualNetworks, pictures: Path | None) -> dict[str, float]:
     """Hidden pairs both ways: LPIPS and distance of a translation, which gets the counterpart's residual, from the
     counterpart, beside those of another item; and how often the counterpart is the nearest, in percent.
 
@@ -158,10 +158,10 @@ def measured(method: Method[Any], data: Data, judges: Judges, pictures: Path | N
         cycle = Cycle(model, source)
         items, at, targets, target_at = two_sides(data.val, source, MEASURED)
         x, y = items.read(at, 0), targets.read(target_at, 0)
-        own, style, partners = cycle.alone(x, source), cycle.alone(y, other(source)), strangers(len(x))
+        own, style, partners = cycle.exclusive(x, source), cycle.exclusive(y, other(source)), strangers(len(x))
         made = cycle.there(x, style)
         for name, one in {"translation": made, "another": y[partners]}.items():
-            found |= {f"{way} {name} {what}": value for what, value in far(one, y, judges).items()}
+            found |= {f"{way} {name} {what}": value for what, value in far(one, y, networks).items()}
         near = torch.cdist(made.flatten(1), y.flatten(1))
         found[f"{way} recall"] = recall_at(first_hits(near, torch.eye(len(x), dtype=torch.bool)))["1"]
         rows += [x, made, y, cycle.back(made, own)]
@@ -170,16 +170,16 @@ def measured(method: Method[Any], data: Data, judges: Judges, pictures: Path | N
             beside = {"residual's owner": x, "translated item": x[partners]}
             if isinstance(items, Recombining):
                 beside["truth"] = items.recombined(at[partners], at)
-            found |= {f"mixed, {name}": far(mixed, true, judges)["lpips"] for name, true in beside.items()}
+            found |= {f"mixed, {name}": far(mixed, true, networks)["lpips"] for name, true in beside.items()}
             rows.append(mixed)
     if pictures:
         save(rows, pictures)
     return {name: round(value, 4) for name, value in found.items()}
 
 
-def far(made: Tensor, true: Tensor, judges: Judges) -> dict[str, float]:
+def far(made: Tensor, true: Tensor, networks: PerceptualNetworks) -> dict[str, float]:
     """Mean LPIPS and root mean square distance."""
-    looks = {name: float(each.mean()) for name, each in judges.looks(made, true).items()}
+    looks = {name: float(each.mean()) for name, each in networks.looks(made, true).items()}
     return {"distance": float(rms_distance(made, true).mean()), **looks}
 
 
@@ -201,7 +201,7 @@ def main(arguments: Arguments) -> None:
     """Trains what is missing, then prints the table."""
     document: dict[str, Any] = read_json(RESULTS) if RESULTS.exists() else {"runs": []}
     done = {key(record) for record in document["runs"]}
-    judges = Judges.find(PACKAGED)
+    networks = PerceptualNetworks.find(PACKAGED)
     loaded: dict[str, Data] = {}
     for trial in () if arguments.table else trials(arguments):
         if key(vars(trial)) in done:
@@ -213,7 +213,7 @@ def main(arguments: Arguments) -> None:
         losses = trained(method, data, trial.steps, BATCH, trial.seed)
         seconds = time.monotonic() - began
         name = "-".join(map(str, key(vars(trial))[:6])) + ".png"
-        figures = measured(method, data, judges, arguments.pictures / name if arguments.pictures else None)
+        figures = measured(method, data, networks, arguments.pictures / name if arguments.pictures else None)
         codes = (
             {"residual values": method.prior(1, "a", torch.Generator()).shape[1]}
             if isinstance(method, Disentangler)

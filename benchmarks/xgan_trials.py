@@ -20,8 +20,8 @@ from machine import facts, table
 from unbraid.core.config import PACKAGED
 from unbraid.core.files import read_json, write_json
 from unbraid.data.loading import load
-from unbraid.evaluation.measurements import Judges
 from unbraid.evaluation.metrics.retrieval import recall
+from unbraid.evaluation.networks import PerceptualNetworks
 from unbraid.methods.xgan import XGAN, XGANConfig
 from unbraid.model.codes import encode_sides
 from unbraid.recipes.xgan import EMOJI
@@ -49,7 +49,7 @@ def main(arguments: Arguments) -> None:
     document: dict[str, Any] = read_json(RESULTS) if RESULTS.exists() else {"runs": []}
     names = ("discriminator_batch", "discriminator_rate", "seed", "steps", "batch")
     done = {tuple(record[name] for name in names) for record in document["runs"]}
-    judges, data = Judges.find(PACKAGED), load(replace(EMOJI, root=arguments.root))
+    networks, data = PerceptualNetworks.find(PACKAGED), load(replace(EMOJI, root=arguments.root))
     for seed, kind, rate in product(arguments.seeds, arguments.batches, arguments.rates):
         key = (kind, rate, seed, arguments.steps, arguments.batch)
         if key in done:
@@ -59,7 +59,7 @@ def main(arguments: Arguments) -> None:
         method = XGAN(data.spec, XGANConfig(discriminator_batch=kind, discriminator_rate=rate))
         losses = trained(method, data, arguments.steps, arguments.batch, seed)
         picture = arguments.pictures / f"xgan-{kind}-{rate:g}-{seed}.png" if arguments.pictures else None
-        figures = measured(method, data, judges, picture)
+        figures = measured(method, data, networks, picture)
         a, b = encode_sides(method, data.val)
         figures |= {f"{way} codes' recall": values["1"] for way, values in recall(a.shared, b.shared).items()}
         record: dict[str, Any] = dict(zip(names, key, strict=True))

@@ -13,9 +13,12 @@ from torch.optim import Optimizer
 
 from unbraid.core.method import Clock, Method, Update
 from unbraid.core.types import DataSpec, ImageSpec, Labelled, Paired, Spec, Unpaired, VectorSpec
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Rows, as_labelled, as_unpaired
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, Rows, as_labelled, as_unpaired
+from unbraid.evaluation.measure import Measure
+from unbraid.evaluation.subject import Subject
 from unbraid.methods.cddn import CdDNConfig
 from unbraid.methods.lord import LORDConfig
+from unbraid.model.trained import Trained
 
 
 class Stored:
@@ -76,6 +79,8 @@ def random_data(spec: DataSpec, needs: type = Paired) -> Data:
 
 class Untrained(Method[Any]):
     """Never learns anything. For methods whose codes are known."""
+
+    needs = Paired
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
         return {}
@@ -159,3 +164,16 @@ def write_png(path: Path, seed: int, size: tuple[int, int] = (16, 16)) -> Path:
     pixels = np.random.default_rng(seed).integers(256, size=(*size, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return path
+
+
+def subject_of(model: Trained, part: Part, data: Data | None = None, **settings: Any) -> Subject:
+    """A model and a part to measure it on."""
+    return Subject(model, data or Data("test", model.spec, part, part, part), part, **settings)
+
+
+def measured(
+    measure: Measure[Any], model: Trained, part: Part, data: Data | None = None, **settings: Any
+) -> dict[str, Any]:
+    """The entries of metrics.json; none where the measure doesn't apply."""
+    subject = subject_of(model, part, data, **settings)
+    return {} if measure.applies(subject) else dict(measure.compute(subject))

@@ -5,16 +5,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import helpers
 from helpers import Stored, Untrained, random_data
 from unbraid.core.method import Method
 from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec, Unpaired, VectorSpec
 from unbraid.data.parts import PairedPart, Part, Rows, as_unpaired
-from unbraid.evaluation.cycles import cycles, disturbances, rounded
-from unbraid.evaluation.measurements import Judges
+from unbraid.evaluation.measures.steganography import Steganography, disturbances, rounded
 from unbraid.model.trained import Trained
 
 SPEC = DataSpec(ImageSpec(8, 8), ImageSpec(8, 8))
-BLIND = Judges(None, None)
 STEP = 2 / 255
 """Of 8 bits."""
 
@@ -91,7 +90,7 @@ def make_part() -> PairedPart:
 
 
 def measured(method: Method[Unpaired], part: Part) -> dict[str, dict[str, dict]]:
-    return cycles(Trained(method, None, "known", 0), part, BLIND, None, 0)
+    return helpers.measured(Steganography(), Trained(method, None, "known", 0), part)
 
 
 def test_an_honest_cycle_has_no_error_anywhere_and_shows_the_other_item(part: PairedPart) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from helpers import write_png
 from unbraid.commands.cli import main
-from unbraid.evaluation.evaluate import table
-from unbraid.evaluation.measurements import Judges
+from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
+from unbraid.evaluation.report import table
 
 SMALL = [
     *("--method.widths", "8", "--method.decoder-widths", "8", "--method.map-size", "4", "--method.shared", "4"),
@@ -20,7 +20,7 @@ SMALL = [
 @pytest.fixture(autouse=True)
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without perceptual networks, which take seconds."""
-    monkeypatch.setattr(Judges, "find", lambda config: Judges(None, None))
+    monkeypatch.setattr(PerceptualNetworks, "find", lambda config: NO_NETWORKS)
 
 
 def measured(place: Path, pairs: list[tuple[int, int]], test: float) -> tuple[dict[str, Any], str]:

@@ -7,20 +7,38 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import Stored, Untrained, random_data
+from helpers import Stored, Untrained, measured, random_data
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec
 from unbraid.data.loading import load
-from unbraid.data.parts import Chosen, Data, LabelledPart, PairedPart, Rows
-from unbraid.evaluation.generation import analogy, diversity, nearest_view, through_translation, two_of
-from unbraid.evaluation.measurements import Judges
+from unbraid.data.parts import Chosen, Data, LabelledPart, PairedPart, Part, Rows
+from unbraid.evaluation.images import two_of
+from unbraid.evaluation.measures.analogies import Analogies
+from unbraid.evaluation.measures.nearest_view import NearestView
+from unbraid.evaluation.measures.samples import Samples
+from unbraid.evaluation.measures.through_translation import ThroughTranslation
 from unbraid.evaluation.metrics.images import rms_distance
 from unbraid.evaluation.metrics.retrieval import interval
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.model.trained import Trained
 
 SPEC = DataSpec(ImageSpec(4, 8), ImageSpec(4, 8))
-BLIND = Judges(None, None)
+
+
+def analogy(model: Trained, part: Part, limit: int | None = None) -> dict[str, Any]:
+    return measured(Analogies(), model, part, limit=limit).get("analogy", {})
+
+
+def nearest_view(model: Trained, part: Part) -> dict[str, Any]:
+    return measured(NearestView(), model, part).get("nearest_view", {})
+
+
+def diversity(model: Trained, part: Part) -> dict[str, Any]:
+    return measured(Samples(), model, part).get("diversity", {})
+
+
+def through_translation(model: Trained, part: Part, limit: int | None = None) -> dict[str, Any]:
+    return measured(ThroughTranslation(), model, part, limit=limit).get("recall_through_translation", {})
 
 
 class Halves(Untrained):
@@ -91,8 +109,8 @@ def test_the_two_of_an_analogy_differ_and_no_task_comes_twice() -> None:
 
 def test_a_perfect_analogy_has_no_distance_and_a_copy_has_that_of_copying() -> None:
     data = data_of(halves(9, 0), halves(9, 1), halves(9, 2))
-    perfect = analogy(trained(Halves(halves(1, 0))), data.test, BLIND, None, 0)
-    copied = analogy(trained(Halves(halves(1, 0), copies=True)), data.test, BLIND, None, 0)
+    perfect = analogy(trained(Halves(halves(1, 0))), data.test)
+    copied = analogy(trained(Halves(halves(1, 0), copies=True)), data.test)
     assert set(perfect) == {"a", "b"}
     for domain in "ab":
         assert perfect[domain]["tasks"] == 72
@@ -116,7 +134,7 @@ def test_a_perfect_analogy_has_no_distance_and_a_copy_has_that_of_copying() -> N
 
 def test_there_are_no_analogies_without_a_truth() -> None:
     data = random_data(SPEC)
-    assert analogy(trained(Halves(halves(1, 0))), data.test, BLIND, None, 0) == {}
+    assert analogy(trained(Halves(halves(1, 0))), data.test) == {}
 
 
 def test_copying_on_the_digits_is_what_their_colours_say() -> None:
@@ -125,7 +143,7 @@ def test_copying_on_the_digits_is_what_their_colours_say() -> None:
     spec = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32))
     torch.manual_seed(0)
     small = IIAEConfig(widths=(8, 8), decoder_widths=(8, 8), map_size=4, shared=4)
-    figures = analogy(Trained(IIAE(spec, small).eval(), None, "iiae", 0), test, BLIND, 300, 0)
+    figures = analogy(Trained(IIAE(spec, small).eval(), None, "iiae", 0), test, 300)
     for domain, share in {"a": 0.892, "b": 0.084}.items():
         copy = figures[domain]["copy"]
         square = copy["distance"] ** 2 + copy["distance deviation"] ** 2
@@ -146,7 +164,7 @@ def views_data(count: int = 6, views: int = 3) -> tuple[Data, Tensor]:
 
 def test_a_sample_that_is_one_of_the_true_views_is_at_none() -> None:
     data, styles = views_data()
-    found = nearest_view(trained(Halves(styles)), data.test, BLIND, None, 0)
+    found = nearest_view(trained(Halves(styles)), data.test)
     assert (found["a->b"]["images"], found["a->b"]["views"], found["a->b"]["samples"]) == (6, 3, 3)
     assert found["a->b"]["sample"] == {"distance": 0, "distance deviation": 0}
     assert found["a->b"]["random"]["distance"] > 1
@@ -163,8 +181,8 @@ def test_the_nearest_of_all_views_counts_for_every_sample(monkeypatch: pytest.Mo
     made = torch.cat([a[..., :4], style.expand(18, -1, -1, -1)], 3)
     wanted = rms_distance(made, b).view(6, 3).amin(1)
     for values in (10**6, 1):
-        monkeypatch.setattr("unbraid.evaluation.generation.VALUES", values)
-        found = nearest_view(trained(Halves(style)), part, BLIND, None, 0)["a->b"]["sample"]
+        monkeypatch.setattr("unbraid.evaluation.images.VALUES", values)
+        found = nearest_view(trained(Halves(style)), part)["a->b"]["sample"]
         assert found["distance"] == pytest.approx(wanted.mean().item(), abs=1e-4)
         assert found["distance deviation"] == pytest.approx(wanted.std(correction=0).item(), abs=1e-4)
 
@@ -172,11 +190,11 @@ def test_the_nearest_of_all_views_counts_for_every_sample(monkeypatch: pytest.Mo
 def test_one_answer_has_no_diversity_and_real_styles_have_that_of_real_images() -> None:
     left, styles = halves(1, 0).expand(40, -1, -1, -1), halves(40, 2)
     data = data_of(left, halves(40, 1), styles)  # all that differs is the style
-    one = diversity(trained(Halves(styles[:1])), data.test, BLIND, None, 0)["a->b"]
+    one = diversity(trained(Halves(styles[:1])), data.test)["a->b"]
     assert one["samples"] == {"distance": 0, "distance deviation": 0}
     assert one["sample to real"]["distance"] == 0
     assert (one["images"], one["translations"], one["gallery"]) == (40, 10, 40)
-    many = diversity(trained(Halves(styles)), data.test, BLIND, None, 0)["a->b"]
+    many = diversity(trained(Halves(styles)), data.test)["a->b"]
     assert many["samples"]["distance"] == pytest.approx(many["real pairs"]["distance"], rel=0.05)
     assert many["sample to real"]["distance"] == 0
     x = torch.cat([left, styles], 3)
@@ -188,18 +206,18 @@ def test_retrieval_by_a_perfect_translation_finds_all(monkeypatch: pytest.Monkey
     style = halves(1, 5)
     data = data_of(halves(30, 0), style.expand(30, -1, -1, -1), style.expand(30, -1, -1, -1))
     for values in (10**6, 1):
-        monkeypatch.setattr("unbraid.evaluation.generation.VALUES", values)
-        found = through_translation(trained(Halves(style)), data.test, None, 0)
+        monkeypatch.setattr("unbraid.evaluation.images.VALUES", values)
+        found = through_translation(trained(Halves(style)), data.test)
         assert (found["queries"], found["samples"]) == (30, 10)
         for hit in ("pair", "label"):
             assert all(found[hit][way][k] == 100 for way in ("a->b", "b->a") for k in ("1", "5", "10"))
-    assert through_translation(trained(Translates(style)), data.test, 7, 0)["pair"]["a->b"]["1"] == 100
-    assert through_translation(trained(Translates(style)), data.test, 7, 0)["samples"] == 1
+    assert through_translation(trained(Translates(style)), data.test, 7)["pair"]["a->b"]["1"] == 100
+    assert through_translation(trained(Translates(style)), data.test, 7)["samples"] == 1
 
 
 def test_any_translation_and_any_pair_of_the_same_thing_count() -> None:
     data, styles = views_data()
-    found = through_translation(trained(Halves(styles)), data.test, None, 0)
+    found = through_translation(trained(Halves(styles)), data.test)
     assert found["pair"]["a->b"]["1"] == found["pair"]["b->a"]["1"] == 100
     assert found["queries"] == {"a->b": 6, "b->a": 18}  # an image of a is asked for once
     assert found["pair"]["a->b"]["interval"]["1"] == interval(1.0, 6)
@@ -209,16 +227,16 @@ def test_translations_that_are_all_alike_find_nothing() -> None:
     data = data_of(halves(20, 0), halves(20, 1), halves(20, 2))
     same = Halves(halves(1, 0) * 0)
     same.decode = lambda codes, domain: torch.zeros(len(codes.shared), 3, 4, 8)  # type: ignore[method-assign]
-    found = through_translation(trained(same), data.test, None, 0)
+    found = through_translation(trained(same), data.test)
     assert found["pair"]["a->b"]["1"] <= 5
 
 
 def test_labelled_images_and_what_makes_no_images_are_left_out() -> None:
     part = LabelledPart(Stored(halves(4, 0), SPEC.a), np.arange(4), np.zeros((4, 1), np.int64), list("wxyz"))
     model = trained(Halves(halves(1, 0)))
-    assert analogy(model, part, BLIND, None, 0) == {}
-    assert nearest_view(model, part, BLIND, None, 0) == {}
-    assert through_translation(model, part, None, 0) == {}
+    assert analogy(model, part) == {}
+    assert nearest_view(model, part) == {}
+    assert through_translation(model, part) == {}
     other = data_of(halves(4, 0), halves(4, 1), halves(4, 2))
-    assert nearest_view(trained(Translates(halves(1, 0))), other.test, BLIND, None, 0) == {}
-    assert diversity(trained(Translates(halves(1, 0))), other.test, BLIND, None, 0) == {}
+    assert nearest_view(trained(Translates(halves(1, 0))), other.test) == {}
+    assert diversity(trained(Translates(halves(1, 0))), other.test) == {}

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,12 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from helpers import Stored
+from helpers import Stored, measured
 from unbraid.core.method import Method
 from unbraid.core.types import DataSpec, Domain, ImageSpec, Unpaired
 from unbraid.data.parts import Data, PairedPart, UnpairedPart, as_unpaired
-from unbraid.evaluation.meaning import attributes, domain_probe
-from unbraid.evaluation.measurements import Judges
+from unbraid.evaluation.measures.leakage import _domain_probe as domain_probe
+from unbraid.evaluation.measures.semantics import Semantics
+from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
 from unbraid.model.trained import Trained
 from unbraid.nn.pretrained.perceptual import Vgg16
 
@@ -65,12 +67,16 @@ def make_data() -> Data:
     return Data("colours", SPEC, as_unpaired(parts[0]), parts[1], parts[2])
 
 
-def judges() -> Judges:
-    return Judges(None, EyesOfColour())
+def networks() -> PerceptualNetworks:
+    return PerceptualNetworks(None, EyesOfColour())
+
+
+def attributes(model: Trained, data: Data, networks: PerceptualNetworks) -> dict[str, Any]:
+    return measured(Semantics(), model, data.test, data, networks=networks).get("attributes", {})
 
 
 def test_translations_that_keep_an_attribute_agree_with_their_inputs(data: Data) -> None:
-    found = attributes(Trained(Turning(True).eval(), None, "known", 0), data, judges(), None)
+    found = attributes(Trained(Turning(True).eval(), None, "known", 0), data, networks())
     assert found.keys() == {"a->b", "b->a"}
     colour = found["a->b"]["colour"]
     assert colour["values"] == 3
@@ -79,17 +85,17 @@ def test_translations_that_keep_an_attribute_agree_with_their_inputs(data: Data)
 
 
 def test_translations_that_are_all_alike_do_not(data: Data) -> None:
-    found = attributes(Trained(Turning(False).eval(), None, "known", 0), data, judges(), None)
+    found = attributes(Trained(Turning(False).eval(), None, "known", 0), data, networks())
     assert found["a->b"]["colour"]["translations"]["balanced"] == pytest.approx(33.333, abs=0.01)
     assert found["a->b"]["colour"]["real"]["accuracy"] == 100
 
 
 def test_nothing_is_said_without_attributes_on_both_sides_or_without_weights(data: Data) -> None:
     model = Trained(Turning(True).eval(), None, "known", 0)
-    assert attributes(model, data, Judges(None, None), None) == {}
+    assert attributes(model, data, NO_NETWORKS) == {}
     test = as_unpaired(data.test)  # pyright: ignore[reportArgumentType]
     bare = UnpairedPart(test.a, test.b, test.rows_a, test.rows_b, test.names_a, test.names_b, {}, test.attributes_b)
-    assert attributes(model, Data("colours", SPEC, data.train, data.val, bare), judges(), None) == {}
+    assert attributes(model, Data("colours", SPEC, data.train, data.val, bare), networks()) == {}
 
 
 def test_the_domain_probe_says_what_training_said_last(tmp_path: Path) -> None:

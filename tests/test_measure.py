@@ -5,16 +5,26 @@ from typing import Any
 import pytest
 import torch
 
-from helpers import IMAGES, SMALL_LORD, VECTORS, paired_data
+from helpers import IMAGES, SMALL_LORD, VECTORS, paired_data, subject_of
 from unbraid.core.config import RunConfig, TrainConfig
+from unbraid.core.method import Method
 from unbraid.core.types import DataSpec, UserError
-from unbraid.evaluation.validation import sample_figures, standard_error, validate
+from unbraid.data.parts import Part
+from unbraid.evaluation.measure import Watched
+from unbraid.evaluation.measures.samples import Samples
+from unbraid.evaluation.validation import standard_error, validate
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.methods.lord import LORD
 from unbraid.model.log import Log, in_a_line
 from unbraid.model.run import Position, Run
+from unbraid.model.trained import Trained
 
 SMALL = IIAEConfig(widths=(8, 8), decoder_widths=(8, 8), map_size=4, shared=4, vector_widths=(16, 16, 8))
+
+
+def sample_figures(method: Method[Any], part: Part) -> dict[str, float]:
+    subject = subject_of(Trained(method, None, "", 0), part)
+    return Samples().watch(subject).figures if Samples().watches(subject) else {}
 
 
 def test_samples_of_held_out_images_are_measured_and_disturb_nothing() -> None:
@@ -72,9 +82,8 @@ def test_the_latest_of_the_models_that_are_equally_good_is_kept(
     kept: list[int] = []
     position = Position()
     for step, score in enumerate(scores):
-        monkeypatch.setattr(
-            "unbraid.evaluation.validation.retrieval_figures", lambda *_, s=score: {"a->b": s + 1, "b->a": s - 1}
-        )
+        found = Watched({"a->b": score + 1, "b->a": score - 1}, score, len(data.val))
+        monkeypatch.setattr("unbraid.evaluation.measures.retrieval.Retrieval.watch", lambda *_, found=found: found)
         position = Position(**{**vars(position), "step": step})
         position = validate(run, method, data, position, Log(run.path, quiet=True))
         kept.append(position.best_step)

@@ -1,21 +1,16 @@
 """What probes read in codes of pairs, with a method whose codes are the two values of a vector."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import Stored, Untrained
-from unbraid.core.config import RunConfig
+from helpers import Stored, Untrained, measured, subject_of
 from unbraid.core.types import Codes, DataSpec, Domain, VectorSpec
-from unbraid.data.parts import Chosen, Data, PairedPart
+from unbraid.data.parts import Chosen, PairedPart
 from unbraid.data.sources.arrays import ArrayVectors
-from unbraid.evaluation.measurements import probes, retrieval
-from unbraid.evaluation.validation import retrieval_figures
-from unbraid.methods.iiae import IIAEConfig
-from unbraid.model.run import Run
+from unbraid.evaluation.measures.leakage import Leakage
+from unbraid.evaluation.measures.retrieval import Retrieval
 from unbraid.model.trained import Trained
 
 SPEC = DataSpec(VectorSpec(2), VectorSpec(1))
@@ -43,7 +38,7 @@ def test_factors_of_pairs_are_read_where_they_are() -> None:
     rows = np.arange(200)
     factors = {"light": 3 * x[:, 1].double().numpy() + 1}
     part = PairedPart(Stored(x, SPEC.a), Stored(x[:, :1], SPEC.b), rows, [str(i) for i in rows], factors=factors)
-    found = probes(Trained(Values().eval(), None, "values", 0), Data("values", SPEC, part, part, part), None, 0)
+    found = measured(Leakage(), Trained(Values().eval(), None, "values", 0), part)["probes"]
     assert found["light from exclusive, a, R^2"]["linear"]["r2"] > 0.99
     assert found["light from shared, a, R^2"]["linear"]["r2"] < 0.1
     assert found["light from shared, a, R^2"]["linear"]["control"] > 0.9
@@ -64,18 +59,18 @@ class Same(Values):
 
 @pytest.mark.parametrize("rows", [np.tile(np.arange(40), 2), np.arange(40).repeat(3), np.r_[:40, :10]])
 @pytest.mark.parametrize("stored", [False, True])
-def test_recall_of_codes_and_pixels_counts_each_item_once(tmp_path: Path, rows: np.ndarray, stored: bool) -> None:
+def test_recall_of_codes_and_pixels_counts_each_item_once(rows: np.ndarray, stored: bool) -> None:
     """By rows that are the same, and by arrays with equal items."""
     x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
     spec = VectorSpec(3)
     items = ArrayVectors(x.numpy()[rows], spec) if stored else Chosen(Stored(x, spec), rows)
     part = PairedPart(items, items, np.arange(len(rows)), [str(row) for row in rows], labels=rows % 4)
-    found = retrieval(Trained(Same().eval(), None, "same", 0), part, "euclidean")
+    model = Trained(Same().eval(), None, "same", 0)
+    found = measured(Retrieval(), model, part)
     for key in ("recall", "recall_label"):
         for what in ("shared", "exclusive", "pixels"):
             for way in ("a->b", "b->a"):
                 assert [found[key][what][way][k] for k in ("1", "5", "10")] == [100, 100, 100]
                 assert found[key][what][way]["interval"]["1"] == [91.238, 100.0]  # of 40
     assert found["union"]["queries"] == {"a->b": 40, "b->a": 40}
-    run = Run(tmp_path, "same", RunConfig(IIAEConfig()))
-    assert set(retrieval_figures(run, Same().eval(), part, None).values()) == {100}
+    assert set(Retrieval().watch(subject_of(model, part)).figures.values()) == {100}

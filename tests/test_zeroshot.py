@@ -13,8 +13,8 @@ from helpers import write_png
 from unbraid.commands.cli import main
 from unbraid.data import features
 from unbraid.data.parts import UnpairedPart
+from unbraid.evaluation.measures.zero_shot import ZeroShot, both_ways, by_angle, has_classes
 from unbraid.evaluation.metrics.retrieval import label_figures, signs
-from unbraid.evaluation.zeroshot import both_ways, by_angle, has_classes, zero_shot
 from unbraid.nn.pretrained import teacher
 
 
@@ -108,12 +108,13 @@ def classes() -> UnpairedPart:
 
 
 def test_figures_are_those_of_the_shared_codes() -> None:
-    from helpers import SMALL_CDDN, DataSpec, VectorSpec
+    from helpers import SMALL_CDDN, DataSpec, VectorSpec, measured
     from unbraid.methods.cddn import CdDN
+    from unbraid.model.trained import Trained
 
     part = classes()
     method = CdDN(DataSpec(VectorSpec(5), VectorSpec(5)), SMALL_CDDN).eval()
-    found = zero_shot(method, part, "euclidean", None)
+    found = measured(ZeroShot(), Trained(method, None, "cddn", 0), part)["zero_shot"]
     with torch.no_grad():
         a = method.encode(part.a.read(np.arange(12), 0), "a").shared
         b = method.encode(part.b.read(np.arange(9), 0), "b").shared

@@ -26,7 +26,7 @@ from unbraid.data.features import (
 )
 from unbraid.data.loading import load
 from unbraid.data.parts import PairedPart, UnpairedPart
-from unbraid.evaluation.zeroshot import both_ways, by_angle
+from unbraid.evaluation.measures.zero_shot import both_ways, by_angle
 from unbraid.nn.pretrained import teacher
 from unbraid.nn.pretrained.perceptual import CONVOLUTIONS
 

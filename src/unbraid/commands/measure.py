@@ -7,7 +7,6 @@ from typing import Any
 
 from unbraid.commands.folder import RunFolder, check_parts, image_model
 from unbraid.core.config import PACKAGED, Distance, PerceptualConfig
-from unbraid.core.files import write_json
 from unbraid.core.types import UserError
 from unbraid.data.features import with_head
 from unbraid.data.loading import load as load_data
@@ -43,6 +42,8 @@ def evaluate(
     distance: Distance | None = None,
     perceptual: PerceptualConfig = PACKAGED,
     limit: int | None = None,
+    only: str = "",
+    list: bool = False,
 ) -> None:
     """Measures a run on its test part: prints the table, writes RUN/metrics.json, pictures, examples and README.md.
 
@@ -51,13 +52,25 @@ def evaluate(
         distance: Distance of shared codes; the one the run was trained with, if not given.
         limit: Items in a figure at most, to be done sooner; retrieval takes all. Default: 500 translations of each
             domain, 2000 transfers, 2000 items of a part, or 50 of each class, for probes.
+        only: Measures to compute, such as retrieval,samples. Others in metrics.json stay if they were measured in the
+            same way.
+        list: Print which measures there are, and why some can't be taken of this run, and leave.
     """
     from unbraid.evaluation.evaluate import evaluate as measure
-    from unbraid.evaluation.evaluate import table
+    from unbraid.evaluation.evaluate import subject_of
+    from unbraid.evaluation.measures import MEASURES
+    from unbraid.evaluation.report import table
 
     opened, model, loaded = _with_data(run, data, limit)
-    metrics = measure(opened, model, loaded, distance, perceptual, limit)
-    print(table(metrics))
+    if list:
+        subject = subject_of(opened, model, loaded, distance, perceptual, limit)
+        for one in MEASURES:
+            reason = one.applies(subject)
+            print(f"{one.name:<21}{one.says}{f' (not of this run: {reason})' if reason else ''}")
+        return
+    names = tuple(filter(None, (name.strip() for name in only.split(","))))
+    metrics = measure(opened, model, loaded, distance, perceptual, limit, names)
+    print(table(metrics, [one for one in MEASURES if one.name in names] if names else MEASURES))
     protocol = metrics["protocol"]
     by = f", {protocol['distance']} distance" if "distance" in protocol else ""
     print(f"\n{protocol['items']} test items of {protocol['data']}{by}; {protocol['model']}")
@@ -84,23 +97,20 @@ def cheat(
         run: Folder of the run.
         limit: Images of each domain at most; 200, if not given.
     """
-    from unbraid.evaluation.cycles import cycles
-    from unbraid.evaluation.evaluate import cheats
-    from unbraid.evaluation.measurements import Judges
-    from unbraid.evaluation.pictures import cheat_pictures
+    from unbraid.evaluation.evaluate import evaluate as measure
+    from unbraid.evaluation.measures import MEASURES
+    from unbraid.evaluation.report import table
 
     image_model(run)
     opened, model, loaded = _with_data(run, data, limit)
     if isinstance(loaded.test, LabelledPart):
         raise UserError(f"{run} was trained on labelled images; there is no way there and back between two domains")
-    judges, before, path = Judges.find(perceptual), opened.metrics(), run / "metrics.json"
-    found = cycles(model, loaded.test, judges, limit, opened.config.train.seed)
-    write_json(path, {**before, **found})
-    written = cheat_pictures(model, loaded, run / "pictures", opened.config.train.seed)
-    print("\n".join(cheats(found)))
-    for line in filter(None, (loaded.remark, judges.remark)):
-        print(f"Say with it: {line}")
-    print(f"Written: {', '.join(map(str, (path, *written)))}")
+    metrics = measure(opened, model, loaded, None, perceptual, limit, ("steganography",))
+    print(table(metrics, [one for one in MEASURES if one.name == "steganography"]))
+    if metrics["protocol"]["remark"]:
+        print(f"Say with it: {metrics['protocol']['remark']}")
+    written = (run / "metrics.json", *sorted((run / "pictures").glob("cheat-*.png")))
+    print(f"Written: {', '.join(map(str, written))}")
 
 
 def _with_data(run: Path, data: Elsewhere, limit: int | None) -> tuple[Any, Any, Any]:

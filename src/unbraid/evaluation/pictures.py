@@ -10,7 +10,7 @@ from torch import Tensor
 from unbraid.core.method import Latent
 from unbraid.core.types import DOMAINS, Domain, ImageSpec, UserError, other
 from unbraid.data.parts import Data, LabelledPart, PairedPart, Part
-from unbraid.evaluation.cycles import NOISES, Cycle, noisy, rounded, two_sides
+from unbraid.evaluation.measures.steganography import NOISES, Cycle, noisy, rounded, two_sides
 from unbraid.model.codes import read, spread
 from unbraid.model.drawing import grid, save_gif, save_picture, to_picture, transfer_grid
 from unbraid.model.trained import Trained
@@ -82,15 +82,15 @@ def _translations(model: Trained, x: Tensor, y: Tensor | None, source: Domain, p
     save_picture(grid(rows, columns), path)
 
 
-def cheat_pictures(model: Trained, data: Data, folder: Path, seed: int) -> list[Path]:
-    """There and back from each domain: undisturbed, after rounding to 8 bits, with noise; and, where the domain has
-    something alone, the translation of another item decoded with it. Returns the files."""
+def draw_cycles(model: Trained, data: Data, folder: Path, seed: int) -> list[Path]:
+    """Draws there and back from each domain: undisturbed, after rounding to 8 bits, with noise; and, where the domain
+    has exclusive codes, the translation of another item decoded with them. Returns the files."""
     written = []
     for source in DOMAINS:
         cycle = Cycle(model, source)
         items, rows, targets, target_rows = two_sides(data.test, source, PICTURED)
         x, y = items.read(rows, 0), targets.read(target_rows, 0)
-        own, style = cycle.alone(x, source), cycle.alone(y, cycle.target)
+        own, style = cycle.exclusive(x, source), cycle.exclusive(y, cycle.target)
         there = cycle.there(x, style)
         columns = {"input": x, "there": there}
         if isinstance(data.test, PairedPart):
@@ -109,7 +109,7 @@ def cheat_pictures(model: Trained, data: Data, folder: Path, seed: int) -> list[
 
 
 def examples(data: Data, folder: Path, count: int = PICTURED) -> None:
-    """A few test images as PNG files, to try the commands on: folder/a/NAME.png and folder/b/NAME.png, or, with
+    """Writes a few test images as PNG files, to try the commands on: folder/a/NAME.png and folder/b/NAME.png, or, with
     labels, folder/NAME.png."""
     part = data.test
     if isinstance(part, LabelledPart):

@@ -1,4 +1,4 @@
-"""Whether a translation shows what its input shows, or hides it for the way back (Harley et al. 2019, appendix A).
+"""Steganography: does a translation hide what the way back needs (Harley et al. 2019, appendix A)?
 
 Three measures, of any method that translates images there and back. x is an item of the source domain, y' its
 translation, x'' what the way back makes of y'.
@@ -15,19 +15,21 @@ Legend: n items; values of images lie in [-1, 1].
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unbraid.core.method import Disentangler, Translator
-from unbraid.core.types import DOMAINS, Codes, Domain, other
+from unbraid.core.types import DOMAINS, Codes, Domain, Unpaired, other
 from unbraid.data.equal import differ
 from unbraid.data.parts import Items, PairedPart, Part, Recombining, Rows, once, side, strangers
-from unbraid.evaluation.generation import Found, blocks, makes_images
-from unbraid.evaluation.measurements import Judges
+from unbraid.evaluation.images import DistanceTable, blocks
+from unbraid.evaluation.measure import Block, Measure, Ways, cells
+from unbraid.evaluation.measures.translation import needs_translations
 from unbraid.evaluation.metrics.images import rms_distance
+from unbraid.evaluation.subject import Subject
 from unbraid.model.codes import decode_all, encode_all, evaluating, spread
 from unbraid.model.trained import Trained
 
@@ -40,7 +42,7 @@ NOISES = (0.01, 0.02, 0.05, 0.1)
 
 
 class Cycle:
-    """There and back again. `own` is what an item of the source domain has alone, (n, d), or None without codes."""
+    """A translation and the way back. `own`: exclusive codes of items of the source domain, (n, d), or None."""
 
     def __init__(self, model: Trained, source: Domain) -> None:
         self.model = model
@@ -48,16 +50,16 @@ class Cycle:
         self.target: Domain = other(source)
         self.codes = isinstance(model.method, Disentangler)
 
-    def alone(self, x: Tensor, domain: Domain) -> Tensor | None:
-        """What items of a domain have alone; None without codes."""
+    def exclusive(self, x: Tensor, domain: Domain) -> Tensor | None:
+        """Returns the exclusive codes of items of a domain; None without codes."""
         return encode_all(self.model.method, x, domain).exclusive if self.codes else None
 
     def there(self, x: Tensor, style: Tensor | None) -> Tensor:
-        """y': x shown in the target domain, with these exclusive codes of it."""
+        """Returns y': x shown in the target domain, with these exclusive codes of it."""
         return self._shown(x, self.source, style)
 
     def back(self, y: Tensor, own: Tensor | None) -> Tensor:
-        """x'': y shown in the source domain, with these exclusive codes of it."""
+        """Returns x'': y shown in the source domain, with these exclusive codes of it."""
         return self._shown(y, self.target, own)
 
     def _shown(self, x: Tensor, source: Domain, style: Tensor | None) -> Tensor:
@@ -70,25 +72,32 @@ class Cycle:
 
 
 def rounded(y: Tensor) -> Tensor:
-    """As a file of 8 bits a value keeps it."""
+    """Returns images as a file of 8 bits a value keeps them."""
     return ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
 
 
 def noisy(y: Tensor, deviation: float, seed: int) -> Tensor:
-    """With normal noise, the same for each call."""
+    """Returns images with normal noise, the same for each call."""
     return y + deviation * torch.randn(y.shape, generator=torch.Generator().manual_seed(seed))
 
 
 def disturbances(seed: int) -> dict[str, Callable[[Tensor], Tensor]]:
-    """What y' suffers, by name."""
+    """Returns what is done to y', by name."""
     table: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda y: y, "8 bits": rounded}
     for deviation in NOISES:
         table[f"noise {deviation:g}"] = lambda y, deviation=deviation: noisy(y, deviation, seed)
     return table
 
 
-def cycles(model: Trained, part: Part, judges: Judges, limit: int | None, seed: int) -> dict[str, Any]:
-    """`hidden_pair` and `cheat`, as the module says, both ways; empty for what doesn't translate images.
+class SteganographyResult(TypedDict, total=False):
+    """As `Steganography` says, by way."""
+
+    hidden_pair: Ways[dict[str, Any]]
+    cheat: Ways[dict[str, Any]]
+
+
+class Steganography(Measure[SteganographyResult]):
+    """`hidden_pair` and `cheat`, as the module says, both ways.
 
     hidden_pair, where pairs are known: `translation` beside the counterpart, and `random`, another image of the target
     domain in its place. Where the target domain has something alone, the translation gets the counterpart's.
@@ -99,43 +108,71 @@ def cycles(model: Trained, part: Part, judges: Judges, limit: int | None, seed: 
     `jump` is how many times as far from x the way back ends after rounding as without, by root mean square; what is
     nearer than rounding moves an image counts as that far.
     """
-    if not makes_images(model):
-        return {}
-    hidden: dict[str, Any] = {}
-    cheat: dict[str, Any] = {}
-    for source in DOMAINS:
-        way = f"{source}->{other(source)}"
-        found = _Measured(Cycle(model, source), part, judges, min(CYCLED, limit or CYCLED), seed)
-        if isinstance(part, PairedPart):
-            hidden[way] = {"images": found.count, **found.hidden.figures()}
-        sensitivity = found.sensitivity.figures()
-        clean, after = (max(sensitivity[name]["distance"], FINEST) for name in ("none", "8 bits"))
-        decoding = found.decoding.figures()
-        cheat[way] = {
-            "images": found.count,
-            "decoding": decoding,
-            "sensitivity": sensitivity,
-            "jump": round(after / clean, 4),
-        }
-    return {**({"hidden_pair": hidden} if hidden else {}), "cheat": cheat}
+
+    name = "steganography"
+    says = "does a translation hide what the way back needs? what rounding and noise do to the way back"
+
+    def applies(self, subject: Subject) -> str | None:
+        return needs_translations(subject)
+
+    def by_default(self, subject: Subject) -> bool:
+        return subject.model.method.needs is Unpaired
+
+    def compute(self, subject: Subject) -> SteganographyResult:
+        hidden: Ways[dict[str, Any]] = {}
+        cheat: Ways[dict[str, Any]] = {}
+        for source in DOMAINS:
+            way = f"{source}->{other(source)}"
+            found = _Measured(Cycle(subject.model, source), subject)
+            if subject.paired:
+                hidden[way] = {"images": found.count, **found.hidden.figures()}
+            sensitivity = found.sensitivity.figures()
+            clean, after = (max(sensitivity[name]["distance"], FINEST) for name in ("none", "8 bits"))
+            cheat[way] = {
+                "images": found.count,
+                "decoding": found.decoding.figures(),
+                "sensitivity": sensitivity,
+                "jump": round(after / clean, 4),
+            }
+        return {"hidden_pair": hidden, "cheat": cheat} if hidden else {"cheat": cheat}
+
+    def rows(self, metrics: SteganographyResult) -> list[Block]:
+        names = ("lpips", "psnr", "ssim", "distance")
+        heading = f"{'there and back':<40}" + "".join(f"{name:<10}" for name in names).rstrip()
+        lines = []
+        for way, figures in metrics.get("cheat", {}).items():
+            groups = {
+                "hidden pair": metrics.get("hidden_pair", {}).get(way, {}),
+                "decoding": figures["decoding"],
+                "disturbed by": figures["sensitivity"],
+            }
+            lines += [
+                f"{f'{way} {title}: {what}':<40}{cells(values, names)}".rstrip()
+                for title, rows in groups.items()
+                for what, values in rows.items()
+                if isinstance(values, dict)
+            ]
+            jump = figures["jump"]
+            lines.append(f"{way} rounded to 8 bits, the way back ends {jump:.3f} times as far from its input")
+        return [Block(heading, lines)]
 
 
 class _Measured:
     """The distances of one way."""
 
-    def __init__(self, cycle: Cycle, part: Part, judges: Judges, limit: int, seed: int) -> None:
-        self.cycle, self.judges, self.seed = cycle, judges, seed
-        self.hidden, self.decoding, self.sensitivity = Found(), Found(), Found()
-        self.items, rows, self.targets, targets = two_sides(part, cycle.source, limit)
+    def __init__(self, cycle: Cycle, subject: Subject) -> None:
+        self.cycle, self.networks, self.seed = cycle, subject.networks, subject.seed
+        self.hidden, self.decoding, self.sensitivity = DistanceTable(), DistanceTable(), DistanceTable()
+        self.items, rows, self.targets, targets = two_sides(subject.part, cycle.source, subject.at_most(CYCLED))
         self.count = len(rows)
         partners = rows[strangers(len(rows))]
         for at in blocks(np.arange(self.count), self.items.spec.shape, 64):
-            self._block(rows[at], targets[at], partners[at], paired=isinstance(part, PairedPart))
+            self._block(rows[at], targets[at], partners[at], paired=subject.paired is not None)
 
     def _block(self, rows: Rows, targets: Rows, partners: Rows, paired: bool) -> None:
         cycle = self.cycle
         x, y = self.items.read(rows, 0), self.targets.read(targets, 0)
-        style, own = cycle.alone(y, cycle.target), cycle.alone(x, cycle.source)
+        style, own = cycle.exclusive(y, cycle.target), cycle.exclusive(x, cycle.source)
         made = cycle.there(x, style)
         for name, disturb in disturbances(self.seed).items():
             again = cycle.back(disturb(made), own)
@@ -165,11 +202,11 @@ class _Measured:
             self.decoding.add("composition", self._far(mixed, self.items.recombined(partners, rows)))
 
     def _far(self, made: Tensor, true: Tensor) -> dict[str, Tensor]:
-        return {"distance": rms_distance(made, true), **self.judges.each(made, true)}
+        return {"distance": rms_distance(made, true), **self.networks.each(made, true)}
 
 
 def two_sides(part: Part, source: Domain, limit: int) -> tuple[Items, Rows, Items, Rows]:
-    """Items of the source domain, and as many of the target: their counterparts, where pairs are known, else any."""
+    """Returns items of the source domain and as many of the target: counterparts, where pairs are known, else any."""
     (items, rows), (targets, target_rows) = side(part, source), side(part, other(source))
     if isinstance(part, PairedPart):
         rows = target_rows = spread(once(items, rows), limit)

@@ -1,0 +1,86 @@
+"""The form of a measure: what it needs, what it computes, and how that is printed."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
+
+from unbraid.evaluation.subject import Subject
+
+Result = TypeVar("Result", bound=Mapping[str, Any])
+Value = TypeVar("Value")
+Ways = dict[str, Value]
+"""By way: "a->b" and "b->a"."""
+Figures = dict[str, float]
+"""By the figure's name."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines of a table under a heading. Blocks of several measures with one heading are printed as one."""
+
+    heading: str
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Figures of the validation part that training logs.
+
+    figures: in percent where they are shares. score: what chooses the best model, more being better; None if these
+    don't. counted: items of which the score is a share, 0 for what isn't one.
+    """
+
+    figures: Figures = field(default_factory=dict)
+    score: float | None = None
+    counted: int = 0
+
+
+class Measure(ABC, Generic[Result]):
+    """One thing that is measured of a trained model; one file in `measures/`, one line in `MEASURES`.
+
+    A measure draws by the subject's seed alone, leaves the model as it was, and gives the same figures for any size of
+    batches.
+    """
+
+    name: ClassVar[str]
+    """What `unbraid evaluate --only` calls it."""
+    says: ClassVar[str]
+    """One line: what it measures."""
+
+    @abstractmethod
+    def applies(self, subject: Subject) -> str | None:
+        """Returns why it can't be measured of this subject, or None if it can."""
+
+    @abstractmethod
+    def compute(self, subject: Subject) -> Result:
+        """Returns the entries of metrics.json. Called if it applies; what can't fail on so few items is left out."""
+
+    def by_default(self, subject: Subject) -> bool:
+        """Returns whether it is measured, where it applies, if no measure is named."""
+        return True
+
+    def protocol(self, subject: Subject) -> dict[str, Any]:
+        """Returns what must be said with its figures, by what it is called."""
+        return {}
+
+    def missing(self, subject: Subject, result: Result) -> dict[str, str]:
+        """Returns figures that were left out because the part is too small, and why."""
+        return {}
+
+    def rows(self, metrics: Result) -> list[Block]:
+        """Returns what is printed of these entries of metrics.json, some of which may be missing."""
+        return []
+
+    def watches(self, subject: Subject) -> bool:
+        """Returns whether training can watch it on this validation part."""
+        return self.applies(subject) is None
+
+    def watch(self, subject: Subject) -> Watched:
+        """Returns what training logs of the validation part."""
+        return Watched()
+
+
+def cells(values: Mapping[str, Any], names: tuple[str, ...], width: int = 10) -> str:
+    """Returns figures by name in columns of this width, empty where there is none."""
+    return "".join(f"{values[name]:<{width}.4f}" if name in values else " " * width for name in names).rstrip()

@@ -1,0 +1,86 @@
+"""Analogies beside the truth, where the data can build it."""
+
+from typing import Any, TypedDict
+
+import numpy as np
+
+from unbraid.core.types import DOMAINS, Codes, Domain
+from unbraid.data.parts import Recombining, once, side
+from unbraid.evaluation.images import DistanceTable, blocks, two_of
+from unbraid.evaluation.measure import Block, Measure, cells
+from unbraid.evaluation.metrics.images import rms_distance
+from unbraid.evaluation.subject import Subject
+from unbraid.model.codes import decode_all, encode_all
+
+ANALOGIES = 2000
+"""Analogies in each domain, at most."""
+COLUMNS = ("distance", "distance deviation", "lpips", "lpips deviation", "psnr", "ssim")
+HEADS = ("distance", "+-", "lpips", "+-", "psnr", "ssim")
+HEADING = f"{'made images':<36}" + "".join(f"{head:<10}" for head in HEADS).rstrip()
+
+
+class AnalogiesResult(TypedDict, total=False):
+    """As `Analogies` says, by domain."""
+
+    analogy: dict[Domain, dict[str, Any]]
+
+
+class Analogies(Measure[AnalogiesResult]):
+    """The shared part of one image with the exclusive part of another of its domain, against the truth.
+
+    made: the answer. copy: the query in place of an answer. again: the truth, from its own codes.
+    """
+
+    name = "analogies"
+    says = "the shared part of one image with the exclusive part of another, against the true image"
+
+    def applies(self, subject: Subject) -> str | None:
+        if not subject.paired:
+            return "it needs pairs"
+        if not subject.codes:
+            return f"{subject.model.name} has no codes"
+        known = any(isinstance(side(subject.part, domain)[0], Recombining) for domain in DOMAINS)
+        return None if known else "the data can't build the true images"
+
+    def compute(self, subject: Subject) -> AnalogiesResult:
+        table: dict[Domain, dict[str, Any]] = {}
+        for domain in DOMAINS:
+            if found := _of_domain(subject, domain):
+                table[domain] = found
+        return {"analogy": table} if table else {}
+
+    def rows(self, metrics: AnalogiesResult) -> list[Block]:
+        return [generated_block("analogy", metrics.get("analogy", {}))]
+
+
+def generated_block(title: str, found: dict[Any, dict[str, Any]]) -> Block:
+    """Returns distances of generated images as a table, a line for each way, or domain, and name."""
+    lines = [
+        f"{f'{title} {way} {what}':<36}{cells(values, COLUMNS)}".rstrip()
+        for way, figures in found.items()
+        for what, values in figures.items()
+        if isinstance(values, dict)
+    ]
+    return Block(HEADING, lines)
+
+
+def _of_domain(subject: Subject, domain: Domain) -> dict[str, Any]:
+    method, (items, rows) = subject.model.method, side(subject.part, domain)
+    rows = once(items, rows)
+    if not isinstance(items, Recombining) or len(rows) < 2:
+        return {}
+    queries, references = two_of(rows, subject.at_most(ANALOGIES), subject.seed)
+    found = DistanceTable()
+    for at in blocks(np.arange(len(queries)), items.spec.shape, 8):
+        query, reference = items.read(queries[at], 0), items.read(references[at], 0)
+        truth = items.recombined(queries[at], references[at])
+        shared, exclusive = (encode_all(method, x, domain) for x in (query, reference))
+        answers = {
+            "made": decode_all(method, Codes(shared.shared, exclusive.exclusive), domain),
+            "copy": query,
+            "again": decode_all(method, encode_all(method, truth, domain), domain),
+        }
+        for name, answer in answers.items():
+            distance = rms_distance(answer, truth)
+            found.add(name, {"distance": distance, **subject.networks.each(answer, truth)})
+    return {"tasks": len(queries), **found.figures()}

@@ -1,0 +1,88 @@
+"""Samples beside the nearest true view of their input (Gonzalez-Garcia et al. 2018, table 2)."""
+
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unbraid.core.types import DOMAINS, Domain, other
+from unbraid.data.equal import differ
+from unbraid.data.parts import identities, once, side, strangers
+from unbraid.evaluation.images import DistanceTable, blocks, near
+from unbraid.evaluation.measure import Block, Measure, Ways
+from unbraid.evaluation.measures.analogies import generated_block
+from unbraid.evaluation.measures.translation import needs_translations
+from unbraid.evaluation.subject import Subject
+from unbraid.model.codes import sample_all, spread
+
+INPUTS = 500
+"""Images of each domain whose samples are compared with their true views, at most."""
+SAMPLES = 3
+"""Samples for each of them, as in the paper."""
+
+
+class NearestViewResult(TypedDict, total=False):
+    """As `NearestView` says, by way."""
+
+    nearest_view: Ways[dict[str, Any]]
+
+
+class NearestView(Measure[NearestViewResult]):
+    """Samples against the nearest of all true views of their input, both ways.
+
+    random: a true view of another input, and not of this one, in place of a sample.
+    """
+
+    name = "nearest_view"
+    says = "distance of samples to the nearest true counterpart of their input"
+
+    def applies(self, subject: Subject) -> str | None:
+        if not subject.paired:
+            return "it needs pairs"
+        return needs_samples(subject)
+
+    def compute(self, subject: Subject) -> NearestViewResult:
+        return {"nearest_view": {f"{source}->{other(source)}": _one_way(subject, source) for source in DOMAINS}}
+
+    def rows(self, metrics: NearestViewResult) -> list[Block]:
+        return [generated_block("nearest view", metrics.get("nearest_view", {}))]
+
+
+def needs_samples(subject: Subject) -> str | None:
+    """Returns why a subject has no samples of images, or None if it has."""
+    return needs_translations(subject) or (
+        None if subject.codes else f"{subject.model.name} gives one answer to an input"
+    )
+
+
+def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
+    (items, rows), (targets, _) = side(subject.part, source), side(subject.part, other(source))
+    number = identities(items, rows)
+    order = np.argsort(number, kind="stable")
+    groups = np.split(rows[order], np.flatnonzero(np.diff(number[order])) + 1)  # of rows that show one input
+    inputs = spread(np.arange(len(groups)), subject.at_most(INPUTS))
+    views = [once(targets, groups[i]) for i in inputs]
+    others = np.array([views[i][0] for i in strangers(len(inputs))])
+    own = np.repeat(np.arange(len(inputs)), [len(some) for some in views])
+    apart = np.ones(len(inputs), np.bool_)
+    np.logical_and.at(apart, own, differ(targets, np.concatenate(views), others[own]))
+    generator, found = torch.Generator().manual_seed(subject.seed), DistanceTable()
+    for at in blocks(np.arange(len(inputs)), targets.spec.shape, max(map(len, views)) + SAMPLES):
+        x = items.read(np.array([groups[inputs[i]][0] for i in at]), 0)
+        true = targets.read(np.concatenate([views[i] for i in at]), 0)
+        owner = torch.from_numpy(np.repeat(np.arange(len(at)), [len(views[i]) for i in at]))
+        for answer in sample_all(subject.model.method, x, source, SAMPLES, generator).unbind(1):
+            far = near(answer[owner], true, subject.networks)
+            found.add("sample", {key: _least(each, owner, len(at)) for key, each in far.items()})
+        if apart[at].any():
+            far = near(targets.read(others[at], 0)[owner], true, subject.networks)
+            known = torch.from_numpy(apart[at])
+            found.add("random", {key: _least(each, owner, len(at))[known] for key, each in far.items()})
+    counts = {"images": len(inputs), "samples": SAMPLES, "views": sum(map(len, views)) / len(views)}
+    return {**counts, **found.figures()}
+
+
+def _least(values: Tensor, owner: Tensor, count: int) -> Tensor:
+    """The least value of each owner. values, owner: (n,) -> (count,)."""
+    return torch.full((count,), torch.inf).scatter_reduce(0, owner, values.float(), "amin")

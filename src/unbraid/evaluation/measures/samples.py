@@ -1,0 +1,126 @@
+"""How much samples for one input vary, and how near they are to real images."""
+
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unbraid.core.types import DOMAINS, Domain, UserError, other
+from unbraid.data.parts import Items, Rows, once, side
+from unbraid.evaluation.images import DistanceTable, blocks, near, two_of
+from unbraid.evaluation.measure import Block, Figures, Measure, Watched, Ways
+from unbraid.evaluation.measures.analogies import generated_block
+from unbraid.evaluation.measures.nearest_view import needs_samples
+from unbraid.evaluation.metrics.coverage import coverage, variety
+from unbraid.evaluation.metrics.images import rms_distance
+from unbraid.evaluation.metrics.retrieval import distances
+from unbraid.evaluation.networks import PerceptualNetworks
+from unbraid.evaluation.subject import Subject
+from unbraid.model.codes import sample_all, spread
+
+DIVERSE = 50
+"""Images of each domain whose samples are compared with each other, at most."""
+SAMPLES = 10
+"""Samples for each of them."""
+SHORTLIST = 5
+"""Real images, the nearest by rms distance, among which the nearest by LPIPS is looked for."""
+WATCHED = 100
+"""Images of each domain that training translates to measure coverage and variety, at most."""
+WATCHED_SAMPLES = 4
+"""Samples for each of them."""
+
+
+class SamplesResult(TypedDict, total=False):
+    """As `Samples` says, by way."""
+
+    diversity: Ways[dict[str, Any]]
+
+
+class Samples(Measure[SamplesResult]):
+    """How far samples for one input are from each other, and a sample from the nearest real image, both ways.
+
+    samples: pairs of samples for one input. real pairs: pairs of real images. sample to real, real to real: to the
+    nearest of all (other) real images.
+    """
+
+    name = "samples"
+    says = "distance of samples for one input to each other, and to the nearest real image"
+
+    def applies(self, subject: Subject) -> str | None:
+        return needs_samples(subject)
+
+    def compute(self, subject: Subject) -> SamplesResult:
+        return {"diversity": {f"{source}->{other(source)}": _one_way(subject, source) for source in DOMAINS}}
+
+    def rows(self, metrics: SamplesResult) -> list[Block]:
+        return [generated_block("diversity", metrics.get("diversity", {}))]
+
+    def watch(self, subject: Subject) -> Watched:
+        """Returns how many of the held-out images' ways samples cover, and how much samples for one image vary,
+        percent, both ways. Empty for what has nothing to draw codes from."""
+        covered: Figures = {}
+        varied: Figures = {}
+        for source in DOMAINS:
+            x, real = (_distinct(subject, domain) for domain in (source, other(source)))
+            generator = torch.Generator().manual_seed(0)
+            try:
+                made = sample_all(subject.model.method, x, source, WATCHED_SAMPLES, generator)
+            except UserError:
+                return Watched()
+            way = f"{source}->{other(source)}"
+            if len(real) > 1:
+                covered[f"coverage {way}"] = coverage(real, made.flatten(0, 1))
+                varied[f"variety {way}"] = variety(made, real)
+        return Watched({**covered, **varied})
+
+
+def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
+    networks, count = subject.networks, subject.at_most(DIVERSE)
+    (items, rows), (targets, target_rows) = side(subject.part, source), side(subject.part, other(source))
+    inputs, gallery = spread(once(items, rows), count), once(targets, target_rows)
+    generator, found, first = torch.Generator().manual_seed(subject.seed), DistanceTable(), []
+    for at in blocks(inputs, targets.spec.shape, SAMPLES):
+        made = sample_all(subject.model.method, items.read(at, 0), source, SAMPLES, generator)
+        first.append(made[:, 0])
+        for samples in made:
+            found.add("samples", _among(samples, networks))
+    found.add("sample to real", _nearest_real(torch.cat(first), targets, gallery, networks))
+    if len(gallery) > 1:
+        one, two = (targets.read(some, 0) for some in two_of(gallery, 5 * count, subject.seed))
+        found.add("real pairs", near(one, two, networks))
+        at = spread(np.arange(len(gallery)), count)
+        real = targets.read(gallery[at], 0)
+        found.add("real to real", _nearest_real(real, targets, gallery, networks, at))
+    counts = {"images": len(inputs), "translations": SAMPLES, "gallery": len(gallery)}
+    return {**counts, **found.figures()}
+
+
+def _distinct(subject: Subject, domain: Domain) -> Tensor:
+    items, rows = side(subject.part, domain)
+    return items.read(spread(once(items, rows), WATCHED), 0)
+
+
+def _among(images: Tensor, networks: PerceptualNetworks) -> dict[str, Tensor]:
+    """Distances of all pairs of a few images, once each."""
+    one, two = torch.triu_indices(len(images), len(images), 1)
+    found = {"distance": rms_distance(images[one], images[two])}
+    if networks.lpips and images.shape[1] in (1, 3):
+        found["lpips"] = networks.lpips.among(images)[one, two]
+    return found
+
+
+def _nearest_real(
+    images: Tensor, items: Items, gallery: Rows, networks: PerceptualNetworks, own: Rows | None = None
+) -> dict[str, Tensor]:
+    """Distance to the nearest real image; by LPIPS, to the nearest of the SHORTLIST nearest by rms distance.
+
+    own: where in the gallery the images themselves are, which then don't count.
+    """
+    flat = images.flatten(1)
+    far = torch.cat([distances(flat, items.read(some, 0).flatten(1)) for some in blocks(gallery, items.spec.shape)], 1)
+    if own is not None:
+        far[torch.arange(len(own)), torch.from_numpy(own)] = torch.inf
+    short = far.topk(min(SHORTLIST, len(gallery) - (own is not None)), largest=False).indices
+    found = [near(images, items.read(gallery[column.numpy()], 0), networks) for column in short.T]
+    return {name: torch.stack([one[name] for one in found]).amin(0) for name in found[0]}

@@ -1,0 +1,118 @@
+"""Semantics: does a translation show what is known of its input, such as its category, to a reader of real images?
+
+A measure of translations without the pixels of a pair (Royer et al. 2017 show it by pictures alone).
+"""
+
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unbraid.core.types import DOMAINS, Domain, other
+from unbraid.data.parts import Part, attributes_of, once, side
+from unbraid.evaluation.measure import Block, Measure, Ways
+from unbraid.evaluation.measures.translation import TRANSLATED, needs_translations
+from unbraid.evaluation.metrics.attributes import AttributeReader, agreement, chance
+from unbraid.evaluation.subject import Subject
+from unbraid.model.codes import spread
+
+READ = 3000
+"""Real images that a reader is fitted to, at most."""
+
+
+class SemanticsResult(TypedDict, total=False):
+    """As `Semantics` says, by way and attribute."""
+
+    attributes: Ways[dict[str, dict[str, Any]]]
+
+
+class Semantics(Measure[SemanticsResult]):
+    """Of each attribute known in both domains, how many translations show what their inputs do, percent, both ways.
+
+    real: real images of the target domain in place of translations, the best that the reader allows. random: the same
+    on average over all others, each compared with what another one should show. Readers are fitted to features of
+    training images.
+    """
+
+    name = "semantics"
+    says = "attributes of the input that a reader of real images finds in its translation"
+
+    def applies(self, subject: Subject) -> str | None:
+        if reason := needs_translations(subject):
+            return reason
+        return None if any(_names(subject, source) for source in DOMAINS) else "no attribute is known in both domains"
+
+    def compute(self, subject: Subject) -> SemanticsResult:
+        table = {f"{source}->{other(source)}": way for source in DOMAINS if (way := _one_way(subject, source))}
+        return {"attributes": table} if table else {}
+
+    def rows(self, metrics: SemanticsResult) -> list[Block]:
+        kinds = ("translations", "real", "random")
+        heading = f"{'attribute shown, % (balanced)':<40}" + "".join(f"{kind:<18}" for kind in kinds).rstrip()
+        lines = []
+        for way, found in metrics.get("attributes", {}).items():
+            for name, figures in found.items():
+                pairs = [(figures[kind]["accuracy"], f"({figures[kind]['balanced']:.2f})") for kind in kinds]
+                shares = "".join(f"{all_alike:<6.2f} {balanced:<11}" for all_alike, balanced in pairs)
+                lines.append(f"{f'{way} {name}':<40}{shares}".rstrip())
+        return [Block(heading, lines)]
+
+
+def _compared(subject: Subject, source: Domain) -> list[tuple[Part, Domain]]:
+    """What a reader is fitted to, what is translated, and what is real beside translations."""
+    target = other(source)
+    return [(subject.data.train, target), (subject.part, source), (subject.part, target)]
+
+
+def _names(subject: Subject, source: Domain) -> list[str]:
+    """The attributes that are known of all of these."""
+    known = [attributes_of(part, domain) for part, domain in _compared(subject, source)]
+    return [name for name in known[0] if all(name in others for others in known)]
+
+
+def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
+    """Empty without VGG16's weights, and for images it can't take."""
+    compared, names, networks = _compared(subject, source), _names(subject, source), subject.networks
+    if not names:
+        return {}
+    count = subject.at_most(TRANSLATED)
+    fitted, inputs, real = (
+        spread(once(*side(part, domain)), most)
+        for (part, domain), most in zip(compared, (READ, count, count), strict=True)
+    )
+    learned = networks.features(side(*compared[0])[0].read(fitted, 0), real=True)
+    if not learned.shape[1]:
+        return {}
+    made = networks.features(subject.translated(source, inputs))
+    true = networks.features(side(*compared[2])[0].read(real, 0), real=True)
+    way: dict[str, Any] = {}
+    for name in names:
+        values = [
+            attributes_of(part, domain)[name][rows]
+            for (part, domain), rows in zip(compared, (fitted, inputs, real), strict=True)
+        ]
+        try:
+            reader = AttributeReader(learned, values[0])
+            way[name] = {
+                "values": len(reader.known),
+                "fitted to": reader.count,
+                "translations": _agreement(reader, made, values[1]),
+                "real": _agreement(reader, true, values[2]),
+                "random": _agreement(reader, true, values[2], chance),
+            }
+        except ValueError:  # one value only, or too few images
+            continue
+    return way
+
+
+def _agreement(
+    reader: AttributeReader,
+    features: Tensor,
+    wanted: np.ndarray,
+    compare: Callable[[np.ndarray, np.ndarray], dict[str, float]] = agreement,
+) -> dict[str, float]:
+    """Of the images whose value is one that the reader knows."""
+    known = np.isin(wanted, reader.known)
+    return {"images": int(known.sum()), **compare(reader.read(features[torch.from_numpy(known)]), wanted[known])}

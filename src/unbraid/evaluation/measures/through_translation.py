@@ -1,0 +1,86 @@
+"""Retrieval by way of translation (Gonzalez-Garcia et al. 2018, section 4.4), for methods without shared codes too."""
+
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unbraid.core.types import DOMAINS, other
+from unbraid.data.parts import Items, Rows, side
+from unbraid.evaluation.images import blocks
+from unbraid.evaluation.measure import Block, Measure
+from unbraid.evaluation.measures.retrieval import recall_block
+from unbraid.evaluation.measures.translation import needs_translations
+from unbraid.evaluation.metrics.retrieval import FirstHits, distances, first_hits, recall_at
+from unbraid.evaluation.subject import Subject, sampled
+from unbraid.model.codes import sample_all, spread
+
+THROUGH = 1000
+"""Images of each domain that are translated to retrieve by, at most."""
+SAMPLES = 10
+"""Translations of each of them."""
+
+
+class ThroughTranslationResult(TypedDict, total=False):
+    """As `ThroughTranslation` says: queries, samples, and recalls by hit and way."""
+
+    recall_through_translation: dict[str, Any]
+
+
+class ThroughTranslation(Measure[ThroughTranslationResult]):
+    """Recall of the real images nearest to any of an input's translations, by pixels; by pair and by label, both ways.
+
+    Gallery and hits are those of `Retrieval`. One translation of each where the method draws no codes.
+    """
+
+    name = "through_translation"
+    says = "recall of counterparts by the pixels of translations"
+
+    def applies(self, subject: Subject) -> str | None:
+        return needs_translations(subject) if subject.paired else "it needs pairs"
+
+    def compute(self, subject: Subject) -> ThroughTranslationResult:
+        part, pairing, method = subject.paired, subject.pairing, subject.model.method
+        assert part
+        groups = {"pair": np.arange(len(part))}
+        if part.labels is not None:
+            groups["label"] = part.labels[part.rows]
+        samples = SAMPLES if subject.codes else 1
+        table: dict[str, Any] = {"queries": {}, "samples": samples, **{name: {} for name in groups}}
+        for source in DOMAINS:
+            (items, _), (targets, _) = side(part, source), side(part, other(source))
+            first, gallery = pairing.first[source], part.rows[pairing.first[other(source)]]
+            at = spread(np.arange(len(first)), subject.at_most(THROUGH))
+            table["queries"][f"{source}->{other(source)}"] = len(at)
+            generator = torch.Generator().manual_seed(subject.seed)
+            found: dict[str, list[FirstHits]] = {name: [] for name in groups}
+            for some in blocks(at, targets.spec.shape, samples):
+                x = items.read(part.rows[first[some]], 0)
+                if subject.codes:
+                    made = sample_all(method, x, source, samples, generator)
+                else:
+                    made = sampled(subject.model, x, source)[:, None]
+                far = _far(made, targets, gallery)
+                for name, of in groups.items():
+                    found[name].append(first_hits(far, torch.from_numpy(pairing.hits(of, source, some))))
+            for name, blocks_of in found.items():
+                if figures := recall_at(FirstHits.join(blocks_of)):
+                    table[name][f"{source}->{other(source)}"] = figures
+        counts = set(table["queries"].values())
+        table["queries"] = counts.pop() if len(counts) == 1 else table["queries"]
+        return {"recall_through_translation": table} if any(table[name] for name in groups) else {}
+
+    def rows(self, metrics: ThroughTranslationResult) -> list[Block]:
+        found = metrics.get("recall_through_translation", {})
+        return [recall_block({f"translated ({hit})": found[hit] for hit in ("pair", "label") if hit in found})]
+
+
+def _far(made: Tensor, items: Items, rows: Rows) -> Tensor:
+    """Squared pixel distance of each real image from the nearest of an input's samples. (n, samples, ...) -> (n, g)."""
+    flat = made.flatten(2).flatten(0, 1)
+    nearest = [
+        distances(flat, items.read(some, 0).flatten(1)).unflatten(0, made.shape[:2]).amin(1)
+        for some in blocks(rows, items.spec.shape, 8)
+    ]
+    return torch.cat(nearest, 1)

@@ -1,0 +1,103 @@
+"""Content transfer: the class of one image with the content of another (Gabbay and Hoshen 2020)."""
+
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+
+from unbraid.core.types import DOMAINS
+from unbraid.data.parts import side
+from unbraid.evaluation.measure import Block, Measure, Watched, cells
+from unbraid.evaluation.metrics.images import psnr
+from unbraid.evaluation.metrics.transfer import transferred, transfers
+from unbraid.evaluation.subject import Subject
+from unbraid.model.codes import decode_all, encode_rows, spread
+
+TRANSFERS = 2000
+"""Content transfers that are compared, at most."""
+WATCHED = 500
+"""Items, or transfers, that training measures, at most."""
+DISTANCES = ("lpips", "psnr", "ssim", "frechet", "kernel")
+DISTANCES_HEADING = f"{'images':<30}" + "".join(f"{name:<10}" for name in DISTANCES)
+
+
+class TransferResult(TypedDict, total=False):
+    """As `Transfer` says: figures by what is beside the true image."""
+
+    content_transfer: dict[str, Any]
+
+
+class Transfer(Measure[TransferResult]):
+    """The class of one image with the content of another, against the image that has both.
+
+    class image: the image that gives the class in place of an answer. again: the true image, from its own codes.
+    """
+
+    name = "transfer"
+    says = "the class of one image with the content of another, against the true image"
+
+    def applies(self, subject: Subject) -> str | None:
+        part = subject.labelled
+        if not part:
+            return "it needs images of one kind with labels"
+        return None if len(self._tasks(subject)) else "the content of images isn't known"
+
+    def compute(self, subject: Subject) -> TransferResult:
+        part, networks, method = subject.labelled, subject.networks, subject.model.method
+        assert part
+        tasks = self._tasks(subject)
+        true = part.x.read(part.rows[tasks.truth], 0)
+        made = transferred(method, part, tasks)
+        codes = encode_rows(method, part, tasks.truth)
+        table = {
+            "tasks": len(tasks),
+            "transfer": {
+                **networks.pairs(made, true),
+                **networks.sets(networks.features(made), networks.features(true, real=True)),
+            },
+            "again": networks.pairs(decode_all(method, codes, "a"), true),
+            "class image": networks.pairs(part.x.read(part.rows[tasks.class_from], 0), true),
+        }
+        return {"content_transfer": table}
+
+    def rows(self, metrics: TransferResult) -> list[Block]:
+        return [distances_block({"content": metrics.get("content_transfer", {})})]
+
+    def watches(self, subject: Subject) -> bool:
+        return True
+
+    def watch(self, subject: Subject) -> Watched:
+        """Returns mean PSNR of held-out images from their own codes; of content transfers too, where the truth is
+        known. The former needs no labels, and is the score."""
+        method = subject.model.method
+        part = subject.labelled
+        if not part:
+            limit = WATCHED // 2
+            sides = {domain: side(subject.part, domain) for domain in DOMAINS}
+            true = [items.read(spread(rows, limit), 0) for items, rows in sides.values()]
+            made = [decode_all(method, subject.encoded(domain, limit), domain) for domain in DOMAINS]
+            figures = {"psnr": float(psnr(torch.cat(made), torch.cat(true)).mean())}
+            return Watched(figures, figures["psnr"])
+        at = spread(np.arange(len(part)), WATCHED)
+        made = decode_all(method, encode_rows(method, part, at), "a")
+        figures = {"psnr": float(psnr(made, part.x.read(part.rows[at], 0)).mean())}
+        tasks = transfers(part, WATCHED, seed=0)
+        if len(tasks):
+            made = transferred(method, part, tasks)
+            figures["transfer_psnr"] = float(psnr(made, part.x.read(part.rows[tasks.truth], 0)).mean())
+        return Watched(figures, figures["psnr"])
+
+    def _tasks(self, subject: Subject) -> Any:
+        assert subject.labelled
+        return transfers(subject.labelled, subject.at_most(TRANSFERS), subject.seed)
+
+
+def distances_block(rows: dict[str, dict[str, Any]]) -> Block:
+    """Returns distances of images as a table, a line for each name and what is compared."""
+    lines = [
+        f"{f'{way} {what}':<30}{cells(values, DISTANCES)}".rstrip()
+        for way, figures in rows.items()
+        for what, values in figures.items()
+        if isinstance(values, dict) and values
+    ]
+    return Block(DISTANCES_HEADING, lines)

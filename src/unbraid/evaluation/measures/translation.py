@@ -1,0 +1,86 @@
+"""Translations beside their true counterparts, and as a set beside the target domain."""
+
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unbraid.core.types import DOMAINS, Codes, Domain, other
+from unbraid.data.equal import differ
+from unbraid.data.parts import side, strangers
+from unbraid.evaluation.measure import Block, Measure, Ways
+from unbraid.evaluation.measures.transfer import distances_block
+from unbraid.evaluation.subject import Subject
+from unbraid.model.codes import BATCH, decode_all, spread
+from unbraid.model.trained import Trained
+
+TRANSLATED = 500
+"""Images of each domain that are translated and compared, at most."""
+
+
+class TranslationResult(TypedDict, total=False):
+    """As `Translation` says, by way."""
+
+    translation: Ways[dict[str, Any]]
+
+
+class Translation(Measure[TranslationResult]):
+    """Translations both ways, against true counterparts where they are known, and as a set against the target domain.
+
+    sample: exclusive code drawn, one for each image. guided: exclusive code of the true counterpart. random: another
+    image of the target domain in place of an answer. real: one half of the target domain against the other.
+    """
+
+    name = "translation"
+    says = "LPIPS, PSNR and SSIM of translations to the truth; Fréchet and kernel distance to the target domain"
+
+    def applies(self, subject: Subject) -> str | None:
+        return needs_translations(subject)
+
+    def compute(self, subject: Subject) -> TranslationResult:
+        return {"translation": {f"{source}->{other(source)}": _one_way(subject, source) for source in DOMAINS}}
+
+    def missing(self, subject: Subject, result: TranslationResult) -> dict[str, str]:
+        if not subject.paired:
+            return {}
+        why = "there is no other item to take in place of an answer"
+        return {f"{way} random": why for way, found in result.get("translation", {}).items() if "random" not in found}
+
+    def rows(self, metrics: TranslationResult) -> list[Block]:
+        return [distances_block(metrics.get("translation", {}))]
+
+
+def needs_translations(subject: Subject) -> str | None:
+    """Returns why a subject's translations can't be looked at, or None if they can."""
+    if subject.labelled:
+        return "the items have labels and no second domain"
+    return None if subject.translator else f"{subject.model.name} makes no images of one domain from the other"
+
+
+def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
+    part, networks, target, count = subject.part, subject.networks, other(source), subject.at_most(TRANSLATED)
+    (inputs, rows), (items, target_rows) = side(part, source), side(part, target)
+    rows, target_rows = spread(rows, count), spread(target_rows, count)
+    y, made = items.read(target_rows, 0), subject.translated(source, rows)
+    figures: dict[str, Any] = {"images": len(rows)}
+    if subject.paired:
+        figures["sample"] = networks.pairs(made, y)
+        if subject.codes:
+            figures["guided"] = networks.pairs(guided(subject.model, inputs.read(rows, 0), y, source), y)
+        others = strangers(len(y))
+        if len(apart := np.flatnonzero(differ(items, target_rows, target_rows[others]))):
+            figures["random"] = networks.pairs(y[others[apart]], y[apart])
+    real = networks.features(y, real=True)
+    figures["sample set"] = networks.sets(networks.features(made), real)
+    figures["real set"] = networks.sets(real[::2], real[1::2])
+    return figures
+
+
+def guided(model: Trained, x: Tensor, y: Tensor, source: Domain) -> Tensor:
+    """Returns a translation of each item of x, with the exclusive code of that of y."""
+    made = []
+    for some, others in zip(x.split(BATCH), y.split(BATCH), strict=True):
+        codes = Codes(model.encode(some, source).shared, model.encode(others, other(source)).exclusive)
+        made.append(decode_all(model.method, codes, other(source)))
+    return torch.cat(made)

@@ -1,0 +1,173 @@
+"""Retrieval among classes that training never saw: average precision and precision at 100, beside the features' own.
+
+The experiment of section 4.2.2 of the IIAE paper (Hwang et al. 2020): a query is an item of one domain, the gallery all
+items of the other, a hit any item of the query's class. It is measured where items have classes and no pairs.
+
+Legend: n items of a, m items of b.
+"""
+
+from typing import Any, TypedDict, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unbraid.core.config import Distance
+from unbraid.core.types import DOMAINS, VectorSpec
+from unbraid.data.features import unheaded
+from unbraid.data.parts import Part, UnpairedPart
+from unbraid.evaluation.measure import Block, Measure, Watched
+from unbraid.evaluation.measures.retrieval import share
+from unbraid.evaluation.metrics.retrieval import label_figures, signs
+from unbraid.evaluation.subject import Subject
+from unbraid.model.space import CodeSpace
+
+Pair = tuple[Tensor, Tensor]
+PRECISION_AT = 100
+
+
+def has_classes(part: Part) -> bool:
+    """Returns whether retrieval by class can be measured on a part."""
+    return isinstance(part, UnpairedPart) and part.labels_a is not None and part.labels_b is not None
+
+
+def class_count(part: UnpairedPart) -> int:
+    """Returns how many classes the items of a part have. With one, every item is a hit."""
+    return len(np.unique(np.concatenate(_labels(part))))
+
+
+def prepared(codes: Pair, distance: Distance, space: CodeSpace | None) -> Pair:
+    """Returns shared codes of a and of b as they are compared; without a space by Euclidean distance."""
+    if space is None:
+        return codes[0].flatten(1).float(), codes[1].flatten(1).float()
+    a, b = (space.prepared(code, domain, distance) for code, domain in zip(codes, DOMAINS, strict=True))
+    return a, b
+
+
+def both_ways(vectors: Pair, part: UnpairedPart) -> dict[str, dict[str, Any]]:
+    """Returns the figures of `label_figures` with queries from a, and from b. vectors: (n, d) and (m, d)."""
+    a, b = vectors
+    labels = [torch.from_numpy(np.asarray(some)) for some in _labels(part)]
+    return {
+        "a->b": label_figures(a, b, labels[0], labels[1], precision_at=PRECISION_AT),
+        "b->a": label_figures(b, a, labels[1], labels[0], precision_at=PRECISION_AT),
+    }
+
+
+def _labels(part: UnpairedPart) -> tuple[np.ndarray, np.ndarray]:
+    assert part.labels_a is not None
+    assert part.labels_b is not None
+    return part.labels_a[part.rows_a], part.labels_b[part.rows_b]
+
+
+def by_angle(vectors: Pair) -> Pair:
+    """Returns vectors of length 1."""
+    a, b = (torch.nn.functional.normalize(x.flatten(1).float(), dim=1) for x in vectors)
+    return a, b
+
+
+class ZeroShotResult(TypedDict, total=False):
+    """As `ZeroShot` says, by way."""
+
+    zero_shot: dict[str, Any]
+
+
+class ZeroShot(Measure[ZeroShotResult]):
+    """Retrieval by class; `map` and `p_at_100` are with queries from b, sketches say.
+
+    shared: by the run's distance, and by the others. binary: signs of the shared code, by Hamming distance. exclusive:
+    by angle; near chance is good. features: what the method was given, by angle, as it is and with each domain's mean
+    over this part taken away; before the head: the same before a head was tuned.
+    """
+
+    name = "zero_shot"
+    says = "retrieval by class among classes that training never saw"
+
+    def applies(self, subject: Subject) -> str | None:
+        if not subject.classes:
+            return "it needs classes and no pairs"
+        return None if subject.codes else f"{subject.model.name} has no codes"
+
+    def compute(self, subject: Subject) -> ZeroShotResult:
+        part, distance, space = subject.classes, subject.distance, subject.model.space
+        assert part
+        if class_count(part) < 2:
+            return {}
+        codes = [subject.encoded(domain) for domain in DOMAINS]
+        shared = codes[0].shared, codes[1].shared
+        table: dict[str, Any] = {"shared": {distance: both_ways(prepared(shared, distance, space), part)}}
+        for elsewhere in get_args(Distance):
+            if elsewhere != distance and space is not None:
+                table["shared"][elsewhere] = both_ways(prepared(shared, elsewhere, space), part)
+        binary = prepared(shared, distance, space)
+        table["binary"] = both_ways((signs(binary[0]), signs(binary[1])), part)
+        if codes[0].exclusive.shape[1] == codes[1].exclusive.shape[1] > 0:
+            table["exclusive"] = both_ways(by_angle((codes[0].exclusive, codes[1].exclusive)), part)
+        table |= _features(part)
+        best = table["shared"][distance]["b->a"]
+        figures = {"map": best["map"], f"p_at_{PRECISION_AT}": best[f"p_at_{PRECISION_AT}"]}
+        if "raw" in table:
+            figures["raw"] = {name: table["raw"]["cosine"]["b->a"][name] for name in figures}
+            table["before the head"] = table.pop("raw")
+        return {"zero_shot": {**figures, **_counts(part), **table}}
+
+    def protocol(self, subject: Subject) -> dict[str, Any]:
+        return {"hit": "any item of the query's class, which training never saw", "distance": subject.distance}
+
+    def missing(self, subject: Subject, result: ZeroShotResult) -> dict[str, str]:
+        why = "the test part has a single class, so that every item is a hit"
+        return {} if "zero_shot" in result else {"unseen classes": why}
+
+    def rows(self, metrics: ZeroShotResult) -> list[Block]:
+        found = metrics.get("zero_shot", {})
+        heading = f"{'unseen classes':<34}{'way':<8}{'mAP':<9}{'P@100':<9}{'recall@1, % (95 %)':<20}median rank"
+        rows = {f"shared ({name})": ways for name, ways in found.get("shared", {}).items()}
+        rows |= {name: found[name] for name in ("binary", "exclusive") if name in found}
+        for what, title in (("features", "features"), ("before the head", "raw features")):
+            rows |= {f"{title} ({name})": ways for name, ways in found.get(what, {}).items()}
+        lines = []
+        for what, ways in rows.items():
+            for way, values in ways.items():
+                cells = f"{values['map']:<9.4f}{values['p_at_100']:<9.4f}{share(values['recall'], 1):<20}"
+                lines.append(f"{what:<34}{way:<8}{cells}{values['median_rank']:g}")
+        return [Block(heading, lines)]
+
+    def watch(self, subject: Subject) -> Watched:
+        """Returns mean average precision of shared codes both ways, percent."""
+        part = subject.classes
+        assert part
+        if class_count(part) < 2:
+            return Watched({}, 0.0)
+        codes = [subject.encoded(domain, exclusive=False).shared for domain in DOMAINS]
+        vectors = prepared((codes[0], codes[1]), subject.distance, subject.model.space)
+        figures = {f"mAP {way}": 100 * values["map"] for way, values in both_ways(vectors, part).items()}
+        return Watched(figures, sum(figures.values()) / 2)
+
+
+def _features(part: UnpairedPart) -> dict[str, Any]:
+    """What the method was given, and what was there before a head was tuned, where these are vectors of one size."""
+    given = part.a.read(part.rows_a, 0), part.b.read(part.rows_b, 0)
+    before = unheaded(part.a).read(part.rows_a, 0), unheaded(part.b).read(part.rows_b, 0)
+    table: dict[str, Any] = {}
+    for name, pair in {"features": given, "raw": before}.items():
+        if isinstance(part.a.spec, VectorSpec) and pair[0].shape[1] == pair[1].shape[1]:
+            means = pair[0].mean(0), pair[1].mean(0)
+            table[name] = {
+                "cosine": both_ways(by_angle(pair), part),
+                "centred cosine": both_ways(by_angle((pair[0] - means[0], pair[1] - means[1])), part),
+            }
+    return table
+
+
+def _counts(part: UnpairedPart) -> dict[str, Any]:
+    """What chance gives, how many queries and classes there are, and the highest precision that is possible."""
+    labels = _labels(part)
+    counts = [np.bincount(side) for side in labels]
+    chance = float((counts[0] * counts[1]).sum() / len(labels[0]) / len(labels[1]))
+    fewest = min(int(count[count > 0].min()) for count in counts)
+    return {
+        "chance": round(chance, 5),
+        "queries": {"a->b": len(labels[0]), "b->a": len(labels[1])},
+        "classes": int((counts[0] > 0).sum()),
+        f"highest p_at_{PRECISION_AT}": round(min(1.0, fewest / PRECISION_AT), 5),
+    }

@@ -1,0 +1,61 @@
+"""Figures as people read them: tables of text, and the run's model card."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from unbraid.core.version import __version__
+from unbraid.evaluation.measure import Measure
+from unbraid.evaluation.measures import MEASURES
+from unbraid.model.run import Run
+from unbraid.model.trained import Trained
+
+
+def table(metrics: dict[str, Any], measures: Iterable[Measure[Any]] = MEASURES) -> str:
+    """Returns the figures of metrics.json as lines of text: a block for each heading, blocks without lines left out."""
+    blocks: dict[str, list[str]] = {}
+    for measure in measures:
+        for block in measure.rows(metrics):
+            blocks.setdefault(block.heading, []).extend(block.lines)
+    blocks["not measured"] = [f"{what}: {why}" for what, why in metrics.get("not_measured", {}).items()]
+    return "\n\n".join("\n".join([heading, *lines]) for heading, lines in blocks.items() if lines)
+
+
+def card(run: Run, metrics: dict[str, Any], model: Trained) -> str:
+    """Returns the run's README.md: what it is, how it was made, what it scores, how to use it."""
+    protocol = "\n".join(f"- {key}: {value}" for key, value in metrics["protocol"].items() if value != "")
+    if "content_transfer" in metrics or (not model.spec.domains and model.spec.classes):
+        about = f"Images: {model.spec.a}; {' x '.join(map(str, model.spec.classes))} classes."
+        python = 'grid = model.analogy(content, classes, "a")   # images: (n, c, h, w) in [-1, 1]'
+        command = f"unbraid transfer {run.path} --content IMAGE... --class IMAGE... --out grid.png"
+    else:
+        about = f"Domain a: {model.spec.a}. Domain b: {model.spec.b}."
+        python = 'answers = model.translate(images, "a", "b", samples=4)   # images: (n, c, h, w) in [-1, 1]'
+        command = f"unbraid translate {run.path} IMAGE... --source a --target b --out answers"
+    return f"""# {model.name} on {metrics["protocol"]["data"]}
+
+{about} Made by unbraid {__version__}.
+
+## What it scores
+
+```
+{table(metrics)}
+```
+
+{protocol}
+
+## How to use it
+
+```python
+model = unbraid.load("{run.path}")
+{python}
+```
+
+    {command}
+
+## Configuration
+
+```json
+{json.dumps(json.loads((run.path / "config.json").read_text("utf-8"))["config"], indent=1)}
+```
+"""

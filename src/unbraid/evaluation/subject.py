@@ -1,0 +1,138 @@
+"""What is measured: a model, a part of data, and what several measures need of them, computed once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unbraid.core.config import Distance
+from unbraid.core.method import Disentangler, Translator
+from unbraid.core.types import DOMAINS, Codes, Domain, ImageSpec, other
+from unbraid.data.equal import Pairing
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, Rows, UnpairedPart, side
+from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
+from unbraid.model.codes import BATCH, encode_part, evaluating, exclusive_size
+from unbraid.model.trained import Trained
+
+KEPT_BYTES = 2**28
+"""Codes or images that are kept for the next measure, at most; larger ones are computed again."""
+T = TypeVar("T", Tensor, Codes)
+
+
+@dataclass
+class Subject:
+    """A model with the part of the data that it is measured on.
+
+    Args:
+        model: The model.
+        data: The data, as the model trains on them.
+        part: The part to measure on: the test part, or in training the validation part.
+        distance: The distance of shared codes.
+        networks: Networks that images are compared by.
+        limit: Items of a figure at most; None for each measure's own limit.
+        seed: Of everything that is drawn.
+        log: The log of training, if there is one.
+        chosen_by: How training chose the model, in words.
+        encodes: Whether items that training doesn't see have codes; not in the first stage of some methods.
+    """
+
+    model: Trained
+    data: Data
+    part: Part
+    distance: Distance = "euclidean"
+    networks: PerceptualNetworks = NO_NETWORKS
+    limit: int | None = None
+    seed: int = 0
+    log: Path | None = None
+    chosen_by: str = ""
+    encodes: bool = True
+    _kept: dict[tuple[object, ...], Tensor | Codes] = field(default_factory=dict)
+
+    @property
+    def paired(self) -> PairedPart | None:
+        """The part if its pairs are known."""
+        return self.part if isinstance(self.part, PairedPart) else None
+
+    @property
+    def labelled(self) -> LabelledPart | None:
+        """The part if it has items of one kind with labels."""
+        return self.part if isinstance(self.part, LabelledPart) else None
+
+    @property
+    def classes(self) -> UnpairedPart | None:
+        """The part if its items have classes, and no pairs."""
+        part = self.part
+        if isinstance(part, UnpairedPart) and part.labels_a is not None and part.labels_b is not None:
+            return part
+        return None
+
+    @property
+    def codes(self) -> Disentangler | None:
+        """The method if it takes items apart into codes."""
+        return self.model.method if isinstance(self.model.method, Disentangler) else None
+
+    @property
+    def translator(self) -> Translator | None:
+        """The method if it translates, and both domains are images."""
+        images = all(isinstance(self.model.spec[domain], ImageSpec) for domain in DOMAINS)
+        return self.model.method if images and isinstance(self.model.method, Translator) else None
+
+    @cached_property
+    def pairing(self) -> Pairing:
+        """Which items of a part with pairs are equal, and belong together."""
+        assert self.paired
+        return Pairing.of(self.paired)
+
+    def at_most(self, count: int) -> int:
+        """Returns a measure's own limit, or the smaller one that was asked for."""
+        return min(count, self.limit or count)
+
+    def encoded(self, domain: Domain, count: int | None = None, exclusive: bool = True) -> Codes:
+        """Returns the codes of `count` items spread over a domain of the part, or of all.
+
+        exclusive: whether exclusive codes are wanted; else they are (n, 0).
+        """
+        size = len(side(self.part, domain)[1])
+        key = ("codes", domain, min(count or size, size), exclusive)
+        return self._once(key, lambda: encode_part(self.model.method, self.part, domain, count, exclusive))
+
+    def both_encoded(self) -> tuple[Codes, Codes]:
+        """Returns the codes of a and of b; exclusive ones if they have one size, else (n, 0)."""
+        one, two = (exclusive_size(self.model.method, domain) for domain in DOMAINS)
+        a, b = (self.encoded(domain, exclusive=one == two) for domain in DOMAINS)
+        return a, b
+
+    def translated(self, source: Domain, rows: Rows) -> Tensor:
+        """Returns a translation of each item in these rows of a domain, its exclusive code drawn for it alone."""
+        items, _ = side(self.part, source)
+        return self._once(
+            ("translations", source, np.asarray(rows).tobytes()),
+            lambda: sampled(self.model, items.read(rows, 0), source),
+        )
+
+    def _once(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
+        if key in self._kept:
+            return self._kept[key]  # type: ignore[return-value]
+        found = compute()
+        tensors = [found] if isinstance(found, Tensor) else [found.shared, found.exclusive]
+        if sum(x.nbytes for x in tensors) <= KEPT_BYTES:
+            self._kept[key] = found
+        return found
+
+
+def sampled(model: Trained, x: Tensor, source: Domain) -> Tensor:
+    """Returns a translation of each item, its exclusive code drawn for it alone. (n, *spec[target].shape)."""
+    target, method = other(source), model.method
+    assert isinstance(method, Translator)
+    generator = torch.Generator().manual_seed(0)
+    answers = []
+    with evaluating(model.method):
+        for some in x.split(BATCH):
+            style = method.prior(len(some), target, generator) if isinstance(method, Disentangler) else None
+            answers.append(method.translate(some, source, target, style))
+    return torch.cat(answers)

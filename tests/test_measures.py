@@ -1,0 +1,80 @@
+"""The contract that every measure keeps. A new one in MEASURES gets all of it."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from helpers import random_data, subject_of
+from test_methods import CASES, Case
+from unbraid.core.types import UserError
+from unbraid.evaluation.evaluate import chosen, measured
+from unbraid.evaluation.measure import Measure
+from unbraid.evaluation.measures import MEASURES
+from unbraid.evaluation.report import table
+from unbraid.evaluation.subject import Subject
+from unbraid.model.trained import Trained
+
+FIRST = {case.method: case for case in reversed(CASES.values())}
+"""A case of each method."""
+
+
+def subject(case: Case, **settings: Any) -> Subject:
+    data = random_data(case.spec, case.needs)
+    return subject_of(Trained(case.build().eval(), None, case.method, 0), data.test, data, **settings)
+
+
+def test_each_measure_has_a_name_of_its_own_and_one_line() -> None:
+    assert len({measure.name for measure in MEASURES}) == len(MEASURES)
+    assert all(measure.says and "\n" not in measure.says for measure in MEASURES)
+
+
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
+@pytest.mark.parametrize("case", FIRST.values(), ids=FIRST)
+def test_a_measure_says_why_not_or_the_same_twice_whatever_the_batches(
+    measure: Measure[Any], case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = subject(case)
+    reason = measure.applies(first)
+    if reason is not None:
+        assert reason
+        return
+    state, training = copy.deepcopy(first.model.method.state_dict()), first.model.method.training
+    torch.manual_seed(1)
+    found = measure.compute(first)
+    assert first.model.method.training == training
+    assert all(torch.equal(value, state[name]) for name, value in first.model.method.state_dict().items())
+    torch.manual_seed(2)  # everything is drawn by the subject's seed
+    assert measure.compute(subject(case)) == found
+    monkeypatch.setattr("unbraid.model.codes.BATCH", 3)
+    assert_near(measure.compute(subject(case)), found)
+    assert table(dict(found), [measure]).count("\n") >= sum(len(block.lines) for block in measure.rows(found))
+
+
+def assert_near(one: Any, other: Any) -> None:
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            assert_near(value, other[name])
+    elif isinstance(one, float):
+        assert one == pytest.approx(other, rel=1e-2, abs=1e-2)
+    else:
+        assert one == other
+
+
+def test_a_measure_that_does_not_exist_or_apply_is_refused_in_words() -> None:
+    some = subject(FIRST["cyclegan"])
+    with pytest.raises(UserError, match=r"There is no measure 'retreival'; there are: retrieval, "):
+        chosen(some, ["retreival"])
+    with pytest.raises(UserError, match=r"retrieval can't be measured of this run: cyclegan has no codes"):
+        chosen(some, ["retrieval"])
+
+
+def test_those_that_are_named_are_computed_in_their_order() -> None:
+    some = subject(FIRST["iiae"])
+    measures = chosen(some, ["samples", "retrieval"])
+    assert [measure.name for measure in measures] == ["retrieval", "samples"]
+    keys = measured(some, measures).keys()
+    assert {"recall", "diversity"} <= keys
+    assert not {"translation", "probes"} & keys
