@@ -38,6 +38,7 @@ from unbraid.core.config import TrainConfig
 from unbraid.core.device import choose
 from unbraid.core.files import write_json
 from unbraid.data.cache import cached
+from unbraid.data.fit import Fit
 from unbraid.data.images import read_image
 from unbraid.data.listing import list_images
 from unbraid.evaluation.metrics.retrieval import label_figures, pair_figures
@@ -301,7 +302,7 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
         # four times over, so that what a call costs once weighs little
         at_hand, workers, width = len(kept.names), os.cpu_count() or 1, sum(code_sizes(model)["a"])
         count = 4 * at_hand
-        images = torch.stack([kept.read(at % at_hand, spec) for at in range(count)])
+        images = torch.stack([kept.read(at % at_hand, Fit(spec)) for at in range(count)])
         for name in ("fp32", "bf16"):
             setting = choose(TrainConfig(precision=name))
 
@@ -313,7 +314,7 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
                 places = [(source, at % at_hand) for at in range(count)]
 
                 def read(numbers: Any) -> Any:
-                    return read_batch(places, numbers, spec)
+                    return read_batch(places, numbers, Fit(spec))
 
                 for _ in embed(model, "a", read, range(count), width, "whitened", setting, 64, workers):
                     pass

@@ -1,6 +1,7 @@
 """The commands as a user types them, on a small run; and what they say when something is wrong."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -273,6 +274,46 @@ def test_what_is_cut_off_is_said(run: Path, tmp_path: Path, capsys: pytest.Captu
     assert "wide.png (32 x 16)" in err
     assert main(["encode", str(run), same, "--out", str(tmp_path / "codes.npz")]) == 0
     assert capsys.readouterr().err == ""
+    many = [
+        ["encode", str(run), wide, "--out", str(tmp_path / "cut.npz")],
+        ["analogy", str(run), "--shared", wide, "--exclusive", same, "--out", str(tmp_path / "grid.png")],
+        ["interpolate", str(run), wide, same, "--out", str(tmp_path / "way.png")],
+    ]
+    for command in many:
+        assert main(command) == 0
+        assert "1 image has another shape than the model's 16 x 16" in capsys.readouterr().err
+
+
+def test_training_says_what_its_size_cuts_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(20):
+        for side in "ab":
+            write_png(tmp_path / side / f"{number}.png", number, (16, 40 if number < 3 and side == "a" else 16))
+    sides = ["--data.a", str(tmp_path / "a"), "--data.b", str(tmp_path / "b"), "--data.size", "16", "16"]
+    small = ["--method.widths", "8", "--method.decoder-widths", "8", "--method.map-size", "4", "--method.shared", "4"]
+    for _ in range(2):  # decoded, and found decoded
+        assert main(["train", "iiae", *sides, *small, "--dry-run"]) == 0
+        err = capsys.readouterr().err
+        assert f"{tmp_path / 'a'}: 3 of 20 images have another shape than 16 x 16" in err
+        assert "60 % of" in err
+        assert f"{tmp_path / 'b'}:" not in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "match"),
+    [(["--data.size", "9000000", "9000000"], "--data.size takes at least 5,184.0 TB of memory, where .* available"),
+     (["--data.size", "9000000", "9000000", "--data.features", "vgg16"], "000 takes .* of memory"),
+     (["--data.size", "4096", "4096", "--train.batch", "100000"], "--train.batch 100000 of --data.size takes at least"),
+     (["--data.size", "512", "512", "--train.batch", "0"], "more than 0")],
+)  # fmt: skip
+def test_sizes_that_cant_fit_are_refused_before_images_are_read(
+    flags: list[str], match: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for side in "ab":
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "x.png").write_bytes(b"no image")
+    sides = ["--data.a", str(tmp_path / "a"), "--data.b", str(tmp_path / "b")]
+    assert main(["train", "iiae", *sides, *flags, "--run", str(tmp_path / "run")]) == 2
+    assert re.search(match, " ".join(capsys.readouterr().err.split()))
 
 
 def test_analogy_interpolate_and_encode(run: Path, folders: Path, tmp_path: Path) -> None:

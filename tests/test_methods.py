@@ -26,6 +26,7 @@ from helpers import (
     smooth_batch,
 )
 from unbraid.core.config import RunConfig, TrainConfig
+from unbraid.core.memory import saved_bytes
 from unbraid.core.method import Clock, Disentangler, Method, Translator
 from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, other
 from unbraid.methods import METHODS
@@ -224,6 +225,19 @@ def test_overfits_a_single_batch(case: Case) -> None:
         terms = train_step(method, optimisers, Repeated(batch), clock)
         losses.append(sum(float(terms[name]) for name in case.falls or terms))
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+@each_case
+def test_memory_of_a_batch_is_foretold_and_nothing_changes(case: Case) -> None:
+    method, _, clock = case.first()
+    before, drawn = copy.deepcopy(method.state_dict()), torch.get_rng_state()
+    two, four, eight = (
+        saved_bytes(method, Repeated(case.batch(count)), clock, contextlib.nullcontext()) for count in (2, 4, 8)
+    )
+    assert two + 3 * (four - two) == pytest.approx(eight, rel=0.05)
+    assert eight > four
+    assert torch.equal(drawn, torch.get_rng_state())
+    torch.testing.assert_close(dict(method.state_dict()), dict(before), rtol=0, atol=0)
 
 
 ADVERSARIAL = {name: case for name, case in CASES.items() if case.falls != ()}

@@ -1,5 +1,6 @@
 """The loop: train_step, gradient norms, averages, losses that are not finite, and a user who stops."""
 
+import contextlib
 import inspect
 import json
 import os
@@ -16,9 +17,11 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 
 from helpers import IMAGES, Repeated, paired_data
+from unbraid.core import memory
 from unbraid.core.config import RunConfig, TrainConfig
 from unbraid.core.method import Clock, Method, Stage, Update
 from unbraid.core.types import Paired, UserError
+from unbraid.data.parts import Batches
 from unbraid.evaluation.validation import validate
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.model.log import Log, read_log
@@ -422,3 +425,28 @@ def test_settings_that_cannot_be_trained_with_are_said(tmp_path: Path, settings:
     run, method = iiae_run(tmp_path / "run", **settings)
     with pytest.raises(UserError, match=message):
         fit(run, method, paired_data(IMAGES), Log(run.path, quiet=True))
+
+
+@pytest.mark.parametrize(("share", "stops", "warns"), [(0.5, True, False), (1.1, False, True), (2.0, False, False)])
+def test_a_batch_that_cannot_fit_is_refused_and_one_that_may_not_is_said(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    share: float,
+    stops: bool,
+    warns: bool,
+) -> None:
+    run, method = iiae_run(tmp_path / "run", steps=1, batch=64)
+    data = paired_data(IMAGES)
+    batches = Batches(data.train, 64, 0)
+    size = memory.saved_bytes(method, batches, Clock(0, 0, method.stages()[0].name), contextlib.nullcontext())
+    monkeypatch.setattr(train, "ACTIVATIONS", 10**6)
+    for module in (train, memory):
+        monkeypatch.setattr(module, "available_memory", lambda device=None: share * size)
+    log = Log(run.path)
+    if stops:
+        with pytest.raises(UserError, match=r"--train.batch 64 takes about .* of memory, where .* are available"):
+            fit(run, method, data, log)
+    else:
+        fit(run, method, data, log)
+        assert ("it may not fit" in " ".join(capsys.readouterr().err.split())) == warns

@@ -289,6 +289,29 @@ def test_only_their_owner_can_read_cached_images(folder: Path, cache_folder: Pat
     assert all(file.stat().st_mode & 0o077 == 0 for file in kept)
 
 
+def test_what_earlier_versions_left_open_is_closed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UNBRAID_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    for _ in range(2):
+        cached(folder, ["0.png", "1.png", "2.png"])
+        remembered("some", lambda: np.zeros(3))
+        places = [tmp_path / "home" / "unbraid", *(tmp_path / "home" / "unbraid").rglob("*")]
+        kept = [place for place in places if place.is_dir() or place.suffix in (".npy", ".json")]
+        assert len(kept) == 5
+        assert all(place.stat().st_mode & 0o077 == 0 for place in kept)
+        for place in kept:
+            place.chmod(0o755)
+
+
+def test_a_full_disk_is_foretold(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type("usage", (), {"free": 100})
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(UserError, match=r"The 3 images of .* take .* kB when .* has room for 0.1"):
+        cached(folder, ["0.png", "1.png", "2.png"])
+
+
 def test_in_a_folder_that_others_may_write_each_user_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "all").mkdir()
     monkeypatch.setenv("UNBRAID_CACHE", str(tmp_path / "all"))

@@ -3,9 +3,14 @@ import os
 import re
 import shutil
 import struct
+import subprocess
+import sys
 import tempfile
+import threading
+import time
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,15 +26,19 @@ import unbraid
 from unbraid.core.types import ImageSpec, UserError
 from unbraid.data.images import (
     BYTES_A_PIXEL,
+    BYTES_WANTED,
+    DECODING,
     MOST_PIXELS,
     SUFFIXES,
     ImageError,
+    Room,
     decode,
     fit,
     fitted,
     open_image,
     read_header,
     read_image,
+    room,
     scaled,
 )
 
@@ -460,3 +469,74 @@ def test_heic_is_read(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "x.heic", tmp_path / "x.jpg")
     with open_image(tmp_path / "x.jpg") as image:
         assert image.format == "HEIF"
+
+
+def test_threads_take_no_more_at_once_than_there_is_room_for() -> None:
+    shared, most, held = Room(100), 0, 0
+    lock = threading.Lock()
+
+    def take(amount: int) -> None:
+        nonlocal most, held
+        weight = min(amount, shared.size)
+        with shared.taken(amount):
+            with lock:
+                held += weight
+                most = max(most, held)
+            time.sleep(0.002)
+            with lock:
+                held -= weight
+
+    amounts = [int(each) for each in np.random.default_rng(0).integers(1, 90, 60)] + [1000, 5000]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(take, amounts))
+    assert most == 100  # of what is larger, which runs alone
+    assert shared.free == 100
+
+
+def test_the_room_is_given_back_whatever_happens(tmp_path: Path) -> None:
+    noise().save(tmp_path / "x.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "x.png").read_bytes()[:5000])
+    with room(tmp_path / "x.png", ImageSpec(10, 10)):
+        assert DECODING.size - DECODING.free == BYTES_A_PIXEL * 60 * 80 + BYTES_WANTED * 100
+    for name in ("x.png", "cut.png", "none.png"):
+        with suppress(ImageError):
+            read_image(tmp_path / name, ImageSpec(10, 10))
+    assert DECODING.free == DECODING.size
+
+
+SEVERAL = """
+import re, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unbraid.data import images
+from unbraid.core.types import ImageSpec
+
+def now(what):
+    return int(re.search(what + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+images.DECODING = images.Room(int(sys.argv[2]))
+read = lambda _: images.read_image(sys.argv[1], ImageSpec(16, 16))
+read(0)
+Path("/proc/self/clear_refs").write_text("5")
+before = now("VmRSS")
+with ThreadPoolExecutor(6) as pool:
+    list(pool.map(read, range(18)))
+print(now("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="measures memory as Linux does")
+def test_the_memory_of_several_threads_stays_within_the_room(tmp_path: Path) -> None:
+    noise(1000, 2000).save(tmp_path / "x.png")
+    room_there = int(1.5 * BYTES_A_PIXEL * 1000 * 2000)
+    command = [sys.executable, "-c", SEVERAL, str(tmp_path / "x.png"), str(room_there)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < room_there
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="measures memory as Linux does")
+@pytest.mark.parametrize("size", [(40, 30), (30, 240), (240, 30)])
+def test_memory_for_a_large_wanted_size_is_bounded(tmp_path: Path, size: tuple[int, int]) -> None:
+    noise(*size).save(tmp_path / "x.png")
+    for spec in (ImageSpec(1000, 1000), ImageSpec(1000, 1000, 1)):
+        assert peak(lambda spec=spec: read_image(tmp_path / "x.png", spec)) < BYTES_WANTED * 1000 * 1000

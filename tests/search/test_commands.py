@@ -479,3 +479,22 @@ def test_without_faiss_it_says_what_to_install_before_anything_is_embedded(
     errors = capsys.readouterr().err.splitlines()
     assert errors == ["unbraid: error: An index in a folder needs faiss: pip install 'unbraid[search]'"] * 2
     assert not new.exists()
+
+
+def test_what_is_cut_off_is_said_once(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(12):
+        write_png(tmp_path / "photos" / f"{number}.png", number, (16, 32 if number < 5 else 16))
+    for place, kept in (("plain", []), ("kept", ["--cache"]), ("again", [])):
+        assert index(run, tmp_path / "photos", "--domain", "a", "--to", tmp_path / place, *kept) == 0
+        err = capsys.readouterr().err
+        assert "5 of 12 images have another shape than" in err, place
+        assert "50 % of" in err
+
+
+def test_nothing_is_said_of_images_that_are_in_the_index(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_png(tmp_path / "photos" / "0.png", 0, (16, 32))
+    for said in (True, False):
+        assert index(run, tmp_path / "photos", "--domain", "a", "--to", tmp_path / "index") == 0
+        assert ("another shape" in capsys.readouterr().err) == said

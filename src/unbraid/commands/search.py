@@ -12,13 +12,13 @@ import tyro
 from rich.table import Table
 
 from unbraid.core.config import Distance, TrainConfig
-from unbraid.core.console import Console
+from unbraid.core.console import Console, printable
 from unbraid.core.device import choose
 from unbraid.core.progress import Meter
 from unbraid.core.types import DOMAINS, Domain, ImageSpec, UserError
 from unbraid.data.images import read_image
 from unbraid.model.drawing import save_picture
-from unbraid.model.inputs import ImageFiles, printable
+from unbraid.model.inputs import ImageFiles
 from unbraid.model.outputs import MADE, check_file
 from unbraid.model.run import Run
 from unbraid.model.trained import load
@@ -183,6 +183,8 @@ def _report(changes: Changes, setting: str) -> None:
         seconds = timing.model + timing.waiting
         share = 100 * timing.model / seconds
         print(f"{timing.images / seconds:.0f} images a second, {setting}; {share:.0f} % of the time in the model")
+    for line in changes.cut:
+        print(printable(line), file=sys.stderr)
     for line in changes.bad[:LISTED]:
         print(f"left out: {line}", file=sys.stderr)
     if len(changes.bad) > LISTED:

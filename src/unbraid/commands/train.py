@@ -15,7 +15,7 @@ from unbraid.commands.folder import check_parts
 from unbraid.core.config import RunConfig, TrainConfig, to_json
 from unbraid.core.data_config import DataConfig
 from unbraid.core.files import lies_in
-from unbraid.core.memory import built, keep_freed_memory
+from unbraid.core.memory import built, keep_freed_memory, need
 from unbraid.core.types import Labelled, UserError
 from unbraid.data.features import save_extractor, with_head
 from unbraid.data.loading import load as load_data
@@ -54,6 +54,7 @@ def train(arguments: Sequence[str]) -> None:
     """`unbraid train RECIPE|METHOD ...`."""
     from unbraid.methods import METHODS
     from unbraid.recipes import RECIPES
+    from unbraid.training.loop import check_numbers
 
     if not arguments or arguments[0].startswith("-"):
         print(TRAIN_HELP.format(recipes=", ".join(RECIPES), methods=", ".join(METHODS)), end="")
@@ -79,6 +80,10 @@ def train(arguments: Sequence[str]) -> None:
         # a recipe's settings on images of one's own, which have no labels of its set
         labels = () if data.labels == start.data.labels else data.labels
         data = replace(data, set=None, labels=labels)
+    check_numbers(parsed.train)
+    if data.size and not data.features:
+        least = 8 * parsed.train.batch * data.size[0] * data.size[1]  # bytes of a grey image of each domain, as floats
+        need(least, f"--train.batch {parsed.train.batch} of --data.size takes at least", "Give smaller ones")
     loaded, notes = load_data(data), []
     if target in METHODS:  # a method's defaults depend on the data; what is given on the command line stays
         default, notes = METHODS[name].default_config(loaded.spec)

@@ -12,10 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from unbraid.commands.folder import RunFolder, image_model
+from unbraid.core.console import printable
 from unbraid.core.files import write_atomically
 from unbraid.core.progress import Meter
 from unbraid.core.types import Codes, Domain, ImageSpec, UserError
-from unbraid.model.inputs import ImageFiles, printable
+from unbraid.model.inputs import ImageFiles
 from unbraid.model.outputs import MADE, check_codes, check_file, check_folder
 
 GRID_ROWS = 50

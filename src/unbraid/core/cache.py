@@ -4,6 +4,7 @@ import errno
 import mmap
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,21 @@ def _own(folder: Path) -> Path:
     return folder / f"user-{os.getuid()}"
 
 
+def tighten(place: Path) -> None:
+    """Takes everybody else's rights to a file, or a folder, of this user's: earlier versions left them."""
+    about = place.stat()
+    if hasattr(os, "getuid") and about.st_uid == os.getuid() and about.st_mode & 0o077:
+        with suppress(OSError):  # of a system that lets nobody
+            place.chmod(about.st_mode & 0o700)
+
+
 def make_private(folder: Path) -> None:
     """Makes a folder that its owner alone may read. Raises OSError if it is another user's."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
         raise PermissionError(errno.EPERM, "it belongs to another user")
+    if "UNBRAID_CACHE" not in os.environ or folder.parent == cache_folder():  # a chosen one may hold other things
+        tighten(folder)
 
 
 def mapped(path: Path) -> np.ndarray:
@@ -67,7 +78,9 @@ def remembered(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         make_private(folder)
         with FileLock(f"{target}.lock"):
             try:
-                return mapped(target)
+                found = mapped(target)
+                tighten(target)
+                return found
             except (FileNotFoundError, ValueError, EOFError):
                 array = compute()
             write_atomically(target, lambda path: save_array(path, array))

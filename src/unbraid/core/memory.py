@@ -1,9 +1,11 @@
 """What fits into memory, and how freed memory is treated."""
 
 import contextlib
+import copy
 import ctypes
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +17,13 @@ from unbraid.core.types import DataSpec, UserError
 Module = TypeVar("Module", bound=nn.Module)
 CGROUP = Path("/sys/fs/cgroup")
 
-TRIM_THRESHOLD, MMAP_MAX = -1, -4
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 """Parameters of mallopt, as glibc's malloc.h numbers them."""
+LARGE, USUAL = 2**20, 2**25
+"""Bytes of blocks that go back to the system at once when they are freed: while images are decoded, and otherwise, to
+which glibc itself rises."""
+_state = {"kept": False, "decoding": 0}
+_changing = threading.Lock()
 
 
 def keep_freed_memory() -> bool:
@@ -26,11 +33,37 @@ def keep_freed_memory() -> bool:
     A training step frees and takes the same blocks over and over. The process then stays as large as its largest step.
     Source: mallopt(3).
     """
+    with _changing:
+        _state["kept"] = True
+        return _set(MMAP_MAX, 0) and _set(TRIM_THRESHOLD, -1)
+
+
+@contextlib.contextmanager
+def returning_blocks() -> Iterator[None]:
+    """Lets the memory of large blocks go back to the system as soon as they are freed, while the block runs (glibc).
+
+    Each thread else keeps what it has freed: six that decode photos in turn would hold the memory of six.
+    """
+    with _changing:
+        _state["decoding"] += 1
+        if _state["decoding"] == 1 and not _state["kept"]:
+            _set(MMAP_THRESHOLD, LARGE)
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        yield
+    finally:
+        with _changing:
+            _state["decoding"] -= 1
+            if not (_state["decoding"] or _state["kept"]):
+                _set(MMAP_THRESHOLD, USUAL)
+                _set(TRIM_THRESHOLD, 2 * USUAL)
+
+
+def _set(parameter: int, value: int) -> bool:
+    """Sets a parameter of the system's malloc; True where it has it."""
+    try:
+        return bool(ctypes.CDLL(None).mallopt(parameter, value))
     except (OSError, AttributeError, TypeError):  # no such library, no such function, Windows
         return False
-    return bool(mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, -1))
 
 
 def available_memory(device: torch.device | None = None) -> float:
@@ -54,6 +87,30 @@ def need(amount: float, what: str, remedy: str, device: torch.device | None = No
     available = available_memory(device)
     if amount > available:
         raise UserError(f"{what} {in_words(amount)} of memory, where {in_words(available)} are available. {remedy}")
+
+
+def saved_bytes(method: Any, batches: Any, clock: Any, autocast: contextlib.AbstractContextManager[Any]) -> int:
+    """Returns the bytes of activations that one step keeps for its gradients, those of the largest update.
+
+    The step is played without moving anybody, on a copy, and draws nothing from the random numbers of training.
+    """
+    device = next(method.parameters()).device
+    most, kept = 0, dict[int, int]()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        played = copy.deepcopy(method).train()
+        own = {each.untyped_storage().data_ptr() for each in (*played.parameters(), *played.buffers())}
+
+        def pack(saved: torch.Tensor) -> torch.Tensor:
+            storage = saved.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return saved
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved), autocast:
+            for _ in played.updates(batches, clock):
+                most = max(most, sum(kept.values()))
+                kept.clear()
+    return most
 
 
 def in_words(size: float) -> str:

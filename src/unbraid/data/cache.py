@@ -6,7 +6,9 @@ wanted size, this code's version), so a changed folder gets a new array and noth
 """
 
 import json
+import math
 import os
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -24,15 +26,19 @@ from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor
 
-from unbraid.core.cache import cache_folder, make_private, mapped
-from unbraid.core.console import Console, Progress
+from unbraid.core.cache import cache_folder, make_private, mapped, tighten
+from unbraid.core.console import Console, Progress, printable
 from unbraid.core.files import parse_json
+from unbraid.core.memory import in_words
 from unbraid.core.types import ImageSpec, UserError
-from unbraid.data.images import Header, ImageError, Pixels, decode, fitted, read_header, scaled
+from unbraid.data.fit import Fit
+from unbraid.data.images import Header, ImageError, Pixels, decode, fitted, read_header, room, scaled
 from unbraid.data.parts import Rows
 
 VERSION = 1
 """Counted up when the same files would give another array, so that old ones are not read."""
+WAITING = 500_000_000
+"""Bytes of decoded images that wait to be written, at most, if that is more than one image."""
 T = TypeVar("T")
 
 
@@ -50,6 +56,8 @@ class CachedImages:
     """Positions of the files that could be read."""
     skipped: tuple[str, ...]
     """One line "file: reason" for each of the others."""
+    cut: str = ""
+    """What was cut off to bring them to one size, in words; empty if nothing was, or decoded by an earlier version."""
 
     def __len__(self) -> int:
         return len(self.array)
@@ -95,9 +103,10 @@ class _Request:
 
 @dataclass(frozen=True)
 class _About:
-    """What lies beside an array. skipped: the files that can't be read, and why."""
+    """What lies beside an array. skipped: the files that can't be read, and why; cut: what was cut off, in words."""
 
     skipped: dict[str, str]
+    cut: str = ""
 
 
 def cached(
@@ -131,6 +140,8 @@ def cached(
         ) from error
     if strict and found.skipped:
         raise UserError(found.skipped[0])
+    if found.cut:
+        Console(stderr=True).print(printable(f"{folder}: {found.cut}"), highlight=False, soft_wrap=True)
     return found
 
 
@@ -152,12 +163,14 @@ def _open(request: _Request, target: Path) -> CachedImages | None:
         array = mapped(Path(f"{target}.npy"))
     except (FileNotFoundError, ValueError, EOFError, UserError):
         return None
+    for name in (f"{target}.json", f"{target}.npy"):
+        tighten(Path(name))
     bad = about.skipped
     if array.ndim != 4 or len(array) != len(request.names) * request.tiles or array.dtype not in (np.uint8, np.uint16):
         return None
     readable = np.array([i for i, name in enumerate(request.names) if name not in bad], dtype=np.int64)
     skipped = tuple(f"{request.folder / name}: {reason}" for name, reason in bad.items())
-    return CachedImages(array, ImageSpec(array.shape[2], array.shape[3], array.shape[1]), readable, skipped)
+    return CachedImages(array, ImageSpec(array.shape[2], array.shape[3], array.shape[1]), readable, skipped, about.cut)
 
 
 def _built(request: _Request, target: Path) -> CachedImages:
@@ -175,18 +188,26 @@ def _built(request: _Request, target: Path) -> CachedImages:
 def _build(request: _Request, target: Path) -> None:
     """Decodes all files into target.npy, then writes target.json, whose presence says that the array is whole."""
     bad: dict[str, str] = {}
-    spec, deep = _look(request, bad)
+    spec, deep, cut = _look(request, bad)
+    kind = np.dtype(np.uint16 if deep else np.uint8)
+    size = request.tiles * math.prod(spec.shape) * kind.itemsize
+    free = shutil.disk_usage(target.parent).free
+    if size * len(request.names) > free:
+        raise UserError(
+            f"The {len(request.names)} images of {request.folder} take {in_words(size * len(request.names))} when they "
+            f"are decoded, and {target.parent} has room for {in_words(free)}: give a smaller --data.size, or name "
+            "another folder in the environment variable UNBRAID_CACHE"
+        )
     for left in target.parent.glob(f"{target.name}.*.partial"):  # by a build that was killed
         left.unlink()
     opened, name = tempfile.mkstemp(".partial", f"{target.name}.", target.parent)  # its owner alone can read it
     partial = Path(name)
     try:
         with open(opened, "wb") as file:
-            kind = np.dtype(np.uint16 if deep else np.uint8)
             shape = (len(request.names) * request.tiles, *spec.shape)
             head = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_2_0(file, head)
-            nothing = bytes(request.tiles * int(np.prod(spec.shape)) * kind.itemsize)
+            nothing = bytes(size)
 
             def read(index: int) -> Pixels | str:
                 if request.names[index] in bad:
@@ -196,7 +217,8 @@ def _build(request: _Request, target: Path) -> None:
                 except ImageError as error:
                     return error.reason
 
-            for index, tiles in enumerate(_threaded(read, len(request.names), f"Decoding {request.folder}")):
+            decoded = _threaded(read, len(request.names), f"Decoding {request.folder}", size)
+            for index, tiles in enumerate(decoded):
                 if isinstance(tiles, str):
                     _note(request, bad, index, tiles)
                 # written, not assigned to a memory map: a full disk is an OSError here and a dead process there
@@ -205,7 +227,7 @@ def _build(request: _Request, target: Path) -> None:
             os.fsync(file.fileno())
         _check_half(request, bad)
         os.replace(partial, f"{target}.npy")
-        about = json.dumps({"folder": str(request.folder), "skipped": bad})
+        about = json.dumps({"folder": str(request.folder), "skipped": bad, "cut": cut})
         partial.touch(0o600)
         partial.write_text(about, "utf-8")
         os.replace(partial, f"{target}.json")
@@ -213,10 +235,12 @@ def _build(request: _Request, target: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _look(request: _Request, bad: dict[str, str]) -> tuple[ImageSpec, bool]:
-    """Reads all headers: what a tile becomes, and whether any file has 16 bits. Notes the bad files."""
+def _look(request: _Request, bad: dict[str, str]) -> tuple[ImageSpec, bool, str]:
+    """Reads all headers: what a tile becomes, whether any file has 16 bits, and what is cut off, in words. Notes the
+    bad files."""
     sizes: Counter[tuple[int, int]] = Counter()
     colour = deep = False
+    fit = Fit(ImageSpec(*request.size, 1), "") if request.size else None
 
     def look(index: int) -> Header | str:
         try:
@@ -230,11 +254,13 @@ def _look(request: _Request, bad: dict[str, str]) -> tuple[ImageSpec, bool]:
             continue
         _check_grid(request, index, header)
         sizes[header.height, header.width] += 1
+        if fit:
+            fit.add(request.names[index], header.height // request.grid[0], header.width // request.grid[1])
         colour, deep = colour or header.channels == 3, deep or header.deep
     _check_half(request, bad)
     channels = request.channels or (3 if colour else 1)
     if request.size:
-        return ImageSpec(*request.size, channels), deep
+        return ImageSpec(*request.size, channels), deep, str(fit)
     if len(sizes) > 1:
         common = ", ".join(f"{h}x{w} ({count})" for (h, w), count in sizes.most_common(3))
         more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
@@ -243,18 +269,19 @@ def _look(request: _Request, bad: dict[str, str]) -> tuple[ImageSpec, bool]:
             "Say which they shall have: --data.size H W"
         )
     (height, width), _ = sizes.most_common(1)[0]
-    return ImageSpec(height // request.grid[0], width // request.grid[1], channels), deep
+    return ImageSpec(height // request.grid[0], width // request.grid[1], channels), deep, ""
 
 
 def _tiles(request: _Request, index: int, spec: ImageSpec, deep: bool) -> Pixels:
     """A file's tiles, one below the other in memory: (tiles * c, h, w)."""
-    pixels = decode(request.path(index))
-    if deep and pixels.dtype == torch.uint8:
-        pixels = (pixels.int() * 257).to(torch.uint16)  # 255 becomes 65535
-    rows, columns = request.grid
-    height, width = pixels.shape[1] // rows, pixels.shape[2] // columns
-    corners = [(row * height, column * width) for row in range(rows) for column in range(columns)]
-    return torch.cat([fitted(pixels[:, y : y + height, x : x + width], spec) for y, x in corners])
+    with room(request.path(index), spec):
+        pixels = decode(request.path(index))
+        if deep and pixels.dtype == torch.uint8:
+            pixels = (pixels.int() * 257).to(torch.uint16)  # 255 becomes 65535
+        rows, columns = request.grid
+        height, width = pixels.shape[1] // rows, pixels.shape[2] // columns
+        corners = [(row * height, column * width) for row in range(rows) for column in range(columns)]
+        return torch.cat([fitted(pixels[:, y : y + height, x : x + width], spec) for y, x in corners])
 
 
 def _check_grid(request: _Request, index: int, header: Header) -> None:
@@ -279,10 +306,10 @@ def _check_half(request: _Request, bad: dict[str, str]) -> None:
         raise UserError(f"{len(bad)} of the {len(request.names)} images in {request.folder} can't be read: {first}")
 
 
-def _threaded(work: Callable[[int], T], count: int, title: str) -> Iterator[T]:
+def _threaded(work: Callable[[int], T], count: int, title: str, size: int = 0) -> Iterator[T]:
     """work(0) to work(count - 1) by as many threads as there are cores, in order; what takes longer than two seconds
-    gets a bar on stderr."""
-    started, chunk = monotonic(), 64  # results wait in memory, so not too many at once
+    gets a bar on stderr. size: bytes of a result."""
+    started, chunk = monotonic(), max(1, min(64, WAITING // max(1, size)))  # results wait in memory
     with ThreadPoolExecutor(os.cpu_count()) as pool, ExitStack() as shown:
         bar = None
         for start in range(0, count, chunk):

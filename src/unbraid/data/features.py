@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from unbraid.core.cache import remembered
+from unbraid.core.checksums import read_tensors, write_tensors
 from unbraid.core.config import PACKAGED
 from unbraid.core.console import Console, Progress
 from unbraid.core.data_config import DataConfig, FeatureName
-from unbraid.core.files import parse_json, write_atomically
+from unbraid.core.files import parse_json
 from unbraid.core.types import DataSpec, Domain, ImageSpec, UserError, VectorSpec
 from unbraid.data.cache import CachedImages
 from unbraid.data.classes import Classmates
@@ -351,9 +350,7 @@ def save_extractor(run: Path, name: FeatureName | None, images: DataSpec, tuned:
     specs = [spec for spec in (images.a, images.b) if isinstance(spec, ImageSpec)]
     about = {"name": name, "images": [[spec.height, spec.width, spec.channels] for spec in specs]}
     tensors = {name: value.contiguous() for name, value in _state(tuned).items()} or {"none": torch.zeros(1)}
-    write_atomically(
-        run / "features.safetensors", lambda path: save_file(tensors, path, {"unbraid": json.dumps(about)})
-    )
+    write_tensors(run / "features.safetensors", tensors, json.dumps(about))
 
 
 def load_features(run: Path) -> tuple[Extractor | None, Tuned | None]:
@@ -366,9 +363,8 @@ def load_features(run: Path) -> tuple[Extractor | None, Tuned | None]:
     if not os.path.exists(path):
         return None, None
     try:
-        with safe_open(path, "pt") as file:
-            about = parse_json((file.metadata() or {})["unbraid"], str(path), _About)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        text, tensors = read_tensors(path)
+        about = parse_json(text, str(path), _About)
         tuned = None
         if "none" not in tensors:
             network = {name.removeprefix(NETWORK): t for name, t in tensors.items() if name.startswith(NETWORK)}
@@ -379,5 +375,5 @@ def load_features(run: Path) -> tuple[Extractor | None, Tuned | None]:
             return None, tuned
         a, b = (ImageSpec(*shape) for shape in about.images)
         return Extractor(about.name, {"a": a, "b": b}, tuned), tuned
-    except (SafetensorError, OSError, LookupError, ValueError, RuntimeError) as error:
+    except (LookupError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is damaged ({str(error).splitlines()[0]})") from error

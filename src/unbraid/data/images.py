@@ -13,6 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 from PIL.ImageFile import ImageFile
 from torch import Tensor
 
+from unbraid.core.memory import returning_blocks
 from unbraid.core.types import ImageSpec, UserError
 
 
@@ -54,6 +56,8 @@ MOST_PIXELS = 100_000_000
 BYTES_A_PIXEL = 24
 """Memory that `read_image` takes at most for each pixel of the file: the decoded picture, what its codec keeps beside
 it, and one channel as floats. Most kinds take 11 to 16; lossless WebP and colour with 16 bits take the most."""
+BYTES_WANTED = 100
+"""Memory that bringing it to a shape takes at most for each pixel of that shape."""
 LONGEST = 8
 """An image longer than so many times what is shown of it is cut before it is scaled."""
 
@@ -68,6 +72,34 @@ _BITS, _PHOTOMETRIC, _PLANES, _TILE_WIDTH, _TILE_HEIGHT = 258, 262, 284, 322, 32
 """TIFF's tags."""
 _LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601, as in Pillow)."""
+
+
+class Room:
+    """Memory that threads share: each waits until there is room for what it takes."""
+
+    def __init__(self, size: int) -> None:
+        self.size = self.free = size
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, amount: int) -> Iterator[None]:
+        """Takes so many bytes while the block runs; what is larger than all there is runs alone."""
+        amount = min(amount, self.size)
+        with self._changed:
+            self._changed.wait_for(lambda: self.free >= amount)
+            self.free -= amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.free += amount
+                self._changed.notify_all()
+
+
+LARGE_IMAGE = 20_000_000
+"""Bytes that decoding takes from which on its memory is given back at once."""
+DECODING = Room(BYTES_A_PIXEL * MOST_PIXELS)
+"""What all threads of this process take for decoding, together: as much as the largest image may take alone."""
 # warnings.catch_warnings changes a global list, so only one thread may be inside
 _opening = threading.Lock()
 
@@ -150,7 +182,20 @@ def read_image(path: str | Path, spec: ImageSpec) -> Float[Tensor, "c h w"]:
     """
     if spec.channels not in (1, 3):
         raise UserError(f"{path} is an image file, but {spec.channels} channels are wanted: give an array instead")
-    return scaled(fitted(decode(path), spec))
+    with room(path, spec):
+        return scaled(fitted(decode(path), spec))
+
+
+@contextmanager
+def room(path: str | Path, spec: ImageSpec) -> Iterator[None]:
+    """Lets an image be decoded and brought to a shape while the block runs: when there is memory for it.
+
+    Raises ImageError if the file can't be read.
+    """
+    header = read_header(path)
+    amount = BYTES_A_PIXEL * header.height * header.width + BYTES_WANTED * spec.height * spec.width
+    with DECODING.taken(amount), returning_blocks() if amount > LARGE_IMAGE else nullcontext():
+        yield
 
 
 def fitted(pixels: Pixels, spec: ImageSpec) -> UInt8[Tensor, "c2 h2 w2"] | UInt16[Tensor, "c2 h2 w2"]:

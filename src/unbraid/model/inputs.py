@@ -12,7 +12,9 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from unbraid.core.console import printable
 from unbraid.core.types import ImageSpec, UserError, VectorSpec
+from unbraid.data.fit import Fit
 from unbraid.data.images import MOST_PIXELS, fitted, from_picture, read_header, read_image, scaled
 from unbraid.data.listing import list_images
 
@@ -30,34 +32,6 @@ LARGEST = 10.0
 def at_once(shape: tuple[int, ...], answers: int = 1) -> int:
     """Returns how many items of this shape, with so many answers to each, are taken at a time: memory stays flat."""
     return max(1, min(AT_ONCE, PIXELS_AT_ONCE // max(1, answers * int(np.prod(shape[-2:])))))
-
-
-class Fit:
-    """Which images had to be cut to a model's shape."""
-
-    def __init__(self, spec: ImageSpec) -> None:
-        self.spec, self.count, self.cut, self.most = spec, 0, 0, (0.0, "")
-
-    def add(self, name: str, height: int, width: int) -> None:
-        """Counts an image of this height and width, of which the middle is kept."""
-        ratio = width * self.spec.height / (height * self.spec.width)
-        lost = 1 - min(ratio, 1 / ratio)
-        self.count += 1
-        if lost >= 0.01:
-            self.cut += 1
-            self.most = max(self.most, (lost, f"{name} ({width} x {height})"))
-
-    def __str__(self) -> str:
-        """Says what was cut; empty if nothing was."""
-        if not self.cut:
-            return ""
-        lost, name = self.most
-        share = f"{100 * lost:.0f} % of {name}{' at most' if self.cut > 1 else ''}"
-        which = "1 image has" if self.cut == 1 else f"{self.cut} of {self.count} images have"
-        return (
-            f"{which} another shape than the model's {self.spec.width} x {self.spec.height}: the middle was kept, and "
-            f"{share} cut off"
-        )
 
 
 class ImageFiles:
@@ -146,11 +120,6 @@ def is_images(given: Any) -> bool:
     if isinstance(given, (list, tuple)):
         return bool(given) and is_images(given[0])
     return isinstance(given, (str, Path, Image.Image)) or getattr(given, "ndim", 0) >= 3
-
-
-def printable(text: str) -> str:
-    """Returns text of a user's on one line: what would move the cursor or can't be shown is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
 
 
 def whole_number(value: Any, name: str, least: int, most: int | None = None) -> int:

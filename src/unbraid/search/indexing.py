@@ -16,7 +16,8 @@ from unbraid.core.progress import Meter
 from unbraid.core.types import DOMAINS, Domain, ImageSpec, UserError
 from unbraid.data.cache import CachedImages, cached, found_cached
 from unbraid.data.csvfile import Files, read_table
-from unbraid.data.images import ImageError, read_image
+from unbraid.data.fit import Fit
+from unbraid.data.images import ImageError, read_header, read_image
 from unbraid.data.listing import list_images
 from unbraid.model.trained import Trained
 from unbraid.search.embed import Batch, Timing, embed
@@ -57,7 +58,7 @@ class Shard:
 
 @dataclass
 class Changes:
-    """What was done. bad: a line for each file that could not be read."""
+    """What was done. bad: a line for each file that could not be read; cut: what was cut off the others, in words."""
 
     new: int = 0
     changed: int = 0
@@ -65,6 +66,7 @@ class Changes:
     kept: int = 0
     described: int = 0
     bad: list[str] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
     timing: Timing = field(default_factory=Timing)
 
     def __str__(self) -> str:
@@ -86,17 +88,19 @@ class Source:
         """Absolute."""
         return os.path.join(self.folder, self.names[at])
 
-    def read(self, at: int, spec: ImageSpec) -> Tensor:
-        """(*spec.shape) in [-1, 1]. Raises ImageError."""
+    def read(self, at: int, fit: Fit) -> Tensor:
+        """(*fit.spec.shape) in [-1, 1]. Raises ImageError."""
         if self.cached is None:
-            return read_image(self.path(at), spec)
+            image, header = read_image(self.path(at), fit.spec), read_header(self.path(at))
+            fit.add(self.path(at), header.height, header.width)
+            return image
         if at in self.bad:
             raise ImageError(self.path(at), self.bad[at])
         return self.cached.read(np.array([at]), 0)[0]
 
 
-def read_batch(wanted: Sequence[tuple[Source, int]], numbers: Sequence[int], spec: ImageSpec) -> Batch:
-    """The images `numbers` of those wanted, each a folder and a position there."""
+def read_batch(wanted: Sequence[tuple[Source, int]], numbers: Sequence[int], fit: Fit) -> Batch:
+    """The images `numbers` of those wanted, each a folder and a position there. fit: counts those that are cut."""
     some = [wanted[number] for number in numbers]
     first, decoded = some[0][0], some[0][0].cached
     if decoded is not None and all(source is first and at not in first.bad for source, at in some):
@@ -106,7 +110,7 @@ def read_batch(wanted: Sequence[tuple[Source, int]], numbers: Sequence[int], spe
     bad: list[tuple[int, str]] = []
     for number, (source, at) in zip(numbers, some, strict=True):
         try:
-            images.append(source.read(at, spec))
+            images.append(source.read(at, fit))
             good.append(number)
         except ImageError as error:
             bad.append((number, error.reason))
@@ -217,10 +221,10 @@ def _embed(
     workers: int,
     changes: Changes,
 ) -> None:
-    places = [(source, at) for source, at, _ in wanted]
+    places, fit = [(source, at) for source, at, _ in wanted], Fit(spec)
 
     def read(numbers: Sequence[int]) -> Batch:
-        return read_batch(places, numbers, spec)
+        return read_batch(places, numbers, fit)
 
     held: list[Item] = []
     codes: list[np.ndarray] = []
@@ -249,6 +253,8 @@ def _embed(
                 since = time.monotonic()
             meter.advance(len(found.at) + len(found.bad))
         acknowledge()
+    known = {source.folder: source.cached.cut for source, _ in places if source.cached}
+    changes.cut = [*filter(None, (str(fit),)), *(f"{folder}: {cut}" for folder, cut in known.items() if cut)]
     changes.new = changes.timing.images - changes.changed
     if changes.new < 0:  # changed ones that can't be read
         changes.changed, changes.new = changes.timing.images, 0

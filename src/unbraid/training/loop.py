@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from unbraid.core.config import TrainConfig
 from unbraid.core.device import Precision, choose
-from unbraid.core.memory import need
+from unbraid.core.memory import available_memory, in_words, need, saved_bytes
 from unbraid.core.method import Clock, Method, Stage, Terms
 from unbraid.core.types import UserError
 from unbraid.data.parts import Batches, Data
@@ -32,6 +32,10 @@ from unbraid.nn.tables import RowAdam
 
 SEEDS = 2**63
 """torch and numpy take seeds below it."""
+ACTIVATIONS = 500
+"""Bytes that networks keep for each byte of their images; below it a batch needs no closer look."""
+NEAR = 0.7
+"""Share of the available memory from which on the user is warned."""
 LASTING = 10
 """Lines of the log in a row that show a trouble before the user hears of it."""
 
@@ -142,6 +146,8 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
         raise UserError(f"{run.path / 'state.pt'} is damaged: it stands in a stage that {run.method_name} doesn't have")
     log.resume(position)
     log.event(position, f"{'going on at' if state else 'starting at'} step {position.step}, {precision}")
+    if warning := check_batch(config, method, data, precision, position.stage):
+        log.event(position, warning)
     with _interrupts() as interrupts:
         for number, stage in enumerate(method.stages()):
             if number < position.stage:
@@ -164,6 +170,30 @@ def check(config: TrainConfig, method: Method[Any]) -> None:
     item = 4 * (math.prod(method.spec.a.shape) + math.prod(method.spec.b.shape))  # bytes, of float32
     need(config.batch * item, f"--train.batch {config.batch} takes at least", "Give a smaller one")
     method.prepare()
+
+
+def check_batch(
+    config: TrainConfig, method: Method[Any], data: Data, precision: Precision, stage: int = 0
+) -> str | None:
+    """Estimates the memory of a step from steps of 2 and of 4 items, where it may come near to what is available.
+
+    Returns a warning, or None. Raises UserError if the batch can't fit.
+    """
+    available = available_memory(precision.device)
+    item = 4 * (math.prod(method.spec.a.shape) + math.prod(method.spec.b.shape))
+    if config.batch * item * ACTIVATIONS < available or config.batch <= 4:
+        return None
+    clock = Clock(0, 0.0, method.stages()[stage].name)
+    two, four = (
+        saved_bytes(method, Moved(Batches(data.train, n, 0), precision.device), clock, precision.autocast())
+        for n in (2, 4)
+    )
+    size = max(0, two + (config.batch - 2) * (four - two) / 2)
+    what = f"--train.batch {config.batch} takes about"
+    need(size, what, "Give a smaller one", precision.device)
+    if size > NEAR * available:
+        return f"{what} {in_words(size)} of memory, where {in_words(available)} are available: it may not fit"
+    return None
 
 
 def check_numbers(config: TrainConfig) -> None:

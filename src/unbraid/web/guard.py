@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-from unbraid.model.inputs import printable
+from unbraid.core.console import printable
 from unbraid.web.bodies import Functions, NotTaken, rewritten
 from unbraid.web.uploads import MOST_BYTES
 

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unbraid.core.types import ImageSpec, UserError
+from unbraid.data.fit import Fit
 from unbraid.data.images import ImageError, read_header, read_image
-from unbraid.model.inputs import Fit
 
 MOST_BYTES = 20_000_000
 """Of one file."""
