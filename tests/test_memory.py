@@ -3,12 +3,14 @@
 import ctypes
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from helpers import IMAGES
+from unbraid.core import memory
 from unbraid.core.memory import built, in_words, keep_freed_memory, out_of_memory
 from unbraid.core.types import UserError
 from unbraid.methods.iiae import IIAE, IIAEConfig
@@ -75,3 +77,9 @@ def test_want_of_memory_is_told_from_other_errors() -> None:
 @pytest.mark.parametrize(("size", "text"), [(1500, "1.5 kB"), (2.5e9, "2.5 GB"), (1e30, "1e+18 TB")])
 def test_sizes_in_words(size: float, text: str) -> None:
     assert in_words(size) == text
+
+
+def test_only_commands_change_how_memory_is_freed() -> None:
+    source = Path(memory.__file__).parents[1]
+    users = {path.relative_to(source).parts[0] for path in source.rglob("*.py") if "keep_freed" in path.read_text()}
+    assert users == {"core", "commands"}

@@ -199,7 +199,7 @@ def encode(run: RunFolder, images: Images, out: Path, domain: Domain = "a") -> N
 
     def save(file: Path) -> None:
         with file.open("wb") as opened:
-            np.savez(opened, allow_pickle=False, **arrays)
+            np.savez(opened, **arrays)  # none holds objects; NumPy 2.0 takes `allow_pickle` for an array
 
     write_atomically(out, save)
     print(f"Written: {out}: shared {codes.shared.shape}, exclusive {codes.exclusive.shape}".replace("torch.Size", ""))

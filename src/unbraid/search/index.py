@@ -8,6 +8,7 @@ Legend: q queries, k neighbours, n vectors, d size of a vector.
 """
 
 import importlib
+import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +39,8 @@ SELECTIVE = 0.1
 def find_faiss() -> Any:
     """Returns the library, which only an index in a folder needs. Raises UserError if it is not installed."""
     try:
-        return importlib.import_module("faiss")
+        with warnings.catch_warnings(action="ignore"):  # of 1.11's own, which crash it where they are made errors
+            return importlib.import_module("faiss")
     except ImportError as error:
         raise UserError("An index in a folder needs faiss: pip install 'unbraid[search]'") from error
 
