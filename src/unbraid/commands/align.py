@@ -91,14 +91,14 @@ def align(
 
 
 def colour(path: Path) -> Face:
-    """(h, w, 3) uint8. Raises ImageError (a UserError) as `decode` does."""
+    """Returns (h, w, 3) uint8. Raises ImageError (a UserError) as `decode` does."""
     pixels = decode(path)
     values = pixels.numpy() if pixels.numpy().dtype == np.uint8 else (pixels.numpy() // 257).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(values, (3, *values.shape[1:])).transpose(1, 2, 0))
 
 
 def found(detect: Detector, photo: Face, detector: str) -> Landmarks | None:
-    """What a detector gives, as landmarks. UserError if it fails, or gives something else."""
+    """Returns what a detector gives, as landmarks. UserError if it fails, or gives something else."""
     try:
         points = detect(photo)
         if points is None:

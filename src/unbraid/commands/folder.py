@@ -38,7 +38,7 @@ def check_parts(path: Path, listing: dict[str, Any]) -> None:
 
 
 def image_model(run: Path) -> Any:
-    """The trained model. UserError if it works on anything but images."""
+    """Returns the trained model. UserError if it works on anything but images."""
     from unbraid.model.trained import load
 
     model = load(run)

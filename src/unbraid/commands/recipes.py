@@ -35,7 +35,7 @@ def recipes() -> None:
 
 
 def listed(recipes: Mapping[str, Recipe], seconds: Mapping[str, Any], figures: Mapping[str, Figure]) -> Table:
-    """A table of recipes.
+    """Returns a table of recipes.
 
     Args:
         recipes: by name.

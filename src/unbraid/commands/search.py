@@ -287,7 +287,7 @@ def _draw(files: Sequence[Path], found: Sequence[Sequence[Hit]], out: Path) -> N
 
 
 def picture_of(path: Path, side: int = 128) -> torch.Tensor | None:
-    """An image file for a sheet, (3, side, side) in [-1, 1]; None if it can't be read any more."""
+    """Returns an image file for a sheet, (3, side, side) in [-1, 1]; None if it can't be read any more."""
     try:
         return read_image(path, ImageSpec(side, side, 3))
     except UserError:

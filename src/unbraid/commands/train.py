@@ -93,7 +93,8 @@ def train(arguments: Sequence[str]) -> None:
 
 
 def parse(target: str, arguments: Sequence[str], kind: type, start: RunConfig[Any]) -> TrainArguments[Any]:
-    """The arguments behind RECIPE or METHOD, with the rest as `start` has it. kind: of the method's configuration."""
+    """Returns the arguments behind RECIPE or METHOD, with the rest as `start` has it. kind: of the method's
+    configuration."""
     return tyro.cli(
         TrainArguments[kind],
         default=TrainArguments(start.method, None, start.data, start.train),

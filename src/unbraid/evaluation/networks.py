@@ -45,7 +45,7 @@ class PerceptualNetworks:
             return cls(None, None, f"LPIPS, Fréchet and kernel distances are not measured. {error}")
 
     def pairs(self, generated: Tensor, true: Tensor) -> dict[str, float]:
-        """Returns mean LPIPS, PSNR and SSIM of images and their targets."""
+        """Returns the mean LPIPS, PSNR and SSIM of images and their targets."""
         return {name: mean(values) for name, values in self.each(generated, true).items()}
 
     def each(self, generated: Tensor, true: Tensor) -> dict[str, Tensor]:

@@ -84,7 +84,7 @@ class Subject:
 
     @cached_property
     def pairing(self) -> Pairing:
-        """Which items of a part with pairs are equal, and belong together."""
+        """The pairing of the part: which items of a part with pairs are equal, and belong together."""
         assert self.paired
         return Pairing.of(self.paired)
 

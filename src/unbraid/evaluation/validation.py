@@ -64,7 +64,7 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
 
 
 def standard_error(percent: float, count: int) -> float:
-    """Of a share of so many items, percent; 0 for what isn't a share, of no items."""
+    """Returns the standard error of a share of so many items, percent; 0 for no items."""
     return math.sqrt(percent * (100 - percent) / count) if count else 0.0
 
 

@@ -58,7 +58,7 @@ def embed(
     workers: int,
     timing: Timing | None = None,
 ) -> Iterator[Embedded]:
-    """The codes of images `numbers`, in order, batch by batch.
+    """Yields the codes of images `numbers`, in order, batch by batch.
 
     width: values of an image, d + e. Shared codes are as `distance` compares them, exclusive ones as they are. Images
     that can't be read are left out and named.
@@ -87,7 +87,7 @@ def embed(
 
 
 def encoded(model: Trained, images: Tensor, domain: Domain, precision: Precision) -> Codes:
-    """Codes on the processor, float32. images: as files are read, (n, c, h, w)."""
+    """Returns codes on the processor, float32. images: as files are read, (n, c, h, w)."""
     method = model.disentangler()
     if method is None:
         raise UserError(f"{model.name} has no codes to search by: it doesn't take items apart")
@@ -97,7 +97,7 @@ def encoded(model: Trained, images: Tensor, domain: Domain, precision: Precision
 
 
 def vectors(model: Trained, codes: Codes, domain: Domain, distance: Distance) -> np.ndarray:
-    """(n, d + e) float32: shared codes whose Euclidean distance is the one asked for, then exclusive codes."""
+    """Returns (n, d + e) float32: shared codes whose Euclidean distance is the one asked for, then exclusive codes."""
     shared = codes.shared.flatten(1)
     if model.space is not None:
         shared = model.space.prepared(shared, domain, distance)
@@ -105,7 +105,7 @@ def vectors(model: Trained, codes: Codes, domain: Domain, distance: Distance) ->
 
 
 def code_sizes(model: Trained) -> dict[Domain, tuple[int, int]]:
-    """For each domain, how many values a shared and an exclusive code have. Raises UserError without codes."""
+    """Returns the sizes of a shared and an exclusive code, by domain. Raises UserError without codes."""
     found: dict[Domain, tuple[int, int]] = {}
     for domain in DOMAINS:
         codes = model.encode(torch.zeros(1, *model.spec[domain].shape), domain)

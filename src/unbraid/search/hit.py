@@ -37,11 +37,11 @@ class Index(Protocol):
     def nearest(
         self, domain: Domain, part: Part, queries: np.ndarray, k: int, where: Mapping[str, str]
     ) -> list[list[Hit]]:
-        """Up to k hits for each row of (q, d) queries, nearest first, whose metadata has the values `where`."""
+        """Returns up to k hits for each row of (q, d) queries, nearest first, whose metadata has the values `where`."""
         ...
 
     def holds(self, path: Path) -> bool:
-        """Whether a file is one of the images, by whatever name."""
+        """Returns whether a file is one of the images, by whatever name."""
         ...
 
     def close(self) -> None:

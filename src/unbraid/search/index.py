@@ -78,12 +78,12 @@ class BuiltDomain:
     ids: int | None = None
 
     def files(self, domain: Domain) -> dict[str, int | None]:
-        """Names and checksums."""
+        """Returns the names of files and their checksums."""
         return {ids_file(domain, self.changes): self.ids, **{part.file: part.checksum for part in self.parts.values()}}
 
 
 def ids_file(domain: Domain, changes: int) -> str:
-    """The name of a file of ids."""
+    """Returns the name of a file of ids."""
     return f"ids-{domain}-{changes}.npy"
 
 
@@ -148,7 +148,7 @@ def _save(path: Path, array: np.ndarray) -> None:
 
 
 def read_built(folder: Path) -> dict[Domain, BuiltDomain] | None:
-    """What built.json says; None if nothing is built yet. Raises UserError if it is damaged."""
+    """Returns what built.json says; None if nothing is built yet. Raises UserError if it is damaged."""
     path = folder / "built.json"
     if not path.exists():
         return None
@@ -170,7 +170,7 @@ class Vectors:
         return len(self.rows)
 
     def at(self, positions: np.ndarray) -> np.ndarray:
-        """(len(positions), d) float32."""
+        """Returns the vectors at these positions, (len(positions), d) float32."""
         # in the order of the disk, and back
         order = np.argsort(self.rows[positions])
         found = np.empty((len(positions), self.columns.stop - self.columns.start), np.float32)
@@ -178,12 +178,12 @@ class Vectors:
         return found
 
     def chunk(self, start: int) -> np.ndarray:
-        """CHUNK vectors from `start` on, fewer at the end."""
+        """Returns CHUNK vectors from `start` on, fewer at the end."""
         return self.at(np.arange(start, min(start + CHUNK, len(self))))
 
 
 def make(vectors: Vectors, file: str, target: float = RECALL, exact: int = EXACT) -> tuple[Any, Built]:
-    """A FAISS index of the vectors, and how it is searched."""
+    """Returns a FAISS index of the vectors, and how it is searched."""
     faiss = find_faiss()
     size, count = vectors.columns.stop - vectors.columns.start, len(vectors)
     if count <= exact:
@@ -230,7 +230,7 @@ def _looked_at(index: Any, vectors: Vectors, target: float, random: np.random.Ge
 
 
 def overlap(found: np.ndarray, true: np.ndarray, own: np.ndarray) -> float:
-    """Mean share of the true neighbours that are among those found, the query itself left out. (q, k) each."""
+    """Returns the mean share of the true neighbours that are among those found, the query itself left out. (q, k) each."""
     shares = []
     for mine, theirs, self_ in zip(found, true, own, strict=True):
         wanted = set(theirs.tolist()) - {int(self_)}
@@ -239,7 +239,7 @@ def overlap(found: np.ndarray, true: np.ndarray, own: np.ndarray) -> float:
 
 
 def exact_neighbours(queries: np.ndarray, vectors: Vectors, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Squared distances and positions of the k nearest, (q, k) each, by looking at every vector."""
+    """Returns squared distances and positions of the k nearest, (q, k) each, by looking at every vector."""
     faiss = find_faiss()
     best = np.full((len(queries), k), np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
     for start in range(0, len(vectors), CHUNK):
@@ -310,14 +310,14 @@ class Searcher:
         return list(self._ids)
 
     def about(self, domain: Domain, part: Part) -> Built | None:
-        """How a part is searched; None if it isn't there."""
+        """Returns how a part is searched; None if it isn't there."""
         found = self._indexes.get((domain, part))
         return found[1] if found else None
 
     def search(
         self, domain: Domain, part: Part, queries: np.ndarray, k: int, only: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distances and ids of the k nearest, (q, k) each; where there are fewer, infinity and -1.
+        """Returns squared distances and ids of the k nearest, (q, k) each; where there are fewer, infinity and -1.
 
         queries: (q, d) float32. only: (m,) ids, increasing, that may be found.
         """

@@ -36,7 +36,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str | None, environment: Mapping[str, str]) -> "Shard":
-        """From `--shard k/n`, else from torchrun's RANK and WORLD_SIZE. Raises UserError for anything else."""
+        """Reads `--shard k/n`, else torchrun's RANK and WORLD_SIZE. Raises UserError for anything else."""
         if text is None:
             try:
                 return cls(int(environment.get("RANK", "0")) + 1, int(environment.get("WORLD_SIZE", "1")))
@@ -52,7 +52,7 @@ class Shard:
 
     @property
     def suffix(self) -> str:
-        """What is added to an index's name."""
+        """The ending of an index's name."""
         return f"-part-{self.number}-of-{self.count}" if self.count > 1 else ""
 
 
@@ -85,11 +85,11 @@ class Source:
     bad: Mapping[int, str] = field(default_factory=dict)
 
     def path(self, at: int) -> str:
-        """Absolute."""
+        """Returns the absolute path of an image."""
         return os.path.join(self.folder, self.names[at])
 
     def read(self, at: int, fit: Fit) -> Tensor:
-        """(*fit.spec.shape) in [-1, 1]. Raises ImageError."""
+        """Returns an image, (*fit.spec.shape), in [-1, 1]. Raises ImageError."""
         if self.cached is None:
             image, header = read_image(self.path(at), fit.spec), read_header(self.path(at))
             fit.add(self.path(at), header.height, header.width)
@@ -100,7 +100,7 @@ class Source:
 
 
 def read_batch(wanted: Sequence[tuple[Source, int]], numbers: Sequence[int], fit: Fit) -> Batch:
-    """The images `numbers` of those wanted, each a folder and a position there. fit: counts those that are cut."""
+    """Returns the images `numbers` of those wanted, a folder and a position each. fit: counts those that are cut."""
     some = [wanted[number] for number in numbers]
     first, decoded = some[0][0], some[0][0].cached
     if decoded is not None and all(source is first and at not in first.bad for source, at in some):
@@ -118,7 +118,7 @@ def read_batch(wanted: Sequence[tuple[Source, int]], numbers: Sequence[int], fit
 
 
 def list_sources(folders: Sequence[Path], spec: ImageSpec, keep: bool) -> list[Source]:
-    """The images of all folders, before anything is changed. keep: decode them into the library's cache.
+    """Returns the images of all folders, before anything is changed. keep: decode them into the library's cache.
 
     Images decoded by an earlier call are taken from there. Raises UserError if a folder is missing or has no images.
     """
@@ -307,7 +307,8 @@ def _chunks(items: Iterator[tuple[Item, np.ndarray]]) -> Iterator[tuple[list[Ite
 
 
 def read_metadata(path: Path, sources: Sequence[Source]) -> tuple[dict[str, dict[str, str]], int]:
-    """Metadata by absolute path from a CSV file: a column `file`, absolute or relative to a folder, and any others.
+    """Returns metadata by absolute path from a CSV file: a column `file`, absolute or relative to a folder, and any
+    others.
 
     Returns it with the number of rows that name none of the images. Raises UserError if it can't be read.
     """

@@ -50,7 +50,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """From milvus://[USER:PASSWORD@]HOST:PORT/COLLECTION. Raises UserError for anything else."""
+        """Reads milvus://[USER:PASSWORD@]HOST:PORT/COLLECTION. Raises UserError for anything else."""
         parts = urlsplit(text)
         collection = parts.path.strip("/")
         try:
@@ -68,7 +68,7 @@ class Address:
         return f"milvus://{self.host}:{self.port}/{self.collection}"
 
     def of(self, domain: Domain) -> str:
-        """The collection of a domain."""
+        """Returns the collection of a domain."""
         return f"{self.collection}_{domain}"
 
     @property
@@ -77,12 +77,12 @@ class Address:
         return f"{self.collection}_about"
 
     def spool(self, suffix: str) -> Path:
-        """The folder on this machine that codes lie in before they are sent."""
+        """Returns the folder on this machine that codes lie in before they are sent."""
         return cache_folder() / "milvus" / f"{self.collection}-{sha256(str(self).encode()).hexdigest()[:12]}{suffix}"
 
 
 def connect(address: Address) -> Any:
-    """A client. Raises UserError if pymilvus is missing, or nobody answers within ten seconds."""
+    """Connects to a server. Raises UserError if pymilvus is missing, or nobody answers within ten seconds."""
     try:
         from pymilvus import MilvusClient
     except ImportError as error:
@@ -118,7 +118,7 @@ def _asking(address: Address) -> Iterator[None]:
 
 @contextlib.contextmanager
 def sending(to: str, suffix: str, asked: Identity) -> Iterator[tuple[Store, Callable[[], list[str]]]]:
-    """A store to be filled, and what sends it and says what is there.
+    """Yields a store to be filled, and what sends it and says what is there.
 
     Whether the server answers is looked at before anything is embedded, and said; codes are made all the same.
     Raises UserError if the collection holds another model's codes, or, in the end, if the server didn't answer.
@@ -272,7 +272,7 @@ class MilvusIndex:
     def nearest(
         self, domain: Domain, part: Part, queries: np.ndarray, k: int, where: Mapping[str, str]
     ) -> list[list[Hit]]:
-        """Up to k hits for each query; see `search.Index`."""
+        """Returns up to k hits for each query; see `search.Index`."""
         condition = " and ".join(f"metadata[{json.dumps(f)}] == {json.dumps(v)}" for f, v in where.items())
         found: list[list[Hit]] = []
         with _asking(self._address):
@@ -292,7 +292,7 @@ class MilvusIndex:
         return found
 
     def holds(self, path: Path) -> bool:
-        """Whether a file is one of the images; see `search.Index`."""
+        """Returns whether a file is one of the images; see `search.Index`."""
         condition = f"path in {json.dumps([str(path.absolute()), str(path.resolve())])}"
         with _asking(self._address):
             return any(

@@ -37,7 +37,7 @@ class FolderIndex:
     def nearest(
         self, domain: Domain, part: Part, queries: np.ndarray, k: int, where: Mapping[str, str]
     ) -> list[list[Hit]]:
-        """Up to k hits for each query; see `Index`. Raises UserError for a field that no image has."""
+        """Returns up to k hits for each query; see `Index`. Raises UserError for a field that no image has."""
         only = None
         if where:
             fields = self._store.fields()
@@ -58,7 +58,7 @@ class FolderIndex:
         ]
 
     def holds(self, path: Path) -> bool:
-        """Whether a file is one of the images, by whatever name."""
+        """Returns whether a file is one of the images, by whatever name."""
         return self._store.holds(path)
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ class FolderIndex:
 
 
 def open_index(place: str | Path) -> Index:
-    """The index in a folder, or at milvus://HOST:PORT/COLLECTION. UserError if there is none, or a damaged one."""
+    """Opens the index in a folder, or at milvus://HOST:PORT/COLLECTION. Raises UserError if there is none."""
     if str(place).startswith("milvus://"):
         from unbraid.search.milvus import MilvusIndex
 
@@ -85,7 +85,7 @@ def search(
     where: Mapping[str, str] | None = None,
     but: Sequence[str | Path | None] = (),
 ) -> list[list[Hit]]:
-    """The k nearest of each query, nearest first.
+    """Returns the k nearest of each query, nearest first.
 
     codes: (q, d) of the part, as the index compares them. source: the domain of the queries. among: the domain to find
     items of; default: shared codes find items of every domain, exclusive ones those of their own. where: metadata that
@@ -122,7 +122,7 @@ def query(
     where: Mapping[str, str] | None,
     but: Sequence[str | Path | None] = (),
 ) -> list[list[Hit]]:
-    """As `Trained.search`, in an index that is open."""
+    """Finds as `search_index` does, in an index that is open."""
     one_of(by, "part of the code", ("shared", "exclusive"))
     for asked in (domain, among):
         one_of(asked or "a", "domain", DOMAINS)
@@ -134,7 +134,7 @@ def query(
 
 
 def identity(model: Trained, distance: Distance) -> Identity:
-    """Whose codes this model makes, compared by `distance`."""
+    """Returns the identity of the codes that this model makes, compared by `distance`."""
     sizes = code_sizes(model)
     extractor = model.extractor.state() if model.extractor else {}
     return Identity(fingerprint(model.method, model.space, extractor), model.name, distance, sizes)
@@ -162,8 +162,8 @@ def _among(index: Index, source: Domain, part: Part, among: Domain | None) -> li
 
 
 def source_of(index: Index, asked: Domain | None, part: Part = "shared") -> Domain:
-    """The domain of the queries: as asked; else, by shared codes, the one that the index doesn't hold, and by exclusive
-    codes the one that it holds.
+    """Returns the domain of the queries: as asked; else, by shared codes, the one that the index doesn't hold, and by
+    exclusive codes the one that it holds.
 
     Raises UserError if the index holds both, so that one must be named.
     """

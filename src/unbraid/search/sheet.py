@@ -19,7 +19,7 @@ def contact_sheet(
     right: Sequence[Sequence[bool]] | None = None,
     names: Sequence[str] = (),
 ) -> Image.Image:
-    """The query at the left of each row, then what was found, nearest first, a caption below each.
+    """Draws the query at the left of each row, then what was found, nearest first, a caption below each.
 
     queries, found: (c, h, w) each in [-1, 1], of any sizes; None for a file that is gone. right: frames what is right
     in green and what is wrong in red. names: a caption below each query.

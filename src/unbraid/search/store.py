@@ -78,12 +78,12 @@ class Identity:
     sizes: dict[Domain, tuple[Size, Size]]
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in index.json, or in the description of a collection."""
+        """Returns what stands in index.json, or in the description of a collection."""
         return {"format": FORMAT, **dataclasses.asdict(self)}
 
     @classmethod
     def from_json(cls, values: Any, place: str) -> "Identity":
-        """The inverse. Raises UserError if these are other values, or of another format."""
+        """Reads what `to_json` wrote. Raises UserError if these are other values, or of another format."""
         try:
             version = msgspec.convert(values, _Version).format
             if version != FORMAT:
@@ -120,7 +120,8 @@ def _sizes(identity: Identity) -> str:
 
 
 def fingerprint(method: nn.Module, space: CodeSpace | None, others: Mapping[str, Tensor] | None = None) -> str:
-    """SHA-256 of a model's weights, of the geometry of its codes and of `others`: the same wherever the model lies."""
+    """Returns SHA-256 of a model's weights, of the geometry of its codes and of `others`: the same wherever the model
+    lies."""
     digest = sha256()
     tensors = {**model_state(method), **({} if space is None else space.tensors()), **(others or {})}
     for name in sorted(tensors):
@@ -141,7 +142,7 @@ class Seal:
 
     @classmethod
     def of(cls, records: Path) -> "Seal":
-        """The seal of a file."""
+        """Returns the seal of a file."""
         with records.open("rb") as file:
             changes = int.from_bytes(file.read(28)[24:], "big")  # SQLite's file change counter
         found = checksum_of(records)
@@ -174,7 +175,7 @@ class Seal:
 
 
 def item_id(domain: Domain, path: str) -> int:
-    """A number of 63 bits for an image: the same on every machine, so that parts of an index merge."""
+    """Returns a number of 63 bits for an image: the same on every machine, so that parts of an index merge."""
     return int.from_bytes(sha256(f"{domain}\0{path}".encode()).digest()[:8], "big") >> 1
 
 
@@ -198,7 +199,7 @@ class Store:
 
     @classmethod
     def reading(cls, folder: Path) -> "Store":
-        """What lies in the folder. Raises UserError if it is no index, half written, or damaged."""
+        """Opens what lies in the folder for reading. Raises UserError if it is no index, half written, or damaged."""
         identity = read_identity(folder)
         path = folder / "records.sqlite"
         if not path.is_file() and not (folder / "records.json").exists():
@@ -215,7 +216,7 @@ class Store:
     @classmethod
     @contextlib.contextmanager
     def writing(cls, folder: Path, identity: Identity) -> Iterator["Store"]:
-        """The same, to be changed by this process alone; a new or empty folder becomes a store.
+        """Opens the store to be changed by this process alone; a new or empty folder becomes a store.
 
         Raises UserError if another process writes, or the folder holds something else or another model's codes.
         """
@@ -323,30 +324,30 @@ class Store:
         return lost
 
     def width(self, domain: Domain) -> int:
-        """How many values an image of this domain has."""
+        """Returns how many values an image of this domain has."""
         return sum(self.identity.sizes[domain])
 
     def codes_path(self, domain: Domain) -> Path:
-        """The file of codes."""
+        """Returns the file of codes."""
         return self.folder / f"codes-{domain}-{self._number('SELECT file FROM state WHERE domain = ?', (domain,))}"
 
     def changes(self, domain: Domain) -> int:
-        """A number that grows with every change of a domain's items."""
+        """Returns a number that grows with every change of a domain's items."""
         return self._number("SELECT changes FROM state WHERE domain = ?", (domain,))
 
     def _used(self, domain: Domain) -> int:
         return self._number("SELECT ifnull(max(row) + 1, 0) FROM items WHERE domain = ?", (domain,))
 
     def count(self, domain: Domain) -> int:
-        """How many images of a domain there are."""
+        """Returns how many images of a domain there are."""
         return self._number("SELECT count(*) FROM items WHERE domain = ? AND row IS NOT NULL", (domain,))
 
     def lacking(self, domain: Domain) -> int:
-        """How many images of a domain have lost their codes."""
+        """Returns how many images of a domain have lost their codes."""
         return self._number("SELECT count(*) FROM items WHERE domain = ? AND row IS NULL", (domain,))
 
     def known(self, domain: Domain, paths: Sequence[str]) -> dict[str, Item]:
-        """Those of these paths that are there, as they were when they were embedded; of size -1 without codes."""
+        """Returns those of these paths that are there, as they were when embedded; of size -1 without codes."""
         found: dict[str, Item] = {}
         for start in range(0, len(paths), ASKED):
             some = paths[start : start + ASKED]
@@ -360,7 +361,7 @@ class Store:
         return found
 
     def holds(self, path: Path) -> bool:
-        """Whether a file is one of the images, by whatever name: those of its size are looked at."""
+        """Returns whether a file is one of the images, by whatever name: those of its size are looked at."""
         if not path.is_file():
             return False
         names = str(path.absolute()), str(path.resolve())
@@ -369,7 +370,7 @@ class Store:
         return any(name in names or (os.path.exists(name) and path.samefile(name)) for (name,) in candidates)
 
     def paths_under(self, domain: Domain, folder: Path) -> Iterator[str]:
-        """Paths of the images of a domain below a folder, or its own if it is one of them."""
+        """Returns paths of the images of a domain below a folder, or its own if it is one of them."""
         start = os.path.join(folder, "")
         end = f"{start[:-1]}{chr(ord(os.sep) + 1)}"
         query = "SELECT path FROM items WHERE domain = ? AND (path = ? OR path >= ? AND path < ?)"
@@ -426,14 +427,14 @@ class Store:
         self._db.execute("UPDATE state SET changes = changes + 1 WHERE domain = ?", (domain,))
 
     def rows(self, domain: Domain) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) ids in increasing order, and (n,) the row of each one's codes; int64."""
+        """Returns (n,) ids in increasing order, and (n,) the row of each one's codes; int64."""
         query = "SELECT id, row FROM items WHERE domain = ? AND row IS NOT NULL ORDER BY id"
         found = self._ask(query, (domain,), tuple[int, int])
         pairs = np.fromiter((value for pair in found for value in pair), dtype=np.int64).reshape(-1, 2)
         return pairs[:, 0].copy(), pairs[:, 1].copy()
 
     def codes(self, domain: Domain) -> np.ndarray:
-        """(rows, d + e) float32, mapped from disk; rows that no image has any more are among them."""
+        """Returns (rows, d + e) float32, mapped from disk; rows that no image has any more are among them."""
         path, width = self.codes_path(domain), self.width(domain)
         if not path.exists() or path.stat().st_size < width * 4:
             return np.empty((0, width), np.float32)
@@ -459,7 +460,7 @@ class Store:
         before.unlink()
 
     def lookup(self, ids: Sequence[int]) -> dict[int, tuple[str, dict[str, str]]]:
-        """Path and metadata of images by their ids; those that were removed meanwhile are missing."""
+        """Returns path and metadata of images by their ids; those that were removed meanwhile are missing."""
         found: dict[int, tuple[str, dict[str, str]]] = {}
         for start in range(0, len(ids), ASKED):
             some = ids[start : start + ASKED]
@@ -469,19 +470,20 @@ class Store:
         return found
 
     def matching(self, domain: Domain, where: dict[str, str]) -> np.ndarray:
-        """(n,) ids, increasing, of the images whose metadata has all these values."""
+        """Returns (n,) ids, increasing, of the images whose metadata has all these values."""
         tests = " ".join("AND EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value = ?)" for _ in where)
         values = [value for pair in where.items() for value in pair]
         query = f"SELECT id FROM items WHERE domain = ? {tests} ORDER BY id"
         return np.fromiter((row[0] for row in self._ask(query, (domain, *values))), dtype=np.int64)
 
     def fields(self) -> list[str]:
-        """Names of the metadata that any image has."""
+        """Returns names of the metadata that any image has."""
         query = "SELECT DISTINCT json_each.key FROM items, json_each(items.metadata) ORDER BY 1"
         return [row[0] for row in self._ask(query, kind=tuple[str])]
 
     def everything(self, domain: Domain) -> Iterator[tuple[Item, np.ndarray]]:
-        """All images of a domain with their codes, in the order of their ids. Raises UserError for damaged codes."""
+        """Returns all images of a domain with their codes, in the order of their ids. Raises UserError for damaged
+        codes."""
         codes, kept = self.codes(domain), self._has_checksums()
         query = (
             f"SELECT path, size, time, metadata, row, {'checksum' if kept else 'NULL'} FROM items "
@@ -496,7 +498,7 @@ class Store:
             yield Item(path, size, time, self._about(metadata)), codes[row]
 
     def unsent(self, domain: Domain, count: int) -> list[tuple[int, Item, int]]:
-        """Up to `count` images that a server doesn't have yet: id, file, row of the codes."""
+        """Returns up to `count` images that a server doesn't have yet: id, file, row of the codes."""
         query = (
             "SELECT id, path, size, time, metadata, row FROM items "
             "WHERE domain = ? AND sent = 0 AND row IS NOT NULL LIMIT ?"
@@ -509,35 +511,35 @@ class Store:
         ]
 
     def waiting(self, domain: Domain) -> tuple[int, int]:
-        """How many images a server must still be told of, and how many removals."""
+        """Returns how many images a server must still be told of, and how many removals."""
         new = "SELECT count(*) FROM items WHERE domain = ? AND sent = 0 AND row IS NOT NULL"
         gone = "SELECT count(*) FROM gone WHERE domain = ?"
         return self._number(new, (domain,)), self._number(gone, (domain,))
 
     def sent(self, ids: Sequence[int]) -> None:
-        """A server has these now."""
+        """Notes that a server has these now."""
         with self._db:
             self._db.executemany("UPDATE items SET sent = 1 WHERE id = ?", [(i,) for i in ids])
 
     def unsend(self, domain: Domain) -> None:
-        """A server has nothing of a domain any more."""
+        """Notes that a server has nothing of a domain any more."""
         with self._db:
             self._db.execute("UPDATE items SET sent = 0 WHERE domain = ?", (domain,))
 
     def gone(self, domain: Domain, count: int) -> list[int]:
-        """Up to `count` ids that a server must forget: removed, and not there again."""
+        """Returns up to `count` ids that a server must forget: removed, and not there again."""
         query = "SELECT DISTINCT id FROM gone WHERE domain = ? LIMIT ?"
         return [row[0] for row in self._ask(query, (domain, count))]
 
     def forgotten(self, ids: Sequence[int]) -> None:
-        """A server has forgotten these; those that are there again must be sent again."""
+        """Notes that a server has forgotten these; those that are there again must be sent again."""
         with self._db:
             self._db.executemany("DELETE FROM gone WHERE id = ?", [(i,) for i in ids])
             self._db.executemany("UPDATE items SET sent = 0 WHERE id = ?", [(i,) for i in ids])
 
 
 def read_identity(folder: Path) -> Identity:
-    """Whose codes lie in a folder. Raises UserError if there is no index, or it can't be read."""
+    """Reads whose codes lie in a folder. Raises UserError if there is no index, or it can't be read."""
     path = folder / "index.json"
     if not folder.exists():
         raise UserError(f"There is no index {folder}. `unbraid index` makes one")
@@ -547,7 +549,7 @@ def read_identity(folder: Path) -> Identity:
 
 
 def checksum_of(path: Path) -> int:
-    """The CRC-32 of a file."""
+    """Returns the CRC-32 of a file."""
     found = 0
     with path.open("rb") as file:
         while block := file.read(BLOCK):
@@ -556,7 +558,7 @@ def checksum_of(path: Path) -> int:
 
 
 def checksum(code: np.ndarray) -> int:
-    """The CRC-32 of one image's codes."""
+    """Returns the CRC-32 of one image's codes."""
     return zlib.crc32(code.tobytes())
 
 

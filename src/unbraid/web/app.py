@@ -43,7 +43,7 @@ INTRODUCTION = "What a model holds to be shared by two domains, and what it keep
 
 
 def application(runs: Runs, folder: Path, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None) -> Guard:
-    """The ASGI application. folder: for uploads and answers, the only place that is written to.
+    """Builds the ASGI application. folder: for uploads and answers, the only place that is written to.
 
     hosts: names that the page answers under; None for any. token: what visitors must show, None for nothing.
     """
@@ -116,7 +116,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
                     view.build(page)
 
         def shown(name: str, query: dict[str, str]) -> dict[Any, Any]:
-            """Everything that depends on the run, for the view that is wanted or else the first there is."""
+            """Returns everything that depends on the run, for the view that is wanted or else the first there is."""
             runs.path(name)
             wanted = query.get("view", views[0].name)
             updates: dict[Any, Any] = {run: name}

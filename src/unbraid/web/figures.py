@@ -44,7 +44,7 @@ class Cell:
 
 
 def sheet(rows: Sequence[Sequence[Cell]], about: Mapping[str, str]) -> Image.Image:
-    """Rows of pictures, each with its words under it. about: goes into the PNG's metadata."""
+    """Returns rows of pictures, each with its words under it. about: goes into the PNG's metadata."""
     pictures = [[None if cell.x is None else _sized(to_picture(cell.x)) for cell in row] for row in rows]
     sizes = [picture.size for row in pictures for picture in row if picture]
     width, height = (max(size[axis] for size in sizes) for axis in (0, 1))
@@ -76,18 +76,18 @@ def sheet(rows: Sequence[Sequence[Cell]], about: Mapping[str, str]) -> Image.Ima
 
 
 def described(picture: Image.Image, about: Mapping[str, str]) -> Image.Image:
-    """The picture with parameters in its metadata, and none of what it had."""
+    """Returns the picture with parameters in its metadata, and none of what it had."""
     picture.info = {"Software": f"unbraid {__version__}", **about}
     return picture
 
 
 def wrapped(cells: Sequence[Cell], columns: int = 4) -> list[list[Cell]]:
-    """Cells in rows, few enough to be readable on a phone."""
+    """Returns cells in rows, few enough to be readable on a phone."""
     return [list(cells[i : i + columns]) for i in range(0, len(cells), columns)]
 
 
 def thumbnail(x: Tensor, size: int = 96) -> Image.Image:
-    """(c, h, w) as a small picture for a gallery."""
+    """Returns (c, h, w) as a small picture for a gallery."""
     picture = to_picture(x).convert("RGB")
     enlarge = max(1, size // max(picture.size))
     picture = picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST)
@@ -105,7 +105,8 @@ def _sized(picture: Image.Image) -> Image.Image:
 
 
 def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], unit: str = "step") -> str:
-    """A small chart of some lines (x, y) as SVG, with its last values as text. Values that aren't finite are left out.
+    """Returns a small chart of some lines (x, y) as SVG, with its last values as text. Values that aren't finite are
+    left out.
 
     Runs of more than 300 points are thinned.
     """
@@ -144,7 +145,7 @@ def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], unit:
 
 
 def download(name: str, figures: Sequence[str], about: Mapping[str, str]) -> str:
-    """A link that saves curves or maps, one below the other, as an SVG file with parameters in its metadata."""
+    """Returns a link that saves curves or maps, one below the other, as an SVG file with parameters in its metadata."""
     parts, bottom, widest = [], 0.0, 0.0
     for figure in figures:
         found = FIGURE.search(figure)
@@ -194,7 +195,7 @@ class Tiles:
 
 
 def tiles(images: Sequence[Tensor], size: int = 48, columns: int = 40) -> Tiles:
-    """Items (c, h, w) in [-1, 1] as tiles."""
+    """Returns items (c, h, w) in [-1, 1] as tiles."""
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     board = Image.new("RGB", (columns * size, rows * size), "white")
@@ -213,7 +214,7 @@ def scatter(
     words: Sequence[str],
     first_tile: int = 0,
 ) -> str:
-    """A map of points as SVG, coloured by group; each point carries the number of its tile and its words.
+    """Returns a map of points as SVG, coloured by group; each point carries the number of its tile and its words.
 
     It can be stepped through with the arrow keys once it has the focus.
     """

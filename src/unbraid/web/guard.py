@@ -180,7 +180,7 @@ def _cookie(header: str) -> str:
 
 
 def stored(folder: Path) -> int:
-    """Bytes of all files in a folder and below it."""
+    """Returns the bytes of all files in a folder and below it."""
     total = 0
     for place, _, files in os.walk(folder):
         for name in files:

@@ -56,7 +56,7 @@ class View(Protocol):
     title: str
 
     def missing(self, opened: Opened) -> str:
-        """Why this run has no such view; empty if it has."""
+        """Returns why this run has no such view; empty if it has."""
         ...
 
     def build(self, page: "Page") -> None:
@@ -64,7 +64,7 @@ class View(Protocol):
         ...
 
     def refresh(self, opened: Opened) -> dict[Any, Any]:
-        """What components must know of another run: choices, thumbnails, first values."""
+        """Returns what components must know of another run: choices, thumbnails, first values."""
         ...
 
 
@@ -83,7 +83,8 @@ class Page:
     def answers(
         self, view: View, compute: Callable[..., Answer], inputs: dict[str, Any], triggers: Sequence[Any], label: str
     ) -> None:
-        """A picture, words and a link, computed at each of the triggers and offered to programs as /{view.name}.
+        """Offers a picture, words and a link, computed at each of the triggers and offered to programs as
+        /{view.name}.
 
         compute: takes the run's name and then the inputs, in their order.
         """
@@ -109,7 +110,7 @@ class Page:
 
     @contextmanager
     def serving(self, view: View, run: str) -> Iterator[Opened]:
-        """A run that has this view. Raises UserError, with the reason, for one that hasn't."""
+        """Returns a run that has this view. Raises UserError, with the reason, for one that hasn't."""
         with self.runs.using(run) as opened:
             reason = view.missing(opened)
             if reason:
@@ -117,7 +118,7 @@ class Page:
             yield opened
 
     def start(self, view: View) -> Callable[..., Any]:
-        """The event that tells a view to show itself."""
+        """Returns the event that tells a view to show itself."""
         return self.starts[view.name].change
 
     def event(
@@ -130,7 +131,7 @@ class Page:
         queue: bool = True,
         progress: bool = True,
     ) -> Any:
-        """One function for some triggers. With a name it is an endpoint for programs."""
+        """Connects one function with some triggers. With a name it is an endpoint for programs."""
         about: dict[str, Any] = {
             "inputs": list(inputs),
             "outputs": list(outputs),
@@ -161,7 +162,7 @@ def captioned(words: Any) -> tuple[Any, str]:
 
 
 def linked(view: str, query: dict[str, Any] | None) -> str:
-    """A link that shows the view again."""
+    """Returns a link that shows the view again."""
     if query is None:
         return '<p class="link">An uploaded picture can\'t be linked to; the download holds the other parameters.</p>'
     words = urlencode({"view": view, **{k: v for k, v in query.items() if v not in ("", None)}})
@@ -169,7 +170,7 @@ def linked(view: str, query: dict[str, Any] | None) -> str:
 
 
 def kind_of(component: Any) -> Any:
-    """The type of what a component sends, for `checked`; a state, which no client sends, may be anything."""
+    """Returns the type of what a component sends, for `checked`; a state, which no client sends, may be anything."""
     if isinstance(component, gr.State):
         return Any
     if isinstance(component, gr.Image):
@@ -180,7 +181,8 @@ def kind_of(component: Any) -> Any:
 
 
 def friendly(fn: Callable[..., Any], kinds: Sequence[Any] = ()) -> Callable[..., Any]:
-    """`fn` in a thread, given up after SECONDS, its errors in words. What isn't the user's goes to standard error.
+    """Wraps `fn`: it runs in a thread, is given up after SECONDS, and its errors are put into words. What isn't the
+    user's goes to standard error.
 
     kinds: of its first values, which are checked before.
     """
@@ -242,7 +244,7 @@ class Picker:
         )
 
     def read(self, opened: Opened, domain: Domain, number: Any, upload: Any) -> tuple[Tensor, str, str, int | None]:
-        """(1, *shape), what it is called, what to say of it, its number if it is a test item.
+        """Reads an item, (1, *shape): returns it, what it is called, what to say of it, its number if it is a test item.
 
         Raises UserError if there is none.
         """
@@ -256,32 +258,33 @@ class Picker:
 
 
 def positions(opened: Opened, domain: Domain) -> np.ndarray:
-    """Where in the test part the thumbnails are from."""
+    """Returns where in the test part the thumbnails are from."""
     return spread(np.arange(opened.count(domain)), PICKED)
 
 
 def picked(opened: Opened, domain: Domain, event: gr.EventData) -> int:
-    """The test item of the thumbnail that was picked."""
+    """Returns the test item of the thumbnail that was picked."""
     places = positions(opened, domain)
     return int(places[whole(getattr(event, "index", None), "The picture that was picked", 0, len(places) - 1)])
 
 
 def thumbnails(opened: Opened, domain: Domain) -> list[tuple[Image.Image, str]]:
-    """Test images to pick from, with their numbers."""
+    """Returns test images to pick from, with their numbers."""
     return [
         (thumbnail(opened.item(domain, int(at))[0]), f"test item {at} of {domain}") for at in positions(opened, domain)
     ]
 
 
 def about(opened: Opened, **parameters: Any) -> dict[str, str]:
-    """The text chunks of a picture."""
+    """Returns the text chunks of a picture."""
     model = f"{opened.model.name}, step {opened.model.step}"
     given = {key: str(value) for key, value in parameters.items() if value not in (None, "")}
     return {"run": opened.name, "model": model, **given}
 
 
 def now() -> int:
-    """What a start is set to: a number that it never had. Only events in the queue may: others leave it unheard."""
+    """Returns what a start is set to: a number that it never had. Only events in the queue may: others leave it
+    unheard."""
     return time.time_ns()
 
 

@@ -68,7 +68,7 @@ class Opened:
 
     @property
     def shows_images(self) -> bool:
-        """Whether its items are images, and not vectors."""
+        """True if its items are images, and not vectors."""
         return all(isinstance(self.model.spec[domain], ImageSpec) for domain in self.domains)
 
     @property
@@ -78,7 +78,7 @@ class Opened:
 
     @cached_property
     def sizes(self) -> dict[Domain, tuple[int, int]]:
-        """How many values the shared and the exclusive code of an item have; (0, 0) for a method without codes."""
+        """Sizes of the shared and the exclusive code of an item have; (0, 0) for a method without codes."""
         if self.model.disentangler() is None:
             none: dict[Domain, tuple[int, int]] = {"a": (0, 0), "b": (0, 0)}
             return none
@@ -89,25 +89,25 @@ class Opened:
         return found
 
     def image_spec(self, domain: Domain) -> ImageSpec:
-        """What images of the domain look like. Raises UserError for vectors and for a domain that isn't there."""
+        """Returns the size of the domain's images. Raises UserError for vectors and for a domain that isn't there."""
         spec = self.model.spec[self.known(domain)]
         if not isinstance(spec, ImageSpec):
             raise UserError(f"{self.name} works on vectors; there is nothing to see")
         return spec
 
     def known(self, domain: str) -> Domain:
-        """The domain, if the run has it. Raises UserError."""
+        """Returns the domain, if the run has it. Raises UserError."""
         for mine in self.domains:
             if domain == mine:
                 return mine
         raise UserError(f"{self.name} has no domain {domain!r}; it has: {', '.join(self.domains)}")
 
     def count(self, domain: Domain) -> int:
-        """Items of the test part in this domain."""
+        """Returns how many items of the test part this domain has."""
         return 0 if self.data is None else len(self.data.test.domain(domain)[1])
 
     def item(self, domain: Domain, at: int) -> Tensor:
-        """(1, *spec.shape): one item of the test part. Raises UserError, with the range, if there is none."""
+        """Returns (1, *spec.shape): one item of the test part. Raises UserError, with the range, if there is none."""
         if self.data is None:
             raise UserError(f"There are no test images to pick from: {self.without_data}. Upload one")
         items, rows = self.data.test.domain(domain)
@@ -116,35 +116,35 @@ class Opened:
         return items.read(rows[at : at + 1], 0)
 
     def title(self, domain: Domain, at: int) -> str:
-        """What the item is called in the data."""
+        """Returns what the item is called in the data."""
         assert self.data is not None
         part = self.data.test
         return part.names_of(domain)[int(part.domain(domain)[1][at])]
 
     def counterpart(self, domain: Domain, at: int) -> Tensor | None:
-        """The true counterpart of a test item, if pairs are known. (1, *spec.shape)."""
+        """Returns the true counterpart of a test item, if pairs are known. (1, *spec.shape)."""
         if self.data is None or not self.data.test.pairs():
             return None
         return self.item(other(domain), at)
 
     def things(self, at: np.ndarray) -> np.ndarray | None:
-        """A number for each pair at these positions, the same for pairs that are connected through common items. None
-        if pairs aren't known."""
+        """Returns a number for each pair at these positions, the same for pairs that are connected through common
+        items. None if pairs aren't known."""
         pairs = self.data.test.pairs() if self.data else None
         return Pairing.of(pairs).things()[at] if pairs else None
 
     def identity(self, domain: Domain, at: np.ndarray) -> np.ndarray:
-        """A number for each position, the same for those that show the same item."""
+        """Returns a number for each position, the same for those that show the same item."""
         assert self.data is not None
         items, rows = self.data.test.domain(domain)
         return identities(items, rows[at])
 
     def labels(self, domain: Domain, at: np.ndarray) -> dict[str, list[str]]:
-        """The labels of test items that are known, by what each is called."""
+        """Returns the labels of test items that are known, by what each is called."""
         return self.data.test.label_words(domain, at) if self.data else {}
 
     def gallery(self, domain: Domain) -> Gallery:
-        """Codes of the test part, or of as many of it as the limits allow, spread over it. Computed once."""
+        """Returns codes of the test part, or of as many of it as the limits allow, spread over it. Computed once."""
         if domain not in self._galleries:
             if self.data is None:
                 raise UserError(f"There is no test part to look at: {self.without_data}")
@@ -176,14 +176,14 @@ class Runs:
         return list(self.paths)
 
     def path(self, name: str) -> Path:
-        """The folder of a run. Raises UserError, with the names there are."""
+        """Returns the folder of a run. Raises UserError, with the names there are."""
         if name not in self.paths:
             raise UserError(f"There is no run {name!r} here; there are: {', '.join(self.names)}")
         return self.paths[name]
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """This thread's turn to compute. Raises UserError if it doesn't come within the patience."""
+        """Waits for this thread's turn to compute. Raises UserError if it doesn't come within the patience."""
         if not self._lock.acquire(timeout=self.patience):
             raise UserError("Too many requests at once. Try again in a moment")
         try:
@@ -193,7 +193,7 @@ class Runs:
 
     @contextmanager
     def using(self, name: str) -> Iterator[Opened]:
-        """A run, opened if need be, or opened again if training has written a better model since.
+        """Yields a run, opened if need be, or opened again if training has written a better model since.
 
         Raises UserError if it can't be opened: no model yet, a damaged one, a folder that has gone.
         """

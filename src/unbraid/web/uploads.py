@@ -22,7 +22,8 @@ MOST_PIXELS = 30_000_000
 
 
 def read_upload(sent: Any, spec: ImageSpec, folder: Path) -> tuple[Float[Tensor, "1 c h w"], str]:
-    """An uploaded image as a model sees it, in [-1, 1], and what the user should know about it, perhaps nothing.
+    """Returns an uploaded image as a model sees it, in [-1, 1], and what the user should know about it, perhaps
+    nothing.
 
     sent: what the client says, a mapping with `path`. folder: where the server keeps uploads.
     Raises UserError, never naming a place on this machine, for anything that is not an image of a known kind within

@@ -30,7 +30,7 @@ def checked(value: Any, kind: Any) -> None:
 
 
 def whole(value: Any, what: str, least: int, most: int) -> int:
-    """A whole number between two others."""
+    """Returns a whole number between two others."""
     number = None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) < 2**53:
         number = int(value) if value == int(value) else None
@@ -42,7 +42,7 @@ def whole(value: Any, what: str, least: int, most: int) -> int:
 
 
 def share(value: Any, what: str) -> float:
-    """A number between 0 and 1."""
+    """Returns a number between 0 and 1."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -53,7 +53,7 @@ def share(value: Any, what: str) -> float:
 
 
 def several(value: Any, what: str, most: int) -> list[int]:
-    """Whole numbers, given as "0, 5, 9"."""
+    """Returns whole numbers, given as "0, 5, 9"."""
     words = [word for word in re.split(r"[,\s]+", str(value or "")) if word]
     if len(words) > most:
         raise UserError(f"{what}: at most {most} at once, not {len(words)}")
@@ -61,7 +61,7 @@ def several(value: Any, what: str, most: int) -> list[int]:
 
 
 def one_of(value: Any, what: str, choices: list[str] | tuple[str, ...]) -> str:
-    """One of some words."""
+    """Returns one of some words."""
     if value not in choices:
         raise UserError(f"{what} is one of {', '.join(choices)}, not {str(value)[:40]!r}")
     return value

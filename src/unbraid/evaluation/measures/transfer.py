@@ -67,7 +67,7 @@ class Transfer(Measure[TransferResult]):
         return True
 
     def watch(self, subject: Subject) -> Watched:
-        """Returns mean PSNR of held-out images from their own codes; of content transfers too, where the truth is
+        """Returns the mean PSNR of held-out images from their own codes; of content transfers too, where the truth is
         known. The former needs no labels, and is the score."""
         method = subject.model.method
         part = subject.labelled

@@ -133,7 +133,7 @@ class ZeroShot(Measure[ZeroShotResult]):
         return [Block(heading, lines)]
 
     def watch(self, subject: Subject) -> Watched:
-        """Returns mean average precision of shared codes both ways, percent."""
+        """Returns the mean average precision of shared codes both ways, percent."""
         part = subject.classes
         assert part
         if class_count(part) < 2:

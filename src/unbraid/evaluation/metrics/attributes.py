@@ -38,14 +38,13 @@ class AttributeReader:
             self._model.fit(features.numpy()[rows], values[rows])
 
     def read(self, features: Float[Tensor, "n d"]) -> Int[np.ndarray, " n"]:
-        """The value that each image shows: (n,)."""
+        """Returns the value that each image shows: (n,)."""
         return self._model.predict(features.numpy())
 
 
 def chance(found: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " n"]) -> dict[str, float]:
-    """What `agreement` would give on average if each image were compared with what another one should show, any other
-    with equal chance. The same keys. Raises ValueError for fewer than two images.
-    """
+    """Returns what `agreement` would give on average if each image were compared with what another one should show, any
+    other with equal chance. The same keys. Raises ValueError for fewer than two images."""
     if len(wanted) < 2:
         raise ValueError("there are too few images to compare each with another")
     right, each = 0.0, []
@@ -60,7 +59,8 @@ def chance(found: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " n"]) -> dict[
 
 
 def agreement(found: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " n"]) -> dict[str, float]:
-    """Percent of images that show what they should, and the mean of that over values, so that rare ones count as much.
+    """Returns the percentage of images that show what they should, and the mean of that over values, so that rare ones count
+    as much.
 
     {"accuracy": .., "balanced": ..}. Raises ValueError for no images.
     """

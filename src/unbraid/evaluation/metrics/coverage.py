@@ -13,13 +13,13 @@ SIDE = 8
 
 
 def reduced(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-    """Images of at most SIDE x SIDE, by the mean over areas, laid flat."""
+    """Returns images of at most SIDE x SIDE, by the mean over areas, laid flat."""
     height, width = images.shape[2:]
     return functional.adaptive_avg_pool2d(images.float(), (min(SIDE, height), min(SIDE, width))).flatten(1)
 
 
 def coverage(real: Float[Tensor, "n c h w"], made: Float[Tensor, "m c h w"], k: int = 5) -> float:
-    """Percentage of real images with a made one at most as far as their k-th nearest real neighbour.
+    """Returns the percentage of real images with a made one at most as far as their k-th nearest real neighbour.
 
     Coverage of Naeem, Oh, Uh, Choi and Yoo 2020, on reduced images. Images like the real ones cover about
     1 - (n / (n + m))^k of them. Of fewer than k + 1 real images the furthest neighbour counts. Raises ValueError for
@@ -36,7 +36,7 @@ def coverage(real: Float[Tensor, "n c h w"], made: Float[Tensor, "m c h w"], k: 
 
 
 def variety(samples: Float[Tensor, "q s c h w"], real: Float[Tensor, "n c h w"]) -> float:
-    """Mean root-mean-square distance of two samples for one input, in percent of that of two real images.
+    """Returns the mean root-mean-square distance of two samples for one input, in percent of that of two real images.
 
     0: an input has one answer. 100: the answers are as unlike as real images, as if the input said nothing. 0 as well
     if the real images are all alike.

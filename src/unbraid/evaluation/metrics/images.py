@@ -30,7 +30,8 @@ VERSION = 1
 
 
 def psnr(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
-    """Peak signal-to-noise ratio of each pair in decibels, over all channels: 10 log10(4 / mean squared difference).
+    """Returns the peak signal-to-noise ratio of each pair in decibels, over all channels: 10 log10(4 / mean squared
+    difference).
 
     Infinite for equal images.
     """
@@ -38,7 +39,8 @@ def psnr(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tens
 
 
 def rms_distance(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
-    """100 times the root mean square difference of each pair, values taken to [0, 1]: 0 for equal images, at most 100.
+    """Returns 100 times the root mean square difference of each pair, values taken to [0, 1]: 0 for equal images, at
+    most 100.
 
     What Gonzalez-Garcia et al. 2018 (table 3) call Euclidean distance x 10^-2 is read so.
     """
@@ -65,7 +67,7 @@ def _ssim(x: Float[Tensor, "n c h w"], y: Float[Tensor, "n c h w"], window: int)
     gaussian = (gaussian / gaussian.sum()).expand(x.shape[1], 1, 1, -1)
 
     def local(values: Tensor) -> Tensor:
-        """The mean around each place under the window (eq. 14)."""
+        """Returns the mean around each place under the window (eq. 14)."""
         rows = functional.conv2d(values, gaussian.transpose(2, 3), groups=values.shape[1])
         return functional.conv2d(rows, gaussian, groups=values.shape[1])
 
@@ -177,12 +179,15 @@ def _fitted(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def features(vgg: Vgg16, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 512"]:
-    """What sets of images are compared by, see FEATURES; float32. Images keep their size, which must be 32 or more."""
+    """Returns the features that sets of images are compared by, see FEATURES, (n, 512) float32.
+
+    images: at least 32 pixels a side; they keep their size.
+    """
     return torch.cat([vgg(some, 4)[3].float().mean((2, 3)) for some in images.split(BATCH)])
 
 
 def known_features(vgg: Vgg16, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 512"]:
-    """`features` of images that will be seen again, kept in the cache folder."""
+    """Returns `features` of images that will be seen again, kept in the cache folder."""
     digest = sha256(json.dumps([VERSION, FEATURES, images.shape]).encode())
     for tensor in (*vgg.buffers(), *images.split(BATCH)):
         digest.update(tensor.contiguous().numpy().tobytes())
@@ -194,7 +199,7 @@ def known_features(vgg: Vgg16, images: Float[Tensor, "n c h w"]) -> Float[Tensor
 
 
 def frechet_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
-    """Squared Fréchet distance of the normals fitted to two sets of feature vectors; 0 for equal sets.
+    """Returns the squared Fréchet distance of the normals fitted to two sets of feature vectors; 0 for equal sets.
 
     |mean_x - mean_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)) (Heusel et al. 2017, eq. 6), in float64. It is too large for
     small sets: compare figures of equal n and m only, both well above d. Raises ValueError for fewer than two vectors.
@@ -212,7 +217,8 @@ def frechet_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
 
 
 def kernel_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
-    """Squared maximum mean discrepancy under the kernel (u.v / d + 1)^3, unbiased, so it may fall below 0; float64.
+    """Returns squared maximum mean discrepancy under the kernel (u.v / d + 1)^3, unbiased, so it may fall below 0;
+    float64.
 
     Bińkowski, Sutherland, Arbel and Gretton 2018 (their KID, on other features); over the sets as they are, where
     other programs average over subsets. Raises ValueError for fewer than two vectors.

@@ -63,8 +63,8 @@ class ProbeResult:
         object.__setattr__(self, "conclusive", reached >= SURE * (100 - self.chance))
 
     def beside(self, other: "ProbeResult") -> "ProbeResult":
-        """The same with another code of the same items as control, if that code tells more than this one and less than
-        the control."""
+        """Returns the same with another code of the same items as control, if that code tells more than this one and
+        less than the control."""
         return replace(self, control=min(self.control, other.accuracy)) if other.accuracy > self.accuracy else self
 
 
@@ -90,7 +90,7 @@ class RegressionResult:
         object.__setattr__(self, "conclusive", max(self.r2, self.control) >= SURE_R2)
 
     def beside(self, other: "RegressionResult") -> "RegressionResult":
-        """As of `ProbeResult`."""
+        """Returns the same as `ProbeResult.beside`."""
         return replace(self, control=min(self.control, other.r2)) if other.r2 > self.r2 else self
 
 

@@ -38,7 +38,7 @@ EXACT = 2**22
 
 
 def distances(queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"]) -> Float[Tensor, "q g"]:
-    """Squared Euclidean distances, exact enough for ranking: float32 after the gallery's mean is taken away.
+    """Returns squared Euclidean distances, exact enough for ranking: float32 after the gallery's mean is taken away.
 
     Equal items of the gallery are equally far.
     """
@@ -48,7 +48,7 @@ def distances(queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"]) -> F
 def blocks(
     queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"]
 ) -> Iterator[tuple[int, Float[Tensor, "block g"]]]:
-    """Distances of some queries after others to the whole gallery, each with the number of its first query."""
+    """Returns distances of some queries after others to the whole gallery, each with the number of its first query."""
     prepared = _Gallery(gallery, _center(queries, gallery))
     rows = max(1, min(BLOCK, BLOCK_VALUES // max(1, len(gallery))))
     for start in range(0, len(queries), rows):
@@ -66,7 +66,7 @@ class _Gallery:
         self.columns = (columns if self.number is None else columns[torch.from_numpy(first)]).T.contiguous()
 
     def distances(self, queries: Float[Tensor, "q d"]) -> Float[Tensor, "q g"]:
-        """In place: a block of them is the largest thing there is."""
+        """Returns squared distances, (q, g), computed in place: a block of them is the largest thing there is."""
         queries = queries - self.center
         block = torch.addmm(self.columns.square().sum(0)[None], queries, self.columns, alpha=-2)
         block.add_(queries.square().sum(1, keepdim=True))
@@ -96,7 +96,7 @@ class FirstHits:
     def of(
         cls, block: Float[Tensor, "q g"], nearest: Float[Tensor, "q 1"], hits: Tensor, others: Int[Tensor, " q"]
     ) -> "FirstHits":
-        """From distances, that of the nearest hit, and how many hits are as far as it."""
+        """Returns places from distances, that of the nearest hit, and how many hits are as far as it."""
         found = nearest[:, 0].isfinite()
         nearer, tied = _count(block < nearest), _count(block == nearest)
         one = torch.ones_like(tied)
@@ -106,11 +106,11 @@ class FirstHits:
 
     @classmethod
     def join(cls, some: Sequence["FirstHits"]) -> "FirstHits":
-        """Those of several blocks of queries."""
+        """Joins the places of several blocks of queries."""
         return cls(*(torch.cat([getattr(one, field.name) for one in some]) for field in fields(cls)))
 
     def within(self, k: int) -> Float[Tensor, " q"]:
-        """The probability that a hit is among the k nearest."""
+        """Returns the probability that a hit is among the k nearest."""
         missed = torch.ones(len(self.nearer), dtype=torch.float64)
         for drawn in range(k):  # of those that are as far as the nearest hit
             miss = (self.tied - self.hits - drawn) / (self.tied - drawn).clamp(min=1)
@@ -118,7 +118,7 @@ class FirstHits:
         return 1 - missed
 
     def places(self) -> Float[Tensor, " q"]:
-        """The expected place of the first hit; 1 is the first."""
+        """Returns the expected place of the first hit; 1 is the first."""
         return self.nearer + (self.tied + 1) / (self.hits + 1).double()
 
 
@@ -135,7 +135,7 @@ def first_hits(block: Float[Tensor, "q g"], hits: Bool[Tensor, "q g"]) -> FirstH
 
 
 def recall_at(first: FirstHits, ks: Sequence[int] = KS) -> dict[str, Any]:
-    """Percentage of queries with a hit among the k nearest, for each k, and its interval.
+    """Returns the percentage of queries with a hit among the k nearest, for each k, and its interval.
 
     {"1": .., "5": .., "10": .., "interval": {"1": [low, high], ..}}. A k that can't fail, since the gallery has fewer
     than k items that are no hits, is left out; {} if all are.
@@ -148,7 +148,7 @@ def recall_at(first: FirstHits, ks: Sequence[int] = KS) -> dict[str, Any]:
 
 
 def interval(share: float, count: int) -> list[float]:
-    """Where 95 of 100 such samples would have the true share, percent: the score interval of Wilson (1927).
+    """Returns the 95 % interval of a share, percent: the score interval of Wilson (1927).
 
     share: in [0, 1], of so many queries that are taken for independent.
     """
@@ -161,7 +161,7 @@ def interval(share: float, count: int) -> list[float]:
 def pair_figures(
     queries: Float[Tensor, "n d"], gallery: Float[Tensor, "n d"], ks: Sequence[int] = KS
 ) -> dict[str, object]:
-    """What `label_figures` gives, where the query's own counterpart, row i for query i, is the one hit.
+    """Returns what `label_figures` gives, where the query's own counterpart, row i for query i, is the one hit.
 
     recall: percent, by k. median_rank: 1 is the first place. map: mean of 1 / rank.
     """
@@ -188,7 +188,7 @@ def label_figures(
     ks: Sequence[int] = KS,
     precision_at: int = 100,
 ) -> dict[str, Any]:
-    """Figures of retrieval where every item of the query's class is a hit.
+    """Returns figures of retrieval where every item of the query's class is a hit.
 
     recall: {"1": ..}, percent of queries with a hit among the k nearest, as `recall_at` gives it. median_rank: of the
     nearest hit, 1 is the first place. map: mean over queries of the average precision over the whole ranking. p_at_K:
@@ -230,7 +230,7 @@ class _Places:
 
     @classmethod
     def of(cls, block: np.ndarray, start: int, stop: int) -> "_Places":
-        """Of the gallery's items `start` to `stop`. block: (q, g) distances, which are sorted in place."""
+        """Ranks the gallery's items `start` to `stop`. block: (q, g) distances, which are sorted in place."""
         if np.isnan(block).any():  # what is not a number would stand behind infinity
             np.nan_to_num(block, copy=False, nan=np.inf)
         hits = np.sort(block[:, start:stop], axis=1)
@@ -246,12 +246,12 @@ class _Places:
         return cls(*(np.where(lost, behind, values) for behind, values in zip(last, found, strict=True)))
 
     def first(self, others: int) -> FirstHits:
-        """Of each query."""
+        """Returns the place of the first hit of each query."""
         nearer, tied, hits = (torch.from_numpy(x[:, 0].copy()) for x in (self.nearer, self.tied, self.tied_hits))
         return FirstHits(nearer, tied, hits, torch.full_like(nearer, others))
 
     def precision(self) -> np.ndarray:
-        """(q,): the average precision that is expected (McSherry and Najork 2008)."""
+        """Returns (q,): the average precision that is expected (McSherry and Najork 2008)."""
         slope = (self.tied_hits - 1) / np.maximum(self.tied - 1, 1)
         harmonic = _harmonic(int((self.nearer + self.tied).max()))
         sums = harmonic[self.nearer + self.tied] - harmonic[self.nearer]
@@ -259,7 +259,7 @@ class _Places:
         return ((slope * self.tied + constant * sums) / self.tied).mean(1)
 
     def share(self, k: int) -> np.ndarray:
-        """(q,): the expected share of hits among the k nearest."""
+        """Returns (q,): the expected share of hits among the k nearest."""
         return np.clip((k - self.nearer) / self.tied, 0, 1).sum(1) / k
 
 
@@ -273,7 +273,7 @@ def _figures(first: FirstHits, ks: Sequence[int]) -> dict[str, Any]:
 
 
 def signs(codes: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Binary codes, 1 and -1: their squared Euclidean distance is four times the Hamming distance, exactly."""
+    """Returns binary codes, 1 and -1: their squared Euclidean distance is four times the Hamming distance, exactly."""
     return torch.where(codes > 0, 1.0, -1.0)
 
 
@@ -285,7 +285,7 @@ def recall(
     space: CodeSpace | None = None,
     items: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Recall at 1, 5 and 10, in percent, both ways; row i of `a` and of `b` are a pair.
+    """Returns recall at 1, 5 and 10, in percent, both ways; row i of `a` and of `b` are a pair.
 
     Args:
         a: Codes, or other values, (n, ...).
@@ -337,7 +337,8 @@ def union(
     at: Int[Tensor, " q"] | None = None,
     k: int = NEIGHBOURS,
 ) -> dict[str, float]:
-    """What the k nearest neighbours of items are in both domains together, the item itself left out, in percent.
+    """Returns the kinds of the k nearest neighbours of items in both domains together, the item itself left out, in
+    percent.
 
     other domain: neighbours from the other one. label: neighbours of the query's class. counterpart: queries with
     one of their counterparts among the neighbours. (Gonzalez-Garcia et al. 2018, figure 4b.)
@@ -368,7 +369,7 @@ def union_chance(
     at: Int[Tensor, " q"] | None = None,
     k: int = NEIGHBOURS,
 ) -> dict[str, float]:
-    """What `union` gives for neighbours drawn at random. own, others: how many items the domains have."""
+    """Returns what `union` gives for neighbours drawn at random. own, others: how many items the domains have."""
     at = torch.arange(own) if at is None else at
     size = own + others - 1
     k = min(k, size)

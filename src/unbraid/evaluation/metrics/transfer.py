@@ -31,7 +31,7 @@ class Transfers:
 
 
 def transfers(part: LabelledPart, count: int, seed: int) -> Transfers:
-    """At most `count` tasks, drawn by the seed: a true image, another of its class, another of its content.
+    """Returns at most `count` tasks, drawn by the seed: a true image, another of its class, another of its content.
 
     With several labels, a class is what agrees in all of them.
 
@@ -56,7 +56,7 @@ def transfers(part: LabelledPart, count: int, seed: int) -> Transfers:
 
 
 def transferred(method: Any, part: LabelledPart, tasks: Transfers) -> Tensor:
-    """What the method makes of the tasks: (n, c, h, w) in [-1, 1], on the CPU (eq. 9)."""
+    """Returns what the method makes of the tasks: (n, c, h, w) in [-1, 1], on the CPU (eq. 9)."""
     classes = encode_rows(method, part, tasks.class_from).exclusive
     return decode_all(method, Codes(encode_rows(method, part, tasks.content_from).shared, classes), "a")
 

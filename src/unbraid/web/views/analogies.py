@@ -17,12 +17,12 @@ MOST = 6
 
 
 def with_exclusive(opened: Opened) -> list[Domain]:
-    """The domains whose items have an exclusive code."""
+    """Returns the domains whose items have an exclusive code."""
     return [domain for domain in opened.domains if all(opened.sizes[domain])]
 
 
 def without_codes(opened: Opened) -> str:
-    """Why a run has nothing that exclusive codes are needed for; empty if it has."""
+    """Returns why a run has nothing that exclusive codes are needed for; empty if it has."""
     if not opened.shows_images:
         return "its items are vectors, without pictures"
     if not any(shared for shared, _ in opened.sizes.values()):
@@ -36,11 +36,11 @@ class Analogies:
     name, title = "analogies", "Analogies"
 
     def missing(self, opened: Opened) -> str:
-        """Why not."""
+        """Returns why this run has no such view; empty if it has."""
         return without_codes(opened)
 
     def build(self, page: Page) -> None:
-        """Components and events."""
+        """Builds components and events."""
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.domain = gr.Radio(["a", "b"], value="a", label="Domain")
@@ -64,7 +64,7 @@ class Analogies:
                     row_upload: Any = None,
                     column_upload: Any = None,
                 ) -> Answer:
-                    """The shared part of each row's item with the exclusive part of each column's."""
+                    """Returns the shared part of each row's item with the exclusive part of each column's."""
                     with page.serving(self, run) as opened:
                         side = opened.known(domain)
                         across = self._read(page, opened, side, rows, row_upload, "Rows")
@@ -114,7 +114,7 @@ class Analogies:
         return found
 
     def refresh(self, opened: Opened) -> dict[Any, Any]:
-        """The domains that have exclusive codes, thumbnails, and a grid to begin with."""
+        """Returns the domains that have exclusive codes, thumbnails, and a grid to begin with."""
         domains = with_exclusive(opened)
         found, at = thumbnails(opened, domains[0]), [int(i) for i in positions(opened, domains[0])]
         half = min(4, len(at) // 2)

@@ -31,7 +31,7 @@ class CodesView:
     name, title = "codes", "Codes"
 
     def missing(self, opened: Opened) -> str:
-        """Why not."""
+        """Returns why this run has no such view; empty if it has."""
         if not opened.shows_images:
             return "its items are vectors, without pictures"
         if not any(shared for shared, _ in opened.sizes.values()):
@@ -39,7 +39,7 @@ class CodesView:
         return "" if opened.data else f"its test part can't be read ({opened.without_data})"
 
     def build(self, page: Page) -> None:
-        """Components and events."""
+        """Builds components and events."""
         with gr.Row():
             layout = gr.Radio(["pca", "t-sne"], value="pca", label="Layout", min_width=140)
             self.colour = gr.Radio(["domain"], value="domain", label="Coloured by", min_width=140)
@@ -51,7 +51,7 @@ class CodesView:
         table = gr.JSON(visible=False)
 
         def codes(run: str, layout: str, colour: str, items: Any, seed: Any) -> tuple[str, str, dict[str, Any]]:
-            """Two maps as SVG, a link, and positions, labels and leakage figures as JSON."""
+            """Returns two maps as SVG, a link, and positions, labels and leakage figures as JSON."""
             way: Layout = "pca" if one_of(layout, "The layout", ("pca", "t-sne")) == "pca" else "t-sne"
             count = whole(items, "Test items", 4, MOST_POINTS)
             start = whole(seed if seed is not None else 0, "Seed", 0, MOST_SEED)
@@ -66,13 +66,13 @@ class CodesView:
         page.controls[self.name] = inputs
 
     def refresh(self, opened: Opened) -> dict[Any, Any]:
-        """What points can be coloured by."""
+        """Returns what points can be coloured by."""
         names = colours(opened)
         return {self.colour: gr.update(choices=names, value=names[0])}
 
 
 def colours(opened: Opened) -> list[str]:
-    """What is known of test items."""
+    """Returns what is known of test items."""
     labels = list(opened.labels("a", np.array([0])))
     return (["domain"] if len(opened.domains) > 1 else []) + labels or ["nothing"]
 
@@ -125,7 +125,7 @@ def _maps(opened: Opened, layout: Layout, colour: str, count: int, seed: int) ->
 
 
 def laid_out(codes: np.ndarray, layout: Layout, seed: int) -> np.ndarray:
-    """Codes (n, d) in two dimensions, (n, 2): principal components, or t-SNE of the first of these."""
+    """Returns codes (n, d) in two dimensions, (n, 2): principal components, or t-SNE of the first of these."""
     x = codes.astype(np.float64) - codes.mean(0)
     left, spread_of, _ = np.linalg.svd(x, full_matrices=False)
     components = left[:, :DIRECTIONS] * spread_of[:DIRECTIONS]
@@ -140,7 +140,7 @@ def laid_out(codes: np.ndarray, layout: Layout, seed: int) -> np.ndarray:
 
 
 def leaks(opened: Opened) -> dict[str, Any]:
-    """The probes of metrics.json: {what: {linear, mlp, chance, control, conclusive}}. Empty before `evaluate`."""
+    """Returns the probes of metrics.json: {what: {linear, mlp, chance, ...}}. Empty before `evaluate`."""
     found = opened.run.metrics().get("probes", {})
     table: dict[str, Any] = {}
 

@@ -27,13 +27,13 @@ class Compare:
         self.names = names
 
     def missing(self, opened: Opened) -> str:
-        """Why not."""
+        """Returns why this run has no such view; empty if it has."""
         if len(self.names) < 2:
             return "there is one run only: unbraid explore RUN RUN... compares several"
         return Translate().missing(opened)
 
     def build(self, page: Page) -> None:
-        """Components and events."""
+        """Builds components and events."""
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.source = gr.Radio(DIRECTIONS, value="a", label="Direction")
@@ -61,7 +61,7 @@ class Compare:
                     samples: Any = 3,
                     seed: Any = 0,
                 ) -> Answer:
-                    """The input, a test item of `run` or an upload, through each of `runs`."""
+                    """Returns the input, a test item of `run` or an upload, through each of `runs`."""
                     return self._answer(page, run, source, runs, item, upload, samples, seed)
 
                 triggers = [
@@ -79,7 +79,7 @@ class Compare:
         page.event(turned, [page.run, self.source], outputs, [self.source.input], queue=False)
 
     def refresh(self, opened: Opened) -> dict[Any, Any]:
-        """Thumbnails of domain a."""
+        """Returns thumbnails of domain a."""
         return {
             self.source: "a",
             self.input.gallery: thumbnails(opened, "a"),

@@ -22,11 +22,11 @@ class Interpolate:
     name, title = "interpolate", "Interpolate"
 
     def missing(self, opened: Opened) -> str:
-        """Why not."""
+        """Returns why this run has no such view; empty if it has."""
         return without_codes(opened)
 
     def build(self, page: Page) -> None:
-        """Components and events."""
+        """Builds components and events."""
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.domain = gr.Radio(["a", "b"], value="a", label="Domain")
@@ -61,7 +61,7 @@ class Interpolate:
                     part: Any = "shared",
                     steps: Any = 6,
                 ) -> Answer:
-                    """The place between two items where the sliders stand, and a strip along one part."""
+                    """Returns the place between two items where the sliders stand, and a strip along one part."""
                     with page.serving(self, run) as opened:
                         return self._answer(
                             opened, domain, (first, first_upload), (second, second_upload),
@@ -86,7 +86,7 @@ class Interpolate:
         page.event(turned, [page.run, self.domain], outputs, [self.domain.input], queue=False)
 
     def refresh(self, opened: Opened) -> dict[Any, Any]:
-        """The domains that have codes, thumbnails, and the first and the last test item."""
+        """Returns the domains that have codes, thumbnails, and the first and the last test item."""
         domains = with_exclusive(opened)
         found = thumbnails(opened, domains[0])
         return {

@@ -27,7 +27,7 @@ class Search:
     name, title = "search", "Search"
 
     def missing(self, opened: Opened) -> str:
-        """Why not."""
+        """Returns why this run has no such view; empty if it has."""
         if not opened.shows_images:
             return "its items are vectors, without pictures"
         if not any(shared for shared, _ in opened.sizes.values()):
@@ -35,7 +35,7 @@ class Search:
         return "" if opened.data else f"its test part can't be read ({opened.without_data})"
 
     def build(self, page: Page) -> None:
-        """Components and events."""
+        """Builds components and events."""
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.domain = gr.Radio(["a", "b"], value="a", label="The query is from")
@@ -60,7 +60,7 @@ class Search:
                     among: str = "b",
                     neighbours: Any = 4,
                 ) -> Answer:
-                    """The nearest test items of a domain, by shared and by exclusive code."""
+                    """Returns the nearest test items of a domain, by shared and by exclusive code."""
                     with page.serving(self, run) as opened:
                         return self._answer(opened, domain, item, upload, among, neighbours)
 
@@ -80,7 +80,7 @@ class Search:
         )
 
     def refresh(self, opened: Opened) -> dict[Any, Any]:
-        """Thumbnails; from a, among the last domain there is."""
+        """Returns thumbnails; from a, among the last domain there is."""
         domains = list(opened.domains)
         return {
             self.domain: gr.update(choices=domains, value="a"),
@@ -141,7 +141,7 @@ def _starts(length: int) -> list[int]:
 def nearest(
     opened: Opened, query: Codes, domain: Domain, target: Domain, part: str, at: int | None, count: int
 ) -> list[tuple[int, float]] | None:
-    """Positions of the nearest test items of `target` and their distances; what shows the same item comes once.
+    """Returns positions of the nearest test items of `target` and their distances; what shows the same item comes once.
 
     at: the query's own position if it is a test item of `domain`; itself is left out. None where codes of the two
     domains differ in shape or hold nothing.

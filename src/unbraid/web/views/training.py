@@ -27,11 +27,11 @@ class Training:
     name, title = "training", "Training"
 
     def missing(self, opened: Opened) -> str:
-        """Every run has it."""
+        """Returns nothing: every run has this view."""
         return ""
 
     def build(self, page: Page) -> None:
-        """Components and events."""
+        """Builds components and events."""
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
                 charts = gr.HTML(elem_id="training-charts")
@@ -41,7 +41,7 @@ class Training:
                 which, sample, words, shown = _samples()
 
         def training(run: str) -> tuple[str, dict[str, Any], str]:
-            """Curves as SVG, their points as JSON, and a link."""
+            """Returns curves as SVG, their points as JSON, and a link."""
             table = series(page.runs.path(run), run)
             return _charts(table, run), table, linked(self.name, {"run": run})
 
@@ -53,7 +53,7 @@ class Training:
                 return plain(str(error))
 
         def samples(run: str, sample: Any) -> tuple[Image.Image, str]:
-            """A sample picture, by its number, 0 the first."""
+            """Returns a sample picture, by its number, 0 the first."""
             answer = sampled(page.runs.path(run), run, sample)
             return answer.picture, answer.words
 
@@ -70,7 +70,7 @@ class Training:
         page.controls[self.name] = {}
 
     def refresh(self, opened: Opened) -> dict[Any, Any]:
-        """Nothing that depends on a model."""
+        """Returns nothing: no component depends on a model."""
         return {}
 
 
@@ -84,7 +84,7 @@ def _samples() -> tuple[gr.Slider, gr.Image, gr.Textbox, gr.HTML]:
 
 
 def series(path: Path, name: str) -> dict[str, Any]:
-    """{kind: {curve: [[step, value], ...]}, "seconds", "events"}; steps count on through a run's stages.
+    """Returns {kind: {curve: [[step, value], ...]}, "seconds", "events"}; steps count on through a run's stages.
 
     Raises UserError if the run or its log has gone, or nothing is logged yet.
     """
@@ -143,7 +143,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def sampled(path: Path, name: str, number: Any) -> Answer:
-    """A sample picture of a run. Raises UserError if there is none."""
+    """Returns a sample picture of a run. Raises UserError if there is none."""
     files = _files(path)
     if not files:
         raise UserError(f"{name} has drawn no samples yet: they come with each measurement")

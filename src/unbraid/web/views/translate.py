@@ -20,7 +20,7 @@ class Translate:
     name, title = "translate", "Translate"
 
     def missing(self, opened: Opened) -> str:
-        """Why not."""
+        """Returns why this run has no such view; empty if it has."""
         if not opened.shows_images:
             return "its items are vectors, without pictures"
         if len(opened.domains) < 2:
@@ -28,7 +28,7 @@ class Translate:
         return "" if opened.model.translator() else f"{opened.model.name} does not translate"
 
     def build(self, page: Page) -> None:
-        """Components and events."""
+        """Builds components and events."""
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.source = gr.Radio(DIRECTIONS, value="a", label="Direction")
@@ -66,7 +66,7 @@ class Translate:
                     like: Any = None,
                     like_upload: Any = None,
                 ) -> Answer:
-                    """Translations of one item: `samples` drawn by `seed`, or one guided by `like`."""
+                    """Returns translations of one item: `samples` drawn by `seed`, or one guided by `like`."""
                     with page.serving(self, run) as opened:
                         return self._answer(opened, source, item, upload, samples, seed, like, like_upload)
 
@@ -99,7 +99,7 @@ class Translate:
             return thumbnails(opened, side), None, thumbnails(opened, other(side)), None, None
 
     def refresh(self, opened: Opened) -> dict[Any, Any]:
-        """Both domains' thumbnails, from a to b."""
+        """Returns both domains' thumbnails, from a to b."""
         return {
             self.source: "a",
             self.target: "b",
