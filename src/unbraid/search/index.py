@@ -230,7 +230,7 @@ def _looked_at(index: Any, vectors: Vectors, target: float, random: np.random.Ge
 
 
 def overlap(found: np.ndarray, true: np.ndarray, own: np.ndarray) -> float:
-    """Returns the mean share of the true neighbours that are among those found, the query itself left out. (q, k) each."""
+    """Returns the mean share of true neighbours among those found, the query itself left out. (q, k) each."""
     shares = []
     for mine, theirs, self_ in zip(found, true, own, strict=True):
         wanted = set(theirs.tolist()) - {int(self_)}

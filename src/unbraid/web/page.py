@@ -244,7 +244,7 @@ class Picker:
         )
 
     def read(self, opened: Opened, domain: Domain, number: Any, upload: Any) -> tuple[Tensor, str, str, int | None]:
-        """Reads an item, (1, *shape): returns it, what it is called, what to say of it, its number if it is a test item.
+        """Reads an item: returns it, (1, *shape), its name, what to say of it, its number if it is a test item.
 
         Raises UserError if there is none.
         """

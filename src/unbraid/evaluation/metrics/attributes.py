@@ -59,7 +59,7 @@ def chance(found: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " n"]) -> dict[
 
 
 def agreement(found: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " n"]) -> dict[str, float]:
-    """Returns the percentage of images that show what they should, and the mean of that over values, so that rare ones count
+    """Returns the percentage of images that show what they should, and its mean over values, so that rare ones count
     as much.
 
     {"accuracy": .., "balanced": ..}. Raises ValueError for no images.

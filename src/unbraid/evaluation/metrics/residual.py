@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def correlation(x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float:
-    """Returns the size of Pearson's correlation, in [0, 1]: cov(x, y) / (deviation of x, deviation of y), without its sign.
+    """Returns the size of Pearson's correlation, in [0, 1]: cov(x, y) / (deviation of x, deviation of y), unsigned.
 
     A network may absorb sign and scale of a residual in its weights (Harley et al. 2019, section 4.1). A constant
     follows nothing: 0.
