@@ -173,7 +173,7 @@ def test_a_folder_that_has_gone_can_be_forgotten(
     assert index(run, "--forget", sketches, photos / "00.png", "--to", place) == 0
     assert "7 removed" in capsys.readouterr().out
     assert paths(place) == [path for path in listed(photos) if not path.endswith("00.png")]
-    assert search(run, place, photos / "01.png", "--among", "b") == 2
+    assert search(run, place, photos / "01.png", "--target-domain", "b") == 2
     assert index(run, "--forget", sketches, "--to", place) == 2
     assert "no image of" in capsys.readouterr().err
     assert index(run, "--forget", photos, "--to", tmp_path / "none") == 2
@@ -252,9 +252,9 @@ def test_both_domains_can_be_in_one_index(
     assert "--domain a or b" in capsys.readouterr().err
     assert search(run, place, sketches / "00.png", "--domain", "b", "--k", 18) == 0
     assert {line.split()[-2] for line in capsys.readouterr().out.splitlines()[1:]} == {"a", "b"}
-    assert search(run, place, sketches / "00.png", "--domain", "b", "--among", "a", "--k", 18) == 0
+    assert search(run, place, sketches / "00.png", "--domain", "b", "--target-domain", "a", "--k", 18) == 0
     assert {line.split()[-2] for line in capsys.readouterr().out.splitlines()[1:]} == {"a"}
-    assert search(run, place, sketches / "00.png", "--domain", "b", "--by", "exclusive", "--k", 18) == 0
+    assert search(run, place, sketches / "00.png", "--domain", "b", "--code", "exclusive", "--k", 18) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     assert len(lines) == 6
     assert lines[0].split()[2:4] == ["0.0000", "b"]
@@ -262,9 +262,9 @@ def test_both_domains_can_be_in_one_index(
 
 def test_style_is_compared_with_its_own_kind(place: Path, run: Path, photos: Path, model: Trained) -> None:
     x = read_image(photos / "03.png", model.image_spec("a"))[None]
-    assert search_index(model, place, x, 1, by="exclusive")[0][0].path.name == "03.png"
+    assert search_index(model, place, x, 1, code="exclusive")[0][0].path.name == "03.png"
     with pytest.raises(UserError, match="no images of domain b"):
-        search_index(model, place, x, 1, domain="b", by="exclusive")
+        search_index(model, place, x, 1, domain="b", code="exclusive")
 
 
 def test_metadata_can_be_searched_by(
@@ -464,7 +464,7 @@ def test_a_model_of_vectors_has_no_images(tmp_path: Path, photos: Path, capsys: 
 def test_loading_is_not_needed_to_search_from_python(place: Path, run: Path, photos: Path) -> None:
     model = load(run)
     x = torch.stack([read_image(photos / f"{i:02d}.png", model.image_spec("a")) for i in range(5)])
-    found = search_index(model, place, x, 2, domain="a", but=[photos / f"{i:02d}.png" for i in range(5)])
+    found = search_index(model, place, x, 2, domain="a", exclude=[photos / f"{i:02d}.png" for i in range(5)])
     assert all(len(row) == 2 for row in found)
     assert all(hit.path != photos / f"{i:02d}.png" for i, row in enumerate(found) for hit in row)
 
@@ -498,3 +498,14 @@ def test_nothing_is_said_of_images_that_are_in_the_index(
     for said in (True, False):
         assert index(run, tmp_path / "photos", "--domain", "a", "--to", tmp_path / "index") == 0
         assert ("another shape" in capsys.readouterr().err) == said
+
+
+def test_flags_of_earlier_versions_go_on_working_and_say_so(
+    place: Path, run: Path, sketches: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert search(run, place, sketches / "00.png", "--domain", "b", "--by=shared", "--among", "a", "--k", 1) == 0
+    printed = capsys.readouterr()
+    assert "--by is called --code now" in printed.err
+    assert "--among is called --target-domain now" in printed.err
+    assert "00.png" in printed.out

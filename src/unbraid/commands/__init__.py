@@ -4,7 +4,8 @@ A command's module is imported when the command is called; FAISS, torch and the 
 """
 
 import importlib
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 
 import tyro
 
@@ -20,6 +21,10 @@ MODULES = {
 """Where a command's function is, if not in `unbraid.commands.use`."""
 
 
+FORMER = {"search": {"--by": "--code", "--among": "--target-domain"}}
+"""Flags of earlier versions, by command, and what they are called now."""
+
+
 def find(name: str) -> Callable[[Sequence[str]], None]:
     """Returns what parses the arguments of one command and runs it."""
     if name == "train":
@@ -29,6 +34,17 @@ def find(name: str) -> Callable[[Sequence[str]], None]:
     function = getattr(importlib.import_module(MODULES.get(name, "unbraid.commands.use")), name)
 
     def run(arguments: Sequence[str]) -> None:
-        tyro.cli(function, args=list(arguments), prog=f"unbraid {name}")
+        tyro.cli(function, args=present_flags(arguments, FORMER.get(name, {})), prog=f"unbraid {name}")
 
     return run
+
+
+def present_flags(arguments: Sequence[str], former: Mapping[str, str]) -> list[str]:
+    """Returns arguments with the present names of flags, and says on standard error which have changed."""
+    present: list[str] = []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if flag in former:
+            print(f"{flag} is called {former[flag]} now", file=sys.stderr)
+        present.append(f"{former.get(flag, flag)}{equals}{value}")
+    return present

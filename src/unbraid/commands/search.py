@@ -197,8 +197,8 @@ def search(
     images: Images,
     k: int = 10,
     domain: Domain | None = None,
-    by: Literal["shared", "exclusive"] = "shared",
-    among: Domain | None = None,
+    code: Literal["shared", "exclusive"] = "shared",
+    target_domain: Domain | None = None,
     where: tuple[str, ...] = (),
     out: Path | None = None,
     exclude_self: bool = False,
@@ -211,8 +211,8 @@ def search(
         images: Image files, or folders of them.
         k: How many to find for each.
         domain: The domain the images are from; the one that the index doesn't hold, if not given.
-        by: shared: what they show; exclusive: their style, among images of their own domain.
-        among: Find images of this domain only; of all that the index holds, if not given.
+        code: shared: what they show; exclusive: their style, among images of their own domain.
+        target_domain: Find images of this domain only; of all that the index holds, if not given.
         where: FIELD=VALUE: find images with this metadata only; several must all be met.
         out: PNG file for a contact sheet: each image with what was found for it.
         exclude_self: Don't find the image itself.
@@ -223,7 +223,7 @@ def search(
     files: list[Path] = []
     found: list[list[Hit]] = []
     try:
-        source = source_of(opened, domain, by)
+        source = source_of(opened, domain, code)
         given = ImageFiles(images, model.image_spec(source))
         if out is not None:
             check_file(out, [*images, *given.files])
@@ -232,8 +232,8 @@ def search(
         with Meter("Searching", len(given.files)) as meter:
             for at, x, looked_at in given.batches():
                 some = [given.files[number] for number in at]
-                but = some if exclude_self else []
-                found += query(opened, model, x, k, source, by, among, wanted, but)
+                exclude = some if exclude_self else []
+                found += query(opened, model, x, k, source, code, target_domain, wanted, exclude)
                 files += some
                 meter.advance(looked_at)
     finally:

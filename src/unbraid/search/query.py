@@ -81,30 +81,37 @@ def search(
     source: Domain,
     part: Part = "shared",
     k: int = 10,
-    among: Domain | None = None,
+    target_domain: Domain | None = None,
     where: Mapping[str, str] | None = None,
-    but: Sequence[str | Path | None] = (),
+    exclude: Sequence[str | Path | None] = (),
 ) -> list[list[Hit]]:
     """Returns the k nearest of each query, nearest first.
 
-    codes: (q, d) of the part, as the index compares them. source: the domain of the queries. among: the domain to find
-    items of; default: shared codes find items of every domain, exclusive ones those of their own. where: metadata that
-    they must have. but: for each query, a file that is not to be found.
+    Args:
+        index: What is searched.
+        codes: (q, d) of the part, as the index compares them.
+        source: The queries' domain.
+        part: Which codes these are.
+        k: Items for each query, at most.
+        target_domain: The domain to find items of. Default: both, by exclusive codes the queries' own.
+        where: Metadata that items must have.
+        exclude: For each query a file that is not to be found, or None.
+
     Raises UserError for a domain that isn't there or whose codes have another size.
     """
     whole_number(k, "--k", 1, MOST - 1)
-    if but and len(but) != len(codes):
+    if exclude and len(exclude) != len(codes):
         raise UserError(
-            f"There are {len(codes)} queries and {len(but)} files to leave out: give one, or None, for each"
+            f"There are {len(codes)} queries and {len(exclude)} files to leave out: give one, or None, for each"
         )
-    domains = _among(index, source, part, among)
-    wanted = k + any(path is not None for path in but)
+    domains = _among(index, source, part, target_domain)
+    wanted = k + any(path is not None for path in exclude)
     conditions = {field: str(value) for field, value in (where or {}).items()}
     found: list[list[Hit]] = [[] for _ in codes]
     for domain in domains:
         for row, hits in zip(found, index.nearest(domain, part, codes, wanted, conditions), strict=True):
             row.extend(hits)
-    left_out = [None if path is None else Path(path).resolve() for path in but] or [None] * len(codes)
+    left_out = [None if path is None else Path(path).resolve() for path in exclude] or [None] * len(codes)
     return [
         sorted((hit for hit in row if hit.path != self_), key=lambda hit: hit.distance)[:k]
         for row, self_ in zip(found, left_out, strict=True)
@@ -117,20 +124,21 @@ def query(
     images: Items,
     k: int,
     domain: Domain | None,
-    by: Part,
-    among: Domain | None,
+    code: Part,
+    target_domain: Domain | None,
     where: Mapping[str, str] | None,
-    but: Sequence[str | Path | None] = (),
+    exclude: Sequence[str | Path | None] = (),
 ) -> list[list[Hit]]:
     """Finds as `search_index` does, in an index that is open."""
-    one_of(by, "part of the code", ("shared", "exclusive"))
-    for asked in (domain, among):
+    one_of(code, "part of the code", ("shared", "exclusive"))
+    for asked in (domain, target_domain):
         one_of(asked or "a", "domain", DOMAINS)
-    source = source_of(index, domain, by)
+    source = source_of(index, domain, code)
     index.identity.check(identity(model, index.identity.distance), index.place)
     codes = vectors(model, model.encode(images, source), source, index.identity.distance)
     shared = index.identity.sizes[source][0]
-    return search(index, codes[:, :shared] if by == "shared" else codes[:, shared:], source, by, k, among, where, but)
+    part = codes[:, :shared] if code == "shared" else codes[:, shared:]
+    return search(index, part, source, code, k, target_domain, where, exclude)
 
 
 def identity(model: Trained, distance: Distance) -> Identity:
@@ -140,18 +148,17 @@ def identity(model: Trained, distance: Distance) -> Identity:
     return Identity(fingerprint(model.method, model.space, extractor), model.name, distance, sizes)
 
 
-def _among(index: Index, source: Domain, part: Part, among: Domain | None) -> list[Domain]:
+def _among(index: Index, source: Domain, part: Part, target_domain: Domain | None) -> list[Domain]:
     sizes = {domain: index.identity.sizes[domain][part == "exclusive"] for domain in DOMAINS}
     if not sizes[source]:
         raise UserError(f"{index.identity.method} has no {part} codes in {source} to search by")
     everywhere: list[Domain] = index.domains if part == "shared" else [source]
-    domains: list[Domain] = everywhere if among is None else [among]
+    domains: list[Domain] = everywhere if target_domain is None else [target_domain]
     for domain in domains:
         if domain not in index.domains:
             there = " and ".join(index.domains) or "nothing"
-            advice = (
-                "" if among or part == "shared" else f", and {part} codes of {source} are compared with their own kind"
-            )
+            own_kind = f", and {part} codes of {source} are compared with their own kind"
+            advice = "" if target_domain or part == "shared" else own_kind
             raise UserError(f"{index.place} has no images of domain {domain}; it has {there}{advice}")
         if sizes[domain] != sizes[source]:
             raise UserError(
@@ -182,10 +189,10 @@ def search_index(
     images: Items,
     k: int = 10,
     domain: Domain | None = None,
-    by: Part = "shared",
-    among: Domain | None = None,
+    code: Part = "shared",
+    target_domain: Domain | None = None,
     where: Mapping[str, str] | None = None,
-    but: Sequence[str | Path | None] = (),
+    exclude: Sequence[str | Path | None] = (),
 ) -> list[list[Hit]]:
     """Finds the k nearest items of an index for each image.
 
@@ -196,10 +203,10 @@ def search_index(
         k: Items for each query, at most.
         domain: The queries' domain. Default: by shared codes the one that the index doesn't hold, by exclusive ones
             the one that it holds.
-        by: Which codes are compared: "shared", what images show, or "exclusive", their style.
-        among: The domain to find items of. Default: both, by exclusive codes the queries' own.
+        code: Which codes are compared: "shared", what images show, or "exclusive", their style.
+        target_domain: The domain to find items of. Default: both, by exclusive codes the queries' own.
         where: Metadata that items must have.
-        but: For each query a file that is not to be found, or None.
+        exclude: For each query a file that is not to be found, or None.
 
     Returns:
         A list of hits for each query, nearest first.
@@ -209,6 +216,6 @@ def search_index(
     """
     opened = open_index(index)
     try:
-        return query(opened, model, images, k, domain, by, among, where, but)
+        return query(opened, model, images, k, domain, code, target_domain, where, exclude)
     finally:
         opened.close()
