@@ -13,8 +13,9 @@ from helpers import write_png
 from unbraid.commands.cli import main
 from unbraid.data import features
 from unbraid.data.parts import UnpairedPart
-from unbraid.evaluation.measures.zero_shot import ZeroShot, both_ways, by_angle, has_classes
+from unbraid.evaluation.measures.zero_shot import ZeroShot, both_ways, by_angle
 from unbraid.evaluation.metrics.retrieval import label_figures, signs
+from unbraid.evaluation.subject import has_classes
 from unbraid.nn.pretrained import teacher
 
 

@@ -11,7 +11,7 @@ from unbraid.core.types import UserError
 from unbraid.data.features import with_head
 from unbraid.data.loading import load as load_data
 from unbraid.data.loading import needs
-from unbraid.data.parts import LabelledPart, listing
+from unbraid.data.parts import listing
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def cheat(
 
     image_model(run)
     opened, model, loaded = _with_data(run, data, limit)
-    if isinstance(loaded.test, LabelledPart):
+    if loaded.test.labelled():
         raise UserError(f"{run} was trained on labelled images; there is no way there and back between two domains")
     metrics = measure(opened, model, loaded, None, perceptual, limit, ("steganography",))
     print(table(metrics, [one for one in MEASURES if one.name == "steganography"]))

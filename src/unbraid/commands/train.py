@@ -22,7 +22,7 @@ from unbraid.data.loading import load as load_data
 from unbraid.data.loading import needs
 from unbraid.data.parts import Data, counted, listing
 from unbraid.data.styles import wanted_styles
-from unbraid.evaluation.measures.zero_shot import has_classes
+from unbraid.evaluation.subject import has_classes
 
 MethodConfig = TypeVar("MethodConfig")
 

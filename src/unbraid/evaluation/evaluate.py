@@ -9,16 +9,16 @@ from unbraid.core.files import write_atomically, write_json
 from unbraid.core.types import Unpaired, UserError
 from unbraid.core.version import __version__
 from unbraid.data.equal import Pairing
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, UnpairedPart
+from unbraid.data.parts import Data, Part
 from unbraid.evaluation.measure import Measure
 from unbraid.evaluation.measures import MEASURES
 from unbraid.evaluation.measures.steganography import Steganography
-from unbraid.evaluation.measures.zero_shot import class_count, has_classes
+from unbraid.evaluation.measures.zero_shot import class_count
 from unbraid.evaluation.metrics.images import FEATURES
 from unbraid.evaluation.networks import PerceptualNetworks
 from unbraid.evaluation.pictures import draw_cycles, examples, pictures
 from unbraid.evaluation.report import card
-from unbraid.evaluation.subject import Subject
+from unbraid.evaluation.subject import Subject, has_classes
 from unbraid.model.run import Run
 from unbraid.model.trained import Trained
 
@@ -152,20 +152,21 @@ def _chosen_by(model: Trained, data: Data) -> str:
 
 def _chooses(val: Part) -> bool:
     """Whether retrieval on a validation part could fail."""
-    if isinstance(val, PairedPart):
-        return min(len(first) for first in Pairing.of(val).first.values()) > 1
-    return not (isinstance(val, UnpairedPart) and has_classes(val)) or class_count(val) > 1
+    if pairs := val.pairs():
+        return min(len(first) for first in Pairing.of(pairs).first.values()) > 1
+    return not has_classes(val) or class_count(val) > 1
 
 
 def _few(part: Part) -> str:
     """What to say of a test part of few items, "" of others."""
-    if isinstance(part, PairedPart):
-        count = min(len(first) for first in Pairing.of(part).first.values())
+    pairs, labelled = part.pairs(), part.labelled()
+    if pairs:
+        count = min(len(first) for first in Pairing.of(pairs).first.values())
     else:
-        count = min(len(part.rows_a), len(part.rows_b)) if isinstance(part, UnpairedPart) else len(part)
+        count = len(part) if labelled else min(part.counts().values())
     if count >= FEW:
         return ""
-    what = f"{count} item{'s' * (count != 1)}{'' if isinstance(part, LabelledPart) else ' of a domain'}"
+    what = f"{count} item{'s' * (count != 1)}{'' if labelled else ' of a domain'}"
     return f"the test part has {what}, and of fewer than {FEW} figures say little: add images, or raise --data.test"
 
 

@@ -7,9 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unbraid.core.method import Latent
 from unbraid.core.types import DOMAINS, Domain, ImageSpec, UserError, other
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Part
+from unbraid.data.parts import Data, Part
 from unbraid.evaluation.measures.steganography import NOISES, Cycle, noisy, rounded, two_sides
 from unbraid.model.codes import read, spread
 from unbraid.model.drawing import grid, save_gif, save_picture, to_picture, transfer_grid
@@ -23,19 +22,19 @@ def pictures(model: Trained, data: Data, folder: Path, seed: int) -> None:
     """Draws what the model does with test images into `folder`. Vectors have no pictures."""
     if not all(isinstance(model.spec[domain], ImageSpec) for domain in DOMAINS):
         return
-    if isinstance(data.test, LabelledPart):
-        save_picture(transfer_grid(model.method, data.test, seed), folder / "transfer.png")
-        if isinstance(data.train, LabelledPart):
-            save_picture(transfer_grid(model.method, data.train, seed), folder / "transfer-training-classes.png")
+    if test := data.test.labelled():
+        save_picture(transfer_grid(model.method, test, seed), folder / "transfer.png")
+        if train := data.train.labelled():
+            save_picture(transfer_grid(model.method, train, seed), folder / "transfer-training-classes.png")
         x = read(data.test, "a", PICTURED)
         _interpolations(model, x, "a", folder, "content", "class")
-        if len(model.spec.labels) > 1 and isinstance(model.method, Latent):
+        if len(model.spec.labels) > 1 and model.method.as_latent():
             with contextlib.suppress(UserError):  # values have no codes if everything is amortised
                 _swaps(model, x, folder)
         return
     for domain in DOMAINS:
         x = read(data.test, domain, PICTURED)
-        y = read(data.test, other(domain), PICTURED) if isinstance(data.test, PairedPart) else None
+        y = read(data.test, other(domain), PICTURED) if data.test.pairs() else None
         _translations(model, x, y, domain, folder / f"translate-{domain}-to-{other(domain)}.png")
         if model.exclusive_size(domain) > 0:
             made = model.analogy(x[:5], x[-5:], domain)
@@ -93,7 +92,7 @@ def draw_cycles(model: Trained, data: Data, folder: Path, seed: int) -> list[Pat
         own, style = cycle.exclusive(x, source), cycle.exclusive(y, cycle.target)
         there = cycle.there(x, style)
         columns = {"input": x, "there": there}
-        if isinstance(data.test, PairedPart):
+        if data.test.pairs():
             columns["true"] = y
         columns["back"] = cycle.back(there, own)
         columns["8 bits"] = cycle.back(rounded(there), own)
@@ -112,12 +111,10 @@ def examples(data: Data, folder: Path, count: int = PICTURED) -> None:
     """Writes a few test images as PNG files, to try the commands on: folder/a/NAME.png and folder/b/NAME.png, or, with
     labels, folder/NAME.png."""
     part = data.test
-    if isinstance(part, LabelledPart):
-        _write(part, "a", [str(part.names[int(row)]) for row in spread(part.rows, count)], folder, data)
-        return
-    for domain in DOMAINS:
+    for domain in ("a",) if part.labelled() else DOMAINS:
         rows, names = part.domain(domain)[1], part.names_of(domain)
-        _write(part, domain, [str(names[int(row)]) for row in spread(rows, count)], folder / domain, data)
+        place = folder if part.labelled() else folder / domain
+        _write(part, domain, [str(names[int(row)]) for row in spread(rows, count)], place, data)
 
 
 def _write(part: Part, domain: Domain, names: list[str], folder: Path, data: Data) -> None:

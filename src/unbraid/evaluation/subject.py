@@ -14,7 +14,7 @@ from unbraid.core.config import Distance
 from unbraid.core.method import Disentangler, Translator
 from unbraid.core.types import DOMAINS, Codes, Domain, ImageSpec, other
 from unbraid.data.equal import Pairing
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, Rows, UnpairedPart, side
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, Rows, side
 from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
 from unbraid.model.codes import BATCH, encode_part, evaluating, exclusive_size
 from unbraid.model.trained import Trained
@@ -56,31 +56,28 @@ class Subject:
     @property
     def paired(self) -> PairedPart | None:
         """The part if its pairs are known."""
-        return self.part if isinstance(self.part, PairedPart) else None
+        return self.part.pairs()
 
     @property
     def labelled(self) -> LabelledPart | None:
         """The part if it has items of one kind with labels."""
-        return self.part if isinstance(self.part, LabelledPart) else None
+        return self.part.labelled()
 
     @property
-    def classes(self) -> UnpairedPart | None:
-        """The part if its items have classes, and no pairs."""
-        part = self.part
-        if isinstance(part, UnpairedPart) and part.labels_a is not None and part.labels_b is not None:
-            return part
-        return None
+    def classes(self) -> bool:
+        """True if the part's items have classes, and no pairs are known."""
+        return has_classes(self.part)
 
     @property
     def codes(self) -> Disentangler | None:
         """The method if it takes items apart into codes."""
-        return self.model.method if isinstance(self.model.method, Disentangler) else None
+        return self.model.method.as_disentangler()
 
     @property
     def translator(self) -> Translator | None:
         """The method if it translates, and both domains are images."""
         images = all(isinstance(self.model.spec[domain], ImageSpec) for domain in DOMAINS)
-        return self.model.method if images and isinstance(self.model.method, Translator) else None
+        return self.model.method.as_translator() if images else None
 
     @cached_property
     def pairing(self) -> Pairing:
@@ -125,14 +122,19 @@ class Subject:
         return found
 
 
+def has_classes(part: Part) -> bool:
+    """Returns whether the items of both domains have classes, and no pairs are known."""
+    return not (part.pairs() or part.labelled()) and all(part.labels_of(domain) is not None for domain in DOMAINS)
+
+
 def sampled(model: Trained, x: Tensor, source: Domain) -> Tensor:
     """Returns a translation of each item, its exclusive code drawn for it alone. (n, *spec[target].shape)."""
-    target, method = other(source), model.method
-    assert isinstance(method, Translator)
+    target, translator, codes = other(source), model.method.as_translator(), model.method.as_disentangler()
+    assert translator
     generator = torch.Generator().manual_seed(0)
     answers = []
     with evaluating(model.method):
         for some in x.split(BATCH):
-            style = method.prior(len(some), target, generator) if isinstance(method, Disentangler) else None
-            answers.append(method.translate(some, source, target, style))
+            style = codes.prior(len(some), target, generator) if codes else None
+            answers.append(translator.translate(some, source, target, style))
     return torch.cat(answers)

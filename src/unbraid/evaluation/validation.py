@@ -4,9 +4,9 @@ import dataclasses
 import math
 from typing import Any
 
-from unbraid.core.method import Disentangler, Method
+from unbraid.core.method import Method
 from unbraid.core.types import Labelled
-from unbraid.data.parts import Data, LabelledPart, PairedPart
+from unbraid.data.parts import Data
 from unbraid.evaluation.measure import Measure, Watched
 from unbraid.evaluation.measures.leakage import Leakage
 from unbraid.evaluation.measures.residual import Residual
@@ -41,15 +41,15 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
     Friedman, Olshen and Stone 1984, with the longer training for the simpler tree): chance would choose among them
     otherwise, and samples get better for longer than retrieval does. Other scores count as they are.
     """
-    encodes = isinstance(method, Disentangler) and method.stages()[position.stage].encodes
+    encodes = method.as_disentangler() is not None and method.stages()[position.stage].encodes
     labelled = method.needs is Labelled
-    pairs = data.train if encodes and not labelled and isinstance(data.train, PairedPart) else None
+    pairs = data.train.pairs() if encodes and not labelled else None
     space = code_space(method, pairs) if pairs else None
     distance = run.config.train.distance if space else "euclidean"
     subject = Subject(Trained(method, space, "", position.step), data, data.val, distance, encodes=encodes)
     measures = (WATCHED_LABELLED if labelled else WATCHED) if encodes else ()
     found = [measure.watch(subject) for measure in measures if measure.watches(subject)]
-    if run.config.train.probe and isinstance(method, Disentangler):
+    if run.config.train.probe and method.as_disentangler():
         found.append(Leakage().watch(subject))
     log.validation(position, {name: value for one in found for name, value in one.figures.items()})
     picture = run.path / "samples" / f"{position.stage}-{position.step:07d}.png"
@@ -69,8 +69,9 @@ def standard_error(percent: float, count: int) -> float:
 
 
 def _picture(method: Method[Any], data: Data, encodes: bool, seed: int) -> Any:
-    if not encodes and isinstance(data.train, LabelledPart):
-        return transfer_grid(method, data.train, seed, found=True)
-    if isinstance(data.val, LabelledPart):
-        return transfer_grid(method, data.val, seed)
+    train, val = data.train.labelled(), data.val.labelled()
+    if not encodes and train:
+        return transfer_grid(method, train, seed, found=True)
+    if val:
+        return transfer_grid(method, val, seed)
     return sample_grid(method, data.val, seed)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.core.method import Latent
 from unbraid.core.types import DOMAINS
 from unbraid.data.parts import LabelledPart
 from unbraid.evaluation.measure import Block, Figures, Measure, Watched
@@ -53,12 +52,10 @@ class Leakage(Measure[LeakageResult]):
         return None if subject.codes else f"{subject.model.name} has no codes"
 
     def compute(self, subject: Subject) -> LeakageResult:
-        data = subject.data
-        if subject.labelled:
+        train, val = subject.data.train.labelled(), subject.data.val.labelled()
+        if subject.labelled and train and val:
             # by image: classes seen in training have a probe of their own, and so have those of the test part
-            assert isinstance(data.train, LabelledPart)
-            assert isinstance(data.val, LabelledPart)
-            seen = replace(data.train, rows=np.sort(np.concatenate([data.train.rows, data.val.rows])))
+            seen = replace(train, rows=np.sort(np.concatenate([train.rows, val.rows])))
             parts = {"training classes": seen, "test part": subject.labelled}
             return {"probes": {name: _labelled(subject, part) for name, part in parts.items()}}
         table = _two_domains(subject)
@@ -82,8 +79,8 @@ class Leakage(Measure[LeakageResult]):
     def watch(self, subject: Subject) -> Watched:
         """Returns the accuracy of a linear reader of the class in content codes of training images, as `class_found`
         says."""
-        train = subject.data.train
-        return Watched(class_found(subject, train) if isinstance(train, LabelledPart) else {})
+        train = subject.data.train.labelled()
+        return Watched(class_found(subject, train) if train else {})
 
 
 def class_found(subject: Subject, part: LabelledPart) -> Figures:
@@ -98,9 +95,10 @@ def class_found(subject: Subject, part: LabelledPart) -> Figures:
     labels = torch.from_numpy(part.label(at))
     device = next(method.parameters()).device
     codes = None
-    if not subject.encodes and isinstance(method, Latent):
+    latent = method.as_latent()
+    if not subject.encodes and latent:
         with evaluating(method):
-            codes = method.training_codes(labels.to(device), torch.from_numpy(at).to(device))
+            codes = latent.training_codes(labels.to(device), torch.from_numpy(at).to(device))
     if codes is None or codes.shared.shape[1] == 0:  # there are none in tables
         codes = encode_rows(method, part, at)
     order = np.random.default_rng(0).permutation(len(at))

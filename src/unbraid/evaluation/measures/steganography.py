@@ -21,10 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.core.method import Disentangler, Translator
 from unbraid.core.types import DOMAINS, Codes, Domain, Unpaired, other
 from unbraid.data.equal import differ
-from unbraid.data.parts import Items, PairedPart, Part, Recombining, Rows, once, side, strangers
+from unbraid.data.parts import Items, Part, Recombining, Rows, once, side, strangers
 from unbraid.evaluation.images import DistanceTable, blocks
 from unbraid.evaluation.measure import Block, Measure, Ways, cells
 from unbraid.evaluation.measures.translation import needs_translations
@@ -48,7 +47,7 @@ class Cycle:
         self.model = model
         self.source: Domain = source
         self.target: Domain = other(source)
-        self.codes = isinstance(model.method, Disentangler)
+        self.codes = model.method.as_disentangler() is not None
 
     def exclusive(self, x: Tensor, domain: Domain) -> Tensor | None:
         """Returns the exclusive codes of items of a domain; None without codes."""
@@ -66,9 +65,10 @@ class Cycle:
         method = self.model.method
         if style is not None:
             return decode_all(method, Codes(encode_all(method, x, source).shared, style), other(source))
-        assert isinstance(method, Translator)
-        with evaluating(self.model.method):
-            return method.translate(x, source, other(source)).float().cpu()
+        translator = method.as_translator()
+        assert translator
+        with evaluating(method):
+            return translator.translate(x, source, other(source)).float().cpu()
 
 
 def rounded(y: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ class _Measured:
 def two_sides(part: Part, source: Domain, limit: int) -> tuple[Items, Rows, Items, Rows]:
     """Returns items of the source domain and as many of the target: counterparts, where pairs are known, else any."""
     (items, rows), (targets, target_rows) = side(part, source), side(part, other(source))
-    if isinstance(part, PairedPart):
+    if part.pairs():
         rows = target_rows = spread(once(items, rows), limit)
     else:
         rows = spread(rows, limit)

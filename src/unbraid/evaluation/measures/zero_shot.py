@@ -15,7 +15,7 @@ from torch import Tensor
 from unbraid.core.config import Distance
 from unbraid.core.types import DOMAINS, VectorSpec
 from unbraid.data.features import unheaded
-from unbraid.data.parts import Part, UnpairedPart
+from unbraid.data.parts import Part
 from unbraid.evaluation.measure import Block, Measure, Watched
 from unbraid.evaluation.measures.retrieval import share
 from unbraid.evaluation.metrics.retrieval import label_figures, signs
@@ -26,12 +26,7 @@ Pair = tuple[Tensor, Tensor]
 PRECISION_AT = 100
 
 
-def has_classes(part: Part) -> bool:
-    """Returns whether retrieval by class can be measured on a part."""
-    return isinstance(part, UnpairedPart) and part.labels_a is not None and part.labels_b is not None
-
-
-def class_count(part: UnpairedPart) -> int:
+def class_count(part: Part) -> int:
     """Returns how many classes the items of a part have. With one, every item is a hit."""
     return len(np.unique(np.concatenate(_labels(part))))
 
@@ -44,7 +39,7 @@ def prepared(codes: Pair, distance: Distance, space: CodeSpace | None) -> Pair:
     return a, b
 
 
-def both_ways(vectors: Pair, part: UnpairedPart) -> dict[str, dict[str, Any]]:
+def both_ways(vectors: Pair, part: Part) -> dict[str, dict[str, Any]]:
     """Returns the figures of `label_figures` with queries from a, and from b. vectors: (n, d) and (m, d)."""
     a, b = vectors
     labels = [torch.from_numpy(np.asarray(some)) for some in _labels(part)]
@@ -54,10 +49,10 @@ def both_ways(vectors: Pair, part: UnpairedPart) -> dict[str, dict[str, Any]]:
     }
 
 
-def _labels(part: UnpairedPart) -> tuple[np.ndarray, np.ndarray]:
-    assert part.labels_a is not None
-    assert part.labels_b is not None
-    return part.labels_a[part.rows_a], part.labels_b[part.rows_b]
+def _labels(part: Part) -> list[np.ndarray]:
+    """The classes of the items of a and of b."""
+    labels = ((part.labels_of(domain), part.domain(domain)[1]) for domain in DOMAINS)
+    return [known[rows] for known, rows in labels if known is not None]
 
 
 def by_angle(vectors: Pair) -> Pair:
@@ -89,8 +84,7 @@ class ZeroShot(Measure[ZeroShotResult]):
         return None if subject.codes else f"{subject.model.name} has no codes"
 
     def compute(self, subject: Subject) -> ZeroShotResult:
-        part, distance, space = subject.classes, subject.distance, subject.model.space
-        assert part
+        part, distance, space = subject.part, subject.distance, subject.model.space
         if class_count(part) < 2:
             return {}
         codes = [subject.encoded(domain) for domain in DOMAINS]
@@ -134,8 +128,7 @@ class ZeroShot(Measure[ZeroShotResult]):
 
     def watch(self, subject: Subject) -> Watched:
         """Returns the mean average precision of shared codes both ways, percent."""
-        part = subject.classes
-        assert part
+        part = subject.part
         if class_count(part) < 2:
             return Watched({}, 0.0)
         codes = [subject.encoded(domain, exclusive=False).shared for domain in DOMAINS]
@@ -144,13 +137,14 @@ class ZeroShot(Measure[ZeroShotResult]):
         return Watched(figures, sum(figures.values()) / 2)
 
 
-def _features(part: UnpairedPart) -> dict[str, Any]:
+def _features(part: Part) -> dict[str, Any]:
     """What the method was given, and what was there before a head was tuned, where these are vectors of one size."""
-    given = part.a.read(part.rows_a, 0), part.b.read(part.rows_b, 0)
-    before = unheaded(part.a).read(part.rows_a, 0), unheaded(part.b).read(part.rows_b, 0)
+    (a, rows_a), (b, rows_b) = (part.domain(domain) for domain in DOMAINS)
+    given = a.read(rows_a, 0), b.read(rows_b, 0)
+    before = unheaded(a).read(rows_a, 0), unheaded(b).read(rows_b, 0)
     table: dict[str, Any] = {}
     for name, pair in {"features": given, "raw": before}.items():
-        if isinstance(part.a.spec, VectorSpec) and pair[0].shape[1] == pair[1].shape[1]:
+        if isinstance(a.spec, VectorSpec) and pair[0].shape[1] == pair[1].shape[1]:
             means = pair[0].mean(0), pair[1].mean(0)
             table[name] = {
                 "cosine": both_ways(by_angle(pair), part),
@@ -159,7 +153,7 @@ def _features(part: UnpairedPart) -> dict[str, Any]:
     return table
 
 
-def _counts(part: UnpairedPart) -> dict[str, Any]:
+def _counts(part: Part) -> dict[str, Any]:
     """What chance gives, how many queries and classes there are, and the highest precision that is possible."""
     labels = _labels(part)
     counts = [np.bincount(side) for side in labels]
