@@ -21,7 +21,7 @@ from unbraid.core.data_config import DataConfig
 from unbraid.core.files import write_json
 from unbraid.core.types import ImageSpec
 from unbraid.data.loading import load
-from unbraid.data.parts import Batches, side
+from unbraid.data.parts import Batches
 from unbraid.evaluation.metrics.images import rms_distance
 from unbraid.nn.blocks import draw_normal
 from unbraid.nn.residual import Norm, ResidualTranslator
@@ -42,7 +42,7 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Prints and writes a row for each norm."""
     data = load(replace(DataConfig(set="relit", size=(SIZE, SIZE)), root=arguments.root))
-    items, rows = side(data.val, "a")
+    items, rows = data.val.domain("a")
     cars = items.read(rows[:FLAT], 0)
     colours = torch.rand(FLAT, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
     flat = colours[:, :, None, None].expand(-1, -1, SIZE, SIZE).contiguous()

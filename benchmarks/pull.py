@@ -30,9 +30,8 @@ from unbraid.core.data_config import DataConfig
 from unbraid.core.files import read_json, write_json
 from unbraid.core.types import ImageSpec
 from unbraid.data.loading import load
-from unbraid.data.parts import side
 from unbraid.methods.uncooperative import BETAS, Uncooperative, UncooperativeConfig
-from unbraid.model.codes import spread
+from unbraid.model.codes import evenly_spaced
 from unbraid.model.run import Run
 from unbraid.nn.functional import least_squares
 from unbraid.nn.patch import DiscriminatorNorm, PatchAdversary, patch_halvings, tell
@@ -75,7 +74,7 @@ def pulls(folder: Path, root: Path | None) -> dict[str, tuple[float, float]]:
     method = Uncooperative(data.spec, config.method)
     method.load_state_dict(state["method"])
     method.eval()
-    items = {domain: side(data.train, domain) for domain in (method.rich, method.poor)}
+    items = {domain: data.train.domain(domain) for domain in (method.rich, method.poor)}
     v, c = (items.read(rows[:ITEMS], 0) for items, rows in items.values())
     made, r = method.disentangler(v)
     shown = method.entangler(c, r)
@@ -114,8 +113,8 @@ def learned(norm: DiscriminatorNorm, images: Tensor, batch: int, steps: int, see
 def discriminators(arguments: Arguments) -> None:
     """Prints and writes a row for each norm."""
     data = load(DataConfig(set=arguments.set, root=arguments.root, size=(64, 64)))
-    items, rows = side(data.train, "a")
-    images = items.read(spread(rows, IMAGES), 0).contiguous(memory_format=torch.channels_last)
+    items, rows = data.train.domain("a")
+    images = items.read(evenly_spaced(rows, IMAGES), 0).contiguous(memory_format=torch.channels_last)
     found = {}
     for norm in get_args(DiscriminatorNorm):
         runs = [learned(norm, images, arguments.batch, arguments.steps, seed) for seed in arguments.seeds]

@@ -31,7 +31,7 @@ from unbraid.data.styles import wanted_styles
 from unbraid.methods import METHODS
 from unbraid.recipes import RECIPES
 from unbraid.recipes.recipe import SECONDS, read_seconds
-from unbraid.training.loop import Average, Moved, train_step
+from unbraid.training.loop import Average, DeviceBatches, train_step
 
 SHORTEST, FEWEST, WARM = 5.0, 3, 1
 """Seconds and steps that are timed at least, and steps before them."""
@@ -56,7 +56,7 @@ def seconds(name: str, config: RunConfig[Any], root: Path, threads: int) -> floa
     """Seconds of a step, the mean over the method's stages by their shares of a run."""
     method, batches = prepared(name, config, root)
     precision, average = choose(config.train), Average(method, config.train.average, None)
-    moved = Moved(batches, precision.device)
+    moved = DeviceBatches(batches, precision.device)
     now = time.process_time if threads == 1 else time.perf_counter
     total = 0.0
     for stage in method.stages():

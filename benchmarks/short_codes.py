@@ -15,7 +15,7 @@ from torch import Tensor
 import unbraid
 from unbraid.data.loading import load as load_data
 from unbraid.data.parts import PairedPart
-from unbraid.model.codes import encode_sides
+from unbraid.model.codes import encode_domains
 from unbraid.model.run import Run
 
 
@@ -28,7 +28,7 @@ def found(a: Tensor, b: Tensor) -> str:
 def flat(part: PairedPart, run: Path) -> tuple[Tensor, Tensor]:
     """Returns the shared codes of both domains, (n, d) each."""
     with torch.inference_mode():
-        a, b = encode_sides(unbraid.load(run).method, part)
+        a, b = encode_domains(unbraid.load(run).method, part)
     return a.shared.flatten(1).float(), b.shared.flatten(1).float()
 
 

@@ -32,7 +32,7 @@ from unbraid.core.memory import keep_freed_memory
 from unbraid.core.method import Clock, Disentangler, Method
 from unbraid.core.types import DOMAINS, other
 from unbraid.data.loading import load
-from unbraid.data.parts import Batches, Data, Recombining, strangers
+from unbraid.data.parts import Batches, Data, Recombining, derangement
 from unbraid.evaluation.measures.steganography import Cycle, two_sides
 from unbraid.evaluation.metrics.images import rms_distance
 from unbraid.evaluation.metrics.retrieval import first_hits, recall_at
@@ -43,7 +43,7 @@ from unbraid.model.drawing import save_picture
 from unbraid.model.trained import Trained
 from unbraid.nn.patch import DiscriminatorNorm
 from unbraid.nn.residual import Norm
-from unbraid.training.loop import Moved, step_seed, train_step
+from unbraid.training.loop import DeviceBatches, step_seed, train_step
 
 RESULTS = Path(__file__).parent / "results" / "unpaired-trials.json"
 SETS: dict[str, DataConfig] = {
@@ -131,7 +131,7 @@ def trained(method: Method[Any], data: Data, steps: int, batch: int, seed: int) 
     method.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimisers = method.optimisers("train")
     rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in optimisers.items()}
-    batches = Moved(Batches(data.train, batch, seed), precision.device)
+    batches = DeviceBatches(Batches(data.train, batch, seed), precision.device)
     sums: dict[str, float] = {}
     for step in range(steps):
         clock = Clock(step, step / steps)
@@ -158,7 +158,7 @@ def measured(method: Method[Any], data: Data, networks: PerceptualNetworks, pict
         cycle = Cycle(model, source)
         items, at, targets, target_at = two_sides(data.val, source, MEASURED)
         x, y = items.read(at, 0), targets.read(target_at, 0)
-        own, style, partners = cycle.exclusive(x, source), cycle.exclusive(y, other(source)), strangers(len(x))
+        own, style, partners = cycle.exclusive(x, source), cycle.exclusive(y, other(source)), derangement(len(x))
         made = cycle.there(x, style)
         for name, one in {"translation": made, "another": y[partners]}.items():
             found |= {f"{way} {name} {what}": value for what, value in far(one, y, networks).items()}

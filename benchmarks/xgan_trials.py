@@ -23,7 +23,7 @@ from unbraid.data.loading import load
 from unbraid.evaluation.metrics.retrieval import recall
 from unbraid.evaluation.networks import PerceptualNetworks
 from unbraid.methods.xgan import XGAN, XGANConfig
-from unbraid.model.codes import encode_sides
+from unbraid.model.codes import encode_domains
 from unbraid.recipes.xgan import EMOJI
 from unpaired_trials import measured, trained
 
@@ -60,7 +60,7 @@ def main(arguments: Arguments) -> None:
         losses = trained(method, data, arguments.steps, arguments.batch, seed)
         picture = arguments.pictures / f"xgan-{kind}-{rate:g}-{seed}.png" if arguments.pictures else None
         figures = measured(method, data, networks, picture)
-        a, b = encode_sides(method, data.val)
+        a, b = encode_domains(method, data.val)
         figures |= {f"{way} codes' recall": values["1"] for way, values in recall(a.shared, b.shared).items()}
         record: dict[str, Any] = dict(zip(names, key, strict=True))
         seconds = round(time.monotonic() - began, 1)

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from unbraid.core.method import Clock, Method, Update
 from unbraid.core.types import DataSpec, ImageSpec, Labelled, Paired, Spec, Unpaired, VectorSpec
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, Rows, as_labelled, as_unpaired
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, Rows, label_domains
 from unbraid.evaluation.measure import Measure
 from unbraid.evaluation.subject import Subject
 from unbraid.methods.cddn import CdDNConfig
@@ -69,12 +69,12 @@ def random_data(spec: DataSpec, needs: type = Paired) -> Data:
     if not spec.classes:
         data = paired_data(spec)
         assert isinstance(data.train, PairedPart)
-        return replace(data, train=as_unpaired(data.train)) if needs is Unpaired else data
+        return replace(data, train=data.train.unpaired()) if needs is Unpaired else data
     if not spec.domains:
         return labelled_random(spec)
     data = paired_data(spec, 12)
     assert isinstance(data.train, PairedPart)
-    return replace(data, train=as_labelled(data.train))
+    return replace(data, train=label_domains(data.train))
 
 
 class Untrained(Method[Any]):

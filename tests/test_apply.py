@@ -181,7 +181,7 @@ WRONG: dict[str, tuple[str, tuple[Any, ...], dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_cannot_be_meant_is_said(name: str, model: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    for method in ("items", "encode", "image_spec", "_single", "_codes", "_alone"):
+    for method in ("items", "encode", "image_spec", "_single", "_codes", "_exclusive"):
         monkeypatch.setattr(model, method, untyped(model, method), raising=False)
     for function in ("as_images", "one_of", "whole_number", "floats"):
         monkeypatch.setattr(f"unbraid.model.trained.{function}", inspect.unwrap(getattr(inputs, function)))

@@ -9,7 +9,7 @@ import helpers
 from helpers import Stored, Untrained, random_data
 from unbraid.core.method import Method
 from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec, Unpaired, VectorSpec
-from unbraid.data.parts import PairedPart, Part, Rows, as_unpaired
+from unbraid.data.parts import PairedPart, Part, Rows
 from unbraid.evaluation.measures.steganography import Steganography, disturbances, rounded
 from unbraid.model.trained import Trained
 
@@ -123,7 +123,7 @@ def test_shared_codes_that_are_ignored_show_in_mismatched_decoding(part: PairedP
 
 
 def test_without_pairs_nothing_is_said_of_counterparts(part: PairedPart) -> None:
-    found = measured(Splits().eval(), as_unpaired(part))
+    found = measured(Splits().eval(), part.unpaired())
     assert found.keys() == {"cheat"}
     assert "real" not in found["cheat"]["a->b"]["decoding"]
     assert found["cheat"]["a->b"]["decoding"]["matched"]["distance"] == 0

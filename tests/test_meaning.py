@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from helpers import Stored, measured
 from unbraid.core.method import Method
 from unbraid.core.types import DataSpec, Domain, ImageSpec, Unpaired
-from unbraid.data.parts import Data, PairedPart, UnpairedPart, as_unpaired
+from unbraid.data.parts import Data, PairedPart, UnpairedPart
 from unbraid.evaluation.measures.leakage import _domain_probe as domain_probe
 from unbraid.evaluation.measures.semantics import Semantics
 from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
@@ -64,7 +64,7 @@ def make_data() -> Data:
         PairedPart(Stored(x, SPEC.a), Stored(-x, SPEC.b), rows, names, attributes={"colour": known})
         for rows in np.split(np.arange(count), 3)
     ]
-    return Data("colours", SPEC, as_unpaired(parts[0]), parts[1], parts[2])
+    return Data("colours", SPEC, parts[0].unpaired(), parts[1], parts[2])
 
 
 def networks() -> PerceptualNetworks:
@@ -93,7 +93,7 @@ def test_translations_that_are_all_alike_do_not(data: Data) -> None:
 def test_nothing_is_said_without_attributes_on_both_sides_or_without_weights(data: Data) -> None:
     model = Trained(Turning(True).eval(), None, "known", 0)
     assert attributes(model, data, NO_NETWORKS) == {}
-    test = as_unpaired(data.test)  # pyright: ignore[reportArgumentType]
+    test = data.test.unpaired()  # pyright: ignore[reportAttributeAccessIssue]
     bare = UnpairedPart(test.a, test.b, test.rows_a, test.rows_b, test.names_a, test.names_b, {}, test.attributes_b)
     assert attributes(model, Data("colours", SPEC, data.train, data.val, bare), networks()) == {}
 

@@ -11,7 +11,7 @@ from unbraid.core.data_config import DataConfig
 from unbraid.core.types import ImageSpec, UserError
 from unbraid.data.listing import list_images
 from unbraid.data.loading import load
-from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart, names_of
+from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart
 
 Paint = Callable[..., None]
 NAMES = [f"{i:02d}.png" for i in range(10)]
@@ -320,7 +320,7 @@ def test_class_folders(tmp_path: Path, paint: Paint) -> None:
 def test_class_folders_divided_by_class(tmp_path: Path, paint: Paint) -> None:
     paint(tmp_path, [f"{kind}/{i}.png" for kind in "abcdef" for i in range(3)])
     data = load(DataConfig(classes=tmp_path, split="class", test=0.3))
-    train, val, test = (names_of(part) for part in data.parts().values())
+    train, val, test = (part.item_names() for part in data.parts().values())
     assert isinstance(data.train, LabelledPart)
     assert {name[0] for name in val} <= {name[0] for name in train} == set(data.train.class_names[:4])
     assert {name[0] for name in test} == set(data.train.class_names[4:])

@@ -22,15 +22,12 @@ from unbraid.data.parts import (
     Rows,
     Split,
     UnpairedPart,
-    as_labelled,
-    as_unpaired,
-    counted,
+    derangement,
     divide,
     held_out,
+    label_domains,
     linked,
     listing,
-    side,
-    strangers,
 )
 
 SPEC = ImageSpec(4, 4, 1)
@@ -68,7 +65,7 @@ def labelled() -> LabelledPart:
 
 
 def test_unpaired_items_are_counted_for_each_domain() -> None:
-    assert [counted(part) for part in (paired(), unpaired(), labelled())] == ["23", "23 + 10", "23"]
+    assert [part.counted() for part in (paired(), unpaired(), labelled())] == ["23", "23 + 10", "23"]
 
 
 def same(one: object, other: object) -> bool:
@@ -81,7 +78,7 @@ def test_a_part_says_what_it_has() -> None:
     assert pairs.pairs() is pairs
     assert one.labelled() is one
     assert [part.pairs() for part in (apart, one)] == [part.labelled() for part in (pairs, apart)] == [None, None]
-    assert [part.domains for part in (pairs, apart, one, as_labelled(pairs))] == [
+    assert [part.domains for part in (pairs, apart, one, label_domains(pairs))] == [
         ("a", "b"),
         ("a", "b"),
         ("a",),
@@ -153,7 +150,7 @@ def test_a_kind_of_batch_of_ones_own_needs_a_part_alone() -> None:
 
 def test_names_labels_and_words_of_a_domain_stand_at_its_rows() -> None:
     apart = unpaired()
-    joined = as_labelled(apart)
+    joined = label_domains(apart)
     assert joined.names_of("b")[int(joined.domain("b")[1][0])] == "b/2"
     assert [apart.names_of("b")[int(row)] for row in apart.domain("b")[1]] == NAMES[2:12]
     assert joined.label_words("b", np.arange(2)) == {"domain": ["b", "b"]}
@@ -191,7 +188,7 @@ def test_labelled_batches_carry_the_class() -> None:
 
 @pytest.mark.parametrize("part", [paired(), unpaired()])
 def test_two_domains_become_two_classes(part: PairedPart | UnpairedPart) -> None:
-    joined = as_labelled(part)
+    joined = label_domains(part)
     batch = joined.batch(np.arange(len(joined)), 1)
     values, label = batch.x[:, 0, 0, 0].tolist(), batch.label[:, 0].tolist()
     b = range(105, 128) if isinstance(part, PairedPart) else range(102, 112)
@@ -200,19 +197,19 @@ def test_two_domains_become_two_classes(part: PairedPart | UnpairedPart) -> None
     assert [joined.names[row] for row in joined.rows[[0, 23]]] == ["a/5", f"b/{b[0] - 100}"]
     assert len(joined.x) == len(joined.labels) == len(joined.names)
     for domain in DOMAINS:
-        (items, rows), (old, old_rows) = side(joined, domain), side(part, domain)
+        (items, rows), (old, old_rows) = joined.domain(domain), part.domain(domain)
         assert items is old
         assert rows.tolist() == old_rows.tolist()
 
 
 def test_an_item_of_several_pairs_is_one_labelled_item() -> None:
     a, b = Chosen(Numbers(9), np.array([4, 4, 7, 4])), Chosen(Numbers(9), np.array([1, 2, 3, 5]))
-    joined = as_labelled(PairedPart(a, b, np.arange(1, 4), NAMES[:4]))
+    joined = label_domains(PairedPart(a, b, np.arange(1, 4), NAMES[:4]))
     assert joined.batch(np.arange(len(joined)), 0).x[:, 0, 0, 0].tolist() == [4, 7, 2, 3, 5]
 
 
 def test_hidden_pairs_are_no_longer_together() -> None:
-    batch = next(Batches[Unpaired](as_unpaired(paired()), 20, seed=0))
+    batch = next(Batches[Unpaired](paired().unpaired(), 20, seed=0))
     assert (batch.b != batch.a + 100).any()
 
 
@@ -363,7 +360,7 @@ def test_only_one_label_can_be_balanced() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 50])
-def test_strangers_are_others_and_each_is_taken_once(count: int) -> None:
-    found = strangers(count)
+def test_a_derangement_has_others_and_each_is_taken_once(count: int) -> None:
+    found = derangement(count)
     assert sorted(found) == list(range(count))
     assert count == 1 or (found != np.arange(count)).all()

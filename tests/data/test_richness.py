@@ -8,7 +8,7 @@ from torch.nn.functional import interpolate
 
 from helpers import Stored
 from unbraid.core.types import ImageSpec, VectorSpec
-from unbraid.data.parts import PairedPart, as_unpaired
+from unbraid.data.parts import PairedPart
 from unbraid.data.richness import compressed_bits, directions, richer
 
 
@@ -25,7 +25,7 @@ def part(a: Stored, b: Stored) -> PairedPart:
 
 def test_more_detail_is_richer_whichever_side_it_is_on() -> None:
     fine, coarse = images(16), images(2)
-    for pairs in (part(fine, coarse), as_unpaired(part(fine, coarse))):
+    for pairs in (part(fine, coarse), part(fine, coarse).unpaired()):
         found = richer(pairs)
         assert (found.rich, found.clear) == ("a", True)
         assert "bits an item" in found.reason
@@ -38,7 +38,7 @@ def test_equals_are_not_clear() -> None:
 
 
 def test_unequal_numbers_of_items_are_compared() -> None:
-    pairs = as_unpaired(part(images(16), images(2)))
+    pairs = part(images(16), images(2)).unpaired()
     assert richer(replace(pairs, rows_b=np.arange(3))).rich == "a"
 
 

@@ -15,7 +15,7 @@ from unbraid.core.config import PerceptualConfig
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import DataSpec, ImageSpec, Labelled, Unpaired, UserError, VectorSpec
 from unbraid.data.loading import load, needs
-from unbraid.data.parts import Data, LabelledPart, UnpairedPart, as_labelled, listing
+from unbraid.data.parts import Data, LabelledPart, UnpairedPart, label_domains, listing
 from unbraid.data.styles import Styles, cluster_styles, style_sheet, wanted_styles
 from unbraid.model.drawing import grid
 from unbraid.nn.pretrained import perceptual
@@ -203,7 +203,7 @@ def test_a_sheet_shows_images_of_each_style() -> None:
         shown = {round(float(x.mean()), 2) for x in row}
         assert shown <= {round(float(GREY[i]), 2) for i in np.flatnonzero(styled.labels[:, 0] == number)}
     assert grid([[x / 5 for x in row] for row in sheet], row_names=styled.class_names).width > 0
-    assert [len(row) for row in style_sheet(as_labelled(_unpaired()), count=2)] == [2, 2]
+    assert [len(row) for row in style_sheet(label_domains(_unpaired()), count=2)] == [2, 2]
 
 
 def _unpaired() -> UnpairedPart:

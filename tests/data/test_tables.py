@@ -7,7 +7,7 @@ import pytest
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import UserError
 from unbraid.data.loading import load
-from unbraid.data.parts import Data, LabelledPart, names_of
+from unbraid.data.parts import Data, LabelledPart
 
 Paint = Callable[..., None]
 FILES = [f"images/{i:02d}.png" for i in range(12)]
@@ -95,7 +95,7 @@ def test_parts_and_content_of_its_own(images: Path) -> None:
     views = ["up", "", "down"] * 4
     lines = [f"{file},{parts[i]},{'ab'[i % 2]},{views[i]}" for i, file in enumerate(FILES)]
     data = loaded(images, ["file,part,class,content", *lines])
-    assert [names_of(part) for part in data.parts().values()] == [FILES[:6], FILES[6:8], FILES[8:]]
+    assert [part.item_names() for part in data.parts().values()] == [FILES[:6], FILES[6:8], FILES[8:]]
     assert isinstance(data.train, LabelledPart)
     assert data.train.content is not None
     assert data.train.content.tolist() == [1, -1, 0] * 4

@@ -7,9 +7,9 @@ AHEAD = 4096
 
 
 class BalancedOrder:
-    """Which item stands at which place; a function of (seed, place) alone.
+    """An order of items in which classes come equally often; a function of (seed, place) alone.
 
-    A round shows every class once, in random order. Within a class every item comes once, in random order, before any
+    A round takes every class once, in random order. Within a class every item comes once, in random order, before any
     comes again. labels: (n,) the class of each item.
     """
 
@@ -22,17 +22,17 @@ class BalancedOrder:
         self._passes: dict[int, tuple[int, np.ndarray]] = {}
 
     def at(self, places: np.ndarray) -> np.ndarray:
-        """(n,) the items at these places."""
+        """Returns the items at these places, (n,)."""
         turns = places // len(self.counts)
         return np.array([self._item(self._class(int(p)), int(t)) for p, t in zip(places, turns, strict=True)], np.int64)
 
     def draw(self, place: int) -> int:
-        """How often the smallest class was shown whole before this place, plus one: no item comes twice in a draw but
+        """Returns the number of the smallest class's pass at this place, from 1: no item comes twice in a draw but
         where its class begins anew."""
         return place // len(self.counts) // int(self.counts.min()) + 1
 
     def _class(self, place: int) -> int:
-        """The class at a place."""
+        """Returns the class at a place."""
         block, offset = divmod(place, self.rounds * len(self.counts))
         if self._block[0] != block:
             rounds = np.tile(np.arange(len(self.counts)), (self.rounds, 1))
@@ -40,7 +40,7 @@ class BalancedOrder:
         return int(self._block[1][offset])
 
     def _item(self, number: int, turn: int) -> int:
-        """The item that a class shows in its turn."""
+        """Returns the item of a class at its turn."""
         count, start = int(self.counts[number]), int(self.starts[number])
         lap, offset = divmod(turn, count)
         if number not in self._passes or self._passes[number][0] != lap:

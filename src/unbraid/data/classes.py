@@ -19,7 +19,7 @@ from unbraid.data.parts import Chosen, Data, Items, PairedPart, Rows, UnpairedPa
 
 @dataclass(frozen=True)
 class Classmates:
-    """For each row some item of its class, another one in every draw; what it is follows from (seed, draw, row).
+    """A random item of each row's class, drawn anew in every pass as a function of (seed, draw, row).
 
     classes: (n,) the class of each row. members: positions in `items`, class after class; starts, counts: (classes,)
     where each class begins there, and how many it has.
@@ -34,26 +34,33 @@ class Classmates:
 
     @classmethod
     def of(cls, items: Items, labels: Rows, classes: Rows, seed: int) -> "Classmates":
-        """For rows of these classes, from items of these labels; every class must have an item."""
+        """Makes rows of these classes, drawn from items of these labels; every class must have an item.
+
+        Args:
+            items: to draw from.
+            labels: (items,) int64, their classes.
+            classes: (n,) int64, the class of each row.
+            seed: of the draws.
+        """
         counts = np.bincount(labels, minlength=int(classes.max()) + 1)
         return cls(items, classes, np.argsort(labels, kind="stable"), np.cumsum(counts) - counts, counts, seed)
 
     @property
     def spec(self) -> Spec:
-        """What an item looks like."""
+        """Returns the spec of an item."""
         return self.items.spec
 
     def __len__(self) -> int:
         return len(self.classes)
 
     def drawn(self, rows: Rows, draw: int) -> Rows:
-        """(len(rows),) positions in `items`."""
+        """Returns the positions in `items` that a pass draws for these rows, (len(rows),)."""
         classes = self.classes[rows]
         shares = _shares(self.seed, draw, len(self.classes))[rows]
         return self.members[self.starts[classes] + (shares * self.counts[classes]).astype(np.int64)]
 
     def read(self, rows: Rows, draw: int) -> Tensor:
-        """(len(rows), *spec.shape)."""
+        """Returns items as (len(rows), *spec.shape)."""
         return self.items.read(self.drawn(rows, draw), 0)
 
 
@@ -119,7 +126,7 @@ def class_pairs(
 
 
 def _same_words(a: Sequence[str], b: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Classes of b as a writes them, where b has one that differs only in case or in how letters are composed."""
+    """Returns the classes, those of b as a writes them where only case or the composition of letters differs."""
     alike: dict[str, list[str]] = {}
     for label in set(a) - set(b):
         alike.setdefault(folded(label), []).append(label)
@@ -128,7 +135,7 @@ def _same_words(a: Sequence[str], b: Sequence[str]) -> tuple[Sequence[str], Sequ
 
 
 def class_of(name: str, folder: object) -> str:
-    """The class of an image: the folder it lies in. Raises UserError if it lies in none."""
+    """Returns the class of an image: the folder it lies in. Raises UserError if it lies in none."""
     if "/" not in name:
         raise UserError(f"--data.by-class wants one folder for each class in {folder}; {name} lies in none")
     return name.split("/")[0]

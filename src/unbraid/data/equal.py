@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from unbraid.core.types import DOMAINS, Domain, other
 from unbraid.data.classes import Classmates
-from unbraid.data.parts import Chosen, Data, Items, PairedPart, Part, Rows, identities, side
+from unbraid.data.parts import Chosen, Data, Items, PairedPart, Part, Rows, identities
 
 LOOKED_AT = 256
 """Values from the middle of each item that are compared first: items that differ there are not read whole."""
@@ -60,7 +60,7 @@ def members(number: Rows, groups: np.ndarray) -> csr_array:
 
 
 def _stored(items: Items, rows: Rows) -> tuple[np.ndarray | None, Rows]:
-    """The array that holds the items, or None if they are made as they are read, and their rows in it."""
+    """Returns the array that holds the items and their rows in it; None for items that are computed when read."""
     while isinstance(items, Chosen):
         items, rows = items.items, items.chosen[rows]
     array = getattr(items, "array", None)
@@ -68,7 +68,7 @@ def _stored(items: Items, rows: Rows) -> tuple[np.ndarray | None, Rows]:
 
 
 def _digests(array: np.ndarray, at: Rows) -> list[int]:
-    """A hash of each item, different unless they are equal; whole items are read only where their middles are equal."""
+    """Returns a hash of each item; only items with equal middles are read whole."""
     array = np.asarray(array)  # a memory map is slow to index
     middle = max(0, (int(np.prod(array.shape[1:])) - LOOKED_AT) // 2)
     coarse = [hash(array[row].reshape(-1)[middle : middle + LOOKED_AT].tobytes()) for row in at]
@@ -91,21 +91,27 @@ class Pairing:
     @classmethod
     def of(cls, part: PairedPart) -> "Pairing":
         """Finds the different items of a part."""
-        found = {domain: first_of_each(equal_items(*side(part, domain))) for domain in DOMAINS}
+        found = {domain: first_of_each(equal_items(*part.domain(domain))) for domain in DOMAINS}
         return cls({d: found[d][0] for d in DOMAINS}, {d: found[d][1] for d in DOMAINS})
 
     @cached_property
     def pairs(self) -> np.ndarray:
-        """(m, 2): the different pairs, an item of a and one of b."""
+        """Returns the different pairs, (m, 2): an item of a and one of b."""
         return np.unique(np.stack([self.number[domain] for domain in DOMAINS], 1), axis=0)
 
     @property
     def repeated(self) -> bool:
-        """Whether an item stands in several pairs."""
+        """Returns whether an item stands in several pairs."""
         return any(len(first) < len(self.number["a"]) for first in self.first.values())
 
     def hits(self, groups: np.ndarray, source: Domain, at: Rows) -> np.ndarray:
-        """Which items of the other domain share a group, one of (n,), with the items `at` of `source`. (len(at), g)."""
+        """Returns the hits of queries among the different items of the other domain, (len(at), g) bool.
+
+        Args:
+            groups: (n,), the group of each pair, such as its class; items that share a group are hits.
+            source: the domain of the queries.
+            at: numbers of the queries among the different items of `source`.
+        """
         of, among = (members(self.number[domain], groups) for domain in (source, other(source)))
         return (of[at] @ among.T).toarray().astype(np.bool_)
 
@@ -135,8 +141,8 @@ def overlap(data: Data) -> str:
 
 
 def _rows(part: Part, domain: Domain) -> tuple[np.ndarray | None, Rows]:
-    """The stored array of one side of a part, or None, and the different rows of it that the part holds."""
-    items, rows = side(part, domain)
+    """Returns the stored array of one domain of a part, or None, and the different rows of it in the part."""
+    items, rows = part.domain(domain)
     if isinstance(items, Classmates):
         of_a_class = np.repeat(np.arange(len(items.counts)), items.counts)
         items, rows = items.items, items.members[np.isin(of_a_class, items.classes[rows])]

@@ -66,7 +66,15 @@ def labelled_data(
 
 
 def unseen_classes(config: DataConfig, name: str, labels: np.ndarray, names: Sequence[str], test: np.ndarray) -> Split:
-    """Test is all items of some classes, validation a share of the other items. test: (n,) bool."""
+    """Divides items so that test has all items of some classes, and validation a share of the others.
+
+    Args:
+        config: whose seed and share of validation count.
+        name: of the data, for messages.
+        labels: (n, k) int64.
+        names: of the items.
+        test: (n,) bool, items of the test classes.
+    """
     rest = np.flatnonzero(~test)
     order = _shuffled_rows(rest, names, config.seed)
     val = _spared(order[::-1], labels, _share(config.val, len(rest)))
@@ -75,7 +83,7 @@ def unseen_classes(config: DataConfig, name: str, labels: np.ndarray, names: Seq
 
 
 def _by_image(config: DataConfig, name: str, labels: np.ndarray, names: Sequence[str]) -> Split:
-    """Test is the head of the shuffled items, validation the tail; each value of each label stays in training too."""
+    """Divides items by the hash of their names; each value of each label stays in training too."""
     order = _shuffled_rows(np.arange(len(names)), names, config.seed)
     test = _spared(order, labels, _share(config.test, len(order)))
     rest = order[~np.isin(order, test)]
@@ -85,7 +93,7 @@ def _by_image(config: DataConfig, name: str, labels: np.ndarray, names: Sequence
 
 
 def _by_class(config: DataConfig, name: str, labels: np.ndarray, names: Sequence[str], classes: np.ndarray) -> Split:
-    """Test is a share of the classes, which training never sees."""
+    """Divides classes: test has a share of them, which training never sees."""
     if len(classes) < 3:
         raise UserError(
             f"{name} has {len(classes)} classes; --data.split class needs 3 at least, two to train and one to test. "
@@ -97,7 +105,7 @@ def _by_class(config: DataConfig, name: str, labels: np.ndarray, names: Sequence
 
 
 def _shuffled_rows(rows: Rows, names: Sequence[object], seed: int) -> Rows:
-    """The rows in the order of a hash of their names."""
+    """Returns the rows in the order of a hash of their names."""
     at = {str(names[row]): row for row in rows}
     return np.array([at[name] for name in shuffled(at, seed)], dtype=np.int64)
 
@@ -107,7 +115,7 @@ def _share(share: float, count: int) -> int:
 
 
 def _spared(order: Rows, labels: np.ndarray, count: int) -> Rows:
-    """The first `count` rows of `order` that can be spared: every value of every label keeps one of the other rows.
+    """Returns the first `count` rows of `order` that leave every value of every label one of the other rows.
 
     Fewer, if there are no more. Sorted.
     """
@@ -133,7 +141,7 @@ def _check_parts(name: str, parts: Mapping[str, Rows], count: int) -> None:
 
 
 def _check_single(name: str, label: np.ndarray, classes: np.ndarray) -> None:
-    """That no class has a single image. label: (n,), classes: names by number."""
+    """Raises UserError if a class has a single image. label: (n,), classes: names by number."""
     single = classes[np.bincount(label) == 1]
     if len(single):
         raise UserError(
@@ -145,7 +153,7 @@ def _check_single(name: str, label: np.ndarray, classes: np.ndarray) -> None:
 def _check_own(
     config: DataConfig, name: str, split: Split, labels: np.ndarray, values: Sequence[np.ndarray], columns: list[str]
 ) -> None:
-    """That the division a set has of its own can be used, and is what --data.split asks for."""
+    """Raises UserError unless a set's own division can be used and is what --data.split asks for."""
     sizes = {"train": len(split.train), "val": len(split.val), "test": len(split.test)}
     if not all(sizes.values()):
         found = ", ".join(f"{part} {size}" for part, size in sizes.items())
@@ -176,5 +184,5 @@ def _check_own(
 
 
 def _some(values: np.ndarray) -> str:
-    """Up to three of them."""
+    """Returns up to three of the values in words."""
     return ", ".join(str(value) for value in values[:3]) + (" and others" if len(values) > 3 else "")

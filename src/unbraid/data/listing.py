@@ -16,7 +16,7 @@ NOT_DATA = {
 
 
 def is_data(name: str) -> bool:
-    """Whether a file or folder of this name is the user's: not hidden, nor what systems make."""
+    """Returns whether a file or folder of this name is the user's: not hidden, nor made by a system."""
     return not name.startswith(".") and name.casefold() not in NOT_DATA
 
 
@@ -32,7 +32,7 @@ class Listing:
 
     @property
     def remark(self) -> str:
-        """What to say about the other files, if there are any."""
+        """Returns a remark on the other files, if there are any."""
         found = {"are no images": self.others, "have names that are not UTF-8: rename them": self.misnamed}
         return "; ".join(f"{count} files in {self.folder} {what}" for what, count in found.items() if count)
 
@@ -75,7 +75,7 @@ def list_images(folder: Path) -> Listing:
 
 
 def _broken(name: str) -> bool:
-    """Whether a file's name is not UTF-8, as in old archives: it can be neither printed nor written down."""
+    """Returns whether a file's name is not UTF-8, as in old archives: it can be neither printed nor written down."""
     try:
         name.encode()
     except UnicodeEncodeError:

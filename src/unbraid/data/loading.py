@@ -37,7 +37,7 @@ def load(config: DataConfig) -> Data:
         data = extracted(data, config.features)
     _check_tuned(config, data)
     _check_augment(config, data)
-    if data.train.labelled():
+    if data.train.labelled() is not None:
         if config.balanced:
             data.train.classes()
     elif config.split:
@@ -78,7 +78,7 @@ def needs(
         raise UserError(f"{method_name} needs {batch_type.advice}. {data.name} has {part.describe()} to train on")
     labelled = train.labelled()
     a, b = data.spec.a, data.spec.b
-    if labelled and len(labelled.domains) > 1 and a != b:
+    if labelled is not None and len(labelled.domains) > 1 and a != b:
         images = isinstance(a, ImageSpec) and isinstance(b, ImageSpec)
         advice = ": --data.size H W and --data.channels bring images to one shape" if images else ""
         raise UserError(
@@ -92,14 +92,14 @@ def needs(
         )
     if balanced:
         train.classes()
-    if styles and labelled:
+    if styles and labelled is not None:
         train = cluster_styles(labelled, styles.count, styles.features, styles.seed)
     spec = train.data_spec(data.spec)
     return data if train is part and spec is data.spec else replace(data, train=train, spec=spec)
 
 
 def _check(config: DataConfig) -> None:
-    """That there is one source, and that the numbers make sense."""
+    """Raises UserError unless there is one source and the numbers make sense."""
 
     sources = {
         "--data.set": config.set,
@@ -153,7 +153,7 @@ def _check(config: DataConfig) -> None:
 
 
 def _check_tuned(config: DataConfig, data: Data) -> None:
-    """That there are vectors and classes to train a head on, and a network where one is to be tuned."""
+    """Raises UserError unless there are vectors and classes to tune a head on, and a network if it is to be tuned."""
 
     if config.tuned_network and not config.tuned:
         raise UserError("--data.tuned-network tunes a network together with a head: give --data.tuned too")
@@ -172,7 +172,7 @@ def _check_tuned(config: DataConfig, data: Data) -> None:
 
 
 def _check_augment(config: DataConfig, data: Data) -> None:
-    """That the images can be moved as wanted."""
+    """Raises UserError unless the images can be augmented as asked."""
 
     for name, spec in (("a", data.spec.a), ("b", data.spec.b)):
         if config.augment and not isinstance(spec, ImageSpec):

@@ -31,80 +31,80 @@ class Items(Protocol):
 
     @property
     def spec(self) -> Spec:
-        """What an item looks like."""
+        """Returns the spec of an item."""
         ...
 
     def __len__(self) -> int: ...
 
     def read(self, rows: Rows, draw: int) -> Tensor:
-        """(len(rows), *spec.shape) float32, images in [-1, 1]. `draw` 0 is the item as it is stored."""
+        """Returns items as (len(rows), *spec.shape) float32, images in [-1, 1].
+
+        rows: (n,) int64. draw: the number of the pass over the data; 0 gives the items as they are stored.
+        """
         ...
 
 
 @runtime_checkable
 class Recombining(Items, Protocol):
-    """Items that can be taken apart and put together anew, so that the truth of an analogy is known. For measuring."""
+    """Items that can be recombined exactly, so that the true answer of an analogy is known. For measuring."""
 
     def recombined(self, shared: Rows, exclusive: Rows) -> Tensor:
-        """What row shared[i] has in common with its counterpart, with what is particular to row exclusive[i].
-
-        (n, *spec.shape), of items as they are stored.
-        """
+        """Returns row shared[i]'s shared part with row exclusive[i]'s exclusive part, (n, *spec.shape), as stored."""
         ...
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Some items of others, in an order of their own: item i is item chosen[i] of `items`. chosen: (n,) int64."""
+    """A selection of other items, in its own order: item i is item chosen[i] of `items`. chosen: (n,) int64."""
 
     items: Items
     chosen: Rows
 
     @property
     def spec(self) -> Spec:
-        """What an item looks like."""
+        """Returns the spec of an item."""
         return self.items.spec
 
     def __len__(self) -> int:
         return len(self.chosen)
 
     def read(self, rows: Rows, draw: int) -> Tensor:
-        """(len(rows), *spec.shape)."""
+        """Returns items as (len(rows), *spec.shape)."""
         return self.items.read(self.chosen[rows], draw)
 
 
 @dataclass(frozen=True)
 class Views(Chosen):
-    """Some of the views of things: item `thing * views + view` of `items` shows a thing from one side.
+    """Views of objects: item `object * views + view` of `items` is an object from one viewpoint.
 
-    The thing is what pairs share, the view what is particular.
+    Pairs share the object; the viewpoint is exclusive.
     """
 
     views: int
 
     def recombined(self, shared: Rows, exclusive: Rows) -> Tensor:
-        """The things of the one, seen as the others are. (n, *spec.shape)."""
+        """Returns the objects of `shared` from the viewpoints of `exclusive`, (n, *spec.shape)."""
         things, views = self.chosen[shared] // self.views, self.chosen[exclusive] % self.views
         return self.items.read(things * self.views + views, 0)
 
 
 @dataclass(frozen=True)
 class Joined:
-    """The items of two domains that look alike: those of `a`, then those of `b`."""
+    """The items of two domains with one spec: those of `a`, then those of `b`."""
 
     a: Items
     b: Items
 
     @property
     def spec(self) -> Spec:
-        """What an item looks like."""
+        """Returns the spec of an item."""
         return self.a.spec
 
     def __len__(self) -> int:
         return len(self.a) + len(self.b)
 
     def read(self, rows: Rows, draw: int) -> Tensor:
-        """(len(rows), *spec.shape)."""
+        """Returns items as (len(rows), *spec.shape)."""
         x = torch.empty(len(rows), *self.spec.shape)
         second = rows >= len(self.a)
         for items, wanted, offset in ((self.a, ~second, 0), (self.b, second, len(self.a))):
@@ -115,7 +115,7 @@ class Joined:
 
 @dataclass(frozen=True)
 class Split:
-    """Which rows belong to which part. Written into the run; nothing is ever selected on test."""
+    """The rows of each part. Written into the run; nothing is ever selected on test."""
 
     train: Rows
     val: Rows
@@ -127,13 +127,13 @@ class Split:
 
 
 def held_out(rows: Rows, count: int, seed: int) -> tuple[Rows, Rows]:
-    """Takes `count` of the rows away at random: (those that stay, those held out), both sorted."""
+    """Holds out `count` of the rows at random. Returns the rows that stay and those held out, both sorted."""
     order = np.random.default_rng(seed).permutation(rows)
     return np.sort(order[count:]), np.sort(order[:count])
 
 
 def shuffled(keys: Iterable[Key], seed: int) -> list[Key]:
-    """The keys in an order by a hash of (seed, key): a new key leaves the others' order as it was."""
+    """Returns the keys in the order of a hash of (seed, key): a new key leaves the others' order unchanged."""
     return sorted(keys, key=lambda key: sha256(f"{seed}/{key}".encode()).digest())
 
 
@@ -155,7 +155,7 @@ def divide(keys: Sequence[Hashable], val: float, test: float, seed: int) -> Spli
 
 
 def linked(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    """A key for each row, the same for all rows that are connected through an equal entry in either column.
+    """Returns a key for each row, the same for all rows that are connected through an equal entry in either column.
 
     The key is the smallest `first` among them.
     """
@@ -185,7 +185,7 @@ class Part(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """The number of positions that one pass over the part has."""
+        """Returns the number of positions that one pass over the part has."""
 
     @abstractmethod
     def batch(self, at: Rows, draw: int, augmentation: tuple[str, ...] = (), seed: int = 0) -> Any:
@@ -200,7 +200,7 @@ class Part(ABC):
 
     @property
     def domains(self) -> tuple[Domain, ...]:
-        """The domains that the part has items of."""
+        """Returns the domains that the part has items of."""
         return DOMAINS
 
     @abstractmethod
@@ -294,7 +294,7 @@ class PairedPart(Part):
         return len(self.rows)
 
     def batch(self, at: Rows, draw: int, augmentation: tuple[str, ...] = (), seed: int = 0) -> Paired:
-        """The pairs at these positions. Augmentation moves both sides of a pair alike."""
+        """Returns the pairs at these positions. Augmentation moves both items of a pair alike."""
         rows = self.rows[at]
         a, b = self.a.read(rows, draw), self.b.read(rows, draw)
         if augmentation:
@@ -302,7 +302,7 @@ class PairedPart(Part):
         return Paired(a, b, torch.from_numpy(np.asarray(at)))
 
     def label(self, at: Rows) -> np.ndarray | None:
-        """(n,) classes of the pairs at these positions, if known."""
+        """Returns the classes of the pairs at these positions, (n,), if known."""
         return None if self.labels is None else self.labels[self.rows[at]]
 
     def domain(self, domain: Domain) -> tuple[Items, Rows]:
@@ -325,9 +325,13 @@ class PairedPart(Part):
         """Returns the pairs; or, for unpaired batches, the items with their pairs hidden; or, for labelled batches,
         the items labelled by their domain."""
         if batch_type is Unpaired:
-            shown = self.attributes_of("a")
-            return UnpairedPart(self.a, self.b, self.rows, self.rows, self.names, self.names, shown, shown)
+            return self.unpaired()
         return label_domains(self) if batch_type is Labelled else super().offer(batch_type)
+
+    def unpaired(self) -> "UnpairedPart":
+        """Returns the same items with their pairs hidden."""
+        known = self.attributes_of("a")
+        return UnpairedPart(self.a, self.b, self.rows, self.rows, self.names, self.names, known, known)
 
     def pairs(self) -> "PairedPart":
         """Returns the part itself."""
@@ -383,7 +387,7 @@ class UnpairedPart(Part):
         return max(len(self.rows_a), len(self.rows_b))
 
     def batch(self, at: Rows, draw: int, augmentation: tuple[str, ...] = (), seed: int = 0) -> Unpaired:
-        """Items at these positions of `a`, and as many of `b`, drawn from all of `b` at random."""
+        """Returns items of `a` at these positions, and as many of `b`, drawn at random from all of `b`."""
         # drawn for each position by itself, so that a batch is the same whether one process reads it or several
         pick = np.array([np.random.default_rng((seed, draw, int(i))).integers(len(self.rows_b)) for i in at], np.int64)
         a = self.a.read(self.rows_a[at % len(self.rows_a)], draw)
@@ -448,14 +452,14 @@ class LabelledPart(Part):
 
     @property
     def class_names(self) -> Sequence[str]:
-        """With k = 1, the name of each class by its number; else nothing."""
+        """Returns the name of each class by its number; with several labels nothing."""
         return self.values[0] if len(self.values) == 1 else ()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def batch(self, at: Rows, draw: int, augmentation: tuple[str, ...] = (), seed: int = 0) -> Labelled:
-        """The items at these positions."""
+        """Returns the items at these positions."""
         rows = self.rows[at]
         x = self.x.read(rows, draw)
         if augmentation:
@@ -463,16 +467,16 @@ class LabelledPart(Part):
         return Labelled(x, torch.from_numpy(self.labels[rows]), torch.from_numpy(np.asarray(at)))
 
     def label(self, at: Rows) -> np.ndarray:
-        """(n, k) labels of the items at these positions."""
+        """Returns the labels of the items at these positions, (n, k)."""
         return self.labels[self.rows[at]]
 
     @property
     def domains(self) -> tuple[Domain, ...]:
-        """Domain a alone, unless the items are those of two domains."""
+        """Returns domain a alone, unless the items are those of two domains."""
         return DOMAINS if isinstance(self.x, Joined) else ("a",)
 
     def _rows_of(self, domain: Domain) -> tuple[Rows, int]:
-        """The rows of a domain's items, and the first row that such items can have."""
+        """Returns the rows of a domain's items, and the first row that such items can have."""
         if not isinstance(self.x, Joined):
             return self.rows, 0
         border = len(self.x.a)
@@ -545,45 +549,33 @@ def label_domains(part: Part) -> LabelledPart:
     An item that stands in several pairs comes once.
     """
     (a, rows_a), (b, rows_b) = part.domain("a"), part.domain("b")
-    rows = np.concatenate([once(a, rows_a), once(b, rows_b) + len(a)])
+    rows = np.concatenate([unique_rows(a, rows_a), unique_rows(b, rows_b) + len(a)])
     labels = (np.arange(len(a) + len(b)) >= len(a)).astype(np.int64)[:, None]
     names = [f"{domain}/{name}" for domain in DOMAINS for name in part.names_of(domain)]
     return LabelledPart(Joined(a, b), rows, labels, names, values=(DOMAINS,), label_names=("domain",))
 
 
-def as_unpaired(part: PairedPart) -> UnpairedPart:
-    """The same items, their pairs hidden."""
-    found = part.offer(Unpaired)
-    assert isinstance(found, UnpairedPart)
-    return found
-
-
-def as_labelled(part: UnpairedPart | PairedPart) -> LabelledPart:
-    """As `label_domains`."""
-    return label_domains(part)
-
-
 def identities(items: Items, rows: Rows) -> Rows:
-    """A number for each row, the same for rows that show the same item. (n,)."""
+    """Returns a number for each row, (n,), the same for rows of the same item."""
     return items.chosen[rows] if isinstance(items, Chosen) else rows
 
 
-def strangers(count: int) -> Rows:
-    """For each of so many items another one, the same at every call. Each is taken once; one item alone has itself."""
+def derangement(count: int) -> Rows:
+    """Returns a fixed permutation of `count` items that leaves none in its place. A single item stays."""
     order = np.random.default_rng(0).permutation(count)
     taken = np.empty_like(order)
     taken[order] = np.roll(order, 1)
     return taken
 
 
-def once(items: Items, rows: Rows) -> Rows:
-    """The rows without those that show again what an earlier one shows."""
+def unique_rows(items: Items, rows: Rows) -> Rows:
+    """Returns the rows without those that repeat the item of an earlier one."""
     return rows[np.sort(np.unique(identities(items, rows), return_index=True)[1])]
 
 
 @dataclass(frozen=True)
 class Data:
-    """A set of images, ready: its parts, what it looks like, what was skipped on the way, what to say with results."""
+    """A loaded data set: its parts and spec, files that were skipped, and a remark that belongs beside results."""
 
     name: str
     spec: DataSpec
@@ -596,15 +588,15 @@ class Data:
     """What the images looked like that the items are features of."""
 
     def parts(self) -> dict[str, Part]:
-        """The parts by name."""
+        """Returns the parts by name."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
 
 class Batches(Generic[BatchType], Iterator[BatchType]):
-    """Endless batches of a part: each pass over it in a new order. Its whole state is `step`, an integer.
+    """An endless iterator of a part's batches: each pass in a new order. Its whole state is `step`, an integer.
 
     The last batch of a pass is filled from the next pass, so every batch has the same size.
-    balanced: classes come equally often instead of items; UserError if the part has no classes.
+    balanced: draws classes equally often instead of items; UserError if the part has no classes.
     """
 
     def __init__(
@@ -641,21 +633,6 @@ class Batches(Generic[BatchType], Iterator[BatchType]):
             draw = int(epochs[0]) + 1
         self.step += 1
         return self.part.batch(at, draw, self.augmentation, self.seed)
-
-
-def side(part: Part, domain: Domain) -> tuple[Items, Rows]:
-    """As `Part.domain`."""
-    return part.domain(domain)
-
-
-def attributes_of(part: Part, domain: Domain) -> Mapping[str, np.ndarray]:
-    """As `Part.attributes_of`."""
-    return part.attributes_of(domain)
-
-
-def names_of(part: Part) -> list[str]:
-    """As `Part.item_names`."""
-    return part.item_names()
 
 
 def counted(part: Part) -> str:

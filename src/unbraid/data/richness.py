@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from unbraid.core.types import DOMAINS, Domain
-from unbraid.data.parts import Items, Part, Rows, once, side
+from unbraid.data.parts import Items, Part, Rows, unique_rows
 
 LOOKED_AT = 200
 """Items of each domain, at most."""
@@ -29,7 +29,7 @@ CLEAR = 1.2
 
 @dataclass(frozen=True)
 class Richness:
-    """bits: of an item, compressed. directions: principal components that hold VARIANCE of the variance."""
+    """The richness of a domain. bits: of an item, compressed. directions: principal components that hold VARIANCE."""
 
     bits: float
     directions: int
@@ -40,7 +40,7 @@ class Richness:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The domain that seems the richer one, why, and whether that is clear."""
+    """The more informative domain, the reason, and whether the difference is clear."""
 
     rich: Domain
     reason: str
@@ -49,7 +49,7 @@ class Proposal:
 
 def richer(part: Part) -> Proposal:
     """Compares the two domains of a part by their items as stored."""
-    found = {domain: richness(*side(part, domain)) for domain in DOMAINS}
+    found = {domain: richness(*part.domain(domain)) for domain in DOMAINS}
     a, b = found["a"], found["b"]
     rich: Domain = "a" if a.bits >= b.bits else "b"
     more, less = (a, b) if rich == "a" else (b, a)
@@ -58,16 +58,18 @@ def richer(part: Part) -> Proposal:
 
 
 def richness(items: Items, rows: Rows) -> Richness:
-    """Of these rows of the items, each item once."""
-    rows = once(items, rows)
+    """Measures the richness of these rows, each item once."""
+    rows = unique_rows(items, rows)
     at = np.unique(np.linspace(0, len(rows) - 1, LOOKED_AT).astype(np.int64))
     x = items.read(rows[at], 0).float()
     return Richness(compressed_bits(x), directions(x))
 
 
 def compressed_bits(x: Tensor) -> float:
-    """Mean bits of an item behind zlib: of images differences between neighbours in 8 bits, of vectors their values in
-    sixteenths of a deviation. x: (n, c, h, w) in [-1, 1] or (n, d)."""
+    """Returns the mean size of an item compressed by zlib, in bits. x: (n, c, h, w) in [-1, 1] or (n, d).
+
+    Images are coded as differences of neighbours in 8 bits, vectors in sixteenths of a deviation.
+    """
     if x.ndim == 4:
         values = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
         coded = np.diff(values, axis=3, prepend=np.uint8(0))  # wraps around, as PNG's filters do
@@ -78,7 +80,7 @@ def compressed_bits(x: Tensor) -> float:
 
 
 def directions(x: Tensor) -> int:
-    """How many principal components hold VARIANCE of the variance, of images at COARSE size. At least 1."""
+    """Returns the number of principal components that hold VARIANCE of the variance, of images at COARSE size."""
     if x.ndim == 4:
         x = adaptive_avg_pool2d(x, (min(COARSE, x.shape[2]), min(COARSE, x.shape[3])))
     flat = x.flatten(1).double()

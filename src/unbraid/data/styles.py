@@ -37,7 +37,7 @@ Features = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Styles:
-    """How `needs` is to divide classes: into so many styles, by these features, from this seed."""
+    """How `needs` divides classes: the number of styles in each, the features they differ in, and a seed."""
 
     count: int
     features: Features
@@ -45,7 +45,7 @@ class Styles:
 
 
 def wanted_styles(config: DataConfig, perceptual: PerceptualConfig | None = None) -> Styles | None:
-    """What --data.styles-per-class asks for, or None if it asks for nothing.
+    """Returns the styles that --data.styles-per-class asks for, or None.
 
     VGG16's weights are found when the first features are computed: UserError then, if there are none, or for items that
     aren't images of 1 or 3 channels.
@@ -71,11 +71,18 @@ def wanted_styles(config: DataConfig, perceptual: PerceptualConfig | None = None
 
 
 def cluster_styles(part: LabelledPart, count: int, features: Features, seed: int) -> LabelledPart:
-    """The part with each class divided into `count` styles, which are its classes from then on, or fewer where a class
-    has fewer distinct features.
+    """Divides each class of a part into styles by k-means; the styles are its classes from then on.
 
     Styles are numbered class by class: those of class 0, those of class 1, and so on. Items of other parts get -1.
-    A function of the items, the features and the seed. Raises UserError if there are several labels.
+
+    Args:
+        part: with one label.
+        count: styles in each class; fewer where a class has fewer distinct features.
+        features: of images.
+        seed: of k-means.
+
+    Raises:
+        UserError: if there are several labels.
     """
     if part.labels.shape[1] > 1:
         raise UserError(
@@ -98,8 +105,10 @@ def cluster_styles(part: LabelledPart, count: int, features: Features, seed: int
 
 
 def style_sheet(part: LabelledPart, count: int = 8) -> list[list[Tensor]]:
-    """`count` images of each class of a part, spread over its rows, or all where a class has fewer: a row a class, for
-    `show.grid`. They are called `part.class_names`."""
+    """Returns `count` images of each class of a part, evenly spaced over its rows, for `drawing.grid`: a row a class.
+
+    Classes are called `part.class_names`; one with fewer images gives all.
+    """
     own = part.labels[part.rows, 0]
     rows = [part.rows[own == label] for label in np.unique(own)]
     return [list(part.x.read(r[np.linspace(0, len(r) - 1, min(count, len(r))).astype(np.int64)], 0)) for r in rows]
@@ -107,8 +116,8 @@ def style_sheet(part: LabelledPart, count: int = 8) -> list[list[Tensor]]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums in one order, so that a run which goes on elsewhere finds the clusters it began with: the code of a style
-    would be another's otherwise."""
+    """Limits sums to one order, so that a run that goes on elsewhere finds the clusters it began with: the code of a
+    style would be another's otherwise."""
     from threadpoolctl import threadpool_limits
 
     threads = torch.get_num_threads()
@@ -122,13 +131,13 @@ def _one_thread() -> Iterator[None]:
 
 @torch.no_grad()
 def _features(part: LabelledPart, features: Features) -> np.ndarray:
-    """(n, d) float64, of the part's items as they are stored."""
+    """Returns features of the part's items as they are stored, (n, d) float64."""
     batches = np.split(part.rows, range(BATCH, len(part), BATCH))
     return torch.cat([features(part.x.read(rows, 0)).double().cpu() for rows in batches]).numpy()
 
 
 def _clusters(features: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """(n,) numbers of clusters, none of which is empty. features: (n, d)."""
+    """Returns the cluster of each item, (n,), none of them empty. features: (n, d)."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 

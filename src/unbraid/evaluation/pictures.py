@@ -10,7 +10,7 @@ from torch import Tensor
 from unbraid.core.types import DOMAINS, Domain, ImageSpec, UserError, other
 from unbraid.data.parts import Data, Part
 from unbraid.evaluation.measures.steganography import NOISES, Cycle, noisy, rounded, two_sides
-from unbraid.model.codes import read, spread
+from unbraid.model.codes import evenly_spaced, read
 from unbraid.model.drawing import grid, save_gif, save_picture, to_picture, transfer_grid
 from unbraid.model.trained import Trained
 
@@ -114,7 +114,7 @@ def examples(data: Data, folder: Path, count: int = PICTURED) -> None:
     for domain in ("a",) if part.labelled() else DOMAINS:
         rows, names = part.domain(domain)[1], part.names_of(domain)
         place = folder if part.labelled() else folder / domain
-        _write(part, domain, [str(names[int(row)]) for row in spread(rows, count)], place, data)
+        _write(part, domain, [str(names[int(row)]) for row in evenly_spaced(rows, count)], place, data)
 
 
 def _write(part: Part, domain: Domain, names: list[str], folder: Path, data: Data) -> None:

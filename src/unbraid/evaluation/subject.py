@@ -14,7 +14,7 @@ from unbraid.core.config import Distance
 from unbraid.core.method import Disentangler, Translator
 from unbraid.core.types import DOMAINS, Codes, Domain, ImageSpec, other
 from unbraid.data.equal import Pairing
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, Rows, side
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, Rows
 from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
 from unbraid.model.codes import BATCH, encode_part, evaluating, exclusive_size
 from unbraid.model.trained import Trained
@@ -94,7 +94,7 @@ class Subject:
 
         exclusive: whether exclusive codes are wanted; else they are (n, 0).
         """
-        size = len(side(self.part, domain)[1])
+        size = len(self.part.domain(domain)[1])
         key = ("codes", domain, min(count or size, size), exclusive)
         return self._once(key, lambda: encode_part(self.model.method, self.part, domain, count, exclusive))
 
@@ -106,7 +106,7 @@ class Subject:
 
     def translated(self, source: Domain, rows: Rows) -> Tensor:
         """Returns a translation of each item in these rows of a domain, its exclusive code drawn for it alone."""
-        items, _ = side(self.part, source)
+        items, _ = self.part.domain(source)
         return self._once(
             ("translations", source, np.asarray(rows).tobytes()),
             lambda: sampled(self.model, items.read(rows, 0), source),

@@ -27,7 +27,7 @@ from unbraid.core.bounds import Positive, Size, Sizes, Weight
 from unbraid.core.config import PerceptualConfig
 from unbraid.core.method import Clock, Method, Terms, Update
 from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Unpaired, UserError, other
-from unbraid.data.parts import Part, side
+from unbraid.data.parts import Part
 from unbraid.nn.blocks import FitSize, fixed_statistics, up
 from unbraid.nn.functional import reversed_gradient
 from unbraid.nn.pretrained.teacher import EFFICIENTNET_SIZE, Teacher, find_teacher
@@ -239,7 +239,7 @@ class XGAN(Method[Unpaired]):
         """Says so if the teacher sees images at another size than they have."""
         notes = []
         if config.teacher == "efficientnet-lite0" and config.teacher_domains:
-            spec = side(train, config.teacher_domains[0])[0].spec
+            spec = train.domain(config.teacher_domains[0])[0].spec
             if isinstance(spec, ImageSpec) and (spec.height, spec.width) != (EFFICIENTNET_SIZE, EFFICIENTNET_SIZE):
                 seen = f"{EFFICIENTNET_SIZE}x{EFFICIENTNET_SIZE}"
                 notes.append(f"The teacher {config.teacher} sees images of {spec.height}x{spec.width} at {seen}")

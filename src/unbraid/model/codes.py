@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unbraid.core.types import DOMAINS, Codes, Domain, other
-from unbraid.data.parts import Items, LabelledPart, PairedPart, Part, Rows, side
+from unbraid.data.parts import Items, LabelledPart, PairedPart, Part, Rows
 from unbraid.model.space import CodeSpace
 
 BATCH = 100
@@ -19,7 +19,7 @@ SPACE_PAIRS = 2000
 
 @contextmanager
 def evaluating(method: nn.Module) -> Iterator[None]:
-    """Evaluation mode, without gradients, and back to what it was."""
+    """Puts a method into evaluation mode, without gradients, inside the block."""
     was = method.training
     method.eval()
     try:
@@ -30,7 +30,7 @@ def evaluating(method: nn.Module) -> Iterator[None]:
 
 
 def encode_all(method: Any, x: Tensor, domain: Domain) -> Codes:
-    """The codes of any number of items, on the CPU. x: (n, *spec.shape)."""
+    """Encodes any number of items in batches. Returns codes on the CPU. x: (n, *spec.shape)."""
     device = next(method.parameters()).device
     with evaluating(method):
         batches: list[Codes] = [method.encode(part.to(device), domain) for part in x.split(BATCH)]
@@ -40,40 +40,46 @@ def encode_all(method: Any, x: Tensor, domain: Domain) -> Codes:
     )
 
 
-def spread(rows: Rows, count: int | None) -> Rows:
-    """`count` of the rows, evenly over all of them: stored sets are often sorted by class."""
+def evenly_spaced(rows: Rows, count: int | None) -> Rows:
+    """Returns `count` of the rows, evenly spaced: stored sets are often sorted by class. None takes all."""
     return rows if count is None or count >= len(rows) else rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
 
 
 def read(part: Part, domain: Domain, limit: int | None = None) -> Tensor:
-    """`limit` items spread over one side of a part, or all of them, as stored. (n, *spec.shape)."""
-    items, rows = side(part, domain)
-    return items.read(spread(rows, limit), 0)
+    """Returns `limit` items of one domain of a part, evenly spaced, or all, as stored: (n, *spec.shape)."""
+    items, rows = part.domain(domain)
+    return items.read(evenly_spaced(rows, limit), 0)
 
 
 def encode_part(method: Any, part: Part, domain: Domain, limit: int | None = None, exclusive: bool = True) -> Codes:
-    """The codes of one side of a part, or of `limit` items spread over it, read as it goes.
+    """Encodes one domain of a part, reading it in batches.
 
-    exclusive: without, exclusive codes are (n, 0). Those that are maps of large images are megabytes each.
+    Args:
+        method: a disentangler.
+        part: with items of the domain.
+        domain: to encode.
+        limit: items at most, evenly spaced; None takes all.
+        exclusive: whether exclusive codes are wanted; (n, 0) if not. Those that are maps of large images are megabytes
+            each.
     """
-    items, rows = side(part, domain)
-    return _encode(method, items, spread(rows, limit), domain, exclusive)
+    items, rows = part.domain(domain)
+    return _encode(method, items, evenly_spaced(rows, limit), domain, exclusive)
 
 
-def encode_sides(method: Any, part: Part) -> tuple[Codes, Codes]:
-    """The codes of a and of b; exclusive ones where they are of one size, and can be compared, else (n, 0)."""
+def encode_domains(method: Any, part: Part) -> tuple[Codes, Codes]:
+    """Encodes a and b. Exclusive codes are (n, 0) if the domains' differ in size and can't be compared."""
     one, two = (exclusive_size(method, domain) for domain in DOMAINS)
     a, b = (encode_part(method, part, domain, exclusive=one == two) for domain in DOMAINS)
     return a, b
 
 
 def exclusive_size(method: Any, domain: Domain) -> int:
-    """How many values the exclusive code of an item of a domain has; 0 if nothing of it varies on its own."""
+    """Returns the size of an exclusive code of a domain; 0 if nothing in it varies on its own."""
     return encode_all(method, torch.zeros(1, *method.spec[domain].shape), domain).exclusive.shape[1]
 
 
 def encode_rows(method: Any, part: LabelledPart, at: Rows) -> Codes:
-    """The codes of the items at these positions of a labelled part, read as it goes."""
+    """Encodes the items at these positions of a labelled part, reading them in batches."""
     return _encode(method, part.x, part.rows[at], "a")
 
 
@@ -86,7 +92,7 @@ def _encode(method: Any, items: Items, rows: Rows, domain: Domain, exclusive: bo
 
 
 def decode_all(method: Any, codes: Codes, domain: Domain) -> Tensor:
-    """The items that any number of codes describe, on the CPU. (n, *spec.shape)."""
+    """Decodes any number of codes in batches. Returns items on the CPU, (n, *spec.shape)."""
     device = next(method.parameters()).device
     with evaluating(method):
         made = [
@@ -97,7 +103,18 @@ def decode_all(method: Any, codes: Codes, domain: Domain) -> Tensor:
 
 
 def sample_all(method: Any, x: Tensor, source: Domain, count: int, generator: torch.Generator) -> Tensor:
-    """`count` translations of each item, every exclusive code drawn by itself, on the CPU. (n, count, *shape)."""
+    """Translates each item `count` times, each time with an exclusive code of its own from the prior.
+
+    Args:
+        method: a disentangler.
+        x: (n, *spec[source].shape).
+        source: the domain of x.
+        count: translations of each item.
+        generator: for the exclusive codes.
+
+    Returns:
+        (n, count, *spec[target].shape), on the CPU.
+    """
     target = other(source)
     shared = encode_all(method, x, source).shared
     styles = (method.prior(len(x), target, generator).cpu() for _ in range(count))
@@ -105,6 +122,6 @@ def sample_all(method: Any, x: Tensor, source: Domain, count: int, generator: to
 
 
 def code_space(method: Any, train: PairedPart) -> CodeSpace:
-    """The geometry of shared codes, fitted on training pairs as they are stored."""
+    """Fits the geometry of shared codes on training pairs as they are stored."""
     a, b = (encode_part(method, train, domain, SPACE_PAIRS, exclusive=False).shared for domain in DOMAINS)
     return CodeSpace.fit(a, b)

@@ -21,14 +21,14 @@ SMALLEST = 64
 
 
 def to_picture(x: Tensor) -> Image.Image:
-    """(c, h, w) in [-1, 1] to a PIL picture; of other than 1 or 3 channels the first three are shown, or the first."""
+    """Converts (c, h, w) in [-1, 1] to a PIL picture; of 2 channels the first shows, of more than 3 the first three."""
     channels = 3 if x.shape[0] >= 3 else 1
     values = ((x[:channels].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return Image.fromarray(values[:, :, 0] if channels == 1 else values)
 
 
 def enlarged(picture: Image.Image) -> Image.Image:
-    """At least SMALLEST pixels wide and high, by a whole factor, pixels kept sharp."""
+    """Enlarges a picture by a whole factor to at least SMALLEST pixels wide and high, pixels kept sharp."""
     factor = max(1, -(-SMALLEST // min(picture.size)))
     return picture.convert("RGB").resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
@@ -36,7 +36,7 @@ def enlarged(picture: Image.Image) -> Image.Image:
 def grid(
     rows: Iterable[Sequence[Tensor | Image.Image | None]], columns: Sequence[str] = (), row_names: Sequence[str] = ()
 ) -> Image.Image:
-    """A labelled grid of pictures, or images (c, h, w) in [-1, 1]; None leaves a place empty."""
+    """Draws a labelled grid of pictures, or images (c, h, w) in [-1, 1]; None leaves a place empty."""
     cells = [
         [None if x is None else enlarged(x if isinstance(x, Image.Image) else to_picture(x)) for x in row]
         for row in rows
@@ -64,7 +64,7 @@ def grid(
 
 
 def save_picture(picture: Image.Image, path: Path, comment: str = "") -> None:
-    """As PNG, atomically, with a comment in the file. Raises UserError if it can't be written."""
+    """Saves a picture as PNG, atomically, with a comment in the file. Raises UserError if it can't be written."""
     about = PngInfo()
     if comment:
         about.add_text("comment", comment)
@@ -78,7 +78,14 @@ def _fit(text: str, width: float, font: Any) -> str:
 
 
 def save_gif(frames: Sequence[Tensor], path: Path, milliseconds: int = 80, comment: str = "") -> None:
-    """A GIF that plays there and back, with a comment in the file. frames: (c, h, w) each, in [-1, 1]."""
+    """Saves a GIF that plays forwards and backwards.
+
+    Args:
+        frames: (c, h, w) each, in [-1, 1].
+        path: of the file.
+        milliseconds: between frames.
+        comment: in the file.
+    """
     pictures = [enlarged(to_picture(x)) for x in frames]
     pictures += pictures[-2:0:-1]
     rest = pictures[1:]
@@ -91,9 +98,14 @@ def save_gif(frames: Sequence[Tensor], path: Path, milliseconds: int = 80, comme
 
 
 def transfer_grid(method: Any, part: LabelledPart, seed: int, found: bool = False, count: int = 5) -> Image.Image:
-    """Row i, column j: the class of the image before row i with the content of the image over column j.
+    """Draws content transfer: the class of the image before a row with the content of the image over a column.
 
-    found: the codes are those found in training for the part's items, instead of what an encoder says.
+    Args:
+        method: trained on labels.
+        part: to take images from.
+        seed: of the choice.
+        found: whether to take the codes that training found for the part's items instead of encoding them.
+        count: rows, and columns, at most.
     """
     random = np.random.default_rng(seed)
     order = random.permutation(len(part))
@@ -120,10 +132,17 @@ def transfer_grid(method: Any, part: LabelledPart, seed: int, found: bool = Fals
 
 
 def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int = 3) -> Image.Image:
-    """For items of both domains: the item, decoded again in its own domain, samples in the other, its counterpart, or,
-    without pairs, an item to take the exclusive code from.
+    """Draws items of both domains: reconstruction, samples in the other domain, a guided translation, and the item that
+    guides it, which is the true counterpart, or without pairs some item.
 
-    Without codes: the item, its translation, and that translated back. Vectors have no picture: an empty sheet.
+    A method without codes shows the item, its translation, and that translated back. Vectors give an empty sheet.
+
+    Args:
+        method: any.
+        part: to take items from.
+        seed: of the prior.
+        count: items of each domain.
+        samples: translations of each.
     """
     if not all(isinstance(spec, ImageSpec) for spec in _specs(method)):
         return Image.new("RGB", (8, 8), "white")
@@ -149,7 +168,7 @@ def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int
         "again",
         *(f"sample {i + 1}" for i in range(samples)),
         "guided",
-        "true" if part.pairs() else "by",
+        "true" if part.pairs() is not None else "by",
     ]
     return grid(rows, columns)
 

@@ -69,22 +69,21 @@ class Trained:
         images, fit = as_images(given, self.image_spec(domain))
         if note := str(fit):
             warnings.warn(note, stacklevel=3)
-        return self.seen(images)
+        return self.preprocess(images)
 
     def encode(self, x: Items, domain: Domain) -> Codes:
-        """The shared and exclusive codes of items of `domain`."""
+        """Returns the shared and exclusive codes of items of `domain`."""
         self._disentangler("codes")
         return encode_all(self.method, self.items(x, domain), domain)
 
     def exclusive_size(self, domain: Domain) -> int:
-        """How many values the exclusive code of an item of this domain has; 0 if nothing of it varies on its own, or
-        the method has no codes."""
+        """Returns the size of an exclusive code of this domain; 0 if nothing varies on its own, or without codes."""
         if self.disentangler() is None:
             return 0
         return exclusive_size(self.method, one_of(domain, "domain", DOMAINS))
 
     def image_spec(self, domain: Domain) -> ImageSpec:
-        """What image files of a domain are brought to. Raises UserError for vectors that were made of no images."""
+        """Returns the spec that image files are brought to. Raises UserError for vectors not made of images."""
         spec = self.spec[one_of(domain, "domain", DOMAINS)]
         if isinstance(spec, ImageSpec):
             return spec
@@ -92,15 +91,15 @@ class Trained:
             raise UserError(f"{self.name} works on vectors of your own; image files can't be read for it")
         return self.extractor.images[domain]
 
-    def seen(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n ..."]:
-        """Images as the method takes them: themselves, or their features."""
+    def preprocess(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n ..."]:
+        """Returns images as the method takes them: themselves, or their features."""
         if self.extractor is None or images.ndim != 4:
             return images
         # networks of features need much memory for an image
         return torch.cat([self.extractor(some) for some in images.split(BATCH)])
 
     def decode(self, codes: Codes, domain: Domain) -> Float[Tensor, "n ..."]:
-        """The items of `domain` that these codes describe. Raises UserError for codes of other sizes."""
+        """Returns the items of `domain` with these codes. Raises UserError for codes of other sizes."""
         method = self._disentangler("codes")
         codes = self._codes(codes, one_of(domain, "domain", DOMAINS))
         size = at_once(self.spec[domain].shape)
@@ -117,11 +116,21 @@ class Trained:
         like: Items | None = None,
         seed: int = 0,
     ) -> Float[Tensor, "n k ..."]:
-        """`samples` answers for each item, shown in `target`: (n, samples, *spec[target].shape).
+        """Translates items, `samples` times each.
 
-        The exclusive code of an answer is drawn from the prior by `seed`, the same for every item in a column, or
-        taken from the item `like` of the target domain (then all answers are alike; ask for one).
-        Raises UserError for a method that doesn't translate, or `like` where the target domain has nothing alone.
+        Args:
+            x: items of the source domain.
+            source: their domain.
+            target: the domain to translate to.
+            samples: translations of each item.
+            like: an item of the target domain whose exclusive code all translations take; ask for one sample then.
+            seed: of the prior that exclusive codes are drawn from without `like`; column j has the same for every item.
+
+        Returns:
+            (n, samples, *spec[target].shape).
+
+        Raises:
+            UserError: for a method that doesn't translate, or `like` where the target domain has no exclusive code.
         """
         method, coder = self.translator(), self.disentangler()
         if method is None:
@@ -130,10 +139,12 @@ class Trained:
         whole_number(samples, "samples", 1)
         whole_number(seed, "seed", -(2**63), 2**63 - 1)
         x = self.items(x, source)
-        style = None if like is None else self._alone(self.encode(self._single(like, target, "like"), target), target)
+        style = (
+            None if like is None else self._exclusive(self.encode(self._single(like, target, "like"), target), target)
+        )
         generator = torch.Generator().manual_seed(seed)
         styles: list[Tensor | None] = [style] * samples
-        if style is None and coder:
+        if style is None and coder is not None:
             with evaluating(self.method):
                 styles = [coder.prior(1, target, generator) for _ in range(samples)]
         device = next(self.method.parameters()).device
@@ -151,20 +162,21 @@ class Trained:
         return torch.cat(answers)
 
     def analogy(self, shared: Items, exclusive: Items, domain: Domain) -> Float[Tensor, "r c ..."]:
-        """Row i, column j: the shared part of item i of `shared` with the exclusive part of item j of `exclusive`.
+        """Combines the shared code of each item of `shared` with the exclusive code of each item of `exclusive`.
 
-        Raises UserError for a domain that has nothing alone.
+        Row i, column j of the result, (r, c, *spec[domain].shape), has the shared code of item i and the exclusive code
+        of item j. Raises UserError for a domain without exclusive codes.
         """
         return torch.stack(list(self.analogies(shared, exclusive, domain)))
 
     def analogies(self, shared: Items, exclusive: Items, domain: Domain) -> Iterator[Float[Tensor, "c ..."]]:
         """Yields the rows of `analogy`, each when it is made."""
-        columns = self._alone(self.encode(exclusive, domain), domain)
+        columns = self._exclusive(self.encode(exclusive, domain), domain)
         for row in self.encode(shared, domain).shared:
             yield self.decode(Codes(row.expand(len(columns), *row.shape), columns), domain)
 
     def swap(self, x: Items, label: str, value: str) -> Float[Tensor, "n ..."]:
-        """Each image with another value of one label, and everything else as it was. Needs a method with class codes.
+        """Replaces one label's value in each image and keeps everything else. Needs a method with class codes.
 
         Raises UserError, with what there is, for a label or a value that the model doesn't know.
         """
@@ -186,17 +198,27 @@ class Trained:
         domain: Domain,
         steps: int = 9,
     ) -> Float[Tensor, "k ..."]:
-        """From `first` towards `second` along one part of the code, in a straight line; the rest stays `first`'s.
+        """Interpolates linearly between two items along one part of the code; the other part stays the first item's.
 
-        Returns (steps, *spec[domain].shape). Raises UserError along the exclusive part of a domain that has nothing
-        alone.
+        Args:
+            first: the item to begin with.
+            second: the item to end with.
+            part: "shared" or "exclusive".
+            domain: of both items.
+            steps: items of the result, at least 2.
+
+        Returns:
+            (steps, *spec[domain].shape).
+
+        Raises:
+            UserError: along the exclusive part of a domain without exclusive codes.
         """
         one_of(part, "part", PARTS)
         whole_number(steps, "steps", 2)
         start = self.encode(self._single(first, domain, "first"), domain)
         end = self.encode(self._single(second, domain, "second"), domain)
         if part == "exclusive":
-            self._alone(start, domain)
+            self._exclusive(start, domain)
         shared, exclusive = start.shared, start.exclusive
         frames = []
         for share in torch.linspace(0, 1, steps):
@@ -208,7 +230,7 @@ class Trained:
         return torch.stack(frames)
 
     def _label_value(self, label: str, value: str) -> tuple[Latent, int, int]:
-        """The method, and which label and which of its values this is."""
+        """Returns the method, and the numbers of a label and of its value."""
         self._disentangler("codes")
         method = self.method.as_latent()
         if method is None or not self.spec.labels:
@@ -223,14 +245,14 @@ class Trained:
         return method, number, known.index(value)
 
     def _single(self, given: Items, domain: Domain, name: str) -> Tensor:
-        """One item of a domain, (1, *spec[domain].shape)."""
+        """Returns one item of a domain, (1, *spec[domain].shape)."""
         x = self.items(given, domain)
         if len(x) != 1:
             raise UserError(f"{name}: one item is needed; found {len(x)}")
         return x
 
     def _codes(self, codes: Codes, domain: Domain) -> Codes:
-        """Codes as the method takes them. UserError for others than it makes."""
+        """Returns codes as the method takes them. Raises UserError for others than it makes."""
         if domain not in self._shapes:
             own = encode_all(self.method, torch.zeros(1, *self.spec[domain].shape), domain)
             self._shapes[domain] = {name: getattr(own, name).shape[1:] for name in PARTS}
@@ -249,8 +271,8 @@ class Trained:
             )
         return Codes(found["shared"], found["exclusive"])
 
-    def _alone(self, codes: Codes, domain: Domain) -> Tensor:
-        """The exclusive codes, of which there must be something."""
+    def _exclusive(self, codes: Codes, domain: Domain) -> Tensor:
+        """Returns the exclusive codes. Raises UserError if they are empty."""
         if codes.exclusive.shape[1] == 0:
             raise UserError(
                 f"Images of domain {domain} have nothing alone in this model of {self.name}: no exclusive code to take "
@@ -266,7 +288,7 @@ class Trained:
 
 
 def load(run: str | Path) -> Trained:
-    """The best model of a run. Needs the run's folder alone.
+    """Loads the best model of a run. Needs the run's folder alone.
 
     Raises UserError if there is none yet, it is damaged, or of another version.
     """

@@ -58,10 +58,19 @@ def embed(
     workers: int,
     timing: Timing | None = None,
 ) -> Iterator[Embedded]:
-    """Yields the codes of images `numbers`, in order, batch by batch.
+    """Encodes images in order, batch by batch, while threads read ahead. Names images that can't be read.
 
-    width: values of an image, d + e. Shared codes are as `distance` compares them, exclusive ones as they are. Images
-    that can't be read are left out and named.
+    Args:
+        model: with codes.
+        domain: of the images.
+        read: reads images by their numbers.
+        numbers: of the images.
+        width: values of a code, d + e.
+        distance: that shared codes are prepared for; exclusive ones stay as they are.
+        precision: of the model's computation, and the device.
+        batch: images at a time.
+        workers: threads that read.
+        timing: where to add the seconds.
     """
     timing = timing or Timing()
     model.method.to(precision.device)
@@ -87,17 +96,17 @@ def embed(
 
 
 def encoded(model: Trained, images: Tensor, domain: Domain, precision: Precision) -> Codes:
-    """Returns codes on the processor, float32. images: as files are read, (n, c, h, w)."""
+    """Encodes images as files are read, (n, c, h, w). Returns codes on the processor, float32."""
     method = model.disentangler()
     if method is None:
         raise UserError(f"{model.name} has no codes to search by: it doesn't take items apart")
     with evaluating(model.method), precision.autocast():
-        codes = method.encode(model.seen(images).to(precision.device), domain)
+        codes = method.encode(model.preprocess(images).to(precision.device), domain)
     return Codes(codes.shared.float().cpu(), codes.exclusive.float().cpu())
 
 
 def vectors(model: Trained, codes: Codes, domain: Domain, distance: Distance) -> np.ndarray:
-    """Returns (n, d + e) float32: shared codes whose Euclidean distance is the one asked for, then exclusive codes."""
+    """Returns (n, d + e) float32: shared codes whose Euclidean distance is `distance`, then exclusive codes."""
     shared = codes.shared.flatten(1)
     if model.space is not None:
         shared = model.space.prepared(shared, domain, distance)
@@ -105,7 +114,7 @@ def vectors(model: Trained, codes: Codes, domain: Domain, distance: Distance) ->
 
 
 def code_sizes(model: Trained) -> dict[Domain, tuple[int, int]]:
-    """Returns the sizes of a shared and an exclusive code, by domain. Raises UserError without codes."""
+    """Returns the sizes of a shared and an exclusive code of each domain. Raises UserError without codes."""
     found: dict[Domain, tuple[int, int]] = {}
     for domain in DOMAINS:
         codes = model.encode(torch.zeros(1, *model.spec[domain].shape), domain)

@@ -48,11 +48,11 @@ REMEDY = (
 
 
 class NonFiniteLoss(UserError):
-    """A loss or a gradient became infinite or not a number."""
+    """Raised when a loss or a gradient is infinite or not a number."""
 
 
 class Interrupted(Exception):
-    """The user stopped the run; it is saved."""
+    """Raised when the user stopped the run, after it was saved."""
 
 
 def train_step(
@@ -122,7 +122,7 @@ def apply(team: Mapping[str, Optimizer], move: Move, gradient_norms: dict[str, f
 
 
 def total(terms: Terms, step: int) -> Float[Tensor, ""]:
-    """The sum of the terms. Raises NonFiniteLoss that names those which are not finite."""
+    """Returns the sum of the terms. Raises NonFiniteLoss that names those which are not finite."""
     loss = torch.stack(list(terms.values())).sum()
     if not math.isfinite(loss.detach().item()):
         values = {name: term.detach().item() for name, term in terms.items()}
@@ -161,7 +161,7 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
 
 
 def check(config: TrainConfig, method: Method[Any]) -> None:
-    """UserError for settings that can't be trained with, or if the method lacks what it needs beside the data."""
+    """Raises UserError for settings that can't be trained with, or if the method lacks something beside the data."""
     if config.steps is None and config.epochs is None and config.minutes is None:
         raise UserError("How long? Give --train.steps, --train.epochs or --train.minutes")
     check_numbers(config)
@@ -185,7 +185,7 @@ def check_batch(
         return None
     clock = Clock(0, 0.0, method.stages()[stage].name)
     two, four = (
-        saved_bytes(method, Moved(Batches(data.train, n, 0), precision.device), clock, precision.autocast())
+        saved_bytes(method, DeviceBatches(Batches(data.train, n, 0), precision.device), clock, precision.autocast())
         for n in (2, 4)
     )
     size = max(0, two + (config.batch - 2) * (four - two) / 2)
@@ -197,7 +197,7 @@ def check_batch(
 
 
 def check_numbers(config: TrainConfig) -> None:
-    """UserError for numbers that can't be trained with."""
+    """Raises UserError for numbers that can't be trained with."""
     numbers = {
         "steps": config.steps,
         "epochs": config.epochs,
@@ -217,7 +217,7 @@ def check_numbers(config: TrainConfig) -> None:
 
 
 class Session:
-    """One stage of a run, being trained."""
+    """The training of one stage of a run."""
 
     def __init__(
         self,
@@ -244,14 +244,14 @@ class Session:
         self.troubles: dict[str, int] = {}
 
     def train(self, position: Position, interrupts: "Interrupts") -> Position:
-        """The loop: rate, step, log, measure, checkpoint."""
+        """Runs the loop: rate, step, log, measure, checkpoint. Returns the position at its end."""
         config = self.run.config.train
         length = Length.of(config, self.stage, len(self.data.train))
         balanced = self.run.config.data.balanced
         batches: Batches[Any] = Batches(
             self.data.train, config.batch, config.seed, self.run.config.data.augment, position.drawn, balanced
         )
-        moved = Moved(batches, self.precision.device)
+        device_batches = DeviceBatches(batches, self.precision.device)
         shares = [stage.share for stage in self.method.stages()]
         before, share = (each / sum(shares) for each in (sum(shares[: position.stage]), shares[position.stage]))
         saved, began = time.monotonic(), time.monotonic() - position.seconds
@@ -260,7 +260,9 @@ class Session:
             self.seed(step_seed(config.seed, position.stage, position.step))
             self.set_rates(clock)
             gradient_norms: dict[str, float] | None = {} if position.counted + 1 == LOG_EVERY else None
-            terms = train_step(self.method, self.optimisers, moved, clock, self.precision.autocast(), gradient_norms)
+            terms = train_step(
+                self.method, self.optimisers, device_batches, clock, self.precision.autocast(), gradient_norms
+            )
             self.average.update()
             seen = {**terms, **self.method.diagnostics}
             values = dict(zip(seen, torch.stack([v.float() for v in seen.values()]).tolist(), strict=True))
@@ -289,13 +291,13 @@ class Session:
                 optimiser.finish()
 
     def seed(self, seed: int) -> None:
-        """As `torch.manual_seed`, but without a traceback taken for each kind of GPU not in use: 1 us, not 90."""
+        """Seeds torch like `torch.manual_seed`, without a traceback for each kind of GPU not in use: 1 us, not 90."""
         torch.default_generator.manual_seed(seed)
         if self.precision.device.type == "cuda":
             torch.cuda.manual_seed_all(seed)
 
     def set_rates(self, clock: Clock) -> None:
-        """The method's schedule, on top of the rates its optimisers started with."""
+        """Sets the optimisers' rates by the method's schedule."""
         factor = self.method.rate_factor(self.stage.name, clock)
         for name, optimiser in self.optimisers.items():
             for group, rate in zip(optimiser.param_groups, self.rates[name], strict=True):
@@ -330,45 +332,45 @@ class Session:
 
 
 def gradient_norm(optimiser: Optimizer) -> float:
-    """Length of the gradient by which the optimiser moves."""
+    """Returns the norm of the gradient that the optimiser steps by."""
     found = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
     return float(torch.stack([gradient.float().norm() for gradient in found]).norm()) if found else 0.0
 
 
 def step_seed(seed: int, stage: int, step: int) -> int:
-    """A seed for one step, different for each (seed, stage, step) as long as they are small."""
+    """Returns a seed for one step, different for each (seed, stage, step) as long as they are small."""
     return ((seed * 1_000_003 + stage) * 1_000_000_007 + step) % 2**64
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long a stage lasts: in steps, in seconds, or whichever comes first."""
+    """The length of a stage: in steps, in seconds, or whichever comes first."""
 
     steps: float
     seconds: float
 
     @classmethod
     def of(cls, config: TrainConfig, stage: Stage, items: int) -> "Length":
-        """The stage's share of the run."""
+        """Returns the stage's share of the run's length. items: in a pass over the training part."""
         steps = min(config.steps or math.inf, (config.epochs or math.inf) * items / config.batch)
         return cls(stage.share * steps, stage.share * 60 * (config.minutes or math.inf))
 
     def clock(self, step: int, seconds: float, stage: str = "train") -> Clock:
-        """Where training stands after so many steps and seconds of the stage."""
+        """Returns the clock after so many steps and seconds of the stage."""
         return Clock(step, max(step / self.steps, seconds / self.seconds), stage)
 
 
-class Moved(Iterator[Any]):
-    """Batches on the method's device; images are laid out channels last, which convolutions take without copies."""
+class DeviceBatches(Iterator[Any]):
+    """Batches on a device; images are laid out channels last, which convolutions take without copies."""
 
     def __init__(self, batches: Iterator[Any], device: torch.device) -> None:
         self.batches, self.device = batches, device
 
     def __next__(self) -> Any:
         batch = next(self.batches)
-        return type(batch)(**{name: self._moved(value) for name, value in vars(batch).items()})
+        return type(batch)(**{name: self._on_device(value) for name, value in vars(batch).items()})
 
-    def _moved(self, value: Tensor) -> Tensor:
+    def _on_device(self, value: Tensor) -> Tensor:
         layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
         return value.to(self.device, memory_format=layout)
 
@@ -403,7 +405,7 @@ class Average:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """The method has the averaged weights inside the block, and its own again afterwards."""
+        """Gives the method the averaged weights inside the block."""
         if not self.decay:
             yield
             return
@@ -415,20 +417,20 @@ class Average:
             self.method.load_state_dict(own, strict=False)
 
     def state(self) -> dict[str, Any] | None:
-        """What a checkpoint must hold."""
+        """Returns what a checkpoint must hold, None without an average."""
         return {"updates": self.updates, "mean": self.mean} if self.decay else None
 
 
 @dataclass
 class Interrupts:
-    """How often the user asked to stop."""
+    """The number of times that the user asked to stop."""
 
     count: int = 0
 
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[Interrupts]:
-    """Ctrl-C, SIGTERM and SIGHUP finish the step and save; a second Ctrl-C stops at once. nohup's wish is respected."""
+    """Counts Ctrl-C, SIGTERM and SIGHUP; the second stops at once. nohup's wish is respected."""
     interrupts = Interrupts()
 
     def ask(signum: int, frame: FrameType | None) -> None:

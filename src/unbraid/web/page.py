@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from unbraid.core.types import Domain, UserError
-from unbraid.model.codes import spread
+from unbraid.model.codes import evenly_spaced
 from unbraid.web.figures import thumbnail
 from unbraid.web.runs import Opened, Runs
 from unbraid.web.uploads import read_upload
@@ -259,7 +259,7 @@ class Picker:
 
 def positions(opened: Opened, domain: Domain) -> np.ndarray:
     """Returns where in the test part the thumbnails are from."""
-    return spread(np.arange(opened.count(domain)), PICKED)
+    return evenly_spaced(np.arange(opened.count(domain)), PICKED)
 
 
 def picked(opened: Opened, domain: Domain, event: gr.EventData) -> int:

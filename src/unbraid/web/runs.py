@@ -22,7 +22,7 @@ from unbraid.data.equal import Pairing
 from unbraid.data.features import with_head
 from unbraid.data.loading import load as load_data
 from unbraid.data.parts import Data, identities, listing
-from unbraid.model.codes import encode_all, spread
+from unbraid.model.codes import encode_all, evenly_spaced
 from unbraid.model.run import Run
 from unbraid.model.trained import Trained, load
 
@@ -131,7 +131,7 @@ class Opened:
         """Returns a number for each pair at these positions, the same for pairs that are connected through common
         items. None if pairs aren't known."""
         pairs = self.data.test.pairs() if self.data else None
-        return Pairing.of(pairs).things()[at] if pairs else None
+        return Pairing.of(pairs).things()[at] if pairs is not None else None
 
     def identity(self, domain: Domain, at: np.ndarray) -> np.ndarray:
         """Returns a number for each position, the same for those that show the same item."""
@@ -150,7 +150,7 @@ class Opened:
                 raise UserError(f"There is no test part to look at: {self.without_data}")
             items, rows = self.data.test.domain(domain)
             most = max(2, min(MOST_CODES, CODE_BYTES // (4 * max(1, sum(self.sizes[domain])))))
-            at = spread(np.arange(len(rows)), most)
+            at = evenly_spaced(np.arange(len(rows)), most)
             parts = np.array_split(rows[at], -(-len(at) // ENCODED))
             found = [encode_all(self.model.method, items.read(some, 0), domain) for some in parts]
             codes = Codes(torch.cat([c.shared for c in found]), torch.cat([c.exclusive for c in found]))

@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from unbraid.core.types import DOMAINS, Codes, Domain
-from unbraid.data.parts import Recombining, once, side
+from unbraid.data.parts import Recombining, unique_rows
 from unbraid.evaluation.images import DistanceTable, blocks, two_of
 from unbraid.evaluation.measure import Block, Measure, cells
 from unbraid.evaluation.metrics.images import rms_distance
@@ -39,7 +39,7 @@ class Analogies(Measure[AnalogiesResult]):
             return "it needs pairs"
         if not subject.codes:
             return f"{subject.model.name} has no codes"
-        known = any(isinstance(side(subject.part, domain)[0], Recombining) for domain in DOMAINS)
+        known = any(isinstance(subject.part.domain(domain)[0], Recombining) for domain in DOMAINS)
         return None if known else "the data can't build the true images"
 
     def compute(self, subject: Subject) -> AnalogiesResult:
@@ -65,8 +65,8 @@ def generated_block(title: str, found: dict[Any, dict[str, Any]]) -> Block:
 
 
 def _of_domain(subject: Subject, domain: Domain) -> dict[str, Any]:
-    method, (items, rows) = subject.model.method, side(subject.part, domain)
-    rows = once(items, rows)
+    method, (items, rows) = subject.model.method, subject.part.domain(domain)
+    rows = unique_rows(items, rows)
     if not isinstance(items, Recombining) or len(rows) < 2:
         return {}
     queries, references = two_of(rows, subject.at_most(ANALOGIES), subject.seed)

@@ -14,7 +14,7 @@ from unbraid.data.parts import LabelledPart
 from unbraid.evaluation.measure import Block, Figures, Measure, Watched
 from unbraid.evaluation.metrics.probes import Kind, probe, regress
 from unbraid.evaluation.subject import Subject
-from unbraid.model.codes import encode_rows, evaluating, spread
+from unbraid.model.codes import encode_rows, evaluating, evenly_spaced
 from unbraid.model.log import read_log
 
 TRIED = 5
@@ -91,7 +91,8 @@ def class_found(subject: Subject, part: LabelledPart) -> Figures:
     gives. A quarter of the images is held out. Empty for too few images, or classes.
     """
     method = subject.model.method
-    at = spread(np.arange(len(part)), max(PROBED, PER_CLASS * len(np.unique(part.label(np.arange(len(part)))[:, 0]))))
+    classes = len(np.unique(part.label(np.arange(len(part)))[:, 0]))
+    at = evenly_spaced(np.arange(len(part)), max(PROBED, PER_CLASS * classes))
     labels = torch.from_numpy(part.label(at))
     device = next(method.parameters()).device
     codes = None
@@ -143,14 +144,14 @@ def _two_domains(subject: Subject) -> Probes:
         if pair[0].shape[1:] == pair[1].shape[1:] and pair[0].shape[1]:  # no code need hold the domain: each by itself
             table |= _read(probe, "domain", {name: torch.cat(pair).flatten(1)}, domains, both, seed)
     if part and part.labels is not None:
-        labels = torch.from_numpy(part.labels[spread(part.rows, count)])
+        labels = torch.from_numpy(part.labels[evenly_spaced(part.rows, count)])
         for domain, codes in (("a", a), ("b", b)):
             named = {"shared": codes.shared.flatten(1), "exclusive": codes.exclusive.flatten(1)}
             table |= _read(probe, "label", named, labels, held_out, seed, f", {domain}")
     if part:
         named = {"shared": a.shared.flatten(1), "exclusive": a.exclusive.flatten(1)}
         for factor, values in part.factors.items():
-            wanted = torch.from_numpy(values[spread(part.rows, count)]).float()
+            wanted = torch.from_numpy(values[evenly_spaced(part.rows, count)]).float()
             table |= _read(regress, factor, named, wanted, held_out, seed, ", a, R^2")
     return table
 
@@ -179,7 +180,7 @@ def _labelled(subject: Subject, part: LabelledPart) -> dict[str, Any]:
     every = part.label(np.arange(len(part)))
     columns = [*every.T, *([] if part.content is None else [part.content[part.rows]])]
     most = max(PROBED, PER_CLASS * max(len(np.unique(column)) for column in columns))
-    at = spread(np.arange(len(part)), subject.at_most(most))
+    at = evenly_spaced(np.arange(len(part)), subject.at_most(most))
     found = encode_rows(subject.model.method, part, at)
     codes = {"content": found.shared.flatten(1), "class": found.exclusive.flatten(1)}
     labels, held_out = torch.from_numpy(every[at]), _quarter(len(at), subject.seed)

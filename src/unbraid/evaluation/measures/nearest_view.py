@@ -8,13 +8,13 @@ from torch import Tensor
 
 from unbraid.core.types import DOMAINS, Domain, other
 from unbraid.data.equal import differ
-from unbraid.data.parts import identities, once, side, strangers
+from unbraid.data.parts import derangement, identities, unique_rows
 from unbraid.evaluation.images import DistanceTable, blocks, near
 from unbraid.evaluation.measure import Block, Measure, Ways
 from unbraid.evaluation.measures.analogies import generated_block
 from unbraid.evaluation.measures.translation import needs_translations
 from unbraid.evaluation.subject import Subject
-from unbraid.model.codes import sample_all, spread
+from unbraid.model.codes import evenly_spaced, sample_all
 
 INPUTS = 500
 """Images of each domain whose samples are compared with their true views, at most."""
@@ -57,13 +57,13 @@ def needs_samples(subject: Subject) -> str | None:
 
 
 def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
-    (items, rows), (targets, _) = side(subject.part, source), side(subject.part, other(source))
+    (items, rows), (targets, _) = subject.part.domain(source), subject.part.domain(other(source))
     number = identities(items, rows)
     order = np.argsort(number, kind="stable")
     groups = np.split(rows[order], np.flatnonzero(np.diff(number[order])) + 1)  # of rows that show one input
-    inputs = spread(np.arange(len(groups)), subject.at_most(INPUTS))
-    views = [once(targets, groups[i]) for i in inputs]
-    others = np.array([views[i][0] for i in strangers(len(inputs))])
+    inputs = evenly_spaced(np.arange(len(groups)), subject.at_most(INPUTS))
+    views = [unique_rows(targets, groups[i]) for i in inputs]
+    others = np.array([views[i][0] for i in derangement(len(inputs))])
     own = np.repeat(np.arange(len(inputs)), [len(some) for some in views])
     apart = np.ones(len(inputs), np.bool_)
     np.logical_and.at(apart, own, differ(targets, np.concatenate(views), others[own]))

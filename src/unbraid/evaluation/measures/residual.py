@@ -5,7 +5,6 @@ from typing import TypedDict
 import torch
 
 from unbraid.core.types import VectorSpec
-from unbraid.data.parts import side
 from unbraid.evaluation.measure import Block, Figures, Measure, Watched
 from unbraid.evaluation.metrics.residual import correlation
 from unbraid.evaluation.networks import FEWEST
@@ -60,7 +59,7 @@ def correlations(subject: Subject) -> Figures:
     if codes.exclusive.shape[1] != 1 or codes.shared.shape[1:] != (1,):
         return {}
     true = torch.from_numpy(part.factors["residual"][part.rows]).float()
-    items, rows = side(part, "b")
+    items, rows = part.domain("b")
     content, exclusive = items.read(rows, 0)[:, 0], codes.exclusive[:, 0]
     return {
         "residual": correlation(exclusive, true),

@@ -10,11 +10,10 @@ from torch.nn.functional import interpolate
 from unbraid.core.config import Distance
 from unbraid.core.types import DOMAINS, Domain, Unpaired
 from unbraid.data.equal import equal_items
-from unbraid.data.parts import side
 from unbraid.evaluation.measure import Block, Measure, Watched, Ways
 from unbraid.evaluation.metrics.retrieval import KS, NEIGHBOURS, recall, union, union_chance
 from unbraid.evaluation.subject import Subject
-from unbraid.model.codes import BATCH, spread
+from unbraid.model.codes import BATCH, evenly_spaced
 
 QUERIES = 2000
 """Items of each domain whose neighbours among the items of both are counted, at most."""
@@ -104,7 +103,7 @@ class Retrieval(Measure[RetrievalResult]):
         a, b = subject.both_encoded()
         space = subject.model.space
         distance = subject.distance if space else "euclidean"
-        items = equal_items(*side(subject.part, "a")), equal_items(*side(subject.part, "b"))
+        items = equal_items(*subject.part.domain("a")), equal_items(*subject.part.domain("b"))
         found = {"": recall(a.shared, b.shared, None, distance, space, items)}
         if a.exclusive.shape[1]:
             found["exclusive "] = recall(a.exclusive, b.exclusive, items=items)
@@ -148,7 +147,7 @@ def _compared(subject: Subject) -> dict[str, Sides]:
 def _pixels(subject: Subject, domain: Domain) -> Tensor:
     """One side as it is stored, images of more than `LARGEST_COMPARED` pixels a side averaged down to that: ten
     thousand of 256 x 256 would take 8 gigabytes."""
-    items, rows = side(subject.part, domain)
+    items, rows = subject.part.domain(domain)
     kept = []
     for some in np.array_split(rows, -(-len(rows) // BATCH)):
         x = items.read(some, 0)
@@ -183,7 +182,7 @@ def _unions(compared: dict[str, Sides], subject: Subject) -> dict[str, Any]:
     table: dict[str, Any] = {"neighbours": NEIGHBOURS, "queries": {}, "chance": {}, **{name: {} for name in compared}}
     for own, (source, target) in enumerate((("a", "b"), ("b", "a"))):
         way, mine, theirs = f"{source}->{target}", once[own], once[1 - own]
-        at = torch.from_numpy(spread(np.arange(len(mine)), QUERIES))
+        at = torch.from_numpy(evenly_spaced(np.arange(len(mine)), QUERIES))
         partners = pairs if own == 0 else pairs.flip(1)
         classes = None if labels is None else (torch.from_numpy(labels)[mine], torch.from_numpy(labels)[theirs])
         table["queries"][way] = len(at)

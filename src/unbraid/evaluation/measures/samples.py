@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unbraid.core.types import DOMAINS, Domain, UserError, other
-from unbraid.data.parts import Items, Rows, once, side
+from unbraid.data.parts import Items, Rows, unique_rows
 from unbraid.evaluation.images import DistanceTable, blocks, near, two_of
 from unbraid.evaluation.measure import Block, Figures, Measure, Watched, Ways
 from unbraid.evaluation.measures.analogies import generated_block
@@ -17,7 +17,7 @@ from unbraid.evaluation.metrics.images import rms_distance
 from unbraid.evaluation.metrics.retrieval import distances
 from unbraid.evaluation.networks import PerceptualNetworks
 from unbraid.evaluation.subject import Subject
-from unbraid.model.codes import sample_all, spread
+from unbraid.model.codes import evenly_spaced, sample_all
 
 DIVERSE = 50
 """Images of each domain whose samples are compared with each other, at most."""
@@ -77,8 +77,8 @@ class Samples(Measure[SamplesResult]):
 
 def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
     networks, count = subject.networks, subject.at_most(DIVERSE)
-    (items, rows), (targets, target_rows) = side(subject.part, source), side(subject.part, other(source))
-    inputs, gallery = spread(once(items, rows), count), once(targets, target_rows)
+    (items, rows), (targets, target_rows) = subject.part.domain(source), subject.part.domain(other(source))
+    inputs, gallery = evenly_spaced(unique_rows(items, rows), count), unique_rows(targets, target_rows)
     generator, found, first = torch.Generator().manual_seed(subject.seed), DistanceTable(), []
     for at in blocks(inputs, targets.spec.shape, SAMPLES):
         made = sample_all(subject.model.method, items.read(at, 0), source, SAMPLES, generator)
@@ -89,7 +89,7 @@ def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
     if len(gallery) > 1:
         one, two = (targets.read(some, 0) for some in two_of(gallery, 5 * count, subject.seed))
         found.add("real pairs", near(one, two, networks))
-        at = spread(np.arange(len(gallery)), count)
+        at = evenly_spaced(np.arange(len(gallery)), count)
         real = targets.read(gallery[at], 0)
         found.add("real to real", _nearest_real(real, targets, gallery, networks, at))
     counts = {"images": len(inputs), "translations": SAMPLES, "gallery": len(gallery)}
@@ -97,8 +97,8 @@ def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
 
 
 def _distinct(subject: Subject, domain: Domain) -> Tensor:
-    items, rows = side(subject.part, domain)
-    return items.read(spread(once(items, rows), WATCHED), 0)
+    items, rows = subject.part.domain(domain)
+    return items.read(evenly_spaced(unique_rows(items, rows), WATCHED), 0)
 
 
 def _among(images: Tensor, networks: PerceptualNetworks) -> dict[str, Tensor]:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from unbraid.core.types import DOMAINS, Domain, other
-from unbraid.data.parts import Part, attributes_of, once, side
+from unbraid.data.parts import Part, unique_rows
 from unbraid.evaluation.measure import Block, Measure, Ways
 from unbraid.evaluation.measures.translation import TRANSLATED, needs_translations
 from unbraid.evaluation.metrics.attributes import AttributeReader, agreement, chance
 from unbraid.evaluation.subject import Subject
-from unbraid.model.codes import spread
+from unbraid.model.codes import evenly_spaced
 
 READ = 3000
 """Real images that a reader is fitted to, at most."""
@@ -68,7 +68,7 @@ def _compared(subject: Subject, source: Domain) -> list[tuple[Part, Domain]]:
 
 def _names(subject: Subject, source: Domain) -> list[str]:
     """The attributes that are known of all of these."""
-    known = [attributes_of(part, domain) for part, domain in _compared(subject, source)]
+    known = [part.attributes_of(domain) for part, domain in _compared(subject, source)]
     return [name for name in known[0] if all(name in others for others in known)]
 
 
@@ -79,18 +79,18 @@ def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
         return {}
     count = subject.at_most(TRANSLATED)
     fitted, inputs, real = (
-        spread(once(*side(part, domain)), most)
+        evenly_spaced(unique_rows(*part.domain(domain)), most)
         for (part, domain), most in zip(compared, (READ, count, count), strict=True)
     )
-    learned = networks.features(side(*compared[0])[0].read(fitted, 0), real=True)
+    learned = networks.features(compared[0][0].domain(compared[0][1])[0].read(fitted, 0), real=True)
     if not learned.shape[1]:
         return {}
     made = networks.features(subject.translated(source, inputs))
-    true = networks.features(side(*compared[2])[0].read(real, 0), real=True)
+    true = networks.features(compared[2][0].domain(compared[2][1])[0].read(real, 0), real=True)
     way: dict[str, Any] = {}
     for name in names:
         values = [
-            attributes_of(part, domain)[name][rows]
+            part.attributes_of(domain)[name][rows]
             for (part, domain), rows in zip(compared, (fitted, inputs, real), strict=True)
         ]
         try:

@@ -23,13 +23,13 @@ from torch import Tensor
 
 from unbraid.core.types import DOMAINS, Codes, Domain, Unpaired, other
 from unbraid.data.equal import differ
-from unbraid.data.parts import Items, Part, Recombining, Rows, once, side, strangers
+from unbraid.data.parts import Items, Part, Recombining, Rows, derangement, unique_rows
 from unbraid.evaluation.images import DistanceTable, blocks
 from unbraid.evaluation.measure import Block, Measure, Ways, cells
 from unbraid.evaluation.measures.translation import needs_translations
 from unbraid.evaluation.metrics.images import rms_distance
 from unbraid.evaluation.subject import Subject
-from unbraid.model.codes import decode_all, encode_all, evaluating, spread
+from unbraid.model.codes import decode_all, encode_all, evaluating, evenly_spaced
 from unbraid.model.trained import Trained
 
 CYCLED = 200
@@ -165,7 +165,7 @@ class _Measured:
         self.hidden, self.decoding, self.sensitivity = DistanceTable(), DistanceTable(), DistanceTable()
         self.items, rows, self.targets, targets = two_sides(subject.part, cycle.source, subject.at_most(CYCLED))
         self.count = len(rows)
-        partners = rows[strangers(len(rows))]
+        partners = rows[derangement(len(rows))]
         for at in blocks(np.arange(self.count), self.items.spec.shape, 64):
             self._block(rows[at], targets[at], partners[at], paired=subject.paired is not None)
 
@@ -207,10 +207,10 @@ class _Measured:
 
 def two_sides(part: Part, source: Domain, limit: int) -> tuple[Items, Rows, Items, Rows]:
     """Returns items of the source domain and as many of the target: counterparts, where pairs are known, else any."""
-    (items, rows), (targets, target_rows) = side(part, source), side(part, other(source))
+    (items, rows), (targets, target_rows) = part.domain(source), part.domain(other(source))
     if part.pairs():
-        rows = target_rows = spread(once(items, rows), limit)
+        rows = target_rows = evenly_spaced(unique_rows(items, rows), limit)
     else:
-        rows = spread(rows, limit)
-        target_rows = np.resize(spread(target_rows, limit), len(rows))
+        rows = evenly_spaced(rows, limit)
+        target_rows = np.resize(evenly_spaced(target_rows, limit), len(rows))
     return items, rows, targets, target_rows

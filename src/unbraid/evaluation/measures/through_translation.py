@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from unbraid.core.types import DOMAINS, other
-from unbraid.data.parts import Items, Rows, side
+from unbraid.data.parts import Items, Rows
 from unbraid.evaluation.images import blocks
 from unbraid.evaluation.measure import Block, Measure
 from unbraid.evaluation.measures.retrieval import recall_block
 from unbraid.evaluation.measures.translation import needs_translations
 from unbraid.evaluation.metrics.retrieval import FirstHits, distances, first_hits, recall_at
 from unbraid.evaluation.subject import Subject, sampled
-from unbraid.model.codes import sample_all, spread
+from unbraid.model.codes import evenly_spaced, sample_all
 
 THROUGH = 1000
 """Images of each domain that are translated to retrieve by, at most."""
@@ -49,9 +49,9 @@ class ThroughTranslation(Measure[ThroughTranslationResult]):
         samples = SAMPLES if subject.codes else 1
         table: dict[str, Any] = {"queries": {}, "samples": samples, **{name: {} for name in groups}}
         for source in DOMAINS:
-            (items, _), (targets, _) = side(part, source), side(part, other(source))
+            (items, _), (targets, _) = part.domain(source), part.domain(other(source))
             first, gallery = pairing.first[source], part.rows[pairing.first[other(source)]]
-            at = spread(np.arange(len(first)), subject.at_most(THROUGH))
+            at = evenly_spaced(np.arange(len(first)), subject.at_most(THROUGH))
             table["queries"][f"{source}->{other(source)}"] = len(at)
             generator = torch.Generator().manual_seed(subject.seed)
             found: dict[str, list[FirstHits]] = {name: [] for name in groups}

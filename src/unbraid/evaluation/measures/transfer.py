@@ -6,12 +6,11 @@ import numpy as np
 import torch
 
 from unbraid.core.types import DOMAINS
-from unbraid.data.parts import side
 from unbraid.evaluation.measure import Block, Measure, Watched, cells
 from unbraid.evaluation.metrics.images import psnr
 from unbraid.evaluation.metrics.transfer import transferred, transfers
 from unbraid.evaluation.subject import Subject
-from unbraid.model.codes import decode_all, encode_rows, spread
+from unbraid.model.codes import decode_all, encode_rows, evenly_spaced
 
 TRANSFERS = 2000
 """Content transfers that are compared, at most."""
@@ -73,12 +72,12 @@ class Transfer(Measure[TransferResult]):
         part = subject.labelled
         if not part:
             limit = WATCHED // 2
-            sides = {domain: side(subject.part, domain) for domain in DOMAINS}
-            true = [items.read(spread(rows, limit), 0) for items, rows in sides.values()]
+            sides = {domain: subject.part.domain(domain) for domain in DOMAINS}
+            true = [items.read(evenly_spaced(rows, limit), 0) for items, rows in sides.values()]
             made = [decode_all(method, subject.encoded(domain, limit), domain) for domain in DOMAINS]
             figures = {"psnr": float(psnr(torch.cat(made), torch.cat(true)).mean())}
             return Watched(figures, figures["psnr"])
-        at = spread(np.arange(len(part)), WATCHED)
+        at = evenly_spaced(np.arange(len(part)), WATCHED)
         made = decode_all(method, encode_rows(method, part, at), "a")
         figures = {"psnr": float(psnr(made, part.x.read(part.rows[at], 0)).mean())}
         tasks = transfers(part, WATCHED, seed=0)

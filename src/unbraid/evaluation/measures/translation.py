@@ -8,11 +8,11 @@ from torch import Tensor
 
 from unbraid.core.types import DOMAINS, Codes, Domain, other
 from unbraid.data.equal import differ
-from unbraid.data.parts import side, strangers
+from unbraid.data.parts import derangement
 from unbraid.evaluation.measure import Block, Measure, Ways
 from unbraid.evaluation.measures.transfer import distances_block
 from unbraid.evaluation.subject import Subject
-from unbraid.model.codes import BATCH, decode_all, spread
+from unbraid.model.codes import BATCH, decode_all, evenly_spaced
 from unbraid.model.trained import Trained
 
 TRANSLATED = 500
@@ -60,15 +60,15 @@ def needs_translations(subject: Subject) -> str | None:
 
 def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
     part, networks, target, count = subject.part, subject.networks, other(source), subject.at_most(TRANSLATED)
-    (inputs, rows), (items, target_rows) = side(part, source), side(part, target)
-    rows, target_rows = spread(rows, count), spread(target_rows, count)
+    (inputs, rows), (items, target_rows) = part.domain(source), part.domain(target)
+    rows, target_rows = evenly_spaced(rows, count), evenly_spaced(target_rows, count)
     y, made = items.read(target_rows, 0), subject.translated(source, rows)
     figures: dict[str, Any] = {"images": len(rows)}
     if subject.paired:
         figures["sample"] = networks.pairs(made, y)
         if subject.codes:
             figures["guided"] = networks.pairs(guided(subject.model, inputs.read(rows, 0), y, source), y)
-        others = strangers(len(y))
+        others = derangement(len(y))
         if len(apart := np.flatnonzero(differ(items, target_rows, target_rows[others]))):
             figures["random"] = networks.pairs(y[others[apart]], y[apart])
     real = networks.features(y, real=True)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from unbraid.core.types import UserError
-from unbraid.model.codes import spread
+from unbraid.model.codes import evenly_spaced
 from unbraid.web.figures import download, scatter, tiles
 from unbraid.web.page import Page, about, linked
 from unbraid.web.runs import Opened
@@ -87,7 +87,7 @@ def _maps(opened: Opened, layout: Layout, colour: str, count: int, seed: int) ->
     parts: dict[str, list[torch.Tensor]] = {"shared": [], "exclusive": []}
     for domain in opened.domains:
         gallery = opened.gallery(domain)
-        chosen = spread(np.arange(len(gallery.at)), each)
+        chosen = evenly_spaced(np.arange(len(gallery.at)), each)
         at = gallery.at[chosen]
         rows = torch.from_numpy(chosen)
         parts["shared"].append(gallery.codes.shared[rows].flatten(1))

@@ -25,7 +25,7 @@ class Translate:
             return "its items are vectors, without pictures"
         if len(opened.domains) < 2:
             return "it was trained on labelled images of one kind, so there is no second domain to translate to"
-        return "" if opened.model.translator() else f"{opened.model.name} does not translate"
+        return "" if opened.model.translator() is not None else f"{opened.model.name} does not translate"
 
     def build(self, page: Page) -> None:
         """Builds components and events."""
