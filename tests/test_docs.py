@@ -10,14 +10,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
 from unbraid.core.config import TrainConfig
 from unbraid.core.data_config import DataConfig
-from unbraid.core.method import Clock
-from unbraid.core.types import DataSpec, ImageSpec, Paired
 from unbraid.methods import METHODS
-from unbraid.training.loop import train_step
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -117,21 +113,3 @@ def test_flags_of_data_and_training_exist(page: Path) -> None:
     }
     found = re.findall(r"--((?:data|train)\.)(?:no-)?([a-z0-9-]+)", page.read_text())
     assert {"".join(parts) for parts in found} <= fields
-
-
-def test_the_toy_of_the_design_trains() -> None:
-    code = re.findall(r"```python\n(.*?)```", (DOCS / "design.md").read_text(), re.DOTALL)[-1]
-    module = ModuleType("tandem")
-    sys.modules["tandem"] = module
-    try:
-        exec(compile(code, "docs/design.md", "exec"), module.__dict__)
-    finally:
-        del sys.modules["tandem"]
-    torch.manual_seed(0)
-    model = module.Tandem(DataSpec(ImageSpec(8, 8), ImageSpec(8, 8, 1)), module.TandemConfig())
-    batch = Paired(torch.rand(4, 3, 8, 8), torch.rand(4, 1, 8, 8), torch.arange(4))
-    before = model.discriminator[0].weight.clone()
-    losses = train_step(model, model.optimisers("train"), iter([batch]), Clock(0, 0.0))
-    assert set(losses) == {"domain", "reconstruction", "alike", "generator"}
-    assert not torch.equal(model.discriminator[0].weight, before)
-    assert model.translate(batch.a, "a", "b").shape == batch.b.shape
