@@ -34,7 +34,7 @@ from unbraid.methods.uncooperative import BETAS, Uncooperative, UncooperativeCon
 from unbraid.model.codes import evenly_spaced
 from unbraid.model.run import Run
 from unbraid.nn.functional import least_squares
-from unbraid.nn.patch import DiscriminatorNorm, PatchAdversary, patch_halvings, tell
+from unbraid.nn.patch import DiscriminatorNorm, PatchDiscriminator, discriminator_loss, patch_halvings
 
 ITEMS = 16
 IMAGES = 200
@@ -74,17 +74,17 @@ def pulls(folder: Path, root: Path | None) -> dict[str, tuple[float, float]]:
     method = Uncooperative(data.spec, config.method)
     method.load_state_dict(state["method"])
     method.eval()
-    items = {domain: data.train.domain(domain) for domain in (method.rich, method.poor)}
+    items = {domain: data.train.domain(domain) for domain in (method.informative, method.plain)}
     v, c = (items.read(rows[:ITEMS], 0) for items, rows in items.values())
     made, r = method.disentangler(v)
     shown = method.entangler(c, r)
     again = {
-        "c'": (made, method.poor, config.method.again_rich * l1_loss(method.entangler(made, r), v)),
-        "v'": (shown, method.rich, config.method.again_poor * l1_loss(method.disentangler(shown)[0], c)),
+        "c'": (made, method.plain, config.method.cycle_informative * l1_loss(method.entangler(made, r), v)),
+        "v'": (shown, method.informative, config.method.cycle_plain * l1_loss(method.disentangler(shown)[0], c)),
     }
     return {
         name: (
-            length(0.5 * config.method.adversarial * (method.adversaries[domain](x) - 1).square().mean(), x),
+            length(0.5 * config.method.adversarial * (method.discriminators[domain](x) - 1).square().mean(), x),
             length(loss, x),
         )
         for name, (x, domain, loss) in again.items()
@@ -95,13 +95,13 @@ def learned(norm: DiscriminatorNorm, images: Tensor, batch: int, steps: int, see
     """The loss at the end, and the pull at pale images."""
     torch.manual_seed(seed)
     _, channels, height, width = images.shape
-    discriminator = PatchAdversary(channels, WIDTH, patch_halvings(ImageSpec(height, width, channels)), norm)
+    discriminator = PatchDiscriminator(channels, WIDTH, patch_halvings(ImageSpec(height, width, channels)), norm)
     optimiser = Adam(discriminator.parameters(), lr=RATE, betas=BETAS)
     average = images.mean((1, 2, 3), keepdim=True)
     pale, losses = average + CONTRAST * (images - average), []
     for _ in range(steps):
         real, made = (x[torch.randint(len(x), (batch,))] for x in (images, pale))
-        loss = tell(discriminator, real, made)
+        loss = discriminator_loss(discriminator, real, made)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

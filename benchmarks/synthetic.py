@@ -39,7 +39,7 @@ RECIPES = (
     "cooperative-synthetic-identifiable",
 )
 SEEDS = 10
-OBJECTIVE = ("again_rich", "again_poor", "again_residual", "fool_rich", "fool_poor")
+OBJECTIVE = ("cycle_informative", "cycle_plain", "cycle_residual", "generator_informative", "generator_plain")
 """Terms of eq. 3, which disentangler and entangler minimise."""
 COLOURS = {"uncooperative": "tab:blue", "cooperative": "tab:orange"}
 RESULTS = Path(__file__).parent / "results" / "synthetic.json"

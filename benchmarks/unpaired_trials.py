@@ -95,7 +95,7 @@ class Trial:
         sizes: dict[str, Any] = {
             "width": WIDTH,
             "blocks": BLOCKS,
-            "adversary_width": WIDTH,
+            "discriminator_width": WIDTH,
             "norm": self.norm,
             "discriminator_norm": self.discriminator,
             "rate": RATE,
@@ -105,10 +105,10 @@ class Trial:
         few = None if self.residual == 4 * WIDTH else self.residual
         config = UncooperativeConfig(
             **sizes,
-            rich="a",
+            informative="a",
             cooperative=self.method == "cooperative",
             residual_channels=few,
-            adversary_rate=RATE,
+            discriminator_rate=RATE,
         )
         return Uncooperative(data.spec, config)
 

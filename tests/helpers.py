@@ -142,7 +142,7 @@ SMALL_CDDN = CdDNConfig(
     shared_norm="channel",  # a batch of one image can be trained on
     dropout=(0.0, 0.0),
     critic_widths=(8, 8),
-    latent_critic_widths=(8,),
+    latent_discriminator_widths=(8,),
 )
 """CdDN's smallest."""
 IMAGES = DataSpec(ImageSpec(16, 16), ImageSpec(16, 16))

@@ -46,8 +46,8 @@ class Case:
     spec: DataSpec
     config: Any
     falls: tuple[str, ...] | None = ()
-    """Terms that fall when all players learn a single batch: every one, if empty. Adversaries' needn't. None: no term
-    must, for each network learns from what the others can't do yet."""
+    """Terms that fall when all players learn a single batch: every one, if empty. Discriminators' needn't. None: no
+    term must, for each network learns from what the others can't do yet."""
 
     @property
     def needs(self) -> type:
@@ -77,16 +77,16 @@ CLASSES = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32), items=8, classes=(4,))
 CDDN = replace(SMALL_CDDN, dropout=(0.0, 0.5))
 BARE = replace(
     CDDN,
-    latent_critic=False,
+    latent_discriminator=False,
     relu_on_code=True,
     noise=0.0,
     autoencoder="none",
     reversal=False,
-    alike=0.0,
+    shared_alignment=0.0,
 )
 SIZES = DataSpec(ImageSpec(32, 32), ImageSpec(16, 16, 1))
-UNCOOPERATIVE = UncooperativeConfig(width=4, blocks=2, adversary_width=4, hidden=16, residual=3, history=6, bank=4)
-CYCLEGAN = CycleGANConfig(width=4, blocks=1, adversary_width=4, hidden=16, history=6)
+UNCOOPERATIVE = UncooperativeConfig(width=4, blocks=2, discriminator_width=4, hidden=16, residual=3, history=6, bank=4)
+CYCLEGAN = CycleGANConfig(width=4, blocks=1, discriminator_width=4, hidden=16, history=6)
 XGAN = XGANConfig(
     widths=(8, 8, 8),
     decoder_widths=(8, 8, 8),
@@ -97,18 +97,18 @@ XGAN = XGANConfig(
     reconstruction=10.0,
 )
 REBUILT = ("reconstruction_a", "reconstruction_b")
-AGAIN_CDDN = ("autoencoder_a", "autoencoder_b")
-AGAIN = ("again_rich", "again_poor")
-BOTH_AGAIN = ("again_a", "again_b")
+
+CYCLES = ("cycle_informative", "cycle_plain")
+BOTH_CYCLES = ("cycle_a", "cycle_b")
 CASES = {
-    "cddn": Case("cddn", IMAGES, CDDN, AGAIN_CDDN),
-    "cddn-odd": Case("cddn", ODD, CDDN, AGAIN_CDDN),
-    "cddn-two-sizes": Case("cddn", SIZES, CDDN, AGAIN_CDDN),
-    "cddn-ordinary": Case("cddn", IMAGES, replace(CDDN, autoencoder="ordinary"), AGAIN_CDDN),
+    "cddn": Case("cddn", IMAGES, CDDN, REBUILT),
+    "cddn-odd": Case("cddn", ODD, CDDN, REBUILT),
+    "cddn-two-sizes": Case("cddn", SIZES, CDDN, REBUILT),
+    "cddn-ordinary": Case("cddn", IMAGES, replace(CDDN, autoencoder="ordinary"), REBUILT),
     "cddn-vectors": Case("cddn", VECTORS, replace(CDDN, vector_widths=(16, 16, 8), critic_widths=(32, 32)), None),
-    "cddn-separate": Case("cddn", IMAGES, replace(CDDN, separate_optimisers=True, critic_chunk=50), AGAIN_CDDN),
+    "cddn-separate": Case("cddn", IMAGES, replace(CDDN, separate_optimisers=True, critic_chunk=50), REBUILT),
     "cddn-bare": Case("cddn", IMAGES, BARE, ("latent_shared_a", "latent_shared_b")),
-    "cddn-no-latent": Case("cddn", IMAGES, replace(CDDN, latent=0.0, shared_norm="value", spread=1.0), AGAIN_CDDN),
+    "cddn-no-latent": Case("cddn", IMAGES, replace(CDDN, latent=0.0, shared_norm="value", contrastive=1.0), REBUILT),
     "iiae-spatial": Case("iiae", IMAGES, SMALL),
     "iiae-flat": Case("iiae", IMAGES, replace(SMALL, code="flat")),
     "iiae-vectors": Case("iiae", VECTORS, replace(SMALL, squared=True)),
@@ -136,20 +136,20 @@ CASES |= {
         replace(UNCOOPERATIVE, norm="group", residual_channels=2, discriminator_norm="instance"),
         None,
     ),
-    "uncooperative-odd": Case("uncooperative", ODD, replace(UNCOOPERATIVE, rich="b"), None),
+    "uncooperative-odd": Case("uncooperative", ODD, replace(UNCOOPERATIVE, informative="b"), None),
     "uncooperative-vectors": Case("uncooperative", VECTORS, UNCOOPERATIVE, None),
     "uncooperative-vectors-one": Case("uncooperative", VECTORS, replace(UNCOOPERATIVE, streams="one"), None),
     "uncooperative-plain": Case(
         "uncooperative", IMAGES, replace(UNCOOPERATIVE, discriminator_norm="none", history=0), None
     ),
-    "cooperative": Case("uncooperative", IMAGES, replace(UNCOOPERATIVE, cooperative=True), AGAIN),
-    "cooperative-vectors": Case("uncooperative", VECTORS, replace(UNCOOPERATIVE, cooperative=True), AGAIN),
-    "cyclegan": Case("cyclegan", IMAGES, replace(CYCLEGAN, identity=0.5), BOTH_AGAIN),
+    "cooperative": Case("uncooperative", IMAGES, replace(UNCOOPERATIVE, cooperative=True), CYCLES),
+    "cooperative-vectors": Case("uncooperative", VECTORS, replace(UNCOOPERATIVE, cooperative=True), CYCLES),
+    "cyclegan": Case("cyclegan", IMAGES, replace(CYCLEGAN, identity=0.5), BOTH_CYCLES),
     "cyclegan-group": Case(
-        "cyclegan", IMAGES, replace(CYCLEGAN, norm="group", discriminator_norm="spectral+instance"), BOTH_AGAIN
+        "cyclegan", IMAGES, replace(CYCLEGAN, norm="group", discriminator_norm="spectral+instance"), BOTH_CYCLES
     ),
-    "cyclegan-odd": Case("cyclegan", ODD, CYCLEGAN, BOTH_AGAIN),
-    "cyclegan-vectors": Case("cyclegan", VECTORS, CYCLEGAN, BOTH_AGAIN),
+    "cyclegan-odd": Case("cyclegan", ODD, CYCLEGAN, BOTH_CYCLES),
+    "cyclegan-vectors": Case("cyclegan", VECTORS, CYCLEGAN, BOTH_CYCLES),
 }
 XGAN_BARE = replace(XGAN, domain=0.0, semantic=0.0, gan=0.0, sharing="middle")
 COLOUR_AND_GREY = DataSpec(ImageSpec(17, 22, 3), ImageSpec(17, 22, 1))

@@ -12,8 +12,8 @@ from unbraid.commands.cli import main
 
 LENGTH = ["--train.batch", "4", "--train.steps", "6", "--train.evaluate-every", "3"]
 SMALL = {
-    "cyclegan": ["--method.width", "4", "--method.blocks", "1", "--method.adversary-width", "4"],
-    "uncooperative": ["--method.width", "4", "--method.blocks", "2", "--method.adversary-width", "4"],
+    "cyclegan": ["--method.width", "4", "--method.blocks", "1", "--method.discriminator-width", "4"],
+    "uncooperative": ["--method.width", "4", "--method.blocks", "2", "--method.discriminator-width", "4"],
     "xgan": ["--method.embedding", "8", "--method.dense", "8", "--method.decoder-widths", "8", "8", "8", "8"],
 }
 
@@ -171,27 +171,27 @@ def unlike(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize(("a", "b", "rich"), [("noise", "plain", "a"), ("plain", "noise", "b")])
+@pytest.mark.parametrize(("a", "b", "informative"), [("noise", "plain", "a"), ("plain", "noise", "b")])
 def test_the_rich_domain_is_measured_said_and_kept(
-    unlike: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], a: str, b: str, rich: str
+    unlike: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], a: str, b: str, informative: str
 ) -> None:
     sides = ["--data.a", str(unlike / a), "--data.b", str(unlike / b), "--data.unpaired"]
     command = ["train", "uncooperative", *sides, "--run", str(tmp_path / "run"), *SMALL["uncooperative"], *LENGTH]
     for _ in range(2):  # the same command goes on
         assert main(command) == 0
-        assert f"Rich domain: {rich}, measured. a has" in capsys.readouterr().err
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["method"]["rich"] == rich
+        assert f"Informative domain: {informative}, measured. a has" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["method"]["informative"] == informative
 
 
-@pytest.mark.parametrize(("rich", "warned"), [("a", False), ("b", True)])
+@pytest.mark.parametrize(("informative", "warned"), [("a", False), ("b", True)])
 def test_folders_given_the_wrong_way_round_are_noticed(
-    unlike: Path, capsys: pytest.CaptureFixture[str], rich: str, warned: bool
+    unlike: Path, capsys: pytest.CaptureFixture[str], informative: str, warned: bool
 ) -> None:
     sides = ["--data.a", str(unlike / "noise"), "--data.b", str(unlike / "plain"), "--data.unpaired"]
-    assert main(["train", "uncooperative", *sides, "--method.rich", rich, "--dry-run"]) == 0
+    assert main(["train", "uncooperative", *sides, "--method.informative", informative, "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert ("wrong way round" in printed) == warned
-    assert ("a seems the richer domain" in printed) == warned
+    assert ("a seems to be the more informative domain" in printed) == warned
 
 
 def test_a_method_whose_domains_have_nothing_alone(folders: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from helpers import IMAGES, Repeated, random_batch
 from helpers import SMALL_CDDN as SMALL
 from unbraid.core.method import Clock
 from unbraid.core.types import Codes, DataSpec, ImageSpec, Paired, UserError, VectorSpec
-from unbraid.methods.cddn import CdDN, CdDNConfig, Decoder, likeness
+from unbraid.methods.cddn import CdDN, CdDNConfig, Decoder, sample_contrastive_loss
 from unbraid.nn.functional import tile
 from unbraid.recipes.cddn import PROGRAM
 from unbraid.training.loop import train_step
@@ -46,7 +46,7 @@ def test_the_programs_sizes_can_be_had() -> None:
     with torch.device("meta"):
         model = CdDN(DataSpec(ImageSpec(256, 256), ImageSpec(256, 256)), replace(CdDNConfig(), **PROGRAM))
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(46.7, abs=0.05)
-    assert model.rivals_a.critic.score.in_features == 4096
+    assert model.auxiliary_a.critic.score.in_features == 4096
     drops = [m.p for m in model.a.decoder.modules() if isinstance(m, nn.Dropout)]
     assert drops == [0.5, 0.5]
 
@@ -61,15 +61,37 @@ def test_weights_are_those_of_equation_6() -> None:
         }
 
     unit = losses(
-        replace(SMALL, gan=1.0, exclusive_gan=1.0, latent_gan=1.0, alike=1.0, autoencoding=1.0, latent=1.0, penalty=1.0)
+        replace(
+            SMALL,
+            gan=1.0,
+            exclusive_gan=1.0,
+            latent_gan=1.0,
+            shared_alignment=1.0,
+            reconstruction=1.0,
+            latent=1.0,
+            penalty=1.0,
+        )
     )
     weighted = losses(
         replace(
-            SMALL, gan=2.0, exclusive_gan=0.5, latent_gan=3.0, alike=5.0, autoencoding=6.0, latent=7.0, penalty=10.0
+            SMALL,
+            gan=2.0,
+            exclusive_gan=0.5,
+            latent_gan=3.0,
+            shared_alignment=5.0,
+            reconstruction=6.0,
+            latent=7.0,
+            penalty=10.0,
         )
     )
-    factors = {"gan": 2.0, "exclusive_gan": 0.5, "latent_gan": 3.0, "penalty": 10.0, "exclusive_penalty": 10.0}
-    factors |= {"alike": 5.0, "autoencoder": 6.0, "latent_shared": 7.0, "latent_exclusive": 7.0}
+    factors = {
+        "generator": 2.0,
+        "exclusive_generator": 0.5,
+        "latent_generator": 3.0,
+        "penalty": 10.0,
+        "exclusive_penalty": 10.0,
+    }
+    factors |= {"shared_alignment": 5.0, "reconstruction": 6.0, "latent_shared": 7.0, "latent_exclusive": 7.0}
     for name, value in unit.items():
         factor = factors.get(name.removesuffix("_a").removesuffix("_b"), 1.0)
         assert weighted[name] == pytest.approx(factor * value, rel=1e-4), name
@@ -85,47 +107,47 @@ def test_the_cross_domain_autoencoder_decodes_the_other_sides_shared_map() -> No
     noise = torch.randn_like(x.exclusive)
     both = model.a.decode(torch.cat([y.shared, y.shared]), torch.cat([noise, x.exclusive]))
     expected = 100 * (both.chunk(2)[1] - batch.a).abs().mean()
-    torch.testing.assert_close(updates[1]["generators"]["autoencoder_a"], expected)
+    torch.testing.assert_close(updates[1]["generators"]["reconstruction_a"], expected)
 
 
 def test_each_ablation_leaves_its_terms_out_and_no_other() -> None:
     full = names(SMALL)
     without: dict[str, CdDNConfig] = {
-        "autoencoder": replace(SMALL, autoencoder="none"),
+        "reconstruction": replace(SMALL, autoencoder="none"),
         "exclusive_": replace(SMALL, reversal=False),
-        "alike": replace(SMALL, alike=0.0),
+        "shared_alignment": replace(SMALL, shared_alignment=0.0),
         "latent_shared|latent_exclusive": replace(SMALL, latent=0.0),
-        "latent_critic|latent_gan": replace(SMALL, latent_critic=False),
+        "latent_discriminator|latent_generator": replace(SMALL, latent_discriminator=False),
     }
     for beginnings, config in without.items():
         assert full - names(config) == {name for name in full if name.startswith(tuple(beginnings.split("|")))}
         assert names(config) < full
 
 
-def test_likeness_is_that_of_images_place_by_place() -> None:
+def test_the_contrastive_loss_compares_images_place_by_place() -> None:
     torch.manual_seed(0)
     free = torch.randn(64, 16, 5, 5)
-    assert likeness(free) == pytest.approx(1, abs=0.05)
+    assert sample_contrastive_loss(free) == pytest.approx(1, abs=0.05)
     # one number for each image and place, in every channel, with signs that cancel out over the places
     signs = torch.randn(1, 16, 5, 5).sign()
-    assert likeness(torch.randn(64, 1, 5, 5) * signs) == pytest.approx(16, abs=1e-3)
-    assert likeness(3 * free) == pytest.approx(likeness(free).item())
-    assert likeness(torch.randn(64, 16)) == pytest.approx(1, abs=0.2)  # vectors
-    assert likeness(torch.eye(8)) == 0
-    assert likeness(free[:1]) == 0
+    assert sample_contrastive_loss(torch.randn(64, 1, 5, 5) * signs) == pytest.approx(16, abs=1e-3)
+    assert sample_contrastive_loss(3 * free) == pytest.approx(sample_contrastive_loss(free).item())
+    assert sample_contrastive_loss(torch.randn(64, 16)) == pytest.approx(1, abs=0.2)  # vectors
+    assert sample_contrastive_loss(torch.eye(8)) == 0
+    assert sample_contrastive_loss(free[:1]) == 0
     full = names(SMALL)
-    assert names(replace(SMALL, spread=1.0)) - full == {"spread_a", "spread_b"}
+    assert names(replace(SMALL, contrastive=1.0)) - full == {"contrastive_a", "contrastive_b"}
 
 
 def test_exclusive_decoders_and_encoders_pull_against_each_other() -> None:
     """The gradient of the exclusive GAN's loss reaches the encoder with its sign turned."""
     model, batch, _ = turns(SMALL)
-    decoder, critic = model.rivals_a.decoder, model.rivals_a.exclusive_critic
+    decoder, critic = model.auxiliary_a.decoder, model.auxiliary_a.exclusive_critic
     assert decoder is not None
     assert critic is not None
     *_, last = model.updates(Repeated(batch), Clock(0, 0.0))
     weight = model.a.encoder.get_parameter("exclusive.2.weight")
-    (turned,) = torch.autograd.grad(last["generators"]["exclusive_gan_a"], weight)
+    (turned,) = torch.autograd.grad(last["generators"]["exclusive_generator_a"], weight)
 
     def score() -> Tensor:
         """What the critic thinks of the guess."""
@@ -140,7 +162,9 @@ def test_exclusive_decoders_and_encoders_pull_against_each_other() -> None:
 
 def test_separate_optimisers_move_by_their_own_gradients() -> None:
     """The authors' program: as many moves as kinds of losses, each of the size of the rate."""
-    model, batch, _ = turns(replace(SMALL, separate_optimisers=True, alike=0.01, autoencoding=0.01, latent=0.01))
+    model, batch, _ = turns(
+        replace(SMALL, separate_optimisers=True, shared_alignment=0.01, reconstruction=0.01, latent=0.01)
+    )
     optimisers = model.optimisers("train")
     assert set(optimisers) == {"critics", *model.generator_players()}
     decoder = model.a.decoder
@@ -154,8 +178,8 @@ def test_separate_optimisers_move_by_their_own_gradients() -> None:
     # gan, autoencoder and latent move this weight: Adam's first step is the rate, whatever the weight of the loss
     assert moved.max() == pytest.approx(3, abs=0.1)
     # both sides' autoencoders move an encoder, each by its own Adam
-    assert {"autoencoder_a", "autoencoder_b"} < {*optimisers}
-    assert min(gradient_norms["autoencoder_a"], gradient_norms["autoencoder_b"]) > 0
+    assert {"reconstruction_a", "reconstruction_b"} < {*optimisers}
+    assert min(gradient_norms["reconstruction_a"], gradient_norms["reconstruction_b"]) > 0
 
 
 def test_made_images_leave_the_encoders_statistics_alone() -> None:
@@ -174,7 +198,7 @@ def test_exclusive_codes_are_pulled_to_where_the_noise_is() -> None:
     torch.manual_seed(0)
     left: list[float] = []
     for norm in (False, True):
-        discriminator = CdDN(IMAGES, replace(SMALL, latent_critic_norm=norm)).rivals_a.latent_critic
+        discriminator = CdDN(IMAGES, replace(SMALL, latent_discriminator_norm=norm)).auxiliary_a.latent_discriminator
         assert discriminator is not None
         place, scale = torch.nn.Parameter(torch.full((8,), 3.0)), torch.nn.Parameter(torch.full((8,), 2.0))
         judge, player = (torch.optim.Adam(p, 1e-2, (0.5, 0.9)) for p in (discriminator.parameters(), (place, scale)))

@@ -10,7 +10,7 @@ from unbraid.core.method import Clock, Disentangler, Translator
 from unbraid.core.types import DataSpec, ImageSpec, Unpaired, UserError, VectorSpec
 from unbraid.methods.cyclegan import CycleGAN, CycleGANConfig
 
-SMALL = CycleGANConfig(width=4, blocks=1, adversary_width=4, hidden=8, history=0)
+SMALL = CycleGANConfig(width=4, blocks=1, discriminator_width=4, hidden=8, history=0)
 
 
 def terms(config: CycleGANConfig, spec: DataSpec = IMAGES) -> tuple[CycleGAN, Unpaired, dict[str, torch.Tensor]]:
@@ -23,18 +23,18 @@ def terms(config: CycleGANConfig, spec: DataSpec = IMAGES) -> tuple[CycleGAN, Un
 
 @pytest.mark.parametrize("spec", [IMAGES, VECTORS], ids=["images", "vectors"])
 def test_terms_are_those_of_the_equations(spec: DataSpec) -> None:
-    model, batch, found = terms(replace(SMALL, again=7.0), spec)
+    model, batch, found = terms(replace(SMALL, cycle=7.0), spec)
     x, y = batch.a, batch.b
     with torch.no_grad():
         made_a, made_b = model.translate(y, "b", "a"), model.translate(x, "a", "b")
-        judge_a, judge_b = model.adversaries["a"], model.adversaries["b"]
+        discriminator_a, discriminator_b = model.discriminators["a"], model.discriminators["b"]
         expected = {
-            "again_a": 7 * (model.translate(made_b, "b", "a") - x).abs().mean(),
-            "again_b": 7 * (model.translate(made_a, "a", "b") - y).abs().mean(),
-            "fool_a": (judge_a(made_a) - 1).square().mean(),
-            "fool_b": (judge_b(made_b) - 1).square().mean(),
-            "tell_a": ((judge_a(x) - 1).square().mean() + judge_a(made_a).square().mean()) / 2,
-            "tell_b": ((judge_b(y) - 1).square().mean() + judge_b(made_b).square().mean()) / 2,
+            "cycle_a": 7 * (model.translate(made_b, "b", "a") - x).abs().mean(),
+            "cycle_b": 7 * (model.translate(made_a, "a", "b") - y).abs().mean(),
+            "generator_a": (discriminator_a(made_a) - 1).square().mean(),
+            "generator_b": (discriminator_b(made_b) - 1).square().mean(),
+            "discriminator_a": ((discriminator_a(x) - 1).square().mean() + discriminator_a(made_a).square().mean()) / 2,
+            "discriminator_b": ((discriminator_b(y) - 1).square().mean() + discriminator_b(made_b).square().mean()) / 2,
         }
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -42,16 +42,16 @@ def test_terms_are_those_of_the_equations(spec: DataSpec) -> None:
 
 
 def test_the_identity_loss_is_weighted_beside_the_cycles() -> None:
-    model, batch, found = terms(replace(SMALL, again=10.0, identity=0.5))
+    model, batch, found = terms(replace(SMALL, cycle=10.0, identity=0.5))
     with torch.no_grad():
-        torch.testing.assert_close(found["same_a"], 5 * (model.to_a(batch.a) - batch.a).abs().mean())
-        torch.testing.assert_close(found["same_b"], 5 * (model.to_b(batch.b) - batch.b).abs().mean())
+        torch.testing.assert_close(found["identity_a"], 5 * (model.to_a(batch.a) - batch.a).abs().mean())
+        torch.testing.assert_close(found["identity_b"], 5 * (model.to_b(batch.b) - batch.b).abs().mean())
 
 
-def test_adversaries_do_not_move_the_translators() -> None:
+def test_discriminators_do_not_move_the_translators() -> None:
     _, _, found = terms(SMALL)
     model, batch, _ = terms(SMALL)
-    (found["tell_a"] + found["tell_b"]).backward()
+    (found["discriminator_a"] + found["discriminator_b"]).backward()
     turns = model.updates(Repeated(batch), Clock(0, 0.0))
     next(turns)
     (told,) = next(turns).values()
@@ -65,7 +65,7 @@ def test_the_papers_sizes_are_the_default(size: int, blocks: int, scores: int) -
         model = CycleGAN(DataSpec(ImageSpec(size, size), ImageSpec(size, size)), CycleGANConfig())
         x = torch.empty(1, 3, size, size)
         assert model.translate(x, "a", "b").shape == x.shape
-        assert model.adversaries["a"](x).shape == (1, 1, scores, scores)
+        assert model.discriminators["a"](x).shape == (1, 1, scores, scores)
     found = [m for m in model.to_a.modules() if type(m).__name__ == "ResidualBlock"]
     assert len(found) == blocks
 

@@ -28,13 +28,13 @@ def terms(config: IIAEConfig, step: int = 0) -> dict[str, float]:
 
 def test_weights_are_those_of_the_equations() -> None:
     """Against B = 1, L = 1, w = 1, k = 1: every term scales as eqs. 12-13 say."""
-    unit = terms(replace(SMALL, beta=1.0, lam=1.0, likelihood=1.0, anneal=1e-9))
-    beta, lam, likelihood = 0.2, 5.0, 1000.0
-    weighted = terms(replace(SMALL, beta=beta, lam=lam, likelihood=likelihood, anneal=1e-9))
+    unit = terms(replace(SMALL, beta=1.0, lam=1.0, reconstruction=1.0, anneal=1e-9))
+    beta, lam, reconstruction = 0.2, 5.0, 1000.0
+    weighted = terms(replace(SMALL, beta=beta, lam=lam, reconstruction=reconstruction, anneal=1e-9))
     information = lam * beta
     expected = {
-        "reconstruction_a": (beta + information) * likelihood / 2,
-        "reconstruction_b": (beta + information) * likelihood / 2,
+        "reconstruction_a": (beta + information) * reconstruction / 2,
+        "reconstruction_b": (beta + information) * reconstruction / 2,
         "kl_exclusive_a": (beta + information) / 2,
         "kl_exclusive_b": (beta + information) / 2,
         "kl_shared": beta,

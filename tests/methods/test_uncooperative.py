@@ -11,10 +11,10 @@ from helpers import IMAGES, VECTORS, Repeated, random_batch
 from unbraid.core.method import Clock
 from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec, Unpaired, UserError, VectorSpec
 from unbraid.methods.uncooperative import Uncooperative, UncooperativeConfig
-from unbraid.nn.patch import squared_slope
+from unbraid.nn.patch import r1_penalty
 from unbraid.training.loop import train_step
 
-SMALL = UncooperativeConfig(width=4, blocks=2, adversary_width=4, hidden=8, history=6, bank=4)
+SMALL = UncooperativeConfig(width=4, blocks=2, discriminator_width=4, hidden=8, history=6, bank=4)
 CLOCK = Clock(0, 0.0)
 
 
@@ -52,9 +52,9 @@ def test_the_frozen_network_stays_bit_for_bit_and_a_gradient_flows_through_it(sp
         hook.remove()
         assert list(update) == [mover]
         before, moving = weights(frozen), weights(model.get_submodule(mover))
-        again = next(term for name, term in update[mover].items() if name.startswith("again"))
+        cycle = next(term for name, term in update[mover].items() if name.startswith("cycle"))
         parameters = [p for group in optimisers[mover].param_groups for p in group["params"]]
-        again.backward(inputs=parameters, retain_graph=True)  # the term that passes through the frozen network
+        cycle.backward(inputs=parameters, retain_graph=True)  # the term that passes through the frozen network
         assert reached
         assert reached[0] > 0
         assert all(p.grad is None for p in frozen.parameters())
@@ -74,7 +74,7 @@ def test_who_moves_is_all_that_cooperation_changes(cooperative: bool) -> None:
     for update in model.updates(Repeated(batch), CLOCK):
         updates.append(update)
     both = ("disentangler", "entangler")
-    expected = [both, both, "adversaries"] if cooperative else [*both, "adversaries"]
+    expected = [both, both, "discriminators"] if cooperative else [*both, "discriminators"]
     assert [next(iter(update)) for update in updates] == expected
     plain, _ = built()
     torch.manual_seed(1)
@@ -92,9 +92,15 @@ def test_weights_are_those_of_the_equations() -> None:
         updates = model.updates(Repeated(batch), CLOCK)
         return {name: term.item() for update in updates for terms in update.values() for name, term in terms.items()}
 
-    unit = terms(replace(SMALL, again_rich=1.0, again_poor=1.0, again_residual=1.0))
-    weighted = terms(replace(SMALL, again_rich=7.0, again_poor=5.0, again_residual=3.0, adversarial=2.0))
-    factors = {"again_rich": 7, "again_poor": 5, "again_residual": 3, "fool_poor": 2, "fool_rich": 2}
+    unit = terms(replace(SMALL, cycle_informative=1.0, cycle_plain=1.0, cycle_residual=1.0))
+    weighted = terms(replace(SMALL, cycle_informative=7.0, cycle_plain=5.0, cycle_residual=3.0, adversarial=2.0))
+    factors = {
+        "cycle_informative": 7,
+        "cycle_plain": 5,
+        "cycle_residual": 3,
+        "generator_plain": 2,
+        "generator_informative": 2,
+    }
     for name, value in weighted.items():
         assert value == pytest.approx(factors.get(name, 1) * unit[name], rel=1e-4), name
 
@@ -103,25 +109,28 @@ def test_terms_are_those_of_the_equations() -> None:
     """Written out once more, plainly, on vectors."""
     model, batch = built(replace(SMALL, residual=2, history=0, r1=0.5), VECTORS)
     model.eval()  # the power iteration of spectral norm rests
-    cycle_1, cycle_2, adversaries = (next(iter(u.values())) for u in model.updates(Repeated(batch), CLOCK))
+    cycle_1, cycle_2, discriminators = (next(iter(u.values())) for u in model.updates(Repeated(batch), CLOCK))
     with torch.no_grad():
         v, c = batch.a, batch.b
         c1, r1 = model.disentangler(v)
         v1 = model.entangler(c, r1)
         c2, r2 = model.disentangler(v1)
-        adversary_v, adversary_c = model.adversaries["a"], model.adversaries["b"]
+        discriminator_v, discriminator_c = model.discriminators["a"], model.discriminators["b"]
         expected = {
-            "again_rich": 10 * (model.entangler(c1, r1) - v).abs().mean(),
-            "fool_poor": (adversary_c(c1) - 1).square().mean() / 2,
-            "again_poor": 10 * (c2 - c).abs().mean(),
-            "again_residual": 0.1 * (r2[0] - r1[0]).abs().mean(),
-            "fool_rich": (adversary_v(v1) - 1).square().mean() / 2,
-            "tell_poor": ((adversary_c(c) - 1).square().mean() + adversary_c(c1).square().mean()) / 2,
-            "tell_rich": ((adversary_v(v) - 1).square().mean() + adversary_v(v1).square().mean()) / 2,
-            "slope_poor": 0.25 * squared_slope(adversary_c, c),
-            "slope_rich": 0.25 * squared_slope(adversary_v, v),
+            "cycle_informative": 10 * (model.entangler(c1, r1) - v).abs().mean(),
+            "generator_plain": (discriminator_c(c1) - 1).square().mean() / 2,
+            "cycle_plain": 10 * (c2 - c).abs().mean(),
+            "cycle_residual": 0.1 * (r2[0] - r1[0]).abs().mean(),
+            "generator_informative": (discriminator_v(v1) - 1).square().mean() / 2,
+            "discriminator_plain": ((discriminator_c(c) - 1).square().mean() + discriminator_c(c1).square().mean()) / 2,
+            "discriminator_informative": (
+                (discriminator_v(v) - 1).square().mean() + discriminator_v(v1).square().mean()
+            )
+            / 2,
+            "r1_plain": 0.25 * r1_penalty(discriminator_c, c),
+            "r1_informative": 0.25 * r1_penalty(discriminator_v, v),
         }
-    found = {**cycle_1, **cycle_2, **adversaries}
+    found = {**cycle_1, **cycle_2, **discriminators}
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)
@@ -153,7 +162,7 @@ def test_no_gradient_goes_into_the_residual_of_the_second_cycle() -> None:
     list(model.updates(Repeated(batch), CLOCK))
     hook.remove()
     assert [part.requires_grad for part in made] == [True] * 3 + [False] * 3
-    assert terms["again_residual"].requires_grad
+    assert terms["cycle_residual"].requires_grad
 
 
 def test_a_swapped_truth_has_no_loss_at_all() -> None:
@@ -161,7 +170,7 @@ def test_a_swapped_truth_has_no_loss_at_all() -> None:
 
     D says that r - mean(r) + mean(c) is c, and the other way round; E undoes it. So the found residual has nothing to
     do with the true one. Both cycles come back exactly and what is made has the right distribution, the very same
-    values even, if the poor batch holds what D makes. docs/notes/two-factors.md has the proof for all rotations.
+    values even, if the plain batch holds what D makes. docs/notes/two-factors.md has the proof for all rotations.
     """
     spec = DataSpec(VectorSpec(2), VectorSpec(1))
     model = Uncooperative(spec, replace(SMALL, streams="two"))
@@ -172,15 +181,15 @@ def test_a_swapped_truth_has_no_loss_at_all() -> None:
     c = (torch.randn(64, 1, generator=generator) * 64).round() / 64 + 2.0
     with torch.no_grad():
         c1, r1 = model.disentangler(v)
-        assert torch.equal(c1[:, 0], v[:, 1] + 4)  # the residual, with the poor domain's mean
+        assert torch.equal(c1[:, 0], v[:, 1] + 4)  # the residual, with the plain domain's mean
         assert torch.equal(r1[0][:, 0], v[:, 0] - 4)  # the content
         v1 = model.entangler(c, r1)
-        assert torch.equal(v1, torch.cat([r1[0] + 4, c - 4], 1))  # as rich items are: two independent normals
+        assert torch.equal(v1, torch.cat([r1[0] + 4, c - 4], 1))  # as informative items are: two independent normals
     losses = {}
     for update in model.updates(Repeated(Unpaired(v, c)), CLOCK):
         for terms in update.values():
             losses |= {name: term.item() for name, term in terms.items()}
-    assert losses["again_rich"] == losses["again_poor"] == losses["again_residual"] == 0.0
+    assert losses["cycle_informative"] == losses["cycle_plain"] == losses["cycle_residual"] == 0.0
 
 
 def swap(model: Uncooperative) -> None:
@@ -199,13 +208,13 @@ def swap(model: Uncooperative) -> None:
                     last.weight[out, unit] = sign
                 last.bias[out] = constant
 
-    poor, residual = model.disentangler.get_submodule("networks").children()
-    linear(poor, [1], [4.0])
+    plain, residual = model.disentangler.get_submodule("networks").children()
+    linear(plain, [1], [4.0])
     linear(residual, [0], [-4.0])
     linear(model.entangler.get_submodule("network"), [1, 0], [4.0, -4.0])
 
 
-def test_linear_networks_are_linear_and_adversaries_are_not() -> None:
+def test_linear_networks_are_linear_and_discriminators_are_not() -> None:
     model, batch = built(replace(SMALL, linear=True), VECTORS)
     x, y = batch.a, batch.a.flip(0)
     with torch.no_grad():
@@ -213,23 +222,23 @@ def test_linear_networks_are_linear_and_adversaries_are_not() -> None:
     torch.testing.assert_close(middle[0], (one[0] + two[0]) / 2)
     torch.testing.assert_close(middle[1][0], (one[1][0] + two[1][0]) / 2)
     assert [tuple(p.shape) for p in model.entangler.parameters()] == [(12, 9 + 1), (12,)]
-    assert len(list(model.adversaries["a"].parameters())) == 4
+    assert len(list(model.discriminators["a"].parameters())) == 4
 
 
 def test_codes_are_the_poor_image_and_the_residual() -> None:
-    model, batch = built(replace(SMALL, rich="b"), DataSpec(ImageSpec(16, 20, 1), ImageSpec(16, 20, 3)))
+    model, batch = built(replace(SMALL, informative="b"), DataSpec(ImageSpec(16, 20, 1), ImageSpec(16, 20, 3)))
     model.eval()
     with torch.no_grad():
-        poor, rich = model.encode(batch.a, "a"), model.encode(batch.b, "b")
-        assert torch.equal(poor.shared, batch.a)
-        assert poor.exclusive.shape == (4, 0)
-        assert rich.shared.shape == (4, 1, 16, 20)
-        assert rich.exclusive.shape == (4, 3 * 16 * 4 * 5)
+        plain, informative = model.encode(batch.a, "a"), model.encode(batch.b, "b")
+        assert torch.equal(plain.shared, batch.a)
+        assert plain.exclusive.shape == (4, 0)
+        assert informative.shared.shape == (4, 1, 16, 20)
+        assert informative.exclusive.shape == (4, 3 * 16 * 4 * 5)
         c, r = model.disentangler(batch.b)
-        assert torch.equal(model.decode(rich, "b"), model.entangler(c, r))
+        assert torch.equal(model.decode(informative, "b"), model.entangler(c, r))
         assert torch.equal(model.translate(batch.b, "b", "a"), c)
-        guided = model.translate(batch.a, "a", "b", rich.exclusive)
-        assert torch.equal(guided, model.decode(Codes(batch.a, rich.exclusive), "b"))
+        guided = model.translate(batch.a, "a", "b", informative.exclusive)
+        assert torch.equal(guided, model.decode(Codes(batch.a, informative.exclusive), "b"))
 
 
 def test_a_residual_of_images_can_have_fewer_channels_than_the_networks() -> None:
@@ -265,7 +274,7 @@ def test_the_papers_sizes_are_the_default() -> None:
         assert c.shape == v.shape
         assert [part.shape for part in r] == [(1, 256, 64, 64)] * 3
         assert model.entangler(c, r).shape == v.shape
-        assert model.adversaries["a"](v).shape == (1, 1, 30, 30)
+        assert model.discriminators["a"](v).shape == (1, 1, 30, 30)
     blocks = [m for m in model.modules() if type(m).__name__ == "ResidualBlock"]
     assert len(blocks) == 12  # four in each of three networks
 
@@ -282,7 +291,7 @@ def test_what_only_training_needs_is_not_part_of_the_model() -> None:
     model, _ = built()
     names = {name.split(".")[0] for name in model_state(model)}
     assert names == {"disentangler", "entangler", "bank"}
-    assert {name.split(".")[0] for name in copy.deepcopy(model).state_dict()} == names | {"adversaries", "history"}
+    assert {name.split(".")[0] for name in copy.deepcopy(model).state_dict()} == names | {"discriminators", "history"}
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_terms_are_the_equations() -> None:
     model, batch = built(replace(SMALL, gan_towards="both"))
     found = terms(model, batch)
     assert found.keys() == {
-        *(f"{name}_{domain}" for name in ("reconstruction", "gan", "discriminator") for domain in "ab"),
+        *(f"{name}_{domain}" for name in ("reconstruction", "generator", "discriminator") for domain in "ab"),
         "domain",
         "semantic_a_to_b",
         "semantic_b_to_a",
@@ -140,7 +140,7 @@ def test_a_discriminator_normalises_over_both_kinds_or_over_each(kind: Literal["
     else:
         real, false = discriminator(batch.b), discriminator(made["b"])
     assert torch.allclose(found["discriminator_b"], softplus(-real).mean() + softplus(false).mean(), atol=1e-6)
-    assert torch.allclose(found["gan_b"], SMALL.gan * softplus(-false).mean(), atol=1e-6)
+    assert torch.allclose(found["generator_b"], SMALL.gan * softplus(-false).mean(), atol=1e-6)
 
 
 def test_discriminators_have_a_rate_of_their_own() -> None:
@@ -154,7 +154,7 @@ def test_weights_scale_their_terms_and_0_leaves_them_out() -> None:
     unit = terms(model, batch)
     heavy, _ = built(replace(SMALL, reconstruction=3.0, domain=5.0, semantic=7.0, gan=2.0))
     scaled = terms(heavy, batch)
-    factors = {"reconstruction_a": 0.3, "domain": 5, "semantic_b_to_a": 7, "gan_b": 200, "discriminator_b": 1}
+    factors = {"reconstruction_a": 0.3, "domain": 5, "semantic_b_to_a": 7, "generator_b": 200, "discriminator_b": 1}
     for name, factor in factors.items():
         assert torch.allclose(scaled[name], factor * unit[name], rtol=1e-4), name
     bare, _ = built(replace(SMALL, domain=0.0, semantic=0.0, gan=0.0))

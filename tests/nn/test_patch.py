@@ -1,4 +1,4 @@
-"""Adversaries of patches."""
+"""Discriminators of patches."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 
 from unbraid.core.types import ImageSpec
 from unbraid.nn.blocks import InstanceNorm
-from unbraid.nn.patch import DiscriminatorNorm, PatchAdversary, VectorAdversary, patch_halvings, squared_slope
+from unbraid.nn.patch import DiscriminatorNorm, PatchDiscriminator, VectorDiscriminator, patch_halvings, r1_penalty
 from unbraid.nn.spectral import SpectralConv
 
 
@@ -15,9 +15,9 @@ def test_a_score_sees_a_patch_in_proportion_to_the_image(size: int, halvings: in
     """Measured: the pixels that the gradient of the middle score reaches."""
     assert patch_halvings(ImageSpec(size, size)) == halvings
     torch.manual_seed(0)
-    adversary = PatchAdversary(1, 2, halvings, "none")
+    discriminator = PatchDiscriminator(1, 2, halvings, "none")
     x = torch.randn(1, 1, 256, 256, requires_grad=True)
-    scores = adversary(x)
+    scores = discriminator(x)
     middle = scores.shape[2] // 2
     scores[0, 0, middle, middle].backward()
     assert x.grad is not None
@@ -27,16 +27,16 @@ def test_a_score_sees_a_patch_in_proportion_to_the_image(size: int, halvings: in
 
 @pytest.mark.parametrize("norm", ["instance", "spectral+instance", "spectral", "none"])
 def test_odd_sizes_and_any_channels_have_scores(norm: DiscriminatorNorm) -> None:
-    adversary = PatchAdversary(5, 4, 1, norm)
-    assert adversary(torch.randn(2, 5, 17, 22)).shape[:2] == (2, 1)
-    assert VectorAdversary(7, 4, norm)(torch.randn(2, 7)).shape == (2, 1)
+    discriminator = PatchDiscriminator(5, 4, 1, norm)
+    assert discriminator(torch.randn(2, 5, 17, 22)).shape[:2] == (2, 1)
+    assert VectorDiscriminator(7, 4, norm)(torch.randn(2, 7)).shape == (2, 1)
 
 
 @pytest.mark.parametrize("norm", ["instance", "spectral+instance", "spectral", "none"])
 def test_weights_start_small_and_biases_at_nought(norm: DiscriminatorNorm) -> None:
     torch.manual_seed(0)
-    adversary = PatchAdversary(3, 32, 1, norm)
-    for module in adversary.modules():
+    discriminator = PatchDiscriminator(3, 32, 1, norm)
+    for module in discriminator.modules():
         if isinstance(module, nn.Conv2d):
             assert float(module.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
             assert module.bias is None or not module.bias.any()
@@ -45,7 +45,7 @@ def test_weights_start_small_and_biases_at_nought(norm: DiscriminatorNorm) -> No
 def test_spectral_norm_stands_on_top_of_instance_norm() -> None:
     """Harley et al. take CycleGAN's discriminators and add spectral norm. Its estimate is right at once."""
     torch.manual_seed(0)
-    body = PatchAdversary(3, 8, 2, "spectral+instance").eval().body
+    body = PatchDiscriminator(3, 8, 2, "spectral+instance").eval().body
     norms = [isinstance(layer, InstanceNorm) for layer in body]
     assert sum(norms) == 2
     assert not norms[1]  # the first has none
@@ -57,28 +57,28 @@ def test_spectral_norm_stands_on_top_of_instance_norm() -> None:
 def test_spectral_norm_bounds_the_slope() -> None:
     """Each layer stretches by 1 at most, so two items' scores differ by no more than the items do."""
     torch.manual_seed(0)
-    adversary = VectorAdversary(6, 16, "spectral").eval()
+    discriminator = VectorDiscriminator(6, 16, "spectral").eval()
     x, y = torch.randn(500, 6) * 3, torch.randn(500, 6) * 3
     with torch.no_grad():
-        slope = (adversary(x) - adversary(y)).abs()[:, 0] / (x - y).norm(dim=1)
+        slope = (discriminator(x) - discriminator(y)).abs()[:, 0] / (x - y).norm(dim=1)
     assert slope.max() <= 1.01
 
 
-def test_the_squared_slope_of_a_linear_adversary_is_that_of_its_weights() -> None:
+def test_r1_of_a_linear_discriminator_is_that_of_its_weights() -> None:
     linear, x = nn.Linear(6, 1), torch.randn(4, 6)
-    slope = squared_slope(linear, x)
+    slope = r1_penalty(linear, x)
     torch.testing.assert_close(slope, linear.weight.square().sum())
     (gradient,) = torch.autograd.grad(slope, linear.weight)
     torch.testing.assert_close(gradient, 2 * linear.weight)
 
 
 @pytest.mark.parametrize("norm", ["instance", "spectral+instance", "spectral", "none"])
-def test_the_squared_slope_of_patches_is_that_of_their_mean(norm: DiscriminatorNorm) -> None:
+def test_r1_of_patches_is_that_of_their_mean(norm: DiscriminatorNorm) -> None:
     torch.manual_seed(0)
-    adversary = PatchAdversary(3, 4, 1, norm).eval()
+    discriminator = PatchDiscriminator(3, 4, 1, norm).eval()
     x = torch.rand(2, 3, 16, 16, requires_grad=True)
-    slope = squared_slope(adversary, x)
-    (expected,) = torch.autograd.grad(adversary(x).mean((1, 2, 3)).sum(), x)
+    slope = r1_penalty(discriminator, x)
+    (expected,) = torch.autograd.grad(discriminator(x).mean((1, 2, 3)).sum(), x)
     torch.testing.assert_close(slope, expected.square().sum((1, 2, 3)).mean())
-    (gradient,) = torch.autograd.grad(slope, next(adversary.parameters()))
+    (gradient,) = torch.autograd.grad(slope, next(discriminator.parameters()))
     assert gradient.abs().sum() > 0

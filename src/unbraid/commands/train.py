@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -70,6 +70,7 @@ def train(arguments: Sequence[str]) -> None:
         raise UserError(
             f"There is no recipe or method {target!r}. Recipes: {', '.join(RECIPES)}; methods: {', '.join(METHODS)}"
         )
+    rest = present_flags(rest, METHODS[name].renamed)
     parsed = parse(target, rest, METHODS[name].config_type, start)
     data = parsed.data
     if (
@@ -90,6 +91,22 @@ def train(arguments: Sequence[str]) -> None:
         parsed = parse(target, rest, METHODS[name].config_type, replace(start, method=default))
     config = RunConfig(parsed.method, data, parsed.train)
     train_run(parsed.run, name, config, loaded, target if target in RECIPES else None, parsed.dry_run, notes)
+
+
+def present_flags(arguments: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
+    """Replaces former names of a method's flags, and says so on standard error."""
+    present = []
+    for argument in arguments:
+        prefix, _, rest = argument.partition("--method.")
+        name, *value = rest.split("=", 1)
+        no = "no-" if name.startswith("no-") else ""
+        new = renamed.get(name.removeprefix("no-").replace("-", "_"))
+        if prefix == "" and new:
+            flag = f"--method.{no}{new.replace('_', '-')}"
+            print(f"{argument.split('=')[0]} is now {flag}; the former name will be removed", file=sys.stderr)
+            argument = "=".join([flag, *value])
+        present.append(argument)
+    return present
 
 
 def parse(target: str, arguments: Sequence[str], kind: type, start: RunConfig[Any]) -> TrainArguments[Any]:

@@ -1,1 +1,2 @@
-"""What every other part may import: batches and specs, the protocol of methods, settings, files, devices."""
+"""Foundations that all other packages import: batches and specs, the method interface, configuration, files,
+devices."""

@@ -1,4 +1,4 @@
-"""What numbers of a configuration may be, said by their types and checked in one place."""
+"""Ranges of the numbers in a configuration: declared by types, checked in one place."""
 
 import math
 from dataclasses import dataclass, fields, is_dataclass
@@ -9,14 +9,14 @@ from unbraid.core.types import UserError
 
 @dataclass(frozen=True)
 class Bounds:
-    """A number, or each entry of a tuple, is at least `least`, more than `above` and less than `below`."""
+    """Range of a number, or of each entry of a tuple: at least `least`, more than `above`, less than `below`."""
 
     least: float = -math.inf
     above: float = -math.inf
     below: float = math.inf
 
     def admit(self, value: float) -> bool:
-        """Whether the value lies within; what is not finite never does."""
+        """Returns whether a value is finite and lies within the range."""
         return math.isfinite(value) and self.least <= value < self.below and value > self.above
 
     def __str__(self) -> str:
@@ -25,24 +25,26 @@ class Bounds:
 
 
 Size = Annotated[int, Bounds(least=1)]
-"""Of a code, a layer, a map."""
+"""Size of a code, a layer or a map."""
 Count = Annotated[int, Bounds(least=0)]
-"""Of things there may be none of."""
+"""Number of things, 0 or more."""
 Sizes = Annotated[tuple[int, ...], Bounds(least=1)]
-"""Of several layers, one at least."""
+"""Sizes of several layers, at least one."""
 Weight = Annotated[float, Bounds(least=0)]
-"""Of a term, a deviation, a number of steps to wait; 0 leaves it out."""
+"""Weight of a loss term, or a standard deviation; 0 leaves it out."""
 Positive = Annotated[float, Bounds(above=0)]
-"""A rate, a scale."""
+"""Learning rate or scale."""
 Share = Annotated[float, Bounds(least=0, below=1)]
-"""Of a whole that is never all of it: dropout, the beginning of a run."""
+"""Fraction below 1: a dropout probability, a part of the run."""
 Shares = Annotated[tuple[float, ...], Bounds(least=0, below=1)]
-"""Of several layers."""
+"""Fractions of several layers."""
 
 
 def check_bounds(config: Any) -> None:
-    """UserError that names the flag, if a number of a method's configuration is none that its type allows. What is no
-    dataclass, such as None for a method without choices, has none."""
+    """Checks the numbers of a method's configuration against the ranges that their types declare.
+
+    Accepts None, the configuration of a method without settings. Raises UserError, which names the flag.
+    """
     if not is_dataclass(config):
         return
     hints = get_type_hints(type(config), include_extras=True)
@@ -58,7 +60,7 @@ def check_bounds(config: Any) -> None:
 
 
 def _bounds(hint: Any) -> Bounds | None:
-    """Those in a type, or in one of the types that it is made of."""
+    """Returns the range that a type, or one of its type arguments, declares."""
     found = [extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Bounds)]
     for part in get_args(hint):
         found += [bounds for bounds in [_bounds(part)] if bounds is not None]

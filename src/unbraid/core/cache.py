@@ -1,4 +1,4 @@
-"""The cache folder, and arrays that are kept in it."""
+"""The cache folder, and arrays stored in it."""
 
 import errno
 import mmap
@@ -15,7 +15,10 @@ from unbraid.core.types import UserError
 
 
 def cache_folder() -> Path:
-    """Where decoded images are kept: $UNBRAID_CACHE, else $XDG_CACHE_HOME/unbraid, else ~/.cache/unbraid."""
+    """Returns the cache folder: $UNBRAID_CACHE, else $XDG_CACHE_HOME/unbraid, else ~/.cache/unbraid.
+
+    Raises UserError if the user has no home folder.
+    """
     try:
         if chosen := os.environ.get("UNBRAID_CACHE"):
             return _own(Path(chosen).expanduser())
@@ -27,7 +30,8 @@ def cache_folder() -> Path:
 
 
 def _own(folder: Path) -> Path:
-    """The folder, or one of this user's in it where others may write or own it: what they put there is not believed."""
+    """Returns the folder, or a subfolder of this user's where other users can write to it: their files are not
+    trusted."""
     try:
         about = folder.stat()
     except OSError:
@@ -46,7 +50,7 @@ def tighten(place: Path) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Makes a folder that its owner alone may read. Raises OSError if it is another user's."""
+    """Creates a folder that only its owner can read. Raises OSError if it belongs to another user."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
         raise PermissionError(errno.EPERM, "it belongs to another user")
@@ -55,9 +59,9 @@ def make_private(folder: Path) -> None:
 
 
 def mapped(path: Path) -> np.ndarray:
-    """A .npy file as an array that stays on disk, for reading at random.
+    """Returns a .npy file as a memory-mapped array, for random access.
 
-    Raises OSError or ValueError if it can't be read or would have to be unpickled.
+    Raises OSError or ValueError if it can't be read or contains pickled objects.
     """
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
@@ -67,9 +71,14 @@ def mapped(path: Path) -> np.ndarray:
 
 
 def remembered(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """An array that stays on disk, in the cache folder's `features`; computed if it isn't there, or is damaged.
+    """Returns an array from the cache folder as a memory map; computes and stores it if it is missing or damaged.
 
-    name: says all that the array depends on. Raises UserError if the cache folder can't be written.
+    Args:
+        name: File name, which identifies everything the array depends on.
+        compute: Computes the array.
+
+    Raises:
+        UserError: The cache folder can't be written.
     """
     folder = cache_folder() / "features"
     target = folder / f"{name}.npy"
@@ -93,7 +102,7 @@ def remembered(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """Writes an array that its owner alone may read."""
+    """Writes an array to a file that only its owner can read."""
     with path.open("wb") as file:  # np.save would add .npy to a path
         path.chmod(0o600)
         np.save(file, array, allow_pickle=False)

@@ -1,7 +1,7 @@
-"""Files of tensors that keep a checksum of themselves: a bit that flips on a disk is found when the file is read.
+"""Checksums in tensor files, which detect damage when a file is read.
 
-Other programs read them as before: a zip file, such as torch's, holds the hash in its comment, a safetensors file in
-its metadata. Files without one, of earlier versions or other programs, are read unchecked.
+The files stay readable by other programs: a zip file, such as PyTorch's, stores the hash in its comment, a safetensors
+file in its metadata. Files without a checksum, from earlier versions or other programs, are read unchecked.
 """
 
 import hashlib
@@ -19,21 +19,21 @@ from unbraid.core.files import parse_json, write_atomically
 from unbraid.core.types import UserError
 
 SEAL = b"unbraid sha256 "
-"""Begins the comment of a sealed zip file."""
+"""Prefix of the comment of a sealed zip file."""
 SEALED = len(SEAL) + hashlib.sha256().digest_size
 ZIP_END = 22
-"""Bytes of the record that ends a zip file without a comment."""
+"""Length in bytes of the record that ends a zip file without a comment."""
 HEADER = b'{"__metadata__":{'
-"""How the header of a safetensors file with metadata begins, behind its length of 8 bytes."""
+"""Start of the header of a safetensors file with metadata, after 8 bytes of length."""
 ENTRY = '"sha256":"%s",    '
-"""What is put behind it; its length is a multiple of 8, as that of the header must be."""
+"""Entry inserted after HEADER; its length is a multiple of 8, as the header's must be."""
 ENTRY_SIZE = len(ENTRY % hashlib.sha256().hexdigest())
 
 Header = TypedDict("Header", {"__metadata__": dict[str, str]})
 
 
 def seal(path: Path) -> None:
-    """Gives a zip file that has no comment the hash of all before it as a comment."""
+    """Appends the hash of a zip file without a comment to it, as its comment."""
     with path.open("rb+") as file:
         file.seek(-2, os.SEEK_END)  # the length of the comment
         file.write(SEALED.to_bytes(2, "little"))
@@ -42,7 +42,7 @@ def seal(path: Path) -> None:
 
 
 def check_seal(path: Path) -> None:
-    """UserError if a file that was sealed is not what it was; a zip file that never was is let through."""
+    """Checks the hash of a sealed zip file; accepts files without one. Raises UserError if the file is damaged."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - SEALED))
@@ -54,7 +54,7 @@ def check_seal(path: Path) -> None:
 
 
 def _hash_from_start(file: Any, size: int) -> bytes:
-    """Returns the hash of the first bytes of an open file, behind which it stands afterwards."""
+    """Returns the hash of the first `size` bytes of an open file, and leaves the file positioned after them."""
     found = hashlib.sha256()
     file.seek(0)
     while size and (block := file.read(min(size, 1 << 20))):
@@ -64,7 +64,16 @@ def _hash_from_start(file: Any, size: int) -> bytes:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], about: str) -> None:
-    """Writes a safetensors file with a checksum, atomically. about: a text, kept as the metadata "unbraid"."""
+    """Writes a safetensors file with a checksum, atomically.
+
+    Args:
+        path: The file.
+        tensors: Tensors by name.
+        about: Text stored as the metadata entry "unbraid".
+
+    Raises:
+        UserError: The file can't be written.
+    """
     data = safetensors_bytes(tensors, {"unbraid": about})
     entry = (ENTRY % hashlib.sha256(data).hexdigest()).encode()
     at = 8 + len(HEADER)
@@ -79,9 +88,9 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], about: str) -> None:
 
 
 def read_tensors(path: Path) -> tuple[str, Mapping[str, Tensor]]:
-    """Returns the text and the tensors that `write_tensors` wrote.
+    """Returns the text and the tensors of a file that `write_tensors` wrote.
 
-    Raises UserError for a file that can't be read, is damaged, or has no such text.
+    Raises UserError if the file can't be read, is damaged, or has no such text.
     """
     try:
         data = path.read_bytes()

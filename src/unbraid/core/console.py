@@ -1,5 +1,5 @@
-"""rich's console and progress bar for texts that are shown as they are: a path, a label or a message of the user's is
-never markup or an emoji code. Modules import them from here and not from rich."""
+"""Console and progress bar of rich that show text verbatim: paths, labels and messages are never parsed as markup or
+emoji codes. Other modules import them from here instead of from rich."""
 
 import io
 import sys
@@ -10,30 +10,30 @@ import rich.progress
 
 
 class Console(rich.console.Console):
-    """A console without markup, emoji codes and colours for what looks like a number, in texts and in tables."""
+    """Console without markup, emoji codes and highlighting of numbers, in texts and in tables."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
 
 class TextColumn(rich.progress.TextColumn):
-    """A text beside a progress bar."""
+    """Text column of a progress bar, without markup."""
 
     def __init__(self, text_format: str, **options: Any) -> None:
         super().__init__(text_format, markup=False, **options)
 
 
 class Progress(rich.progress.Progress):
-    """A progress bar, by default with a description, the share done and the time left."""
+    """Progress bar; by default with description, percentage and time left."""
 
     @classmethod
     def get_default_columns(cls) -> tuple[rich.progress.ProgressColumn, ...]:
-        """The columns, if none are given."""
+        """Returns the default columns."""
         return TextColumn("{task.description}"), *super().get_default_columns()[1:]
 
 
 def escape_unprintable() -> None:
-    """Lets standard output and error escape the characters that their encoding lacks, where Python would stop with a
+    """Makes standard output and error escape characters that their encoding lacks, instead of raising
     UnicodeEncodeError."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a notebook's is not

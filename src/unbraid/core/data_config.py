@@ -1,14 +1,14 @@
-"""What a user says about the data. Free of torch, so that the command line can read it quickly."""
+"""Configuration of the data. Does not import torch, so that the command line starts quickly."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 Augmentation = Literal["flip", "turn", "shift"]
-"""flip: left-right; turn: quarter turns and flips of square images; shift: up to an eighth of the size."""
+"""flip: left-right; turn: quarter turns and flips of square images; shift: by up to an eighth of the size."""
 
 FeatureName = Literal["vgg16", "efficientnet-lite0"]
-"""Networks trained on ImageNet, whose features can stand for images."""
+"""Networks pretrained on ImageNet whose features can replace images."""
 
 SetName = Literal[
     "digits",
@@ -27,81 +27,82 @@ SetName = Literal[
     "synthetic",
     "synthetic-identifiable",
 ]
-"""digits: 5,000 real digits that ship with the package; synthetic and synthetic-identifiable: vectors drawn on the fly;
-the others lie under `--data.root`. cars pairs the frontal view of each car with its other views, car-sides its front
-and rear with its profiles, cars3d has all views labelled by car, relit shows them in a scene of ours and plain.
-cuhk-avataaars has photos of faces on white and cartoon faces, which are no pairs."""
+"""Known data sets. digits: 5,000 images included in the package; synthetic and synthetic-identifiable: generated
+vectors; the others are read from `--data.root`. cars pairs the frontal view of a car with its other views, car-sides
+front and rear with the profiles, cars3d has all views labelled by car, relit renders them in a lit scene and plain.
+cuhk-avataaars has photos of faces on white and cartoon faces, unpaired."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images, how large, and how they are divided.
+    """Data source, image size and split.
 
-    Give one source: set, a and b, side-by-side, classes, csv or arrays.
+    Set one source: set, a and b, side-by-side, classes, csv or arrays.
     """
 
     set: SetName | None = None
-    """A known data set; all but `digits` and the synthetic ones need --data.root."""
+    """Name of a known data set; all but `digits` and the synthetic ones need --data.root."""
     root: Path | None = None
-    """Folder that holds the known data sets."""
+    """Folder that contains the known data sets."""
     a: Path | None = None
-    """Folder with the images of domain a."""
+    """Folder of images of domain a."""
     b: Path | None = None
-    """Folder with the images of domain b."""
+    """Folder of images of domain b."""
     pairs: Path | None = None
-    """CSV file that says which file of --data.a belongs to which of --data.b: two columns, with or without the header
-    a,b."""
+    """CSV file that pairs files of --data.a with files of --data.b: two columns, with or without the header a,b."""
     unpaired: bool = False
-    """The images of --data.a and --data.b don't belong together, whatever their names are. With other sources: training
-    doesn't see which belong together."""
+    """Train without pairs: ignore that files of --data.a and --data.b have equal names, or that a data set is
+    paired."""
     side_by_side: Path | None = None
     """Folder of images whose left half is a and whose right half is b."""
     classes: Path | None = None
-    """Folder with one folder of images for each class."""
+    """Folder with one subfolder of images for each class."""
     csv: Path | None = None
-    """CSV file of labels, beside or above its images: a header, the column `file`, a column for each label, and perhaps
-    `part` (train, val or test) and `content`."""
+    """CSV file of labels, in or above the folder of its images: a header, a column `file`, a column for each label, and
+    optionally `part` (train, val or test) and `content`."""
     labels: tuple[str, ...] = ()
-    """The columns of --data.csv, or attributes of the set avataaars, to use; one is a class, several are attributes.
-    Default: all columns; top."""
+    """Columns of --data.csv, or attributes of the set avataaars, to use as labels: one for classes, several for
+    attributes. Default: all columns; top."""
     arrays: Path | None = None
-    """.npz file with the arrays a and b, (n, h, w), (n, h, w, c) or (n, d), and perhaps `label` (n,), or with x and
-    label, (n,) or (n, k), and perhaps `content` (n,); or a folder with such arrays as a.npy, b.npy and so on."""
+    """.npz file with arrays a and b, (n, h, w), (n, h, w, c) or (n, d), and optionally `label` (n,); or with x and
+    label, (n,) or (n, k), and optionally `content` (n,); or a folder with such arrays as a.npy, b.npy and so on."""
     size: tuple[int, int] | None = None
-    """Height and width to bring the images to: scaled to cover, middle kept. Default: the size they have."""
+    """Height and width of the images: they are scaled to cover it and cropped to the centre. Default: their original
+    size."""
     channels: int | None = None
-    """1 for grey, 3 for colour. Default: what the images have; transparency is laid on white."""
+    """Number of channels: 1 for grey, 3 for colour. Default: that of the images; transparency becomes white."""
     styles: tuple[str, str] = ("google", "twitter")
-    """The two styles of the emoji set: google, twitter, openmoji, openmoji-black."""
+    """Two styles of the emoji set: google, twitter, openmoji, openmoji-black."""
     val: float = 0.1
-    """Share of the training images held out to choose the best checkpoint."""
+    """Fraction of the training images held out to choose the best checkpoint."""
     test: float = 0.1
-    """Share of the images held out for `evaluate`, where the set has no test part of its own."""
+    """Fraction of the images held out for `evaluate`, where the data set has no test part."""
     split: Literal["image", "class"] | None = None
-    """How labelled images are divided. image: each class is in training; class: training never sees the classes of
-    test, a share --data.test of all. Default: as the set is divided of its own, else image."""
+    """Split of labelled images. image: every class is in the training part; class: the test part has classes of its
+    own, a fraction --data.test of all. Default: that of the data set, else image."""
     balanced: bool = False
-    """Draw classes equally often instead of images."""
+    """Sample classes uniformly instead of images."""
     by_class: bool = False
-    """Pairs are any two items of one class, drawn anew in each pass, and training never sees the classes of validation
-    and test: --data.a and --data.b with a folder for each class, the set sketchy, or --data.arrays with label_a and
+    """Pair any two items of one class, drawn anew in each epoch, and hold out whole classes for validation and test.
+    For --data.a and --data.b with a subfolder for each class, the set sketchy, or --data.arrays with label_a and
     label_b."""
     test_classes: tuple[str, ...] = ()
-    """With --data.by-class: the classes to test on, instead of a share drawn by the seed."""
+    """Test classes for --data.by-class, instead of a fraction drawn by the seed."""
     features: FeatureName | None = None
-    """Take a network's features for the images, computed once and kept: vgg16 (512 values), efficientnet-lite0 (1280).
-    """
+    """Replace images by features of a pretrained network, computed once and cached: vgg16 (512 values),
+    efficientnet-lite0 (1280)."""
     tuned: bool = False
-    """With --data.by-class, of features or vectors: train a head on the training classes, and take its 256 values."""
+    """Train a projection head on the training classes and use its 256 outputs; with --data.by-class, on features or
+    vectors."""
     tuned_network: bool = False
-    """With --data.tuned: then train the network of --data.features together with the head, some minutes."""
+    """Fine-tune the network of --data.features together with the head of --data.tuned, which takes some minutes."""
     styles_per_class: int = 1
-    """Divide each class into so many styles, by k-means on first-layer features of VGG16, and take styles as classes
-    (labelled data and two unpaired domains)."""
+    """Number of styles into which each class is clustered, by k-means on first-layer features of VGG16; styles then
+    serve as classes (labelled data and two unpaired domains)."""
     augment: tuple[Augmentation, ...] = ()
-    """Random moves of training images, alike for both sides of a pair: flip (left-right), turn (quarter turns and
-    flips), shift (up to an eighth)."""
+    """Random augmentations of training images, equal for both images of a pair: flip (left-right), turn (quarter turns
+    and flips), shift (by up to an eighth of the size)."""
     strict: bool = False
-    """Stop at the first image that can't be read, instead of leaving it out and listing it."""
+    """Stop at the first unreadable image, instead of leaving it out and listing it."""
     seed: int = 0
-    """Seed of the division into parts and of everything drawn at random in the data."""
+    """Random seed of the split and of all random choices in the data."""

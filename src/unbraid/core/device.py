@@ -1,4 +1,4 @@
-"""Which device and which number format to train in, chosen at run time and said in the log."""
+"""Selection of device and precision at run time."""
 
 import contextlib
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from unbraid.core.types import UserError
 
 @dataclass(frozen=True)
 class Precision:
-    """A device, whether matrix products and convolutions run in bf16 there, and why."""
+    """Device, whether matrix products and convolutions run in bf16 there, and the reason."""
 
     device: torch.device
     bf16: bool
     reason: str
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """The context in which a training step runs. Weights, their updates and losses stay float32."""
+        """Returns the autocast context of a training step. Weights, updates and losses stay float32."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
 
     def __str__(self) -> str:
@@ -27,7 +27,10 @@ class Precision:
 
 
 def choose(config: TrainConfig) -> Precision:
-    """What the configuration asks for, or, for "auto", the best there is. UserError if a GPU is asked for in vain."""
+    """Selects the device and precision that the configuration names, or for "auto" the best available.
+
+    Raises UserError if a GPU is requested and there is none.
+    """
     has_gpu = torch.cuda.is_available()
     if config.device == "cuda" and not has_gpu:
         raise UserError("--train.device cuda: torch sees no GPU here. Leave it out to use the processor")
@@ -42,7 +45,7 @@ def choose(config: TrainConfig) -> Precision:
 
 
 def cpu_bf16() -> str | None:
-    """Name of the processor's bf16 instructions, if it has any. Emulated bf16 would be slower than fp32."""
+    """Returns the name of the processor's bf16 instructions, or None: emulated bf16 is slower than fp32."""
     for name, probe in (("AMX", "_is_amx_tile_supported"), ("AVX512-bf16", "_is_avx512_bf16_supported")):
         supported = getattr(torch.cpu, probe, None)
         if supported is not None and supported():

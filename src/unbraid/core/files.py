@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, then put into it."""
+"""Atomic writes, and JSON that is checked when it is read."""
 
 import contextlib
 import json
@@ -16,9 +16,15 @@ from unbraid.core.types import UserError
 def write_atomically(
     path: Path, write: Callable[[Path], object], put: Callable[[Path, Path], object] = os.replace
 ) -> None:
-    """Lets `write` fill a temporary file beside `path`, then puts it in its place, or leaves `path` as it was.
+    """Writes a file completely or not at all, by way of a temporary file in the same folder.
 
-    Raises UserError for a full disk or a folder that can't be written to.
+    Args:
+        path: The file. Its folder is created if it is missing.
+        write: Writes the content to the path that it is given.
+        put: Moves the temporary file to `path`.
+
+    Raises:
+        UserError: The disk is full, or the folder can't be written to.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -37,7 +43,8 @@ def write_atomically(
 
 
 def create_json(path: Path, value: Any) -> bool:
-    """Writes JSON atomically, if no file is there; returns False otherwise. Of two processes that do so, one does."""
+    """Writes JSON atomically unless the file exists. Returns whether it was written; of two processes, only one
+    writes."""
     text = json_text(value, indent=2) + "\n"
     done = []
 
@@ -58,17 +65,17 @@ def create_json(path: Path, value: Any) -> bool:
 
 
 def lies_in(path: Path, folder: Path) -> bool:
-    """Whether a path is a folder, or a file, or below it, by whatever links."""
+    """Returns whether a path is a folder or lies below it, after resolving links."""
     return path.resolve().is_relative_to(folder.resolve())
 
 
 def holds_nothing(folder: Path) -> bool:
-    """Returns whether a folder has nothing in it but a lock and what a process left that was killed while writing."""
+    """Returns whether a folder is empty except for a lock and temporary files of killed processes."""
     return all(file.name == ".lock" or file.match(".*.tmp") for file in folder.iterdir())
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, and those it followed: torch closes its file after a failed write, which fails for another reason."""
+    """Yields an error and its causes: torch closes its file after a failed write, which raises another error."""
     following: BaseException | None = error
     while following is not None:
         yield following
@@ -76,7 +83,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_full_disk(error: BaseException) -> bool:
-    """safetensors and FAISS report a failed write as errors of their own."""
+    """Returns whether an error of safetensors or FAISS means a failed write."""
     return isinstance(error, (RuntimeError, SafetensorError)) and ("writ" in str(error) or "No space" in str(error))
 
 
@@ -88,13 +95,13 @@ def _reason(error: BaseException) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """JSON, atomically. Numbers that are not finite become null."""
+    """Writes JSON atomically. Numbers that are not finite become null."""
     text = json_text(value, indent=2) + "\n"
     write_atomically(path, lambda file: file.write_text(text))
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """Returns JSON as any program reads it: numbers that are not finite, for which it has no form, become null."""
+    """Returns standard JSON: numbers that are not finite, which it can't represent, become null."""
     text = json.dumps(value)
     if "NaN" in text or "Infinity" in text:
         value = json.loads(text, parse_constant=lambda name: None)
@@ -122,10 +129,16 @@ def read_json(path: Path, kind: Any = Any) -> Any:
 
 
 def parse_json(text: bytes | str, source: str, kind: Any = Any) -> Any:
-    """Returns JSON from `source`, a file or a place in one, checked against a type as in `read_json`.
+    """Parses JSON and checks it against a type. NaN and Infinity, which earlier versions wrote, are read as null.
 
-    NaN and Infinity, which earlier versions wrote, are read as null. Raises UserError, which names the source, for text
-    that is not JSON, is nested too deeply, has numbers too large for a double, or is not of that type.
+    Args:
+        text: The JSON.
+        source: Name of the file, or of the place in it, for messages.
+        kind: Type of the value, as in `read_json`.
+
+    Raises:
+        UserError: The text is not JSON, is nested too deeply, has numbers too large for a double, or is not of that
+            type.
     """
     try:
         try:
@@ -145,9 +158,18 @@ def parse_json(text: bytes | str, source: str, kind: Any = Any) -> Any:
 
 
 def check_value(value: Any, source: str, kind: Any) -> Any:
-    """Returns a value made of dictionaries, lists, numbers and tensors, checked against a type as JSON is.
+    """Checks a value of dictionaries, lists, numbers and tensors against a type.
 
-    Raises UserError, which names the source, if it is not of that type.
+    Args:
+        value: The value.
+        source: Name of the file that it comes from, for messages.
+        kind: Any type that msgspec supports.
+
+    Returns:
+        The value, converted to the type.
+
+    Raises:
+        UserError: The value is not of that type.
     """
     try:
         return msgspec.convert(value, kind)

@@ -1,4 +1,4 @@
-"""Functions of the user's own, named on the command line as MODULE:FUNCTION."""
+"""User-defined functions, named on the command line as MODULE:FUNCTION."""
 
 import importlib
 import os
@@ -10,9 +10,9 @@ from unbraid.core.types import UserError
 
 
 def function_named(name: str, flag: str) -> Callable[..., Any]:
-    """The function MODULE:FUNCTION, of a module in the working folder or where Python finds it.
+    """Imports the function MODULE:FUNCTION, from the working folder or Python's path.
 
-    Raises UserError, which names the flag, if it can't be imported or called.
+    Raises UserError, which names the flag, if it can't be imported or is not callable.
     """
     module, function = name.rsplit(":", 1)
     if "" not in sys.path and os.getcwd() not in sys.path:  # a program that pip installed doesn't look there

@@ -1,4 +1,4 @@
-"""What fits into memory, and how freed memory is treated."""
+"""Memory: the amount available, checks before allocation, and reuse of freed memory."""
 
 import contextlib
 import copy
@@ -18,7 +18,7 @@ Module = TypeVar("Module", bound=nn.Module)
 CGROUP = Path("/sys/fs/cgroup")
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
-"""Parameters of mallopt, as glibc's malloc.h numbers them."""
+"""Parameters of mallopt, as numbered in glibc's malloc.h."""
 LARGE, USUAL = 2**20, 2**25
 """Bytes of blocks that go back to the system at once when they are freed: while images are decoded, and otherwise, to
 which glibc itself rises."""
@@ -67,7 +67,7 @@ def _set(parameter: int, value: int) -> bool:
 
 
 def available_memory(device: torch.device | None = None) -> float:
-    """Returns how many bytes may still be taken on a device, as far as the system says: inf where it doesn't."""
+    """Returns the number of bytes available on a device, or infinity where the system doesn't report it."""
     if device is not None and device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     free = float("inf")
@@ -83,7 +83,14 @@ def available_memory(device: torch.device | None = None) -> float:
 
 
 def need(amount: float, what: str, remedy: str, device: torch.device | None = None) -> None:
-    """UserError that says how many bytes something takes, if these are not available on the device."""
+    """Raises UserError if less memory is available than something needs.
+
+    Args:
+        amount: Bytes needed.
+        what: Begins the message: "Training these networks takes".
+        remedy: Ends the message: how to need less.
+        device: Device; the processor by default.
+    """
     available = available_memory(device)
     if amount > available:
         raise UserError(f"{what} {in_words(amount)} of memory, where {in_words(available)} are available. {remedy}")
@@ -114,7 +121,7 @@ def saved_bytes(method: Any, batches: Any, clock: Any, autocast: contextlib.Abst
 
 
 def in_words(size: float) -> str:
-    """Returns a number of bytes as "1.5 GB"."""
+    """Formats a number of bytes, such as "1.5 GB"."""
     for unit, bytes_ in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if size >= bytes_:
             return f"{size / bytes_:,.1f} {unit}" if size < 1e21 else f"{size / bytes_:.0e} {unit}"
@@ -124,17 +131,20 @@ def in_words(size: float) -> str:
 def built(
     kind: Callable[[Any, Any], Module], spec: DataSpec, config: Any, copies: int = 1, device: torch.device | None = None
 ) -> Module:
-    """Returns the networks of a method, once it is known that they fit into memory.
+    """Builds a method after checking that its networks fit into memory.
 
     Args:
-        kind: The method's class.
-        spec: What its data look like.
+        kind: Class of the method.
+        spec: Specification of its data.
         config: Its configuration.
-        copies: How often the weights are held: training has their gradients and two moments beside them.
-        device: Where.
+        copies: Number of copies of the weights to allow for; training adds gradients and two moments.
+        device: Device; the processor by default.
+
+    Returns:
+        The method.
 
     Raises:
-        UserError: They don't fit, or are larger than torch can count.
+        UserError: The networks don't fit, or their size overflows.
     """
     remedy = "Give smaller networks (--method...) or images (--data.size)"
     try:
@@ -149,7 +159,7 @@ def built(
 
 
 def out_of_memory(error: BaseException) -> str | None:
-    """Returns what to say of an error that is for want of memory, None of another one."""
+    """Returns a message for the user if an error is due to a lack of memory, else None."""
     text = str(error)
     if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "can't allocate memory" not in text:
         return None

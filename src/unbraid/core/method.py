@@ -1,11 +1,11 @@
-"""The verbs: what a method is, and what a trained one can do.
+"""The method interface: what is trained, and the protocols of trained models.
 
-A method owns its networks and plays one training step as a generator: ordinary forward code that yields, turn by turn,
-who minimises what. `train.train_step` turns each yield into backward and step.
+A method owns its networks and defines one training step as a generator: ordinary forward code that yields, turn by
+turn, the losses and the players that minimise them. `training.loop.train_step` runs backward and step for each yield.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -18,15 +18,22 @@ from unbraid.core.bounds import check_bounds
 from unbraid.core.types import Batch, Codes, DataSpec, Domain, ImageSpec
 
 BatchType = TypeVar("BatchType")
+Value = TypeVar("Value")
 Terms = dict[str, Tensor]
-"""Weighted scalar losses by name: what is minimised is what the log shows."""
+"""Weighted scalar losses by name, as they are minimised and logged."""
 Update = dict[str | tuple[str, ...], Terms]
-"""Player, or players who minimise the same, -> what they minimise. The players of one update step together."""
+"""Losses by the player, or players, that minimise them. The players of one update step together."""
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Where training stands: `step` counts finished steps of the stage, `progress` is its share done, in [0, 1)."""
+    """Progress of training.
+
+    Args:
+        step: Number of finished steps of the stage.
+        progress: Fraction of the stage that is done, in [0, 1).
+        stage: Name of the stage.
+    """
 
     step: int
     progress: float
@@ -35,9 +42,12 @@ class Clock:
 
 @dataclass(frozen=True)
 class Stage:
-    """A phase of training with its own players.
+    """Phase of training with its own players.
 
-    share: its part of the run's length. encodes: whether items that training doesn't see have codes in this phase.
+    Args:
+        name: Name of the stage.
+        share: Fraction of the run's length.
+        encodes: Whether new items have codes in this stage.
     """
 
     name: str = "train"
@@ -46,17 +56,20 @@ class Stage:
 
 
 class Method(nn.Module, ABC, Generic[BatchType]):
-    """One published system: its networks, its players, one training step.
+    """Base class of methods: networks, players, one training step.
 
-    A subclass is built from (spec, config) and lives in one file. It sets `needs`, the batch type it trains on, and
-    `config_type`, a frozen dataclass of what can be chosen, whose defaults are the paper's but for the deviations
-    on the method's docs page; types of `bounds` say what its numbers may be.
+    A subclass is constructed from (spec, config). It sets `needs`, the type of its batches, and `config_type`, a frozen
+    dataclass of its settings; the defaults are the paper's except for the deviations on the method's docs page, and
+    types of `core.bounds` declare the ranges of numbers.
     """
 
     needs: ClassVar[type[Batch]]
     config_type: ClassVar[type]
     training_only: ClassVar[tuple[str, ...]] = ()
-    """Beginnings of the names of what only training needs; it is not part of a trained model."""
+    """Prefixes of the names of state that only training needs; a trained model omits it."""
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Former names of settings, networks, players and losses, with their present names. Flags and saved runs may use
+    either."""
 
     def __init__(self, spec: DataSpec, config: Any) -> None:
         super().__init__()
@@ -73,8 +86,8 @@ class Method(nn.Module, ABC, Generic[BatchType]):
 
     @classmethod
     def default_config(cls, spec: DataSpec) -> tuple[Any, list[str]]:
-        """The configuration for data like these where nothing else is asked for, and lines that say what differs from
-        `config_type()`, the paper's, and why."""
+        """Returns the default configuration for such data, and notes on how it differs from the paper's,
+        `config_type()`."""
         return cls.config_type(), []
 
     @classmethod
@@ -92,27 +105,36 @@ class Method(nn.Module, ABC, Generic[BatchType]):
 
     @classmethod
     def upgrade_config(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Returns a configuration that an earlier version saved, as plain values, in the form of this version."""
+        """Converts a configuration that an earlier version saved, as plain values, to this version's form."""
         return values
 
     def prepare(self) -> None:
-        """Fetches what training needs beside the data. Called before a run begins; raises UserError."""
+        """Loads what training needs besides the data, such as pretrained weights. Called before a run begins. Raises
+        UserError."""
 
     def stages(self) -> list[Stage]:
-        """The phases of training, in order. Most methods have one."""
+        """Returns the stages of training in order. Most methods have one."""
         return [Stage()]
 
     @abstractmethod
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
-        """A torch optimiser for each player of the stage."""
+        """Returns the optimiser of each player of a stage."""
 
     def rate_factor(self, stage: str, clock: Clock) -> float:
-        """What the optimisers' rates are multiplied by at this moment of the stage."""
+        """Returns the factor of the learning rates at this point of the stage."""
         return 1.0
 
     @abstractmethod
     def updates(self, batches: Iterator[BatchType], clock: Clock) -> Iterator[Update]:
-        """One training step. Yields who minimises what, turn by turn; never from inside a `with`."""
+        """Performs one training step. Yields updates, turn by turn; never from inside a `with` block.
+
+        Args:
+            batches: Batches of type `needs`.
+            clock: Progress of training.
+
+        Yields:
+            Losses by the players that minimise them. When the generator resumes, these players have been updated.
+        """
 
     def as_translator(self) -> "Translator | None":
         """Returns the method itself if it has what a `Translator` has."""
@@ -127,50 +149,93 @@ class Method(nn.Module, ABC, Generic[BatchType]):
         return self if isinstance(self, Latent) else None
 
 
+def present_names(values: Mapping[str, Value], renamed: Mapping[str, str]) -> dict[str, Value]:
+    """Replaces former names among the keys, and among the parts of keys that are joined by dots.
+
+    Example:
+        >>> present_names({"critic.weight": 1, "rate": 2}, {"critic": "discriminator"})
+        {'discriminator.weight': 1, 'rate': 2}
+    """
+    return {".".join(renamed.get(part, part) for part in key.split(".")): value for key, value in values.items()}
+
+
 SMALL = 128
-"""Smaller side of images, in px, up to which a method's default may be what was proven at small sizes."""
+"""Largest smaller side in px of images for which a method's default may be settings that were tested at small sizes."""
 SMALL_NOTE = f"Images of up to {SMALL} px: settings that were proven at 64 px instead of the paper's for 256"
 
 
 def small_images(spec: DataSpec) -> bool:
-    """Returns whether both domains have images whose smaller side is at most SMALL."""
+    """Returns whether both domains have images whose smaller side is at most SMALL px."""
     return all(isinstance(own, ImageSpec) and min(own.height, own.width) <= SMALL for own in (spec.a, spec.b))
 
 
 @runtime_checkable
 class Latent(Protocol):
-    """Keeps codes of training items and of the values of their labels, found while training."""
+    """Protocol of methods that store codes of training items and of label values."""
 
     def training_codes(self, label: Tensor, index: Tensor) -> Codes:
-        """The codes of training items. label: (n, k), index: (n,)."""
+        """Returns the stored codes of training items.
+
+        Args:
+            label: Labels, (n, k).
+            index: Positions in the training part, (n,).
+        """
         ...
 
     def with_value(self, exclusive: Tensor, label: int, value: int) -> Tensor:
-        """Exclusive codes with another value of one label: (n, d) -> (n, d)."""
+        """Replaces the part of exclusive codes that encodes one label.
+
+        Args:
+            exclusive: Exclusive codes, (n, d).
+            label: Number of the label.
+            value: Number of its new value.
+
+        Returns:
+            The new codes, (n, d).
+        """
         ...
 
 
 @runtime_checkable
 class Translator(Protocol):
-    """Can show an item of one domain in the other."""
+    """Protocol of methods that translate items between domains."""
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
-        """(n, *spec[src].shape) -> (n, *spec[dst].shape). style: (n, d) exclusive codes, drawn if not given."""
+        """Translates items.
+
+        Args:
+            x: Items, (n, *spec[src].shape).
+            src: Domain of the items.
+            dst: Target domain.
+            style: Exclusive codes, (n, d); sampled if not given.
+
+        Returns:
+            The translations, (n, *spec[dst].shape).
+        """
         ...
 
 
 @runtime_checkable
 class Disentangler(Protocol):
-    """Can take an item apart into codes, and make items of codes."""
+    """Protocol of methods that encode items into shared and exclusive codes, and decode them."""
 
     def encode(self, x: Tensor, domain: Domain) -> Codes:
-        """The codes of n items. An item's code does not depend on the rest of the batch."""
+        """Returns the codes of items, (n, *spec[domain].shape). They do not depend on the rest of the batch."""
         ...
 
     def decode(self, codes: Codes, domain: Domain) -> Tensor:
-        """(n, *spec[domain].shape): the items that these codes describe, in `domain`."""
+        """Returns the items of `domain` with these codes, (n, *spec[domain].shape)."""
         ...
 
     def prior(self, n: int, domain: Domain, generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """n exclusive codes of `domain`, drawn from what the method takes them to follow."""
+        """Samples exclusive codes from the method's prior.
+
+        Args:
+            n: Number of codes.
+            domain: Their domain.
+            generator: Source of randomness, on the CPU.
+
+        Returns:
+            The codes, (n, d).
+        """
         ...

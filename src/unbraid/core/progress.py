@@ -1,4 +1,4 @@
-"""How far a command has come."""
+"""Progress of long commands."""
 
 import time
 from contextlib import AbstractContextManager
@@ -9,11 +9,11 @@ from rich.progress import BarColumn, TaskID
 from unbraid.core.console import Console, Progress, TextColumn
 
 PLAIN_SECONDS = 10.0
-"""Seconds between two lines of progress where there is no terminal to draw a bar on."""
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 class Meter(AbstractContextManager["Meter"]):
-    """Progress on stderr with rate and time left: a bar on a terminal, now and then a line elsewhere."""
+    """Progress on standard error with rate and time left: a bar on a terminal, occasional lines elsewhere."""
 
     def __init__(self, title: str, total: int, console: Console | None = None) -> None:
         self.title, self.total, self.done = title, total, 0
@@ -37,7 +37,7 @@ class Meter(AbstractContextManager["Meter"]):
             self._bar[0].stop()
 
     def advance(self, count: int) -> None:
-        """So many more are done."""
+        """Adds finished items."""
         self.done += count
         if self._bar:
             self._bar[0].update(self._bar[1], completed=self.done, text=self.text())
@@ -46,7 +46,7 @@ class Meter(AbstractContextManager["Meter"]):
             self.console.print(f"{self.title}: {self.text()}", soft_wrap=True)
 
     def text(self) -> str:
-        """Done, rate, time left."""
+        """Returns the number of finished items, the rate and the time left."""
         rate = self.done / max(1e-6, time.monotonic() - self._began)
         left = int((self.total - self.done) / rate) if rate else 0
         clock = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"

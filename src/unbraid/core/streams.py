@@ -1,4 +1,4 @@
-"""What a command prints never ends its work, and Ctrl-C ends it at any moment without a traceback."""
+"""Output streams whose reader may leave, and a clean exit on Ctrl-C."""
 
 import contextlib
 import errno
@@ -11,11 +11,11 @@ from types import FrameType
 from typing import Any
 
 GONE = (errno.EPIPE, errno.EIO)
-"""A pipe whose reader has left, such as `head`, and a terminal that was closed."""
+"""Errors of a pipe whose reader has left, such as `head`, and of a closed terminal."""
 
 
 class Patient:
-    """A stream that goes silent when nobody reads it any more."""
+    """Output stream that discards text once its reader has left."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -24,16 +24,16 @@ class Patient:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """As the stream's."""
+        """Writes text."""
         self._try(lambda: self._stream.write(text))
         return len(text)
 
     def writelines(self, lines: Any) -> None:
-        """As the stream's."""
+        """Writes lines."""
         self.write("".join(lines))
 
     def flush(self) -> None:
-        """As the stream's."""
+        """Flushes the stream."""
         self._try(self._stream.flush)
 
     def _try(self, act: Callable[[], object]) -> None:
@@ -50,7 +50,8 @@ class Patient:
 
 @contextlib.contextmanager
 def patient() -> Iterator[None]:
-    """Inside, standard output and errors go silent when their reader leaves, or where they were closed before."""
+    """Makes standard output and error discard text, inside the block, once their reader has left or if they are
+    closed."""
     with contextlib.ExitStack() as stack:
         for name, redirect in (("stdout", contextlib.redirect_stdout), ("stderr", contextlib.redirect_stderr)):
             stream = getattr(sys, name) or stack.enter_context(open(os.devnull, "w"))
@@ -62,7 +63,8 @@ def patient() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stopped_at_once() -> Iterator[None]:
-    """Inside, Ctrl-C leaves with status 130. For imports, in which KeyboardInterrupt may turn into another error."""
+    """Makes Ctrl-C exit with status 130 inside the block; for imports, which may turn KeyboardInterrupt into another
+    error."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         os.write(2, b"unbraid: stopped\n")

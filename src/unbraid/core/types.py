@@ -1,7 +1,7 @@
-"""The nouns: domains, what their items look like, what a batch and a code are.
+"""Data types: domains, item specifications, batches and codes.
 
-Shape legend, used everywhere: n items, c channels, h height, w width, d a vector's size.
-Images and vectors are float32; images have values in [-1, 1] from the data edge on.
+Shape legend, used everywhere: n items, c channels, h height, w width, d a vector's size. Images and vectors are
+float32; images have values in [-1, 1].
 """
 
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ DOMAINS: tuple[Domain, Domain] = ("a", "b")
 
 
 def other(domain: Domain) -> Domain:
-    """The domain that is not this one."""
+    """Returns the other domain."""
     return "b" if domain == "a" else "a"
 
 
 class UserError(Exception):
-    """Something the user can mend: the message says what was found and what to do.
+    """Error that the user can fix; its message says what was found and what to do.
 
-    The command line prints it as one line and leaves with exit status 2.
+    The command line prints it as one line and exits with status 2.
     """
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What the images of one domain look like: any size, any number of channels."""
+    """Size and channels of the images of one domain."""
 
     height: int
     width: int
@@ -45,7 +45,7 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class VectorSpec:
-    """What the feature vectors of one domain look like."""
+    """Size of the feature vectors of one domain."""
 
     size: int
 
@@ -63,21 +63,21 @@ Spec = ImageSpec | VectorSpec
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What a method must know of the data to build its networks."""
+    """Specification of the data, from which a method builds its networks."""
 
     a: Spec
     b: Spec
     items: int = 0
-    """Training items, for methods that keep a code for each; a trained model's spec has 0."""
+    """Number of training items, for methods that store a code for each; 0 in a trained model."""
     classes: tuple[int, ...] = ()
-    """Labelled data: how many values each label has, over the classes that training sees: (163,) for one class label,
-    (2, 2, 2) for three binary attributes."""
+    """Labelled data: number of values of each label among the training classes: (163,) for one class label, (2, 2, 2)
+    for three binary attributes."""
     values: tuple[tuple[str, ...], ...] = ()
-    """Labelled data: what the values of each label are called, as many as `classes` says."""
+    """Labelled data: names of the values of each label, in as many tuples as `classes` has entries."""
     labels: tuple[str, ...] = ()
-    """Labelled data: what each label is called."""
+    """Labelled data: name of each label."""
     domains: tuple[Domain, ...] = ()
-    """Labelled data made of two domains: the domain of each class. Empty if there is one domain."""
+    """Labelled data of two domains: the domain of each class. Empty if there is one domain."""
 
     def __getitem__(self, domain: Domain) -> Spec:
         return self.a if domain == "a" else self.b
@@ -93,9 +93,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Paired(Batch):
-    """A batch of pairs: row i of `a` and row i of `b` show the same thing.
+    """Batch of pairs: row i of `a` and row i of `b` show the same content.
 
-    a: (n, *spec.a.shape), b: (n, *spec.b.shape), index: (n,) position of the pair in its part of the data.
+    Args:
+        a: Items of domain a, (n, *spec.a.shape).
+        b: Items of domain b, (n, *spec.b.shape).
+        index: Positions of the pairs in their part of the data, (n,).
     """
 
     advice: ClassVar[str] = (
@@ -112,9 +115,11 @@ class Paired(Batch):
 
 @dataclass(frozen=True)
 class Unpaired(Batch):
-    """A batch from each domain; rows have nothing to do with each other.
+    """Batch of items of each domain, independent of each other.
 
-    a: (n, *spec.a.shape), b: (n, *spec.b.shape).
+    Args:
+        a: Items of domain a, (n, *spec.a.shape).
+        b: Items of domain b, (n, *spec.b.shape).
     """
 
     advice: ClassVar[str] = "two domains: --data.a and --data.b, with or without --data.unpaired"
@@ -128,10 +133,12 @@ class Unpaired(Batch):
 
 @dataclass(frozen=True)
 class Labelled(Batch):
-    """A batch of items with their labels.
+    """Batch of labelled items.
 
-    x: (n, *spec.shape), label: (n, k) values of k labels (k = 1: a class; more: attributes), index: (n,) position of
-    the item in its part of the data.
+    Args:
+        x: Items, (n, *spec.a.shape).
+        label: Values of k labels, (n, k): one for a class, several for attributes.
+        index: Positions of the items in their part of the data, (n,).
     """
 
     advice: ClassVar[str] = "labels: --data.classes, or --data.csv; or two domains: --data.a and --data.b"
@@ -143,9 +150,11 @@ class Labelled(Batch):
 
 @dataclass(frozen=True)
 class Codes:
-    """What a method found in n items: what both domains have, and what this one has alone.
+    """Codes of n items.
 
-    shared: (n, ...) flat or a map, exclusive: (n, d).
+    Args:
+        shared: Information that both domains contain: a vector (n, d) or a map (n, c, h, w).
+        exclusive: Information that only the item's domain contains, (n, d).
     """
 
     shared: Float[Tensor, "n ..."]

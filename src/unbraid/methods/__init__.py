@@ -1,4 +1,4 @@
-"""The methods, by name. To add one: a file, and a line here."""
+"""The methods, by name. A new method needs a file, and a line here."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ METHODS: dict[str, type[Method[Any]]] = {
 
 
 def method_class(name: str) -> type[Method[Any]]:
-    """The method of this name. Raises UserError if there is none."""
+    """Returns the class of a method. Raises UserError if there is none of this name."""
     if name not in METHODS:
         raise UserError(f"There is no method {name!r}; there are: {', '.join(METHODS)}")
     return METHODS[name]

@@ -1,21 +1,21 @@
 """CdDN: cross-domain disentanglement networks (Gonzalez-Garcia, van de Weijer and Bengio, NeurIPS 2018) [1].
 
-Two domains, paired. Each image is encoded into a shared map and an exclusive vector. A decoder makes an image of its
-domain from the *other* side's shared map, with noise in place of the exclusive code (a translation) or with its own
-exclusive code (a cross-domain autoencoder). What an exclusive code knows of the other domain is driven out by a
-decoder behind a reversed gradient. Two players, two turns: the critics, then the generators against the moved critics.
+Two paired domains. Each image is encoded into a shared map and an exclusive vector. A decoder generates an image of its
+domain from the *other* domain's shared map, with noise as exclusive code (a translation) or with its own exclusive code
+(a cross-domain autoencoder). A decoder behind a gradient reversal layer removes information about the other domain from
+exclusive codes. Two players take turns: critics, then generators against the updated critics.
 
-Feature vectors have fully connected networks in place of these, which are ours: the paper has images alone.
+Networks for feature vectors are fully connected counterparts; the paper has images only.
 
-Legend: x is the image of domain a, y that of domain b; S_x, S_y are (n, c, h, w), E_x, E_y and the noise z (n, 8).
-G translates x -> y, F translates y -> x. G_d, F_d are their decoders.
+Legend: x is the image of domain a, y that of domain b; S_x, S_y are (n, c, h, w), E_x, E_y and the noise z (n, 8). G
+translates x -> y, F translates y -> x. G_d, F_d are their decoders.
 """
 
 import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -43,79 +43,80 @@ from unbraid.nn.critic import Critic, VectorCritic, gradient_penalty, slopes
 from unbraid.nn.functional import reversed_gradient, tile
 
 STEEP, FLAT = 2.0, 0.2
-"""Mean slope of a critic above which it explodes, and below which it has gone flat; the penalty pulls it to 1."""
+"""Mean gradient norm of a critic above which it has exploded, and below which it has vanished; the penalty's target is
+1."""
 
 
 @dataclass(frozen=True)
 class CdDNConfig:
-    """What can be chosen in CdDN. The defaults are the paper's networks and weights but for `shared_norm` and `latent`;
-    `recipes.cddn` has the paper's own and those of the authors' program."""
+    """Settings of CdDN. Defaults are the paper's networks and weights except for `shared_norm` and `latent`;
+    `recipes.cddn` has the paper's settings and those of the authors' program."""
 
     widths: Sizes = (64, 128, 256, 512)
-    """Channels of the encoders' convolutions, each of which halves the size. Small images use the first of them."""
+    """Channels of the encoders' convolutions, each of stride 2. Small images use the first of them."""
     decoder_widths: Sizes = (512, 256, 128, 64)
-    """Channels of the decoders' transposed convolutions, one for each of `widths`. Small images use the last."""
+    """Channels of the decoders' upsampling layers, one for each of `widths`. Small images use the last of them."""
     upsampling: Upsampling = "transposed"
-    """How the decoders' maps double: nearest repeats values before a convolution, which lays no grid."""
+    """Upsampling in the decoders. nearest (nearest-neighbour, then a convolution) avoids checkerboard artifacts."""
     map_size: Size = 8
-    """No map is halved below this height or width; 8 is what 256 px come to in the paper."""
+    """Smallest height or width of a map; the paper's networks reach 8 at 256 px."""
     shared: Size = 512
     """Channels of the shared map."""
     shared_norm: Literal["channel", "value"] = "value"
-    """Batch-norm at the end of the shared map. channel: each channel over all images and places, with scale and shift,
-    the paper's. value: each channel at each place by itself over the images, without. With the first, shared maps can
-    become alike by being the same for all images: a pattern of places, too faint for the noise."""
+    """Batch-norm of the shared map. channel (the paper's): per channel, with scale and shift. value: per channel and
+    place, without. With channel, shared maps can collapse to one spatial pattern for all images, too faint to survive
+    the noise."""
     exclusive: Size = 8
     """Size of an exclusive code."""
     dropout: Shares = (0.5, 0.5, 0.0, 0.0)
-    """Dropout after each of the decoders' doublings, as in the authors' program. The paper's text says
-    0.5 on the first three. Small images use the last."""
+    """Dropout after each of the decoders' upsampling layers, as in the authors' program; the paper's text says 0.5 for
+    the first three. Small images use the last of them."""
     critic_widths: Sizes = (64, 128, 256)
-    """Channels of the critics' convolutions. The authors' program has a further one of 512. For vectors, widths of
-    their layers."""
+    """Channels of the critics' convolutions, or sizes of their layers for vectors. The authors' program has one more of
+    512."""
     critic_chunk: Count = 0
-    """How many values of a critic's last map one linear layer scores at a time; scores are averaged. 0: the whole map
-    has one score, as in the paper. The authors' program has chunks of 4096: 32 of them at 256 px."""
+    """Number of values of a critic's last map that one linear layer scores at a time; scores are averaged. 0: the whole
+    map, as in the paper. The authors' program has 4096: 32 chunks at 256 px."""
     vector_widths: Sizes = (512, 256, 128)
-    """Widths of the encoders of feature vectors, as in IIAE; the last is also that of the decoders."""
-    latent_critic: bool = True
-    """Pull exclusive codes to the noise's distribution by a discriminator D_z. The authors' program has none."""
-    latent_critic_widths: Sizes = (64, 128, 256)
-    """Widths of D_z."""
-    latent_critic_norm: bool = False
-    """Batch-norm in D_z, as in the paper. Noise and exclusive codes are batches of their own, whose mean and scale it
-    takes away, so that D_z sees neither, and codes go where they like."""
+    """Sizes of the encoders' layers for feature vectors, as in IIAE; the last is also that of the decoders."""
+    latent_discriminator: bool = True
+    """Match exclusive codes to the noise distribution with a discriminator D_z. The authors' program has none."""
+    latent_discriminator_widths: Sizes = (64, 128, 256)
+    """Sizes of D_z's layers."""
+    latent_discriminator_norm: bool = False
+    """Batch-norm in D_z, as in the paper. It normalises noise and codes separately, so that D_z can't see their mean
+    and scale."""
     relu_on_code: bool = False
-    """Clip codes at nought before the first transposed convolution, as the authors' program does."""
+    """Apply ReLU to codes before the decoder, as in the authors' program."""
     initial: Initial = "normal"
-    """Initial weights. D_z, which the authors' program lacks, keeps torch's."""
+    """Weight initialisation. D_z, which the authors' program lacks, keeps PyTorch's."""
     noise: Weight = 0.1
-    """Standard deviation of the noise on what decoders get in training. Ablation: 0."""
+    """Standard deviation of the noise added to codes before decoding in training. Ablation: 0."""
     gan: Weight = 1.0
-    """w_GAN of eq. 6."""
+    """w_GAN of eq. 6: weight of the generators' adversarial loss."""
     exclusive_gan: Weight = 0.1
-    """w_Ex of eq. 6."""
+    """w_Ex of eq. 6: weight of the adversarial loss of exclusive decoders."""
     latent_gan: Weight = 1.0
-    """Weight of what D_z asks of the encoders; eq. 6 leaves it out."""
-    alike: Weight = 100.0
-    """w_L1 of eq. 6 for eq. 1, |S_x - S_y|. Like the next two a mean over elements. Ablation: 0."""
-    autoencoding: Weight = 100.0
-    """w_L1 of eq. 6 for eq. 5."""
+    """Weight of the encoders' adversarial loss against D_z, which eq. 6 leaves out."""
+    shared_alignment: Weight = 100.0
+    """w_L1 of eq. 6 for eq. 1, |S_x - S_y|, a mean over elements as in the next two. Ablation: 0."""
+    reconstruction: Weight = 100.0
+    """w_L1 of eq. 6 for eq. 5, the cross-domain autoencoders."""
     latent: Weight = 10.0
-    """w_L1 of eq. 6 for eq. 2, of S and of the noise each; the paper's is 100. Ablation: 0."""
-    spread: Weight = 0.0
-    """Weight of a term that the paper lacks: S of different images shall be unlike at every place, `likeness`."""
+    """w_L1 of eq. 6 for eq. 2, the reconstruction of S and of the noise; the paper's is 100. Ablation: 0."""
+    contrastive: Weight = 0.0
+    """Weight of `sample_contrastive_loss`, which keeps S of different images apart. The paper has no such term."""
     penalty: Weight = 10.0
-    """Lambda of eq. 3."""
+    """Lambda of eq. 3: weight of the gradient penalty."""
     rate: Positive = 2e-4
-    """Adam's learning rate, of both players."""
+    """Adam's learning rate, for both players."""
     decay: bool = False
-    """Let the rate fall to 0 by a half cosine over the run. The paper keeps it constant."""
+    """Anneal the learning rate to 0 by a half cosine. The paper keeps it constant."""
     separate_optimisers: bool = False
-    """An Adam for each kind of loss and for each side's autoencoder, as in the authors' program, instead of one for the
-    generators. Adam evens out the size of a gradient, so the weights of eq. 6 hardly matter then."""
+    """One Adam for each kind of loss, and for each domain's autoencoder, as in the authors' program, instead of one for
+    the generators. Adam normalises gradients, so the weights of eq. 6 then have little effect."""
     autoencoder: Literal["cross", "ordinary", "none"] = "cross"
-    """Ablation: ordinary decodes an image's own shared map, none leaves eq. 5 out."""
+    """Ablation: ordinary decodes an image's own shared map; none leaves eq. 5 out."""
     reversal: bool = True
     """Ablation: without it, exclusive decoders and their critics are left out."""
 
@@ -126,15 +127,15 @@ SMALL_IMAGES = CdDNConfig(
     dropout=(0.0, 0.0, 0.0, 0.0),
     shared=64,
     critic_widths=(32, 64, 128),
-    spread=1.0,
+    contrastive=1.0,
     rate=1e-3,
     decay=True,
 )
-"""CdDN at 64 px: three halvings, an 8x8 shared map, half as wide as the paper's."""
+"""CdDN at 64 px: three layers of stride 2, an 8x8 shared map, half as wide as the paper's."""
 
 
 class Encoder(nn.Module):
-    """Image -> shared map and exclusive vector, which part before the last convolution."""
+    """Encoder of images to a shared map and an exclusive vector, which branch before the last convolution."""
 
     def __init__(self, spec: ImageSpec, config: CdDNConfig) -> None:
         super().__init__()
@@ -153,23 +154,23 @@ class Encoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Codes:
-        """(n, *spec.shape) -> S and E, float32."""
+        """Encodes images, (n, *spec.shape), to S and E, float32."""
         features = self.trunk(self.size.grow(x))
         return Codes(self.shared(features).float(), self.exclusive(features).float())
 
 
 def _normalised(channels: int, width: int) -> nn.Sequential:
-    """leaky relu, conv 4x4 stride 2, batch-norm: linear at its end."""
+    """Builds leaky ReLU, a 4x4 convolution of stride 2 and batch-norm, without activation at the end."""
     return nn.Sequential(nn.LeakyReLU(SLOPE), nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width))
 
 
 def value_norm(shape: tuple[int, int, int]) -> nn.Sequential:
-    """Batch-norm of every value of a map by itself, without scale and shift: (n, *shape) -> the same."""
+    """Builds batch-norm of each value of a map by itself, without scale and shift: (n, *shape) -> (n, *shape)."""
     return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(math.prod(shape), affine=False), nn.Unflatten(1, shape))
 
 
 class Decoder(nn.Module):
-    """(n, channels, h, w) code map -> image in [-1, 1]."""
+    """Decoder of code maps, (n, channels, h, w), to images in [-1, 1]."""
 
     def __init__(self, spec: ImageSpec, channels: int, config: CdDNConfig) -> None:
         super().__init__()
@@ -185,12 +186,12 @@ class Decoder(nn.Module):
         self.to_image = doubling(widths[-1], spec.channels, way, bias=True)
 
     def forward(self, code: Tensor) -> Tensor:
-        """(n, *spec.shape)."""
+        """Decodes codes to images, (n, *spec.shape)."""
         return self.size.cut(torch.tanh(self.to_image(self.ups(code)).float()))
 
 
 class VectorEncoder(nn.Module):
-    """Vector -> shared and exclusive vector, which part before the last hidden layer."""
+    """Encoder of vectors to a shared and an exclusive vector, which branch before the last hidden layer."""
 
     def __init__(self, spec: VectorSpec, config: CdDNConfig) -> None:
         super().__init__()
@@ -205,13 +206,13 @@ class VectorEncoder(nn.Module):
         self.exclusive = nn.Linear(before, config.exclusive)
 
     def forward(self, x: Tensor) -> Codes:
-        """(n, spec.size) -> S and E, float32."""
+        """Encodes vectors, (n, spec.size), to S and E, float32."""
         features = self.trunk(x)
         return Codes(self.shared(features).float(), self.exclusive(features).float())
 
 
 class VectorDecoder(nn.Module):
-    """(n, size) code -> vector."""
+    """Decoder of codes, (n, size), to vectors."""
 
     def __init__(self, spec: VectorSpec, size: int, config: CdDNConfig) -> None:
         super().__init__()
@@ -221,17 +222,29 @@ class VectorDecoder(nn.Module):
         )
 
     def forward(self, code: Tensor) -> Tensor:
-        """(n, spec.size)."""
+        """Decodes codes to vectors, (n, spec.size)."""
         return self.layers(code).float()
 
 
 def decoder(spec: Spec, size: int, config: CdDNConfig) -> Decoder | VectorDecoder:
-    """From codes of `size` channels, or values, to a domain."""
+    """Builds the decoder of a domain.
+
+    Args:
+        spec: Specification of the domain.
+        size: Channels, or values, of the codes.
+        config: Settings.
+    """
     return Decoder(spec, size, config) if isinstance(spec, ImageSpec) else VectorDecoder(spec, size, config)
 
 
 def critic(source: Spec, own: Spec, config: CdDNConfig) -> Critic | VectorCritic:
-    """Of items of `own` that answer to items of `source`."""
+    """Builds the critic of items given items of the other domain.
+
+    Args:
+        source: Specification of the given items.
+        own: Specification of the scored items.
+        config: Settings.
+    """
     widths = config.critic_widths
     if isinstance(source, ImageSpec) and isinstance(own, ImageSpec):
         return Critic(source, own, widths, config.critic_chunk)
@@ -240,13 +253,13 @@ def critic(source: Spec, own: Spec, config: CdDNConfig) -> Critic | VectorCritic
     return VectorCritic(source.size, own.size, widths)
 
 
-def laid_out(code: Tensor, shared: Tensor) -> Tensor:
-    """An exclusive code at every place of a shared map; a vector stays what it is."""
+def expand_code(code: Tensor, shared: Tensor) -> Tensor:
+    """Repeats an exclusive code at every place of a shared map; for vectors, returns it unchanged."""
     return tile(code, *shared.shape[2:]) if shared.ndim == 4 else code
 
 
-class Side(nn.Module):
-    """The encoder and the decoder of one domain."""
+class DomainNetworks(nn.Module):
+    """Encoder and decoder of one domain."""
 
     def __init__(self, spec: Spec, config: CdDNConfig) -> None:
         super().__init__()
@@ -255,15 +268,15 @@ class Side(nn.Module):
         self.noise, self.relu = config.noise, config.relu_on_code
 
     def decode(self, shared: Tensor, exclusive: Tensor) -> Tensor:
-        """An image of this domain. In training, noise is laid on the code (section 2.1)."""
-        code = torch.cat([shared, laid_out(exclusive, shared)], 1)
+        """Decodes codes to items of this domain. In training, adds noise to the codes (section 2.1)."""
+        code = torch.cat([shared, expand_code(exclusive, shared)], 1)
         if self.training and self.noise:
             code = code + self.noise * torch.randn_like(code)
         return self.decoder(code.relu() if self.relu else code)
 
 
-class Rivals(nn.Module):
-    """What only training needs of one domain: who judges its images, and who reads its exclusive codes."""
+class AuxiliaryNetworks(nn.Module):
+    """Networks of one domain that only training needs: critics, the exclusive decoder and D_z."""
 
     def __init__(self, own: Spec, opposite: Spec, config: CdDNConfig) -> None:
         super().__init__()
@@ -271,22 +284,24 @@ class Rivals(nn.Module):
         # from this domain's exclusive code alone, an image of the other domain; and who judges it
         self.decoder = decoder(opposite, config.exclusive, config) if config.reversal else None
         self.exclusive_critic = critic(own, opposite, config) if config.reversal else None
-        self.latent_critic = (
+        self.latent_discriminator = (
             nn.Sequential(
-                dense_stack(config.exclusive, config.latent_critic_widths, norm=config.latent_critic_norm),
-                nn.Linear(config.latent_critic_widths[-1], 1),
+                dense_stack(
+                    config.exclusive, config.latent_discriminator_widths, norm=config.latent_discriminator_norm
+                ),
+                nn.Linear(config.latent_discriminator_widths[-1], 1),
             )
-            if config.latent_critic
+            if config.latent_discriminator
             else None
         )
 
-    def of_the_program(self) -> list[nn.Module]:
-        """The networks that the authors' program has too: all but D_z."""
+    def published(self) -> list[nn.Module]:
+        """Returns the networks that the authors' program has too: all except D_z."""
         return [part for part in (self.critic, self.decoder, self.exclusive_critic) if part is not None]
 
 
-class Judged(NamedTuple):
-    """What one critic looks at: the image that is answered to, the real answer, the made one."""
+class CriticInput(NamedTuple):
+    """Input of a critic: the conditioning items, the real ones and the generated ones."""
 
     critic: Critic | VectorCritic
     source: Tensor
@@ -295,7 +310,7 @@ class Judged(NamedTuple):
 
 
 class CdDN(Method[Paired]):
-    """Cross-domain disentanglement networks [1]. Needs pairs; translates, disentangles.
+    """Cross-domain disentanglement networks [1]. Trains on pairs; translates and disentangles.
 
     Example:
         >>> from unbraid.core.types import DataSpec, ImageSpec
@@ -309,31 +324,53 @@ class CdDN(Method[Paired]):
     needs = Paired
     config_type = CdDNConfig
     config: CdDNConfig
-    training_only = ("rivals_",)
+    training_only = ("auxiliary_",)
+    renamed: ClassVar[Mapping[str, str]] = {
+        "rivals_a": "auxiliary_a",
+        "rivals_b": "auxiliary_b",
+        "latent_critic": "latent_discriminator",
+        "latent_critic_widths": "latent_discriminator_widths",
+        "latent_critic_norm": "latent_discriminator_norm",
+        "alike": "shared_alignment",
+        "autoencoding": "reconstruction",
+        "spread": "contrastive",
+        **{
+            f"{old}_{domain}": f"{new}_{domain}"
+            for domain in DOMAINS
+            for old, new in {
+                "autoencoder": "reconstruction",
+                "gan": "generator",
+                "exclusive_gan": "exclusive_generator",
+                "latent_gan": "latent_generator",
+                "latent_critic": "latent_discriminator",
+                "spread": "contrastive",
+            }.items()
+        },
+    }
 
     def __init__(self, spec: DataSpec, config: CdDNConfig) -> None:
         super().__init__(spec, config)
         a, b = _check(spec, config)
-        self.a, self.b = Side(a, config), Side(b, config)
-        self.rivals_a, self.rivals_b = Rivals(a, b, config), Rivals(b, a, config)
+        self.a, self.b = DomainNetworks(a, config), DomainNetworks(b, config)
+        self.auxiliary_a, self.auxiliary_b = AuxiliaryNetworks(a, b, config), AuxiliaryNetworks(b, a, config)
         if config.initial == "normal":
-            for module in (self.a, self.b, *self.rivals_a.of_the_program(), *self.rivals_b.of_the_program()):
+            for module in (self.a, self.b, *self.auxiliary_a.published(), *self.auxiliary_b.published()):
                 module.apply(draw_normal)
 
     @classmethod
     def default_config(cls, spec: DataSpec) -> tuple[CdDNConfig, list[str]]:
-        """`CdDNConfig()`, but for small images: narrower networks, a higher rate that falls, and S spread."""
+        """Returns `CdDNConfig()`, or for small images narrower networks, an annealed rate and the contrastive term."""
         return (SMALL_IMAGES, [SMALL_NOTE]) if small_images(spec) else (CdDNConfig(), [])
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
-        """Adam, rate 2e-4, betas .5 and .999: one for critics and discriminators, whose losses share no parameter, and
-        one for encoders and decoders, or one for each kind of their losses."""
-        rivals = [self.rivals_a, self.rivals_b]
-        decoders = [rival.decoder for rival in rivals if rival.decoder]
+        """Returns Adam with rate 2e-4 and betas .5, .999: one for critics and discriminators, which share no
+        parameters, and one for encoders and decoders, or one for each kind of their losses."""
+        auxiliary = [self.auxiliary_a, self.auxiliary_b]
+        decoders = [rival.decoder for rival in auxiliary if rival.decoder]
         critics = [
             critic
-            for rival in rivals
-            for critic in (rival.critic, rival.exclusive_critic, rival.latent_critic)
+            for rival in auxiliary
+            for critic in (rival.critic, rival.exclusive_critic, rival.latent_discriminator)
             if critic is not None
         ]
         generators = [p for module in (self.a, self.b, *decoders) for p in module.parameters()]
@@ -345,43 +382,46 @@ class CdDN(Method[Paired]):
         return {name: Adam(movers, self.config.rate, (0.5, 0.999), fused=True) for name, movers in moved.items()}
 
     def generator_players(self) -> tuple[str, ...]:
-        """The kinds of the generators' losses. The two sides of a kind share no parameter, or one Adam in the authors'
-        program, but for the autoencoders: both move both encoders, each by its own Adam."""
+        """Returns the kinds of the generators' losses.
+
+        In the authors' program the two domains share an Adam, or no parameters, except for the autoencoders: each has
+        an Adam of its own, and both update both encoders.
+        """
         c = self.config
         used = {
             "gan": True,
             "exclusive_gan": c.reversal,
-            "latent_gan": c.latent_critic,
-            "alike": bool(c.alike),
-            "autoencoder_a": c.autoencoder != "none",
-            "autoencoder_b": c.autoencoder != "none",
+            "latent_gan": c.latent_discriminator,
+            "shared_alignment": bool(c.shared_alignment),
+            "reconstruction_a": c.autoencoder != "none",
+            "reconstruction_b": c.autoencoder != "none",
             "latent": bool(c.latent),
-            "spread": bool(c.spread),
+            "contrastive": bool(c.contrastive),
         }
         return tuple(name for name, is_used in used.items() if is_used)
 
     def rate_factor(self, stage: str, clock: Clock) -> float:
-        """Constant as in the paper, or a half cosine down to 0."""
+        """Returns 1 as in the paper, or a half cosine down to 0."""
         return (1 + math.cos(math.pi * clock.progress)) / 2 if self.config.decay else 1.0
 
     def updates(self, batches: Iterator[Paired], clock: Clock) -> Iterator[Update]:
-        """Two turns: all critics on what the generators make now, then the generators against the moved critics."""
+        """Performs two turns: critics on generated items, then generators against the updated critics."""
         batch = next(batches)
-        codes: dict[Domain, Codes] = {domain: self._side(domain).encoder(batch[domain]) for domain in DOMAINS}
+        codes: dict[Domain, Codes] = {domain: self._networks(domain).encoder(batch[domain]) for domain in DOMAINS}
         noise = {domain: torch.randn_like(codes[domain].exclusive) for domain in DOMAINS}
         made: dict[Domain, Tensor] = {}
         again: dict[Domain, Tensor | None] = {}
-        judged: dict[Domain, Judged] = {}
-        guessed: dict[Domain, Judged] = {}
+        judged: dict[Domain, CriticInput] = {}
+        guessed: dict[Domain, CriticInput] = {}
         for domain in DOMAINS:
-            rivals, opposite = self._rivals(domain), other(domain)
+            auxiliary, opposite = self._auxiliary(domain), other(domain)
             made[domain], again[domain] = self._made(domain, codes, noise[domain])
-            judged[domain] = Judged(rivals.critic, batch[opposite], batch[domain], made[domain])
-            if rivals.decoder and rivals.exclusive_critic:
+            judged[domain] = CriticInput(auxiliary.critic, batch[opposite], batch[domain], made[domain])
+            if auxiliary.decoder and auxiliary.exclusive_critic:
                 # section 2.1, exclusive representation
-                code = laid_out(reversed_gradient(codes[domain].exclusive), codes[domain].shared)
-                answer = rivals.decoder(code)
-                guessed[domain] = Judged(rivals.exclusive_critic, batch[domain], batch[opposite], answer)
+                code = expand_code(reversed_gradient(codes[domain].exclusive), codes[domain].shared)
+                answer = auxiliary.decoder(code)
+                guessed[domain] = CriticInput(auxiliary.exclusive_critic, batch[domain], batch[opposite], answer)
 
         yield {"critics": self._critics(judged, guessed, codes)}
 
@@ -389,33 +429,37 @@ class CdDN(Method[Paired]):
         kinds: dict[str, Terms] = {name: {} for name in self.generator_players()}
         for domain in DOMAINS:
             code, opposite = codes[domain], codes[other(domain)]
-            kinds["gan"][f"gan_{domain}"] = -c.gan * _score(judged[domain])  # eq. 4
+            kinds["gan"][f"generator_{domain}"] = -c.gan * _score(judged[domain])  # eq. 4
             if domain in guessed:
-                kinds["exclusive_gan"][f"exclusive_gan_{domain}"] = -c.exclusive_gan * _score(guessed[domain])
-            if discriminator := self._rivals(domain).latent_critic:  # section 2.1, reconstructing the latent space
+                kinds["exclusive_gan"][f"exclusive_generator_{domain}"] = -c.exclusive_gan * _score(guessed[domain])
+            if discriminator := self._auxiliary(
+                domain
+            ).latent_discriminator:  # section 2.1, reconstructing the latent space
                 taken = functional.softplus(-discriminator(code.exclusive).float()).mean()
-                kinds["latent_gan"][f"latent_gan_{domain}"] = c.latent_gan * taken
+                kinds["latent_gan"][f"latent_generator_{domain}"] = c.latent_gan * taken
             if (same := again[domain]) is not None:
-                name = f"autoencoder_{domain}"
-                kinds[name][name] = c.autoencoding * (same - batch[domain]).abs().mean()  # eq. 5
+                name = f"reconstruction_{domain}"
+                kinds[name][name] = c.reconstruction * (same - batch[domain]).abs().mean()  # eq. 5
             if c.latent:  # eq. 2: S of the image that was translated, and the noise
-                with fixed_statistics(self._side(domain).encoder):
-                    found = self._side(domain).encoder(made[domain])
+                with fixed_statistics(self._networks(domain).encoder):
+                    found = self._networks(domain).encoder(made[domain])
                 shared, exclusive = found.shared - opposite.shared, found.exclusive - noise[domain]
                 kinds["latent"][f"latent_shared_{domain}"] = c.latent * shared.abs().mean()
                 kinds["latent"][f"latent_exclusive_{domain}"] = c.latent * exclusive.abs().mean()
-            if c.spread:
-                kinds["spread"][f"spread_{domain}"] = c.spread * likeness(code.shared)
-        if c.alike:
-            kinds["alike"]["alike"] = c.alike * (codes["a"].shared - codes["b"].shared).abs().mean()  # eq. 1
+            if c.contrastive:
+                kinds["contrastive"][f"contrastive_{domain}"] = c.contrastive * sample_contrastive_loss(code.shared)
+        if c.shared_alignment:
+            kinds["shared_alignment"]["shared_alignment"] = (
+                c.shared_alignment * (codes["a"].shared - codes["b"].shared).abs().mean()
+            )  # eq. 1
         if c.separate_optimisers:
             yield {**kinds}
         else:
             yield {"generators": {name: term for terms in kinds.values() for name, term in terms.items()}}  # eq. 6
 
     def _made(self, domain: Domain, codes: Mapping[Domain, Codes], noise: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images of `domain`: the translation of the other side, with noise, and the autoencoder's, in one pass."""
-        shared, side = codes[other(domain)].shared, self._side(domain)
+        """Generates items of `domain` in one pass: translations with noise, and reconstructions."""
+        shared, side = codes[other(domain)].shared, self._networks(domain)
         if self.config.autoencoder == "none":
             return side.decode(shared, noise), None
         own = shared if self.config.autoencoder == "cross" else codes[domain].shared
@@ -424,9 +468,9 @@ class CdDN(Method[Paired]):
         return translation, again
 
     def _critics(
-        self, judged: Mapping[Domain, Judged], guessed: Mapping[Domain, Judged], codes: Mapping[Domain, Codes]
+        self, judged: Mapping[Domain, CriticInput], guessed: Mapping[Domain, CriticInput], codes: Mapping[Domain, Codes]
     ) -> Terms:
-        """Eq. 3 for each critic, and D_z's cross entropy."""
+        """Computes eq. 3 for each critic and the cross entropy of D_z, and the diagnostics."""
         terms: Terms = {}
         for name, views in (("", judged), ("exclusive_", guessed)):
             for domain, view in views.items():
@@ -439,22 +483,27 @@ class CdDN(Method[Paired]):
                 self.diagnostics[f"{name}critic distance {domain}"] = distance.detach()
                 self.diagnostics[f"{name}critic slope {domain}"] = steepness.detach().mean()
         for domain in DOMAINS:
-            if discriminator := self._rivals(domain).latent_critic:
+            if discriminator := self._auxiliary(domain).latent_discriminator:
                 code = codes[domain].exclusive.detach()
                 real, made = discriminator(torch.randn_like(code)).float(), discriminator(code).float()
-                terms[f"latent_critic_{domain}"] = functional.softplus(-real).mean() + functional.softplus(made).mean()
+                terms[f"latent_discriminator_{domain}"] = (
+                    functional.softplus(-real).mean() + functional.softplus(made).mean()
+                )
             shared = codes[domain].shared.detach()
             # over images; the decoders' noise lies on top
             self.diagnostics[f"shared deviation {domain}"] = shared.std(0, correction=0).mean()
             # vectors of k independent values of one size have squared cosines of 1/k on average
-            self.diagnostics[f"shared dimensions {domain}"] = shared.shape[1] / likeness(shared).clamp(min=1e-6)
+            self.diagnostics[f"shared dimensions {domain}"] = shared.shape[1] / sample_contrastive_loss(shared).clamp(
+                min=1e-6
+            )
             exclusive = codes[domain].exclusive.detach()  # the noise that is drawn in its place has 0 and 1
             self.diagnostics[f"exclusive mean {domain}"] = exclusive.mean(0).abs().mean()
             self.diagnostics[f"exclusive deviation {domain}"] = exclusive.std(0, correction=0).mean()
         return terms
 
     def diagnose(self, diagnostics: dict[str, float]) -> list[str]:
-        """About critics whose slope left what the penalty holds, or that take made images for real ones."""
+        """Returns warnings of critics whose gradient norm is far from 1, or that score generated items above real
+        ones."""
         found = []
         for domain, kind in itertools.product(DOMAINS, ("", "exclusive_")):
             slope = diagnostics.get(f"{kind}critic slope {domain}", 1.0)
@@ -477,38 +526,38 @@ class CdDN(Method[Paired]):
                 )
         return found
 
-    def _side(self, domain: Domain) -> Side:
+    def _networks(self, domain: Domain) -> DomainNetworks:
         return self.a if domain == "a" else self.b
 
-    def _rivals(self, domain: Domain) -> Rivals:
-        return self.rivals_a if domain == "a" else self.rivals_b
+    def _auxiliary(self, domain: Domain) -> AuxiliaryNetworks:
+        return self.auxiliary_a if domain == "a" else self.auxiliary_b
 
     def encode(self, x: Tensor, domain: Domain) -> Codes:
-        """S and E (section 2.1). x: (n, *spec[domain].shape)."""
-        return self._side(domain).encoder(x)
+        """Encodes items, (n, *spec[domain].shape), to S and E (section 2.1)."""
+        return self._networks(domain).encoder(x)
 
     def decode(self, codes: Codes, domain: Domain) -> Tensor:
-        """F_d or G_d: (n, *spec[domain].shape)."""
-        return self._side(domain).decode(codes.shared, codes.exclusive)
+        """Decodes codes by F_d or G_d to items, (n, *spec[domain].shape)."""
+        return self._networks(domain).decode(codes.shared, codes.exclusive)
 
     def prior(self, n: int, domain: Domain, generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """N(0, I), the noise that stands for an exclusive code."""
+        """Samples exclusive codes from N(0, I), (n, d). See `Disentangler.prior`."""
         return torch.randn(n, self.config.exclusive, generator=generator)
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
-        """Section 2.1: S of x with noise, or with the exclusive code that is given. (n, *spec[dst].shape)."""
+        """Translates S of x with noise, or with the given exclusive codes (section 2.1). See `Translator.translate`."""
         codes = self.encode(x, src)
         if style is None:
             style = torch.randn_like(codes.exclusive)
         return self.decode(Codes(codes.shared, style.to(x.device)), dst)
 
 
-def likeness(shared: Float[Tensor, "n c *places"]) -> Float[Tensor, ""]:
-    """Squared cosine of what two different images have at the same place, c values each: mean over places and all pairs
-    of the batch, times c. 1 for values that vary independently, c if all say the same; 0 of a single image.
+def sample_contrastive_loss(shared: Float[Tensor, "n c *places"]) -> Float[Tensor, ""]:
+    """Computes the sample-contrastive loss: the squared cosine between values of two images at the same place, times c.
 
-    Perpendicular items and uncorrelated values are two sides of one thing (Garrido et al. 2023): over many batches, the
-    c values of a place are pulled towards a covariance that is a multiple of the unit matrix.
+    It is averaged over places and pairs of images: 1 for values that vary independently, c if all images are equal, 0
+    for a single image. Over many batches it is equivalent to decorrelating the c values of a place (Garrido et al.
+    2023).
     """
     n, c = shared.shape[:2]
     codes = functional.normalize(shared.flatten(2) if shared.ndim > 2 else shared[:, :, None], dim=1)
@@ -517,17 +566,17 @@ def likeness(shared: Float[Tensor, "n c *places"]) -> Float[Tensor, ""]:
     return c * (cosines.square().sum() - cosines.diagonal(dim1=1, dim2=2).square().sum()) / max(pairs, 1)
 
 
-def _score(view: Judged) -> Tensor:
+def _score(view: CriticInput) -> Tensor:
     return view.critic(view.source, view.made).mean()
 
 
 def depth(spec: ImageSpec, config: CdDNConfig) -> int:
-    """How often images of this size are halved."""
+    """Returns the number of layers of stride 2 for images of this size."""
     return halvings(spec.height, spec.width, config.map_size, len(config.widths) + 1)
 
 
 def _check(spec: DataSpec, config: CdDNConfig) -> tuple[Spec, Spec]:
-    """Both specs. UserError for what can't be built."""
+    """Returns both specs. Raises UserError for settings that don't fit the data."""
     if isinstance(spec.a, VectorSpec) and isinstance(spec.b, VectorSpec):
         return spec.a, spec.b
     if not (isinstance(spec.a, ImageSpec) and isinstance(spec.b, ImageSpec)):

@@ -1,18 +1,19 @@
-"""CycleGAN [1]: translation between two unpaired domains, the baseline that others measure themselves by.
+"""CycleGAN [1]: translation between two unpaired domains, the common baseline.
 
-One translator each way. What is translated there and back must be what it was, and what is translated must look like
-its domain to that domain's adversary. Both translators move together in both cycles, so they may agree on where to
-hide what the other domain has no place for.
+There is one translator in each direction. An item translated there and back should be reconstructed, and a translation
+should pass the discriminator of its domain. Both translators are updated together in both cycles, so they may learn to
+hide information that the other domain can't show.
 
 [1] J.-Y. Zhu, T. Park, P. Isola, A. A. Efros: Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial
 Networks. ICCV 2017.
 
-Legend: n items, c channels, h height, w width, d size of a vector. x is an item of domain a, y one of b; G: a -> b,
-F: b -> a, D_X and D_Y the adversaries of a and b.
+Legend: n items, c channels, h height, w width, d size of a vector. x is an item of domain a, y one of b; G: a -> b, F:
+b -> a; D_X and D_Y are the discriminators of a and b.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -25,47 +26,53 @@ from unbraid.core.types import DataSpec, Domain, ImageSpec, Spec, Unpaired, User
 from unbraid.nn.blocks import Upsampling, draw_normal
 from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import History
-from unbraid.nn.patch import DiscriminatorNorm, PatchAdversary, VectorAdversary, patch_halvings, tell
+from unbraid.nn.patch import (
+    DiscriminatorNorm,
+    PatchDiscriminator,
+    VectorDiscriminator,
+    discriminator_loss,
+    patch_halvings,
+)
 from unbraid.nn.residual import Norm, ResidualTranslator, VectorTranslator, check_alike
 
 BETAS = (0.5, 0.999)
 LARGE = 256
-"""Height and width from which the paper's networks have nine residual blocks, and not six."""
+"""Height and width from which the paper's networks have nine residual blocks instead of six."""
 
 
 @dataclass(frozen=True)
 class CycleGANConfig:
-    """What can be chosen. The defaults are the paper's, but for the deviations in docs/methods/cyclegan.md."""
+    """Settings of CycleGAN. Defaults are the paper's, except for the deviations in docs/methods/cyclegan.md."""
 
     width: Size = 64
-    """Channels of images' first and last maps; those at a quarter of the size have four times as many."""
+    """Channels of the first and last maps of translators; maps at a quarter of the size have four times as many."""
     blocks: Size | None = None
-    """Residual blocks of a translator; 9 from 256 x 256 on, 6 below, if not given."""
+    """Number of residual blocks of a translator. Default: 9 from 256 x 256 on, 6 below."""
     upsampling: Upsampling = "transposed"
-    """How maps of images double: nearest repeats values before a convolution, which lays no grid."""
+    """Upsampling in translators. nearest (nearest-neighbour, then a convolution) avoids checkerboard artifacts."""
     norm: Norm = "instance"
-    """How translators of images normalise; group lets the colour of flat images through."""
-    adversary_width: Size = 64
-    """Channels of the adversaries' first map."""
+    """Normalisation in translators of images. group preserves the colour of uniform images."""
+    discriminator_width: Size = 64
+    """Channels of the discriminators' first map."""
     discriminator_norm: DiscriminatorNorm = "instance"
-    """What steadies the adversaries."""
+    """Normalisation in discriminators."""
     hidden: Size = 32
-    """Width of the hidden layer of every network for vectors. The paper has images only."""
+    """Size of the hidden layer of all networks for vectors. The paper has images only."""
     history: Count = 50
-    """Items made earlier, from which adversaries are shown some; 0 shows them the latest only."""
-    again: Weight = 10.0
-    """lambda of eq. 3."""
+    """Size of the buffer of earlier translations from which discriminators receive some; 0 disables it."""
+    cycle: Weight = 10.0
+    """lambda of eq. 3: weight of the cycle consistency loss."""
     identity: Weight = 0.0
-    """Weight of the identity loss (section 5.2) beside lambda: an item that is of the target domain already shall stay
-    as it is. The paper takes 0.5 for paintings; it needs domains whose items have one shape."""
+    """Weight of the identity loss (section 5.2), times lambda: items of the target domain should stay unchanged. The
+    paper uses 0.5 for paintings. Both domains must have items of one shape."""
     rate: Positive = 2e-4
     """Adam's learning rate."""
     plateau: Share = 0.5
-    """Share of the run before the rates begin to fall to 0 in a straight line."""
+    """Fraction of the run after which the learning rates decrease linearly to 0."""
 
 
 class CycleGAN(Method[Unpaired]):
-    """CycleGAN [1]. Needs two unpaired domains; translates. It has no codes, so an item has one translation.
+    """CycleGAN [1]. Trains on two unpaired domains; translates. It has no codes, so each item has one translation.
 
     Example:
         >>> import torch
@@ -78,56 +85,71 @@ class CycleGAN(Method[Unpaired]):
     needs = Unpaired
     config_type = CycleGANConfig
     config: CycleGANConfig
-    training_only = ("adversar", "history")
+    training_only = ("discriminators", "history")
+    renamed: ClassVar[Mapping[str, str]] = {
+        "adversaries": "discriminators",
+        "adversary_width": "discriminator_width",
+        "again": "cycle",
+        "again_a": "cycle_a",
+        "again_b": "cycle_b",
+        "fool_a": "generator_a",
+        "fool_b": "generator_b",
+        "tell_a": "discriminator_a",
+        "tell_b": "discriminator_b",
+        "same_a": "identity_a",
+        "same_b": "identity_b",
+    }
 
     def __init__(self, spec: DataSpec, config: CycleGANConfig) -> None:
         super().__init__(spec, config)
         _check(spec, config)
         self.to_a, self.to_b = _translator(spec.b, spec.a, config), _translator(spec.a, spec.b, config)
-        self.adversaries = nn.ModuleDict({domain: _adversary(spec[domain], config) for domain in ("a", "b")})
+        self.discriminators = nn.ModuleDict({domain: _discriminator(spec[domain], config) for domain in ("a", "b")})
         self.history = nn.ModuleDict({domain: History(config.history, spec[domain]) for domain in ("a", "b")})
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
-        """Two, Adam, rate 2e-4, betas .5 and .999; fused into one pass over memory."""
+        """Returns Adam with rate 2e-4 and betas .5, .999 for each player."""
         translators = [*self.to_a.parameters(), *self.to_b.parameters()]
         return {
             "translators": Adam(translators, lr=self.config.rate, betas=BETAS, fused=True),
-            "adversaries": Adam(self.adversaries.parameters(), lr=self.config.rate, betas=BETAS, fused=True),
+            "discriminators": Adam(self.discriminators.parameters(), lr=self.config.rate, betas=BETAS, fused=True),
         }
 
     def rate_factor(self, stage: str, clock: Clock) -> float:
-        """1, then in a straight line down to 0 at the end (section 4)."""
+        """Returns 1, then a linear decrease to 0 (section 4)."""
         return plateau_then_linear(self.config.plateau, clock.progress)
 
     def updates(self, batches: Iterator[Unpaired], clock: Clock) -> Iterator[Update]:
-        """The translators minimise eq. 3, then the adversaries maximise it; least squares instead of eq. 1."""
+        """Performs two turns: translators minimise eq. 3, then discriminators maximise it; with least squares for eq.
+        1."""
         config, batch = self.config, next(batches)
         x, y = batch.a, batch.b
         made_b, made_a = self.to_b(x), self.to_a(y)
         terms: Terms = {
-            "again_a": config.again * l1_loss(self.to_a(made_b), x),  # eq. 2, term 1
-            "again_b": config.again * l1_loss(self.to_b(made_a), y),  # eq. 2, term 2
-            "fool_b": least_squares(self.adversaries["b"](made_b), 1.0),  # section 4, for G
-            "fool_a": least_squares(self.adversaries["a"](made_a), 1.0),  # section 4, for F
+            "cycle_a": config.cycle * l1_loss(self.to_a(made_b), x),  # eq. 2, term 1
+            "cycle_b": config.cycle * l1_loss(self.to_b(made_a), y),  # eq. 2, term 2
+            "generator_b": least_squares(self.discriminators["b"](made_b), 1.0),  # section 4, for G
+            "generator_a": least_squares(self.discriminators["a"](made_a), 1.0),  # section 4, for F
         }
         if config.identity:
-            weight = config.again * config.identity
-            terms["same_a"] = weight * l1_loss(self.to_a(x), x)  # section 5.2, L_identity
-            terms["same_b"] = weight * l1_loss(self.to_b(y), y)
+            weight = config.cycle * config.identity
+            terms["identity_a"] = weight * l1_loss(self.to_a(x), x)  # section 5.2, L_identity
+            terms["identity_b"] = weight * l1_loss(self.to_b(y), y)
         yield {"translators": terms}
         yield {
-            "adversaries": {
-                "tell_a": self._tell(x, made_a.detach(), "a"),
-                "tell_b": self._tell(y, made_b.detach(), "b"),
+            "discriminators": {
+                "discriminator_a": self._discriminator_loss(x, made_a.detach(), "a"),
+                "discriminator_b": self._discriminator_loss(y, made_b.detach(), "b"),
             }
         }
 
-    def _tell(self, real: Tensor, made: Tensor, domain: Domain) -> Float[Tensor, ""]:
-        """1/2 [(D(real) - 1)^2 + D(made)^2] (section 4), for items made now and earlier; both in one pass."""
-        return tell(self.adversaries[domain], real, self.history[domain](made))
+    def _discriminator_loss(self, real: Tensor, made: Tensor, domain: Domain) -> Float[Tensor, ""]:
+        """Computes 1/2 [(D(real) - 1)^2 + D(generated)^2] (section 4) for present and earlier translations, in one
+        pass."""
+        return discriminator_loss(self.discriminators[domain], real, self.history[domain](made))
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
-        """G(x) or F(x): (n, *spec[dst].shape). There is one answer, whatever the style."""
+        """Translates x by G or F; ignores `style`. See `Translator.translate`."""
         return self.to_a(x) if dst == "a" else self.to_b(x)
 
 
@@ -142,14 +164,16 @@ def _translator(source: Spec, target: Spec, config: CycleGANConfig) -> nn.Module
     return VectorTranslator(source.size, config.hidden, target.size)
 
 
-def _adversary(spec: Spec, config: CycleGANConfig) -> nn.Module:
+def _discriminator(spec: Spec, config: CycleGANConfig) -> nn.Module:
     if isinstance(spec, VectorSpec):
-        return VectorAdversary(spec.size, config.hidden, config.discriminator_norm)
-    return PatchAdversary(spec.channels, config.adversary_width, patch_halvings(spec), config.discriminator_norm)
+        return VectorDiscriminator(spec.size, config.hidden, config.discriminator_norm)
+    return PatchDiscriminator(
+        spec.channels, config.discriminator_width, patch_halvings(spec), config.discriminator_norm
+    )
 
 
 def _check(spec: DataSpec, config: CycleGANConfig) -> None:
-    """UserError for what can't be built."""
+    """Raises UserError for settings that don't fit the data."""
     check_alike("cyclegan", spec)
     if config.identity and spec.a != spec.b:
         raise UserError(

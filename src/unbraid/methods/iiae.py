@@ -1,17 +1,17 @@
 """IIAE: interaction information auto-encoder (Hwang, Kim, Hong and Kim, NeurIPS 2020) [1].
 
-Two domains, paired. A variational auto-encoder with three codes: `exclusive` of each domain, and `shared`, inferred
-from the pair by q(z_s|x, y) and from one image alone by r_x(z_s|x) and r_y(z_s|y). One player, one Adam, one turn; a
-second player where discriminators are asked for, which the paper does not have.
+Two paired domains. A variational auto-encoder with three codes: an `exclusive` one for each domain, and a `shared` one,
+inferred from the pair by q(z_s|x, y) and from one image by r_x(z_s|x) and r_y(z_s|y). One player with one Adam, and a
+second one if discriminators are enabled, which the paper does not have.
 
-Legend: x is the image of domain a, y that of domain b; z_s is (n, c, h, w) in the spatial family, (n, d) else;
-z_x and z_y are (n, 8). B is `beta`, L is `beta * lam`, k the annealing.
+Legend: x is the image of domain a, y that of domain b; z_s is (n, c, h, w) if it is a map, (n, d) otherwise; z_x and
+z_y are (n, 8). B is `beta`, L is `beta * lam`, k the annealing.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -24,69 +24,70 @@ from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, small_
 from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec
 from unbraid.nn.blocks import FitSize, Initial, dense, dense_stack, down, down_stack, draw_normal, halvings, up
 from unbraid.nn.functional import bounded_log_variance, kl_normal, least_squares, reparameterise, tile
-from unbraid.nn.patch import PatchAdversary, patch_halvings, tell
+from unbraid.nn.patch import PatchDiscriminator, discriminator_loss, patch_halvings
 from unbraid.nn.pretrained.perceptual import SMALLEST, FrozenVgg16, find_weights, perceptual_loss
 
 
 @dataclass(frozen=True)
 class IIAEConfig:
-    """What can be chosen in IIAE. The defaults are the paper's networks and its weights for maps."""
+    """Settings of IIAE. Defaults are the paper's networks and its weights for maps."""
 
     code: Literal["spatial", "flat"] = "spatial"
-    """Shared code of images: a map, or flat (the paper's networks for cars)."""
+    """Shared code of images: a map (spatial), or a vector (flat, the paper's networks for cars)."""
     widths: Sizes = (32, 64, 128, 256)
-    """Channels of the encoders' convolutions, each of which halves the size. Small images use the first of them."""
+    """Channels of the encoders' convolutions, each of stride 2. Small images use the first of them."""
     decoder_widths: Sizes = (512, 256, 128, 64)
-    """Channels of the decoder's transposed convolutions, one for each of `widths`. Small images use the last."""
+    """Channels of the decoder's transposed convolutions, one for each of `widths`. Small images use the last of
+    them."""
     map_size: Size = 8
-    """No map is halved below this height or width; 8 is what 256 px come to in the paper."""
+    """Smallest height or width of a map; the paper's networks reach 8 at 256 px."""
     shared: Size = 128
-    """Channels of the shared map, or size of a flat shared code. For vectors the paper takes 64."""
+    """Channels of the shared map, or size of a flat shared code; 64 for vectors in the paper."""
     exclusive: Size = 8
-    """Size of an exclusive code. For vectors the paper takes 64."""
+    """Size of an exclusive code; 64 for vectors in the paper."""
     dense_width: Size = 256
-    """Width of the encoders' fully connected layer before a flat code, and of the convolution before that."""
+    """Size of the encoders' fully connected layer before a flat code, and channels of the convolution before it."""
     vector_widths: Sizes = (512, 256)
-    """Widths of the hidden layers of the encoders of feature vectors. The paper's third layer, of 128, is the output:
-    64 means and 64 log-variances."""
+    """Sizes of the hidden layers of the encoders of feature vectors. The paper's third layer, of 128, is the output: 64
+    means and 64 log-variances."""
     vector_decoder_width: Size = 128
-    """Width of the hidden layer of the decoder of feature vectors."""
+    """Size of the hidden layer of the decoder of feature vectors."""
     dropout: Shares = (0.5, 0.5, 0.0, 0.0)
-    """Dropout after each of the decoder's doublings in the stack for 256 px, of which small images use the last; none
-    after those beyond its entries. With a flat code the layer before the doublings has the dropout of the first."""
+    """Dropout after each of the decoder's upsampling layers for 256 px, of which small images use the last; 0 for
+    layers beyond its entries. With a flat code the layer before them has the dropout of the first."""
     initial: Initial = "normal"
-    """Initial weights. With torch's, tanh gets stuck at black where images are mostly white."""
+    """Weight initialisation. With PyTorch's, tanh saturates at black where images are mostly white."""
     beta: Weight = 0.02
-    """B: weight of the ELBO (eq. 4) against the information terms (eq. 11); of each KL to a prior."""
+    """B: weight of the ELBO (eq. 4) against the information terms (eq. 11), and of each KL divergence to a prior."""
     lam: Weight = 50.0
     """The paper's lambda of eqs. 12-13; L = lam * beta is the weight of the information terms."""
-    likelihood: Positive = 20_000.0
+    reconstruction: Positive = 20_000.0
     """w: scale of the reconstruction's log-likelihood, w * mean |x - x'|."""
     squared: bool = False
-    """Reconstruct with the mean square instead of the mean absolute difference (the paper does, for vectors)."""
+    """Reconstruct with the mean squared error instead of the mean absolute error, as the paper does for vectors."""
     perceptual_weight: Weight = 0.0
-    """Weight of LORD's perceptual loss beside |x - x'| in the reconstruction of images, for p(x|z_x, z_s) that are
-    sharp. The paper has none: 0."""
+    """Weight, relative to |x - x'|, of LORD's perceptual loss in the reconstruction of images. The paper has none:
+    0."""
     gan: Weight = 0.0
-    """Weight, beside |x - x'|, of pleasing a discriminator of patches for each domain, by least squares. The paper has
-    none: 0."""
+    """Weight, relative to |x - x'|, of a least-squares adversarial loss with patch discriminators. The paper has none:
+    0."""
     discriminator_width: Size = 32
     """Channels of the discriminators' first map."""
     discriminator_rate: Positive = 2e-4
-    """Adam's learning rate of the discriminators."""
+    """Adam's learning rate for the discriminators."""
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
-    """Where VGG16's weights come from."""
+    """Sources of VGG16's weights."""
     anneal: Positive = 25_000.0
-    """T, in steps: KL terms to priors are weighted by k(t) = 1 - exp(-t/T)."""
+    """T, in steps: KL divergences to priors are weighted by k(t) = 1 - exp(-t/T)."""
     rate: Positive = 2e-4
     """Adam's learning rate."""
     decay: bool = False
-    """Let the rate fall to 0 by a half cosine over the run. The paper keeps it constant."""
+    """Anneal the learning rate to 0 by a half cosine. The paper keeps it constant."""
     interaction: bool = True
-    """Ablation: without it the interaction information I(X;Y;Z_s) leaves eq. 12; r_x, r_y only follow q."""
+    """Ablation: without it, the interaction information I(X;Y;Z_s) leaves eq. 12; r_x, r_y only follow q."""
     disentanglement: bool = True
-    """Ablation: without it -I(Z_x;Z_s) - I(Z_y;Z_s) leaves eq. 12. What remains, 2 I(X;Y;Z_s), is bounded by its
-    conditional half, eq. 10, alone: I(X;Z_s) would need decoders that see z_s only."""
+    """Ablation: without it, -I(Z_x;Z_s) - I(Z_y;Z_s) leaves eq. 12. The rest, 2 I(X;Y;Z_s), is bounded by its
+    conditional half, eq. 10, only: I(X;Z_s) would need decoders of z_s alone."""
 
 
 SMALL_IMAGES = IIAEConfig(
@@ -98,28 +99,28 @@ SMALL_IMAGES = IIAEConfig(
     rate=1e-3,
     decay=True,
 )
-"""IIAE at 64 px: three halvings, an 8x8 shared map, half as wide as the paper's."""
+"""IIAE at 64 px: three layers of stride 2, an 8x8 shared map, half as wide as the paper's."""
 
 
 class Gaussian(NamedTuple):
-    """A diagonal normal distribution for each item."""
+    """Diagonal normal distribution for each item."""
 
     mean: Tensor
     log_variance: Tensor
 
     @classmethod
     def of(cls, parameters: Tensor) -> "Gaussian":
-        """Halves of the channels: (n, 2c, ...) -> mean and bounded log-variance, (n, c, ...) each, in float32."""
+        """Splits parameters, (n, 2c, ...), into mean and bounded log-variance, (n, c, ...) each, float32."""
         mean, log_variance = parameters.float().chunk(2, 1)
         return cls(mean, bounded_log_variance(log_variance))
 
     def sample(self) -> Tensor:
-        """One differentiable sample for each item."""
+        """Draws one sample for each item, differentiably."""
         return reparameterise(self.mean, self.log_variance)
 
 
 class ImageNetworks(nn.Module):
-    """The encoders and the decoder of one domain of images, with a spatial or a flat shared code."""
+    """Encoders and decoder of one domain of images, with a spatial or a flat shared code."""
 
     def __init__(self, spec: ImageSpec, config: IIAEConfig) -> None:
         super().__init__()
@@ -156,18 +157,18 @@ class ImageNetworks(nn.Module):
         self.to_image = nn.ConvTranspose2d(decoder_widths[-1], spec.channels, 4, 2, 1)
 
     def grow(self, x: Tensor) -> Tensor:
-        """The image at the size the networks work on."""
+        """Pads images to the size that the networks work on."""
         return self.size.grow(x)
 
     def decode(self, shared: Tensor, exclusive: Tensor) -> Tensor:
-        """p(x|z_x, z_s): its mean, in [-1, 1]."""
+        """Returns the mean of p(x|z_x, z_s), in [-1, 1]."""
         codes = exclusive if self.flat else tile(exclusive, *self.size.map_size)
         maps = self.unfold(torch.cat([shared, codes], 1))
         return self.size.cut(torch.tanh(self.to_image(self.ups(maps)).float()))
 
 
 class VectorNetworks(nn.Module):
-    """The encoders and the decoder of one domain of feature vectors (the paper's networks for Sketchy)."""
+    """Encoders and decoder of one domain of feature vectors (the paper's networks for Sketchy)."""
 
     def __init__(self, spec: VectorSpec, config: IIAEConfig) -> None:
         super().__init__()
@@ -183,21 +184,22 @@ class VectorNetworks(nn.Module):
         )
 
     def grow(self, x: Tensor) -> Tensor:
-        """Vectors stay as they are."""
+        """Returns vectors unchanged."""
         return x
 
     def decode(self, shared: Tensor, exclusive: Tensor) -> Tensor:
-        """p(x|z_x, z_s): its mean."""
+        """Returns the mean of p(x|z_x, z_s)."""
         return self.decoder(torch.cat([shared, exclusive], 1)).float()
 
 
 def networks(spec: Spec, config: IIAEConfig) -> ImageNetworks | VectorNetworks:
-    """The networks of one domain."""
+    """Builds the networks of one domain."""
     return ImageNetworks(spec, config) if isinstance(spec, ImageSpec) else VectorNetworks(spec, config)
 
 
 class SharedHeads(nn.Module):
-    """What stands on the two trunks: r_x(z_s|x), r_y(z_s|y), and q(z_s|x, y) on both trunks' features together."""
+    """Output layers of the encoders of the shared code: r_x(z_s|x), r_y(z_s|y), and q(z_s|x, y) on the features of
+    both."""
 
     def __init__(
         self, a: ImageNetworks | VectorNetworks, b: ImageNetworks | VectorNetworks, config: IIAEConfig
@@ -213,17 +215,23 @@ class SharedHeads(nn.Module):
 
 
 def down_head(features: int, shared: int) -> nn.Module:
-    """The convolution that makes a map's mean and log-variance; linear, with its bias."""
+    """Builds the convolution that outputs a map's mean and log-variance."""
     return nn.Conv2d(features, 2 * shared, 4, 2, 1)
 
 
 def dense_head(features: int, widths: Sequence[int], code: int) -> nn.Module:
-    """Fully connected layers of these widths, then the linear one that makes a code's mean and log-variance."""
+    """Builds fully connected layers that output a code's mean and log-variance.
+
+    Args:
+        features: Size of the input.
+        widths: Sizes of the hidden layers.
+        code: Size of the code.
+    """
     return nn.Sequential(dense_stack(features, widths), nn.Linear((features, *widths)[-1], 2 * code))
 
 
 class IIAE(Method[Paired]):
-    """Interaction information auto-encoder [1]. Needs pairs; translates, disentangles.
+    """Interaction information auto-encoder [1]. Trains on pairs; translates and disentangles.
 
     Example:
         >>> from unbraid.core.types import DataSpec, ImageSpec
@@ -237,6 +245,7 @@ class IIAE(Method[Paired]):
     config_type = IIAEConfig
     config: IIAEConfig
     training_only = ("discriminators",)
+    renamed: ClassVar[Mapping[str, str]] = {"likelihood": "reconstruction"}
 
     def __init__(self, spec: DataSpec, config: IIAEConfig) -> None:
         super().__init__(spec, config)
@@ -248,23 +257,25 @@ class IIAE(Method[Paired]):
             own = spec[domain]
             assert isinstance(own, ImageSpec)
             width, halvings = config.discriminator_width, patch_halvings(own)
-            self.discriminators[domain] = PatchAdversary(own.channels, width, halvings, "instance")
+            self.discriminators[domain] = PatchDiscriminator(own.channels, width, halvings, "instance")
         self._vgg: FrozenVgg16 | None = None
         if config.initial == "normal":
             self.apply(draw_normal)
 
     @classmethod
     def upgrade_config(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Reads a single number for `dropout` as the dropout after the second doubling alone, which it once was. The
-        decoder of vectors had the last of the encoders' widths."""
+        """Converts a number for `dropout`, of an earlier version, to dropout after the second upsampling layer only.
+
+        In that version the decoder of vectors had the last of the encoders' sizes.
+        """
         if not isinstance(values.get("dropout"), (int, float)):
             return values
         return {**values, "dropout": [0.0, values["dropout"]], "vector_decoder_width": values["vector_widths"][-1]}
 
     @classmethod
     def default_config(cls, spec: DataSpec) -> tuple[IIAEConfig, list[str]]:
-        """The paper's, but for small images: narrower networks with a higher rate that falls, and the
-        perceptual loss, if VGG16's weights are there."""
+        """Returns the paper's settings, or for small images narrower networks, a higher annealed rate and, if VGG16's
+        weights are found, the perceptual loss."""
         if not small_images(spec):
             return IIAEConfig(), []
         config, lines = SMALL_IMAGES, [SMALL_NOTE]
@@ -274,13 +285,12 @@ class IIAE(Method[Paired]):
         return config, lines
 
     def prepare(self) -> None:
-        """Finds the weights of VGG16, if they are needed. Raises UserError if there are none."""
+        """Loads the weights of VGG16 if they are needed. Raises UserError if there are none."""
         if self.config.perceptual_weight and self._vgg is None:
             self._vgg = FrozenVgg16(find_weights("vgg16", self.config.perceptual))
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
-        """One Adam over everything, rate 2e-4, betas .5 and .999, fused into one pass over memory; another one for
-        discriminators."""
+        """Returns Adam with rate 2e-4 and betas .5, .999: one for all networks, and one for discriminators."""
         self.prepare()
         c, betas = self.config, (0.5, 0.999)
         model = [p for name, p in self.named_parameters() if not name.startswith("discriminators")]
@@ -291,12 +301,12 @@ class IIAE(Method[Paired]):
         return optimisers
 
     def rate_factor(self, stage: str, clock: Clock) -> float:
-        """Constant as in the paper, or a half cosine down to 0."""
+        """Returns 1 as in the paper, or a half cosine down to 0."""
         return (1 + math.cos(math.pi * clock.progress)) / 2 if self.config.decay else 1.0
 
     def updates(self, batches: Iterator[Paired], clock: Clock) -> Iterator[Update]:
-        """The negative of eqs. 12-13, with the ELBO of eq. 4, divided by nothing: (B+L) ELBO + ...; then, if there are
-        any, the discriminators."""
+        """Minimises the negative of eqs. 12-13 with the ELBO of eq. 4, then trains the discriminators if there are
+        any."""
         c, batch = self.config, next(batches)
         x, y = self.a.grow(batch.a), self.b.grow(batch.b)
         trunk_x, trunk_y = self.a.trunk(x), self.b.trunk(y)
@@ -314,7 +324,7 @@ class IIAE(Method[Paired]):
         annealing = 1 - math.exp(-(clock.step + 1) / c.anneal)  # k(t)
         shared = elbo if c.interaction else elbo + 2 * information * c.disentanglement
         target = q_s if c.interaction else Gaussian(q_s.mean.detach(), q_s.log_variance.detach())
-        scale = own * c.likelihood
+        scale = own * c.reconstruction
         terms: Terms = {
             "reconstruction_a": scale * self._difference(x_again, batch.a),  # eq. 4, term 1; eq. 9
             "reconstruction_b": scale * self._difference(y_again, batch.b),  # eq. 4, term 2; eq. 9
@@ -336,7 +346,9 @@ class IIAE(Method[Paired]):
         if c.gan:
             yield {
                 "discriminators": {
-                    f"discriminator_{domain}": tell(self.discriminators[domain], batch[domain], again.detach())
+                    f"discriminator_{domain}": discriminator_loss(
+                        self.discriminators[domain], batch[domain], again.detach()
+                    )
                     for domain, again in made.items()
                 }
             }
@@ -356,21 +368,22 @@ class IIAE(Method[Paired]):
         return self.a if domain == "a" else self.b
 
     def encode(self, x: Tensor, domain: Domain) -> Codes:
-        """Means of r(z_s|x) and q(z_x|x) (section 4.1). x: (n, *spec[domain].shape)."""
+        """Returns the means of r(z_s|x) and q(z_x|x) (section 4.1) for items, (n, *spec[domain].shape)."""
         side, head = self._side(domain), self.heads.r_a if domain == "a" else self.heads.r_b
         x = side.grow(x)
         return Codes(Gaussian.of(head(side.trunk(x))).mean, Gaussian.of(side.exclusive(x)).mean)
 
     def decode(self, codes: Codes, domain: Domain) -> Tensor:
-        """The mean of p(x|z_x, z_s): (n, *spec[domain].shape)."""
+        """Returns the mean of p(x|z_x, z_s), (n, *spec[domain].shape)."""
         return self._side(domain).decode(codes.shared, codes.exclusive)
 
     def prior(self, n: int, domain: Domain, generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """N(0, I), the prior of either exclusive code."""
+        """Samples exclusive codes from their prior N(0, I), (n, d). See `Disentangler.prior`."""
         return torch.randn(n, self.config.exclusive, generator=generator)
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
-        """Section 4.1: shared code of x, exclusive code from the prior or as given. (n, *spec[dst].shape)."""
+        """Decodes the shared code of x with an exclusive code from the prior, or the given one (section 4.1). See
+        `Translator.translate`."""
         codes = self.encode(x, src)
         if style is None:
             style = torch.randn(len(x), self.config.exclusive, device=x.device)
@@ -378,7 +391,7 @@ class IIAE(Method[Paired]):
 
 
 def _unseen(spec: DataSpec) -> str | None:
-    """Why VGG16 can't look at these data, or None."""
+    """Returns why VGG16 can't process these data, or None."""
     for own in (spec.a, spec.b):
         if not isinstance(own, ImageSpec) or own.channels not in (1, 3) or min(own.height, own.width) < SMALLEST:
             return f"VGG16 takes grey or colour images of at least {SMALLEST} x {SMALLEST}; found {own}"
@@ -386,7 +399,7 @@ def _unseen(spec: DataSpec) -> str | None:
 
 
 def _no_perceptual_loss(spec: DataSpec, config: IIAEConfig) -> str | None:
-    """Why these data can't have one, or None."""
+    """Returns why these data can't have a perceptual loss, or None."""
     if reason := _unseen(spec):
         return reason
     try:
@@ -397,7 +410,7 @@ def _no_perceptual_loss(spec: DataSpec, config: IIAEConfig) -> str | None:
 
 
 def _check(spec: DataSpec, config: IIAEConfig) -> None:
-    """UserError for what can't be built."""
+    """Raises UserError for settings that don't fit the data."""
     if isinstance(spec.a, VectorSpec) != isinstance(spec.b, VectorSpec):
         raise UserError(f"IIAE needs two domains of one kind; found {spec.a} and {spec.b}")
     if config.gan and not isinstance(spec.a, ImageSpec):
@@ -419,10 +432,10 @@ def _check(spec: DataSpec, config: IIAEConfig) -> None:
 
 
 def depth(spec: ImageSpec, config: IIAEConfig) -> int:
-    """How often images of this size are halved."""
+    """Returns the number of layers of stride 2 for images of this size."""
     return halvings(spec.height, spec.width, config.map_size, len(config.widths) + 1)
 
 
 def networks_map(spec: ImageSpec, config: IIAEConfig) -> tuple[int, int]:
-    """(h, w) of the shared map for images of this size."""
+    """Returns (h, w) of the shared map for images of this size."""
     return FitSize(spec.height, spec.width, depth(spec, config)).map_size

@@ -1,9 +1,9 @@
 """LORD [1]: class and content of labelled images, by optimising a code for each class and for each image.
 
-Every training image has a content code of its own and shares the code of its class with all images of that class. A
-generator makes the image of both; noise on the content code, and a penalty on its size, keep out of it what the class
-code can say. Codes and generator are found together ("codes"); then two encoders learn to give the codes that were
-found ("encoders"), for images, and classes, never seen.
+Each training image has its own content code and shares the code of its class with all images of that class. A generator
+reconstructs the image from both; noise on the content code and a penalty on its norm keep class information out of it.
+Codes and generator are optimised together (stage "codes"); then two encoders learn to predict these codes (stage
+"encoders"), also for new images and classes.
 
 [1] A. Gabbay, Y. Hoshen: Demystifying Inter-Class Disentanglement. ICLR 2020.
 
@@ -38,31 +38,31 @@ BETAS = (0.5, 0.999)
 
 @dataclass(frozen=True)
 class LORDConfig:
-    """What can be chosen in LORD. Sizes of codes, numbers of layers, rates, noise and lambda are the paper's; widths,
-    kernels and Adam's betas, which it leaves out, the published programs'; slope, scale and weights of codes ours."""
+    """Settings of LORD. Sizes of codes, numbers of layers, rates, noise and lambda are the paper's; widths, kernels and
+    Adam's betas, which it leaves out, the published programs'; slope, scale and weights of codes are ours."""
 
     content: Size = 128
     """Size of a content code."""
     class_code: Size = 256
-    """Size of a class code. With several labels each gets its share of it."""
+    """Size of a class code. Several labels share it equally."""
     dense: tuple[Size, Size] = (512, 1024)
-    """Widths of the generator's fully connected layers before its first map."""
+    """Sizes of the generator's fully connected layers before its first map."""
     width: Size = 256
     """Channels of the generator's maps."""
     last_width: Size = 64
-    """Channels of the map before the image."""
+    """Channels of the generator's last map."""
     encoder_widths: Sizes = (64, 128, 256, 256, 256)
-    """Channels of an encoder's convolutions; all but the first halve the size."""
+    """Channels of an encoder's convolutions; all but the first have stride 2."""
     encoder_dense: Size = 256
-    """Width of an encoder's two fully connected layers."""
+    """Size of an encoder's two fully connected layers."""
     slope: Weight = 0.2
-    """Slope of the leaky relus for negative values. The paper gives none; .3 in one program, .01 in the other."""
+    """Negative slope of leaky ReLUs. The paper gives none; .3 in one program, .01 in the other."""
     inference: Literal["latent", "semi-amortised", "amortised"] = "latent"
-    """Where training's codes come from (table 3). latent: all are optimised; semi-amortised: content by an encoder;
+    """Source of codes in training (table 3). latent: all are optimised; semi-amortised: content by an encoder;
     amortised: both by encoders, class codes averaged over the images of a class in a batch."""
     regularisation: Literal["noise", "kl", "none"] = "noise"
-    """What keeps content codes small (table 3): noise of fixed size with a penalty; KL to N(0, I), with learned
-    variances, which needs an encoder; or nothing."""
+    """Regularisation of content codes (table 3): noise of fixed variance with a penalty on the norm; KL divergence to
+    N(0, I) with learned variances, which needs an encoder; or none."""
     second_stage: bool = True
     """Ablation of table 3: without it there are no encoders, and codes of new images are optimised."""
     noise: Weight = 1.0
@@ -70,37 +70,38 @@ class LORDConfig:
     decay: Weight = 0.001
     """lambda of eq. 6, for a reconstruction loss of the paper's size."""
     kl: Weight = 0.03
-    """Weight of the KL, in nats an image, where it takes the place of noise and penalty (table 3). At ten times as much
-    the content code collapses: 0.02 nats an image were left after 600 steps, and 10 by this."""
+    """Weight of the KL divergence, in nats per image, where it replaces noise and penalty (table 3). At ten times as
+    much the content code collapses: 0.02 nats per image were left after 600 steps, 10 with this."""
     scale: Positive = 10.0
-    """The reconstruction loss is multiplied by this, which brings it near the size that the paper reports, 13 to 40;
-    eq. 6 depends on lambda / scale only, and with KL on its weight / scale."""
+    """Factor of the reconstruction loss, which brings it near the size that the paper reports, 13 to 40. Eq. 6 depends
+    on lambda / scale only, and with KL on its weight / scale."""
     encoder_weights: tuple[Weight, Weight] = (10_000.0, 10_000.0)
-    """alpha_1 (class) and alpha_2 (content) of eq. 8, for mean squares over a code's entries."""
+    """alpha_1 (class) and alpha_2 (content) of eq. 8, for mean squared errors of codes."""
     loss: Literal["vgg16", "pixels"] = "vgg16"
-    """Reconstruct by VGG16's features (the paper) or by the mean absolute difference of pixels."""
+    """Reconstruction loss: VGG16's features (the paper), or the mean absolute difference of pixels."""
     window: Size | None = None
-    """Compare features in a window of so many pixels square, at a place drawn for each batch, and pixels in the whole
-    image, instead of features in the whole image: VGG16 is most of a step, and its cost falls with the window's area.
-    Ours, for small machines."""
+    """Compare features in a random window of this size, and pixels in the whole image, instead of features in the whole
+    image. VGG16 dominates a step, and its cost is proportional to the area. Ours, for small machines."""
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     target_gigabytes: Weight = 3.0
-    """Features of training images are kept, and computed once, if all together take no more than this."""
+    """Cache features of training images in memory if they need no more than this."""
     rate: Positive = 1e-4
     """Adam's learning rate for the networks."""
     code_rate: Positive = 1e-3
     """Adam's learning rate for the codes."""
     cosine: bool = False
-    """Let the rates fall to 0 by a half cosine over each stage, as the published programs do. The paper: constant."""
+    """Anneal the learning rates to 0 by a half cosine in each stage, as the published programs do. The paper keeps them
+    constant."""
     first_share: Annotated[float, Bounds(above=0, below=1)] = 0.5
-    """Share of the run that the first stage takes."""
+    """Fraction of the run for the first stage."""
     fit_steps: Size = 100
-    """Steps in which a new image's codes are optimised, without second stage."""
+    """Steps for which a new image's codes are optimised, without second stage."""
 
 
 class Generator(nn.Module):
-    """G(e, c): fully connected layers of the content to a map of 1/16 size, four times {upsample, conv 3x3, leaky relu,
-    AdaIN by the class}, conv 5x5, leaky relu, conv 7x7, sigmoid (appendix A.1)."""
+    """Generator G(e, c): fully connected layers from the content to a map of 1/16 size; four times upsampling, 3x3
+    convolution, leaky ReLU and AdaIN by the class; 5x5 convolution, leaky ReLU, 7x7 convolution, sigmoid (appendix
+    A.1)."""
 
     def __init__(self, spec: ImageSpec, config: LORDConfig, class_code: int) -> None:
         super().__init__()
@@ -126,7 +127,7 @@ class Generator(nn.Module):
         )
 
     def forward(self, content: Float[Tensor, "n d"], class_code: Float[Tensor, "n e"]) -> Float[Tensor, "n c h w"]:
-        """Images in [-1, 1]."""
+        """Generates images in [-1, 1]."""
         maps = self.dense(content).contiguous(memory_format=torch.channels_last)
         styles = self.styles(class_code).unflatten(1, (UPSAMPLINGS, 2, -1))
         for number, up in enumerate(self.ups):
@@ -136,7 +137,10 @@ class Generator(nn.Module):
 
 
 class Encoder(nn.Sequential):
-    """Five convolutions and three fully connected layers (appendix A.1): (n, c, h, w) -> (n, size)."""
+    """Encoder of images to codes: five convolutions and three fully connected layers (appendix A.1).
+
+    Shape: (n, c, h, w) -> (n, size).
+    """
 
     def __init__(self, spec: ImageSpec, config: LORDConfig, size: int) -> None:
         first, *widths = config.encoder_widths
@@ -155,9 +159,12 @@ class Encoder(nn.Sequential):
 
 
 class Extractor(FrozenVgg16):
-    """VGG16 for training and fitting, which keeps the maps of training images.
+    """VGG16 for training and fitting, with a cache of the features of training images.
 
-    They are kept, in memory as they are used, if all of them take no more than `gigabytes`.
+    Args:
+        weights: Weights of VGG16.
+        items: Number of training images.
+        gigabytes: Largest size of the cache; nothing is cached if all features need more.
     """
 
     def __init__(self, weights: dict[str, Tensor], items: int, gigabytes: float) -> None:
@@ -168,7 +175,7 @@ class Extractor(FrozenVgg16):
 
     @torch.no_grad()
     def targets(self, x: Float[Tensor, "n c h w"], index: Int[Tensor, " n"] | None) -> list[Tensor]:
-        """The maps of training images x, positions `index`; of other images, without one."""
+        """Returns the features of training images x at positions `index`; without `index`, of other images."""
         vgg = self.on(x.device)
         if index is None or (self._kept and bool(self._known[index].all())):
             return vgg(x) if index is None else [kept[index] for kept in self._kept]
@@ -190,9 +197,10 @@ class Extractor(FrozenVgg16):
 
 
 class LORD(Method[Labelled]):
-    """Latent optimisation for representation disentanglement [1]. Needs labels: one class, or several attributes.
+    """Latent optimisation for representation disentanglement [1]. Trains on labels: one class, or several attributes.
 
-    Shared code: content. Exclusive code: class. Two domains are two classes, or, by --data.styles-per-class, more.
+    The shared code is the content, the exclusive code the class. Two domains are two classes, or with
+    --data.styles-per-class more.
 
     Example:
         >>> from unbraid.core.types import DataSpec, ImageSpec
@@ -230,13 +238,13 @@ class LORD(Method[Labelled]):
         self._extractor: Extractor | None = None
 
     def prepare(self) -> None:
-        """Finds the weights of VGG16. Raises UserError if there are none."""
+        """Loads the weights of VGG16. Raises UserError if there are none."""
         if self.config.loss == "vgg16" and self._extractor is None:
             weights = find_weights("vgg16", self.config.perceptual)
             self._extractor = Extractor(weights, self.spec.items, self.config.target_gigabytes)
 
     def stages(self) -> list[Stage]:
-        """Codes, then encoders; one stage only if everything is amortised, or without the second."""
+        """Returns the stages codes and encoders, or one if everything is amortised or there is no second stage."""
         c = self.config
         if c.inference == "amortised":
             return [Stage("codes")]
@@ -245,7 +253,7 @@ class LORD(Method[Labelled]):
         return [Stage("codes", c.first_share, encodes=False), Stage("encoders", 1 - c.first_share)]
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
-        """Codes: Adam for the networks that take part, row-wise Adam for the tables. Encoders: one Adam, no tables."""
+        """Returns Adam for the networks of the stage, and in the first stage row-wise Adam for the tables of codes."""
         c = self.config
         self.prepare()
         if stage == "encoders":
@@ -269,23 +277,23 @@ class LORD(Method[Labelled]):
         return optimisers
 
     def rate_factor(self, stage: str, clock: Clock) -> float:
-        """Constant as in the paper, or a half cosine down to 0."""
+        """Returns 1 as in the paper, or a half cosine down to 0."""
         return (1 + cos(pi * clock.progress)) / 2 if self.config.cosine else 1.0
 
     def updates(self, batches: Iterator[Labelled], clock: Clock) -> Iterator[Update]:
-        """One turn, of the stage that the clock says."""
+        """Performs one turn of the stage."""
         batch = next(batches)
         yield self._encoders_turn(batch) if clock.stage == "encoders" else self._codes_turn(batch)
 
     def _codes_turn(self, batch: Labelled) -> Update:
-        """Eq. 6, minimised over generator and codes together (eq. 7)."""
+        """Minimises eq. 6 over generator and codes together (eq. 7)."""
         content, penalty = self._content(batch)
         made = self.generator(content, self._class_code(batch))
         terms = {"reconstruction": self._difference(made, batch.x, batch.index), **penalty}
         return {("networks",) if self.config.inference == "amortised" else ("networks", "codes"): terms}
 
     def _content(self, batch: Labelled) -> tuple[Float[Tensor, "n d"], Terms]:
-        """c_i + z_i of eq. 6, or its variants of table 3, and the penalty on it."""
+        """Returns c_i + z_i of eq. 6, or its variants of table 3, and the penalty on it."""
         c = self.config
         latent = c.inference == "latent"
         content = self.content_codes(batch.index) if latent else self.content_encoder(batch.x).float()
@@ -298,7 +306,7 @@ class LORD(Method[Labelled]):
         return content + c.noise * torch.randn_like(content), {"decay_content": decay}
 
     def _class_code(self, batch: Labelled) -> Float[Tensor, "n d"]:
-        """e_y: from the table, or the mean over the batch's images of the class (section 5)."""
+        """Returns e_y from the table, or the mean over the batch's images of the class (section 5)."""
         if self.config.inference != "amortised":
             return self._class_rows(batch.label)
         codes = self.class_encoder(batch.x).float()
@@ -309,7 +317,7 @@ class LORD(Method[Labelled]):
         return self.class_codes(label + self.offsets).flatten(1)
 
     def _encoders_turn(self, batch: Labelled) -> Update:
-        """Eq. 8; the codes that were found, without noise, are targets."""
+        """Minimises eq. 8; the optimised codes, without noise, are targets."""
         c = self.config
         content = self._content_mean(batch.x)
         class_code = self.class_encoder(batch.x).float()
@@ -329,7 +337,7 @@ class LORD(Method[Labelled]):
         return self.content_encoder(x).float()[:, : self.config.content]
 
     def _difference(self, made: Tensor, x: Tensor, index: Tensor | None) -> Float[Tensor, ""]:
-        """The reconstruction loss of eq. 6, to training images at `index`, or to others."""
+        """Computes the reconstruction loss of eq. 6 for training images at `index`, or for others."""
         if self.config.loss == "pixels":
             return self.config.scale * (made - x).abs().mean()
         assert self._extractor is not None
@@ -343,15 +351,16 @@ class LORD(Method[Labelled]):
         return self.config.scale * (perceptual_loss(vgg, made[window], targets) + (made - x).abs().mean())
 
     def training_codes(self, label: Tensor, index: Tensor) -> Codes:
-        """The codes of training images: content (none if it is encoded), class. label: (n, k), index: (n,)."""
+        """Returns the codes of training images: content (empty if it is encoded) and class. See
+        `Latent.training_codes`."""
         latent = self.config.inference == "latent"
         content = self.content_codes(index) if latent else torch.zeros(len(index), 0, device=index.device)
         return Codes(content, self._class_rows(label))
 
     def with_value(self, exclusive: Tensor, label: int, value: int) -> Tensor:
-        """Class codes with the code of another value of one label (appendix A.9). (n, d) -> (n, d).
+        """Replaces the class code of one label (appendix A.9). See `Latent.with_value`.
 
-        Raises UserError if everything is amortised, for then values have no codes.
+        Raises UserError if everything is amortised, since values then have no codes.
         """
         if self.config.inference == "amortised":
             raise UserError("A fully amortised LORD keeps no codes of classes: give an image to take it from")
@@ -361,13 +370,13 @@ class LORD(Method[Labelled]):
         return torch.cat(parts, 1)
 
     def encode(self, x: Tensor, domain: Domain) -> Codes:
-        """Content and class codes of images of any class (section 3.2)."""
+        """Encodes images of any class to content and class codes (section 3.2)."""
         if self.config.inference == "latent" and not self.config.second_stage:
             return self._fitted(x)
         return Codes(self._content_mean(x), self.class_encoder(x).float())
 
     def _fitted(self, x: Tensor) -> Codes:
-        """Codes optimised for each image by itself, everything else frozen (section 5, without second stage)."""
+        """Optimises codes for each image by itself, with all else frozen (section 5, without second stage)."""
         self.prepare()
         generator = torch.Generator().manual_seed(0)
         sizes = (self.config.content, self.generator.styles.in_features)
@@ -384,13 +393,13 @@ class LORD(Method[Labelled]):
         return Codes(codes[0].detach(), codes[1].detach())
 
     def decode(self, codes: Codes, domain: Domain) -> Tensor:
-        """G(e, c) (eq. 9): the image with this content and this class. (n, c, h, w) in [-1, 1]."""
+        """Generates images G(e, c) (eq. 9), (n, c, h, w) in [-1, 1]."""
         return self.generator(codes.shared, codes.exclusive)
 
     def prior(self, n: int, domain: Domain, generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """Codes of classes drawn from those of `domain`, or from all if there is one domain.
+        """Samples class codes from the classes of `domain`, or from all if there is one domain.
 
-        Raises UserError if everything is amortised, for then no class has a code of its own.
+        See `Disentangler.prior`. Raises UserError if everything is amortised, since classes then have no codes.
         """
         if self.config.inference == "amortised":
             raise UserError("A fully amortised LORD keeps no class codes to draw from: give an image to take it from")
@@ -402,14 +411,14 @@ class LORD(Method[Labelled]):
         return self._class_rows(torch.stack(drawn, 1).to(self.offsets.device)).detach()
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
-        """The content of x with a class of `dst`: as given, or drawn from its classes. (n, *spec[dst].shape)."""
+        """Decodes the content of x with a class of `dst`, given or sampled. See `Translator.translate`."""
         if style is None:
             style = self.prior(len(x), dst, torch.Generator().manual_seed(int(torch.randint(2**31, ()))))
         return self.decode(Codes(self.encode(x, src).shared, style.to(x.device)), dst)
 
 
 def _check(spec: DataSpec, config: LORDConfig) -> None:
-    """UserError for what can't be built."""
+    """Raises UserError for settings that don't fit the data."""
     if spec.a != spec.b or not isinstance(spec.a, ImageSpec):
         raise UserError(f"LORD needs images of one size; found {spec.a} and {spec.b}")
     if spec.a.height % STEP or spec.a.width % STEP or spec.a.channels not in (1, 3):

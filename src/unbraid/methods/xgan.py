@@ -1,21 +1,20 @@
-"""XGAN [1]: two autoencoders that share their middle, so that both domains meet in one embedding of what is meant.
+"""XGAN [1]: two autoencoders that share their inner layers, and so one semantic embedding for both domains.
 
-Encoders begin apart and end together, decoders begin together and end apart. A classifier tries to tell from an
-embedding which domain it came from, and through a reversed gradient the encoders learn to leave it in the dark. What is
-translated must keep its embedding (semantic consistency), look like its domain (GAN), and, if there is a teacher, one
-domain's embeddings follow what it says.
+Encoders share their last layers, decoders their first. A classifier predicts the domain of an embedding, and through a
+gradient reversal layer the encoders learn to make that impossible. Translations should keep their embedding (semantic
+consistency) and pass a discriminator; with a teacher, the embeddings of one domain should predict its features.
 
 [1] A. Royer, K. Bousmalis, S. Gouws, F. Bertsch, I. Mosseri, F. Cole, K. Murphy: XGAN: Unsupervised Image-to-Image
 Translation for Many-to-Many Mappings, 2017.
 
 Legend: n items, c channels, h height, w width, d size of the embedding. x is an item of domain a (the paper's D_1), y
-one of b (D_2); e_1, e_2 the encoders, d_1, d_2 the decoders, g_1->2 = d_2 after e_1.
+one of b (D_2); e_1, e_2 are the encoders, d_1, d_2 the decoders, g_1->2 = d_2 after e_1.
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -33,73 +32,78 @@ from unbraid.nn.functional import reversed_gradient
 from unbraid.nn.pretrained.teacher import EFFICIENTNET_SIZE, Teacher, find_teacher
 
 TOLD = 95.0
-"""Percent of embeddings whose domain the classifier tells, from which on the domains don't meet."""
+"""Accuracy of the domain classifier in percent from which the domains' embeddings are separate."""
 
 
 @dataclass(frozen=True)
 class XGANConfig:
-    """What can be chosen. The defaults are the paper's networks (table 1) and rate, but for the deviations in
-    docs/methods/xgan.md. It gives no weights: those are ours."""
+    """Settings of XGAN. Defaults are the paper's networks (table 1) and rate, except for the deviations in
+    docs/methods/xgan.md. The paper gives no weights: those are ours."""
 
     widths: Sizes = (32, 64, 128, 256)
-    """Channels of the encoders' convolutions, each of which halves the size."""
+    """Channels of the encoders' convolutions, each of stride 2."""
     decoder_widths: Sizes = (512, 256, 128, 64)
-    """Channels of the decoders' maps before the image's; as many as `widths`."""
+    """Channels of the decoders' maps before the image; as many as `widths`."""
     dense: Size = 1024
-    """Width of the fully connected layer before the embedding."""
+    """Size of the fully connected layer before the embedding."""
     embedding: Size = 1024
-    """Size of the embedding, which has length 1."""
+    """Size of the embedding, which has norm 1."""
     sharing: Literal["high", "middle"] = "high"
-    """Layers that both domains share. high: the last two convolutions and all fully connected layers, the first two of
-    the decoders. middle: the fully connected layer that makes the embedding, alone (ablation of section 5)."""
+    """Shared layers. high: the last two convolutions and all fully connected layers of the encoders, the first two
+    layers of the decoders. middle: the fully connected layer of the embedding only (ablation of section 5)."""
     statistics: Literal["own", "both"] = "own"
-    """By what batch-norm in the encoder's shared layers normalises. own: each domain by itself, so that mean and
-    deviation of every channel are alike in both before anything is learned. both: the two together."""
+    """Batch-norm statistics in the encoder's shared layers. own: each domain's, so that mean and deviation of each
+    channel are equal in both domains from the start. both: those of both domains together."""
     start: Literal["alike", "apart"] = "alike"
-    """What the domains' own layers begin as. alike: with the same values in both, so that what looks alike lies close
-    from the first step on. apart: each drawn by itself, after which colours may come to be paired with others."""
+    """Initialisation of the domains' own layers. alike: equal weights in both domains, so that similar images start
+    with similar embeddings. apart: independent weights, after which unrelated colours may be paired."""
     discriminator_widths: Sizes = (16, 32, 32, 32)
     """Channels of a discriminator's convolutions."""
     discriminator_batch: Literal["together", "apart"] = "apart"
-    """What a discriminator's batch-norm normalises over. together: real and translated items in one pass, so that what
-    sets them apart on average stays; apart: each by itself."""
+    """Batches of a discriminator's batch-norm. together: real and translated items in one batch, so that differences in
+    their means are kept; apart: separate batches."""
     classifier: Size = 256
-    """Hidden width of the classifier of domains, whose layers the paper doesn't give."""
+    """Size of the hidden layer of the domain classifier, which the paper doesn't give."""
     reconstruction: Weight = 10.0
-    """Weight of eq. 2, here a mean over values where the paper has their sum."""
+    """Weight of eq. 2, here a mean over values where the paper has a sum."""
     domain: Weight = 1.0
-    """Weight of eq. 3; 0 leaves the classifier out."""
+    """Weight of eq. 3; 0 leaves the domain classifier out."""
     semantic: Weight = 1.0
     """Weight of eq. 4; 0 leaves semantic consistency out (ablation of section 5)."""
     gan: Weight = 0.01
     """Weight of eq. 6; 0 leaves the discriminators out (ablation of appendix 7.4)."""
     gan_towards: Literal["b", "a", "both"] = "b"
-    """Domains with a discriminator: that which is translated to for good, or both."""
+    """Domains with a discriminator: the target domain only, or both."""
     smoothness: Weight = 0.0
-    """Weight of the total variation of translations to these domains, which appendix 7.4.1 tries in place of a GAN."""
+    """Weight of the total variation of translations to these domains, an alternative to the GAN in appendix 7.4.1."""
     teacher: str | None = None
-    """vgg16, efficientnet-lite0, or MODULE:FUNCTION, a function of one's own: images (n, c, h, w) in [-1, 1] to (n, d).
-    `embedding` must have its size."""
+    """Teacher: vgg16, efficientnet-lite0, or MODULE:FUNCTION, a function of images (n, c, h, w) in [-1, 1] that returns
+    (n, d). `embedding` must be its d."""
     teacher_domains: tuple[Domain, ...] = ("a",)
-    """The one domain whose embeddings follow the teacher."""
+    """Domain whose embeddings should predict the teacher's features."""
     teach: Weight = 1.0
     """Weight of the teacher's loss."""
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
-    """Where VGG16's weights come from, if it is the teacher."""
+    """Sources of VGG16's weights, if it is the teacher."""
     rate: Positive = 1e-4
-    """Adam's learning rate of all but the discriminators."""
+    """Adam's learning rate for all networks except discriminators."""
     discriminator_rate: Positive = 1e-4
-    """Adam's learning rate of the discriminators."""
+    """Adam's learning rate for the discriminators."""
 
 
 def conv(channels: int, width: int) -> nn.Sequential:
-    """conv 4x4 stride 2, batch-norm, relu: (n, channels, h, w) -> (n, width, h/2, w/2)."""
+    """Builds a 4x4 convolution of stride 2, batch-norm and ReLU: (n, channels, h, w) -> (n, width, h/2, w/2)."""
     return nn.Sequential(nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
 
 def encoder_layers(channels: int, map_size: tuple[int, int], config: XGANConfig) -> list[nn.Module]:
-    """Table 1a: the convolutions, the fully connected layer, and that which makes the embedding before it is
-    normalised."""
+    """Builds the layers of an encoder (table 1a), up to the embedding before its normalisation.
+
+    Args:
+        channels: Channels of the images.
+        map_size: (h, w) of the last map.
+        config: Settings.
+    """
     height, width = map_size
     ins = [channels, *config.widths[:-1]]
     dense = nn.Linear(config.widths[-1] * height * width, config.dense, bias=False)
@@ -111,17 +115,25 @@ def encoder_layers(channels: int, map_size: tuple[int, int], config: XGANConfig)
 
 
 class OnePlace(nn.ConvTranspose2d):
-    """A transposed convolution of a map of one place, as the one product that it is: (n, channels, 1, 1) -> (n, width,
-    *kernel). Convolution libraries are many times slower at it."""
+    """Transposed convolution of a 1x1 map, computed as a matrix product, which is many times faster.
+
+    Shape: (n, channels, 1, 1) -> (n, width, *kernel).
+    """
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """(n, channels, 1, 1) -> (n, width, *kernel), channels last."""
+        """Applies the layer; the result is channels-last."""
         kernel = self.weight.permute(0, 2, 3, 1)
         return (x.flatten(1) @ kernel.flatten(1)).unflatten(1, kernel.shape[1:]).permute(0, 3, 1, 2)
 
 
 def decoder_layers(channels: int, map_size: tuple[int, int], config: XGANConfig) -> list[nn.Module]:
-    """Table 1b: embedding -> map -> ... -> image, before tanh. The first is a transposed convolution of one place."""
+    """Builds the layers of a decoder (table 1b), from the embedding to the image before tanh.
+
+    Args:
+        channels: Channels of the images.
+        map_size: (h, w) of the first map.
+        config: Settings.
+    """
     first, *rest = config.decoder_widths
     start = nn.Sequential(
         nn.Unflatten(1, (config.embedding, 1, 1)),
@@ -134,7 +146,8 @@ def decoder_layers(channels: int, map_size: tuple[int, int], config: XGANConfig)
 
 
 class DomainNorm(nn.Module):
-    """Batch-norm by each domain's own statistics, with one scale and one shift: (n, width, ...) -> the same."""
+    """Batch-norm with separate statistics for each domain, and one scale and shift: (n, width, ...) -> (n, width,
+    ...)."""
 
     def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
         super().__init__()
@@ -142,7 +155,7 @@ class DomainNorm(nn.Module):
         self.weight, self.bias = norm.weight, norm.bias
 
     def forward(self, x: Tensor, domain: Domain) -> Tensor:
-        """Items of one domain."""
+        """Normalises items of one domain."""
         own = self.norms[domain]
         assert isinstance(own, nn.BatchNorm1d | nn.BatchNorm2d)
         return batch_norm(
@@ -151,17 +164,17 @@ class DomainNorm(nn.Module):
 
 
 class DomainLayers(nn.Sequential):
-    """Layers for both domains, of which batch-norm alone is told the domain."""
+    """Sequence of layers for both domains, in which only batch-norm depends on the domain."""
 
     def forward(self, x: Tensor, domain: Domain) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Items of one domain, through every layer."""
+        """Applies the layers to items of one domain."""
         for layer in self:
             x = layer(x, domain) if isinstance(layer, DomainLayers | DomainNorm) else layer(x)
         return x
 
 
 def by_domain(layers: nn.Sequential) -> DomainLayers:
-    """The same layers, with a `DomainNorm` for every batch-norm."""
+    """Returns the layers with `DomainNorm` in place of batch-norm."""
     found: list[nn.Module] = []
     for layer in layers:
         if isinstance(layer, nn.Sequential):
@@ -172,7 +185,10 @@ def by_domain(layers: nn.Sequential) -> DomainLayers:
 
 
 class Discriminator(nn.Module):
-    """Table 1c: convolutions that halve the size, then one logit for each image, (n, c, h, w) -> (n,) float32."""
+    """Discriminator (table 1c): convolutions of stride 2, then one logit per image.
+
+    Shape: (n, c, h, w) -> (n,).
+    """
 
     def __init__(self, spec: ImageSpec, config: XGANConfig) -> None:
         super().__init__()
@@ -184,14 +200,15 @@ class Discriminator(nn.Module):
         self.logit = nn.Linear(widths[-1] * height * width, 1)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
-        """(n,), float32."""
+        """Returns the logits, float32."""
         return self.logit(self.body(self.size.grow(x))).float().squeeze(1)
 
 
 class XGAN(Method[Unpaired]):
-    """XGAN [1]. Needs two unpaired domains of images of one size; translates, disentangles.
+    """XGAN [1]. Trains on two unpaired domains of images of one size; translates and disentangles.
 
-    The shared code is the embedding, (n, d) of length 1. There is no exclusive code, (n, 0), and so one translation.
+    The shared code is the embedding, (n, d) with norm 1. The exclusive code is empty, (n, 0), so each item has one
+    translation.
 
     Example:
         >>> from unbraid.core.types import DataSpec, ImageSpec
@@ -206,6 +223,11 @@ class XGAN(Method[Unpaired]):
     config_type = XGANConfig
     config: XGANConfig
     training_only = ("classifier", "discriminators")
+    renamed: ClassVar[Mapping[str, str]] = {
+        "gan_a": "generator_a",
+        "gan_b": "generator_b",
+        "domain told, %": "domain accuracy, %",
+    }
 
     def __init__(self, spec: DataSpec, config: XGANConfig) -> None:
         super().__init__(spec, config)
@@ -236,7 +258,7 @@ class XGAN(Method[Unpaired]):
 
     @classmethod
     def resolve_config(cls, config: XGANConfig, train: Part) -> tuple[XGANConfig, list[str]]:
-        """Says so if the teacher sees images at another size than they have."""
+        """Adds a note if the teacher resizes the images."""
         notes = []
         if config.teacher == "efficientnet-lite0" and config.teacher_domains:
             spec = train.domain(config.teacher_domains[0])[0].spec
@@ -246,7 +268,7 @@ class XGAN(Method[Unpaired]):
         return config, notes
 
     def prepare(self) -> None:
-        """Finds the teacher. Raises UserError if it is missing or doesn't fit."""
+        """Loads the teacher. Raises UserError if it is missing or doesn't fit."""
         c = self.config
         if c.teacher:
             domain = c.teacher_domains[0]
@@ -255,7 +277,7 @@ class XGAN(Method[Unpaired]):
             self._teacher = (find_teacher(c.teacher, spec, c.embedding, c.perceptual),)
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
-        """Two Adams (section 3.1: rate 1e-4): encoders, decoders and the classifier of domains, and the
+        """Returns Adam with rate 1e-4 (section 3.1): one for encoders, decoders and domain classifier, one for
         discriminators."""
         rates = {"model": self.config.rate, "discriminators": self.config.discriminator_rate}
         players: dict[str, list[nn.Parameter]] = {"model": [], "discriminators": []}
@@ -266,7 +288,7 @@ class XGAN(Method[Unpaired]):
         }
 
     def updates(self, batches: Iterator[Unpaired], clock: Clock) -> Iterator[Update]:
-        """Eq. 1 for all but the discriminators, then the discriminators (section 3.1)."""
+        """Minimises eq. 1 over all networks except the discriminators, then trains these (section 3.1)."""
         c, batch = self.config, next(batches)
         embedded = self._embed({domain: batch[domain] for domain in DOMAINS})
         again, made = self._show(embedded)  # `made[d]`: items of the other domain shown in d
@@ -288,7 +310,7 @@ class XGAN(Method[Unpaired]):
         for domain in self.judged:
             beside = batch[domain] if c.discriminator_batch == "together" else None
             _, false = self._judge(beside, made[domain], domain)
-            terms[f"gan_{domain}"] = c.gan * softplus(-false).mean()  # eq. 5
+            terms[f"generator_{domain}"] = c.gan * softplus(-false).mean()  # eq. 5
         for teacher in self._teacher:
             for domain in c.teacher_domains:
                 device = batch[domain].device
@@ -307,7 +329,7 @@ class XGAN(Method[Unpaired]):
             yield {"discriminators": told}
 
     def _judge(self, real: Tensor | None, made: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
-        """Logits of real and translated items of a domain, (n,) each; of the real ones (0,) where none are given."""
+        """Returns logits of real and translated items of a domain, (n,) each; empty ones if no real items are given."""
         discriminator = self.discriminators[domain]
         if real is None:
             return made.new_empty(0), discriminator(made)
@@ -317,7 +339,7 @@ class XGAN(Method[Unpaired]):
         return one, two
 
     def _embed(self, items: Mapping[Domain, Tensor]) -> dict[Domain, Tensor]:
-        """e_1 and e_2: embeddings (n, d) of items of each domain."""
+        """Returns e_1 and e_2: embeddings (n, d) of items of each domain."""
         maps = {domain: self.own_encoders[domain](self.size.grow(x)) for domain, x in items.items()}
         if self.config.statistics == "own":
             found = [self.shared_encoder(x, domain) for domain, x in maps.items()]
@@ -326,7 +348,7 @@ class XGAN(Method[Unpaired]):
         return dict(zip(items, [normalize(x.float(), dim=1) for x in found], strict=True))
 
     def _show(self, embedded: Mapping[Domain, Tensor]) -> tuple[dict[Domain, Tensor], dict[Domain, Tensor]]:
-        """Each domain's items made again, and the other domain's items shown in it; each decoder sees both at once."""
+        """Decodes each domain's reconstructions and the translations to it; each decoder has one batch of both."""
         both = self.shared_decoder(torch.cat([*embedded.values()]))
         maps = dict(zip(embedded, both.split([len(part) for part in embedded.values()]), strict=True))
         again, made = {}, {}
@@ -339,8 +361,8 @@ class XGAN(Method[Unpaired]):
         return self.size.cut(torch.tanh(self.own_decoders[domain](maps).float()))
 
     def _told(self, classifier: nn.Module, embedded: Mapping[Domain, Tensor]) -> Float[Tensor, ""]:
-        """Cross entropy of the domains that the classifier tells; the encoders get its gradient reversed. How often it
-        is right is diagnostics."""
+        """Computes the cross entropy of the domain classifier, with reversed gradient for the encoders, and its
+        accuracy as a diagnostic."""
         # an embedding of length 1 has tiny values, by which the classifier learns too slowly to follow the encoders: it
         # was wrong as often as right while the domains lay apart. So it sees values of size 1
         values = math.sqrt(self.config.embedding) * torch.cat([embedded["a"], embedded["b"]])
@@ -351,7 +373,7 @@ class XGAN(Method[Unpaired]):
         return cross_entropy(logits, domains)
 
     def diagnose(self, diagnostics: dict[str, float]) -> list[str]:
-        """About embeddings whose domain is told: the failure of appendix 7.4."""
+        """Returns a warning if the classifier predicts the domain of embeddings: the failure of appendix 7.4."""
         if diagnostics.get("domain accuracy, %", 0.0) < TOLD:
             return []
         change = "--method.domain" if self.config.statistics == "own" else "--method.statistics"
@@ -361,24 +383,25 @@ class XGAN(Method[Unpaired]):
         ]
 
     def encode(self, x: Tensor, domain: Domain) -> Codes:
-        """The embedding, and nothing. x: (n, *spec[domain].shape)."""
+        """Returns embeddings and empty exclusive codes of items, (n, *spec[domain].shape)."""
         return Codes(self._embed({domain: x})[domain], x.new_zeros(len(x), 0))
 
     def decode(self, codes: Codes, domain: Domain) -> Tensor:
-        """d_1 or d_2: (n, *spec[domain].shape)."""
+        """Decodes embeddings by d_1 or d_2, (n, *spec[domain].shape)."""
         return self._image(self.shared_decoder(codes.shared), domain)
 
     def prior(self, n: int, domain: Domain, generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """(n, 0): nothing is drawn."""
+        """Returns empty codes, (n, 0). See `Disentangler.prior`."""
         return torch.zeros(n, 0, device=generator.device)
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
-        """g_1->2 or g_2->1 (section 3). There is no style. (n, *spec[dst].shape)."""
+        """Translates x by g_1->2 or g_2->1 (section 3); ignores `style`. See `Translator.translate`."""
         return self.decode(self.encode(x, src), dst)
 
 
 def start_alike(model: nn.Module, follower: nn.Module) -> None:
-    """Gives the follower the model's values, but where shapes differ: the layers of images of other channels."""
+    """Copies the weights of `model` to `follower`, except where shapes differ, as in layers of images of other
+    channels."""
     with torch.no_grad():
         for value, own in zip(model.parameters(), follower.parameters(), strict=True):
             if own.shape == value.shape:
@@ -386,22 +409,22 @@ def start_alike(model: nn.Module, follower: nn.Module) -> None:
 
 
 def judged_domains(config: XGANConfig) -> tuple[Domain, ...]:
-    """Those whose translations have to look like something."""
+    """Returns the domains with a discriminator."""
     return DOMAINS if config.gan_towards == "both" else (config.gan_towards,)
 
 
 def total_variation(x: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
-    """Mean absolute difference of neighbours, down plus across."""
+    """Returns the mean absolute difference of neighbouring pixels, vertical plus horizontal."""
     return x.diff(dim=2).abs().mean() + x.diff(dim=3).abs().mean()
 
 
 def cosine_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Mean of 1 - cos(x, y): appendix 7.1."""
+    """Returns the mean of 1 - cos(x, y): appendix 7.1."""
     return (1 - cosine_similarity(x.float(), y.float(), dim=1)).mean()
 
 
 def _check(spec: DataSpec, config: XGANConfig) -> dict[Domain, ImageSpec]:
-    """Both specs. UserError for what can't be built."""
+    """Returns both specs. Raises UserError for settings that don't fit the data."""
     a, b = spec.a, spec.b
     if not (isinstance(a, ImageSpec) and isinstance(b, ImageSpec)):
         raise UserError(f"XGAN works on images; found {a} and {b}")

@@ -41,7 +41,7 @@ from unbraid.core.files import (
     write_atomically,
 )
 from unbraid.core.memory import available_memory, built
-from unbraid.core.method import Method
+from unbraid.core.method import Method, present_names
 from unbraid.core.types import DataSpec, Domain, ImageSpec, Spec, UserError, VectorSpec
 from unbraid.core.version import __version__
 from unbraid.model.space import CodeSpace
@@ -462,7 +462,7 @@ def _config(path: Path, values: SavedSettings) -> RunConfig[Any]:
 def _method_config(kind: type[Method[Any]], values: dict[str, Any], file: Path) -> Any:
     """A method's configuration, as this or an earlier version saved it in a file."""
     try:
-        upgraded = kind.upgrade_config(values)
+        upgraded = kind.upgrade_config(present_names(values, kind.renamed))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{file} doesn't fit this version of unbraid: {error}") from error
     return from_json(kind.config_type, upgraded, file)
@@ -512,7 +512,7 @@ def load_model(path: Path) -> tuple[Method[Any], CodeSpace | None, dict[str, Any
     except UserError as error:
         raise UserError(f"{file} can't be used: {error}") from error
     weights = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
-    load_weights(method, weights, file)
+    load_weights(method, present_names(weights, kind.renamed), file)
     parts = {name.removeprefix("space."): value for name, value in tensors.items() if name.startswith("space.")}
     return method.eval(), _space(parts, file) if parts else None, meta
 
@@ -547,6 +547,17 @@ def load_weights(method: Method[Any], weights: Mapping[str, Tensor], file: Path)
 
 def _alike(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and one.dtype == other.dtype and one.layout == other.layout
+
+
+def upgrade_state(state: dict[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """Returns what state.pt holds with the present names of networks, players and losses for former ones."""
+    position, average = state["position"], state["average"]
+    return {
+        "position": {**position, "sums": present_names(position.get("sums", {}), renamed)},
+        "method": present_names(state["method"], renamed),
+        "optimisers": present_names(state["optimisers"], renamed),
+        "average": average and {**average, "mean": present_names(average["mean"], renamed)},
+    }
 
 
 def load_average(method: Method[Any], saved: dict[str, Any] | None, file: Path) -> dict[str, Any] | None:

@@ -1,1 +1,1 @@
-"""Networks and functions that the methods share."""
+"""Networks and functions that several methods use."""

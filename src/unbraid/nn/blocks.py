@@ -1,6 +1,6 @@
-"""Building blocks that the methods share: 4x4 stride-2 stacks, downwards and upwards, and fully connected ones.
+"""Building blocks: stacks of 4x4 convolutions of stride 2, downwards and upwards, and fully connected stacks.
 
-Shapes: (n, c, h, w) maps, (n, d) vectors.
+Shapes: maps (n, c, h, w), vectors (n, d).
 """
 
 import math
@@ -13,23 +13,26 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 SLOPE = 0.2
-"""Slope of the leaky relu for negative values: that of CdDN's paper, of IIAE's program, and of CycleGAN's
-discriminator, which uncooperative re-entanglement takes over. LORD's paper names none: it has a setting of its own."""
+"""Negative slope of leaky ReLUs: that of CdDN's paper, of IIAE's program, and of CycleGAN's discriminator, which
+uncooperative re-entanglement uses too. LORD has a setting of its own, since its paper gives none."""
 
 Upsampling = Literal["transposed", "nearest"]
-"""How a map doubles: by a transposed convolution, or by repeating each value before a convolution. The first weighs the
-places of a tile by different weights, and so can lay a grid over an image; the second can't at first (Odena, Dumoulin,
-Olah: Deconvolution and Checkerboard Artifacts. Distill 2016)."""
+"""Upsampling by 2. transposed: a transposed convolution, whose uneven overlap can cause checkerboard artifacts.
+nearest: nearest-neighbour upsampling and a convolution, without such artifacts at the start (Odena, Dumoulin, Olah:
+Deconvolution and Checkerboard Artifacts. Distill 2016)."""
 
 
 Initial = Literal["normal", "torch"]
-"""Initial weights. normal: `draw_normal`, as in the authors' programs of CdDN, IIAE and CycleGAN; torch: PyTorch's own,
-whose deviations depend on the layer's size."""
+"""Weight initialisation. normal: `draw_normal`, as in the authors' programs of CdDN, IIAE and CycleGAN; torch:
+PyTorch's default, whose deviations depend on the layer's size."""
 
 
 def draw_normal(module: nn.Module) -> None:
-    """Draws a convolution's weights from N(0, .02), batch-norm's scale from N(1, .02) and a fully connected layer's
-    weights as Glorot and Bengio 2010 do; biases are 0. For `nn.Module.apply`."""
+    """Initialises a module, for `nn.Module.apply`.
+
+    Weights of convolutions are drawn from N(0, .02), scales of batch-norm from N(1, .02), weights of fully connected
+    layers as in Glorot and Bengio 2010; biases are 0.
+    """
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, UpConv)):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.Linear):
@@ -43,28 +46,38 @@ def draw_normal(module: nn.Module) -> None:
 
 
 def group_norm(x: Float[Tensor, "n c h w"], groups: int) -> Float[Tensor, "n c h w"]:
-    """Channels of each image, in so many groups, to mean 0 and variance 1, without scale and shift.
+    """Applies group normalisation without scale and shift.
 
-    bf16 is computed in float32, for CPUs take several times as long for it as it is.
+    bf16 input is normalised in float32, which is several times faster on CPUs.
     """
     wide = x.float() if x.dtype == torch.bfloat16 else x
     return nn.functional.group_norm(wide, groups).to(x.dtype)
 
 
 class InstanceNorm(nn.Module):
-    """Each channel of each image to mean 0 and variance 1, without scale and shift: (n, channels, h, w) -> the same.
+    """Instance normalisation without scale and shift.
 
-    By group norm with a group for each channel, which keeps the memory layout. torch's `InstanceNorm2d` does not, and
-    on the CPU its gradient for a batch of one image is wrong where the incoming gradient is channels-last (torch 2.14).
+    Implemented as group norm with one channel per group, which keeps the memory layout. torch's `InstanceNorm2d` does
+    not, and its CPU gradient for a batch of one image is wrong where the incoming gradient is channels-last (torch
+    2.14).
+
+    Shape: (n, c, h, w) -> (n, c, h, w).
     """
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """(n, channels, h, w) -> the same."""
+        """Normalises each channel of each image."""
         return group_norm(x, x.shape[1])
 
 
 def down(channels: int, width: int, *, norm: bool = True, activate: bool = True) -> nn.Sequential:
-    """conv 4x4 stride 2, batch-norm, leaky relu: (n, channels, h, w) -> (n, width, h/2, w/2)."""
+    """Builds a 4x4 convolution of stride 2, batch-norm and leaky ReLU: (n, channels, h, w) -> (n, width, h/2, w/2).
+
+    Args:
+        channels: Channels of the input.
+        width: Channels of the output.
+        norm: Include batch-norm; otherwise the convolution has a bias.
+        activate: Include leaky ReLU.
+    """
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=not norm)]
     if norm:
         layers.append(nn.BatchNorm2d(width))
@@ -74,13 +87,20 @@ def down(channels: int, width: int, *, norm: bool = True, activate: bool = True)
 
 
 def down_stack(channels: int, widths: Sequence[int]) -> nn.Sequential:
-    """One `down` for each width."""
+    """Builds a sequence of `down`, one for each width."""
     ins = [channels, *widths[:-1]]
     return nn.Sequential(*[down(i, o) for i, o in zip(ins, widths, strict=True)])
 
 
 def up(channels: int, width: int, *, dropout: float = 0.0, upsampling: Upsampling = "transposed") -> nn.Sequential:
-    """Doubling, batch-norm, dropout, relu: (n, channels, h, w) -> (n, width, 2h, 2w)."""
+    """Builds upsampling by 2, batch-norm, dropout and ReLU: (n, channels, h, w) -> (n, width, 2h, 2w).
+
+    Args:
+        channels: Channels of the input.
+        width: Channels of the output.
+        dropout: Probability of dropout.
+        upsampling: Kind of upsampling.
+    """
     layers: list[nn.Module] = [doubling(channels, width, upsampling), nn.BatchNorm2d(width)]
     if dropout:
         layers.append(nn.Dropout(dropout))
@@ -88,7 +108,13 @@ def up(channels: int, width: int, *, dropout: float = 0.0, upsampling: Upsamplin
 
 
 def dense(size: int, width: int, *, norm: bool = True) -> nn.Sequential:
-    """Fully connected, batch-norm, leaky relu: (n, size) -> (n, width)."""
+    """Builds a fully connected layer, batch-norm and leaky ReLU: (n, size) -> (n, width).
+
+    Args:
+        size: Size of the input.
+        width: Size of the output.
+        norm: Include batch-norm; otherwise the layer has a bias.
+    """
     layers: list[nn.Module] = [nn.Linear(size, width, bias=not norm)]
     if norm:
         layers.append(nn.BatchNorm1d(width))
@@ -96,20 +122,27 @@ def dense(size: int, width: int, *, norm: bool = True) -> nn.Sequential:
 
 
 def dense_stack(size: int, widths: Sequence[int], *, norm: bool = True) -> nn.Sequential:
-    """One `dense` for each width; nothing for none."""
+    """Builds a sequence of `dense`, one for each width; empty without widths.
+
+    Args:
+        size: Size of the input.
+        widths: Sizes of the layers.
+        norm: Include batch-norm.
+    """
     ins = [size, *widths][: len(widths)]
     return nn.Sequential(*[dense(i, o, norm=norm) for i, o in zip(ins, widths, strict=True)])
 
 
 class UpConv(nn.Module):
-    """Nearest upsampling by 2 and a 3x3 convolution, computed as the one transposed 4x4 convolution that they are.
+    """Nearest-neighbour upsampling by 2 and a 3x3 convolution, computed as one 4x4 transposed convolution.
 
-    A 3x3 kernel reads 2x2 different pixels of the small map at each place, so 16 products do for 36.
-    (n, channels, h, w) -> (n, width, 2h, 2w).
+    At each place a 3x3 kernel reads 2x2 different pixels of the small map, so 16 products replace 36.
+
+    Shape: (n, channels, h, w) -> (n, width, 2h, 2w).
     """
 
     merged: Tensor
-    """(9, 16): what each value of a 3x3 kernel adds to the 4x4 one."""
+    """(9, 16): contribution of each value of the 3x3 kernel to the 4x4 kernel."""
 
     def __init__(self, channels: int, width: int, *, bias: bool = True) -> None:
         super().__init__()
@@ -120,7 +153,7 @@ class UpConv(nn.Module):
         self.register_buffer("merged", merged.flatten(1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, channels, h, w) -> (n, width, 2h, 2w)."""
+        """Upsamples and convolves a map."""
         kernel = (self.weight.transpose(0, 1).flatten(2) @ self.merged).unflatten(2, (4, 4))
         return nn.functional.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
@@ -128,21 +161,39 @@ class UpConv(nn.Module):
 def doubling(
     channels: int, width: int, upsampling: Upsampling = "transposed", *, kernel: int = 4, bias: bool = False
 ) -> nn.ConvTranspose2d | UpConv:
-    """(n, channels, h, w) -> (n, width, 2h, 2w), linear. `kernel`: of the transposed convolution, 3 or 4."""
+    """Builds upsampling by 2 without activation: (n, channels, h, w) -> (n, width, 2h, 2w).
+
+    Args:
+        channels: Channels of the input.
+        width: Channels of the output.
+        upsampling: Kind of upsampling.
+        kernel: Size of the transposed convolution's kernel, 3 or 4.
+        bias: Include a bias.
+    """
     if upsampling == "nearest":
         return UpConv(channels, width, bias=bias)
     return nn.ConvTranspose2d(channels, width, kernel, 2, 1, output_padding=kernel % 2, bias=bias)
 
 
 def halvings(height: int, width: int, map_size: int, most: int) -> int:
-    """How often images of this size are halved: down to `map_size`, at least twice, and at most `most` times."""
+    """Returns the number of layers of stride 2 for images of this size.
+
+    Args:
+        height: Height of the images.
+        width: Width of the images.
+        map_size: Smallest height or width of a map.
+        most: Largest number of layers.
+
+    Returns:
+        As many as keep maps at least `map_size` large, but at least 2 and at most `most`.
+    """
     room = math.floor(math.log2(min(height, width) / map_size))
     return min(most, max(2, room))
 
 
 @contextmanager
 def fixed_statistics(*modules: nn.Module) -> Iterator[None]:
-    """While it lasts, running statistics of batch-norm stay as they are: made images don't enter them."""
+    """Keeps the running statistics of batch-norm unchanged inside the block, such as for generated images."""
     norms = [n for module in modules for n in module.modules() if isinstance(n, (nn.BatchNorm1d, nn.BatchNorm2d))]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -155,9 +206,12 @@ def fixed_statistics(*modules: nn.Module) -> Iterator[None]:
 
 
 class FitSize(nn.Module):
-    """Lets a stack of stride-2 layers take images of any size.
+    """Pads images so that a stack of layers of stride 2 accepts any size, and crops its output.
 
-    `grow` replicates the border, right and below, up to the next multiple of 2^layers; `cut` undoes it.
+    Args:
+        height: Height of the images.
+        width: Width of the images.
+        layers: Number of layers of stride 2.
     """
 
     def __init__(self, height: int, width: int, layers: int) -> None:
@@ -166,14 +220,15 @@ class FitSize(nn.Module):
         self.height, self.width = height, width
         self.below, self.right = -height % step, -width % step
         self.map_size = ((height + self.below) // step, (width + self.right) // step)
-        """(h, w) of the map behind the stack."""
+        """(h, w) of the map after the stack."""
 
     def grow(self, x: Tensor) -> Tensor:
-        """(n, c, height, width) -> (n, c, height + below, width + right)."""
+        """Pads at the right and below by replication: (n, c, height, width) -> (n, c, height + below, width +
+        right)."""
         if not (self.below or self.right):
             return x
         return torch.nn.functional.pad(x, (0, self.right, 0, self.below), mode="replicate")
 
     def cut(self, x: Tensor) -> Tensor:
-        """(n, c, height + below, width + right) -> (n, c, height, width)."""
+        """Crops the padding: (n, c, height + below, width + right) -> (n, c, height, width)."""
         return x[..., : self.height, : self.width]

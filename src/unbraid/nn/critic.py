@@ -1,7 +1,6 @@
-"""Wasserstein critics of images or vectors, given what these answer to, and their penalty (Gulrajani et al. 2017).
+"""Conditional Wasserstein critics of images or vectors, and their gradient penalty (Gulrajani et al. 2017).
 
-Shapes: source (n, c', h', w') or (n, d') is what is answered to, image (n, c, h, w) or vector (n, d) what is judged,
-scores (n,).
+Shapes: condition `source` (n, c', h', w') or (n, d'), scored image (n, c, h, w) or vector (n, d), scores (n,).
 """
 
 import math
@@ -19,14 +18,14 @@ STRIDE, KERNEL, PADDING = 2, 4, 1
 
 
 class Critic(nn.Module):
-    """conv 4x4 stride 2 and leaky relu for each width, then one score. No normalisation.
+    """Wasserstein critic of images given an image: 4x4 convolutions of stride 2 with leaky ReLU, then a linear score.
 
     Args:
-        source: what an image answers to looks like this; it is brought to the image's size and laid on top of it.
-        image: what is judged looks like this.
-        widths: channels of the convolutions.
-        chunk: how many values of the last map one linear layer scores at a time, place after place with all channels;
-            scores of all chunks are averaged. 0, or a number above the map's: the whole map at once.
+        source: Specification of the condition, which is resized and concatenated to the image.
+        image: Specification of the scored images.
+        widths: Channels of the convolutions.
+        chunk: Number of values of the last map that the linear layer scores at a time, place by place with all
+            channels; the scores of all chunks are averaged. 0, or a number above the map's: the whole map at once.
     """
 
     def __init__(self, source: ImageSpec, image: ImageSpec, widths: Sequence[int], chunk: int = 0) -> None:
@@ -45,7 +44,7 @@ class Critic(nn.Module):
         self.score = nn.Linear(min(chunk, values) or values, 1, bias=False)  # a bias cancels in differences
 
     def forward(self, source: Tensor, image: Tensor) -> Float[Tensor, " n"]:
-        """One score for each image, float32: a difference of large numbers."""
+        """Returns the scores, float32."""
         x = self._together(source, image)
         for convolution in self._layers():
             x = functional.leaky_relu(convolution(x), SLOPE)
@@ -53,11 +52,11 @@ class Critic(nn.Module):
             return (x.float() * self._score_weight()).sum((1, 2, 3))
 
     def slope(self, source: Tensor, image: Tensor) -> Float[Tensor, "n c h w"]:
-        """The gradient of the scores with respect to the images, itself differentiable in the critic's weights.
+        """Computes the gradient of the scores with respect to the images, differentiable in the critic's weights.
 
-        The critic is linear on each side of its relus, so the gradient is a product of transposed convolutions and of
-        the relus' slopes there, which don't move with the weights. A second derivative by autograd also follows what
-        is always nought. Float32; only where the relus stand is read in the precision around.
+        The critic is piecewise linear, so the gradient is a product of transposed convolutions and of the slopes of the
+        leaky ReLUs, which are locally constant. Double backward by autograd would also compute terms that are always
+        zero. The result is float32; only the signs of the activations are computed in autocast's precision.
         """
         with torch.no_grad():
             x, before, sizes = self._together(source, image), [], []
@@ -79,7 +78,8 @@ class Critic(nn.Module):
         return gradient
 
     def _score_weight(self) -> Float[Tensor, "1 c h w"]:
-        """What each value of the last map weighs in the score: the mean of the chunks' scores is linear in the map."""
+        """Returns the weight of each value of the last map in the score: the mean of the chunks' scores is linear in
+        the map."""
         values = math.prod(self.map)
         chunks = math.ceil(values / self.score.in_features)
         weight = self.score.weight.repeat(1, chunks)[:, :values] / chunks
@@ -96,8 +96,13 @@ class Critic(nn.Module):
 
 
 class VectorCritic(nn.Module):
-    """Fully connected and leaky relu for each width, then one score. No normalisation. source: size of what a vector
-    answers to; size: the vector's own."""
+    """Wasserstein critic of vectors given a vector: fully connected layers with leaky ReLU, then a linear score.
+
+    Args:
+        source: Size of the condition.
+        size: Size of the scored vectors.
+        widths: Sizes of the layers.
+    """
 
     def __init__(self, source: int, size: int, widths: Sequence[int]) -> None:
         super().__init__()
@@ -107,7 +112,7 @@ class VectorCritic(nn.Module):
         self.score = nn.Linear(widths[-1], 1, bias=False)  # in differences it cancels
 
     def forward(self, source: Tensor, vector: Tensor) -> Float[Tensor, " n"]:
-        """One score for each vector, float32: a difference of large numbers."""
+        """Returns the scores, float32."""
         x = torch.cat([source, vector], 1)
         for layer in self.layers:
             x = functional.leaky_relu(layer(x), SLOPE)
@@ -115,7 +120,7 @@ class VectorCritic(nn.Module):
             return self.score(x.float()).squeeze(1)
 
     def slope(self, source: Tensor, vector: Tensor) -> Float[Tensor, "n d"]:
-        """As `Critic.slope`: a product of matrices and of the relus' slopes, float32."""
+        """Computes the gradient of the scores with respect to the vectors, as `Critic.input_gradient` does."""
         with torch.no_grad():
             x, before = torch.cat([source, vector], 1), []
             for layer in self.layers:
@@ -130,17 +135,29 @@ class VectorCritic(nn.Module):
 
 
 def _back_through_relu(gradient: Tensor, before: Tensor) -> Tensor:
-    """The gradient of what a leaky relu makes of `before`, which is fixed; torch's own derivative, in one pass over
-    memory. gradient: (1 or n, ...), before: (n, ...); float32 (n, ...)."""
+    """Multiplies a gradient by the derivative of leaky ReLU at `before`, in one pass over memory.
+
+    gradient: (1 or n, ...), before: (n, ...); returns float32 (n, ...).
+    """
     return torch.ops.aten.leaky_relu_backward(gradient.expand_as(before), before.float(), SLOPE, False)
 
 
 def slopes(critic: Critic | VectorCritic, source: Tensor, real: Tensor, made: Tensor) -> Float[Tensor, " n"]:
-    """How steep the critic is at a random place between each real image and its made one: its gradient's length."""
+    """Computes the critic's gradient norms at random interpolates between real and generated images.
+
+    Args:
+        critic: The critic.
+        source: Condition, (n, ...).
+        real: Real images or vectors, (n, ...).
+        made: Generated ones, (n, ...).
+
+    Returns:
+        Gradient norms, (n,).
+    """
     share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
     return critic.slope(source, real.lerp(made.to(real.dtype), 1 - share)).flatten(1).norm(dim=1)
 
 
 def gradient_penalty(slopes: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Mean of (slope - 1)^2: Gulrajani et al. 2017, eq. 3, without its weight."""
+    """Returns the mean of (gradient norm - 1)^2: Gulrajani et al. 2017, eq. 3, without its weight."""
     return (slopes - 1).square().mean()

@@ -1,4 +1,4 @@
-"""Pure functions of tensors that the methods' objectives are made of."""
+"""Functions of tensors of which the methods' objectives consist."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 LOG_VARIANCE_LIMIT = 9.21
-"""Log-variances stay below ln(10,000), as in IIAE's published program, and above its negative."""
+"""Upper bound of log-variances, ln(10,000), as in IIAE's published program; its negative is the lower bound."""
 
 
 def bounded_log_variance(x: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
@@ -35,7 +35,7 @@ class _Bounded(torch.autograd.Function):
 
 
 def reparameterise(mean: Float[Tensor, "*s"], log_variance: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-    """One sample of N(mean, exp(log_variance)), differentiable in both (Kingma and Welling 2014, section 2.4)."""
+    """Samples N(mean, exp(log_variance)), differentiably in both (Kingma and Welling 2014, section 2.4)."""
     return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
 
 
@@ -45,9 +45,16 @@ def kl_normal(
     prior_mean: Float[Tensor, "n ..."] | None = None,
     prior_log_variance: Float[Tensor, "n ..."] | None = None,
 ) -> Float[Tensor, ""]:
-    """KL(N(mean, variance) || prior) of diagonal normals, in nats, summed over dimensions, averaged over the batch.
+    """Computes KL(N(mean, variance) || prior) of diagonal normal distributions, in nats and float32.
 
-    The prior is N(0, I) if none is given. Computed in float32 whatever comes in.
+    Args:
+        mean: Means, (n, ...).
+        log_variance: Log-variances, (n, ...).
+        prior_mean: Means of the prior, (n, ...).
+        prior_log_variance: Log-variances of the prior, (n, ...). Without both, the prior is N(0, I).
+
+    Returns:
+        The divergence, summed over dimensions and averaged over the batch.
     """
     mean, log_variance = mean.float(), log_variance.float()
     if prior_mean is None or prior_log_variance is None:
@@ -61,12 +68,21 @@ def kl_normal(
 
 
 def tile(codes: Float[Tensor, "n d"], height: int, width: int) -> Float[Tensor, "n d {height} {width}"]:
-    """A flat code repeated at every place of a map."""
+    """Repeats a flat code at every place of a map.
+
+    Args:
+        codes: Codes, (n, d).
+        height: Height of the map.
+        width: Width of the map.
+
+    Returns:
+        The map, (n, d, height, width).
+    """
     return codes[:, :, None, None].expand(-1, -1, height, width)
 
 
 def reversed_gradient(x: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-    """x itself, through which gradients come back with their sign turned (Ganin and Lempitsky 2015, lambda 1)."""
+    """Returns x, and reverses the sign of its gradient (Ganin and Lempitsky 2015, with lambda 1)."""
     return _Reversed.apply(x)  # pyright: ignore[reportReturnType]
 
 
@@ -83,13 +99,21 @@ class _Reversed(torch.autograd.Function):
 def adain(
     x: Float[Tensor, "n c h w"], scale: Float[Tensor, "n c"], shift: Float[Tensor, "n c"]
 ) -> Float[Tensor, "n c h w"]:
-    """Adaptive instance normalisation: each map of each item to mean `shift` and deviation `scale` (Huang and
-    Belongie 2017, eq. 8). Statistics over (h, w)."""
+    """Applies adaptive instance normalisation (Huang and Belongie 2017, eq. 8).
+
+    Args:
+        x: Maps, (n, c, h, w).
+        scale: Standard deviation of each map of the result, (n, c).
+        shift: Mean of each map of the result, (n, c).
+
+    Returns:
+        The normalised maps, (n, c, h, w).
+    """
     return _AdaIN.apply(x, scale, shift)  # pyright: ignore[reportReturnType]
 
 
 class _AdaIN(torch.autograd.Function):
-    """`adain` with its gradient written out: half the passes over the maps that autograd makes of it."""
+    """`adain` with an explicit gradient, which needs half as many passes over the maps as autograd."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -115,20 +139,20 @@ class _AdaIN(torch.autograd.Function):
 
 
 def _exact(values: Tensor) -> Tensor:
-    """In float32, or float64 if they are."""
+    """Converts to float32, except float64."""
     return values if values.dtype == torch.float64 else values.float()
 
 
 def _mapped(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
-    """x * factor + offset, a factor and an offset for each map, in one pass."""
+    """Computes x * factor + offset with a factor and an offset for each map, in one pass."""
     return torch.addcmul(offset.to(x.dtype)[:, :, None, None], x, factor.to(x.dtype)[:, :, None, None])
 
 
 def least_squares(scores: Float[Tensor, "*s"], target: float) -> Float[Tensor, ""]:
-    """Mean of (scores - target)^2: what least-squares adversaries, and those who would please them, minimise."""
+    """Returns the mean of (scores - target)^2: the least-squares GAN loss (Mao et al. 2017)."""
     return mse_loss(scores, torch.full_like(scores, target))
 
 
 def plateau_then_linear(plateau: float, progress: float) -> float:
-    """Factor of a rate: 1 for a share `plateau` of the run, then down to 0 in a straight line."""
+    """Returns the factor of a learning rate: 1 for a fraction `plateau` of the run, then decreasing linearly to 0."""
     return 1.0 if progress < plateau else (1 - progress) / (1 - plateau)

@@ -1,6 +1,6 @@
-"""Items kept while training: what was made before, for adversaries, and what was seen, to draw styles from.
+"""Buffers of items in training: earlier generated items for discriminators, and real items to sample styles from.
 
-Both are part of a method's state, so a run that was stopped goes on as if it never had.
+Both are part of a method's state, so that resuming a run is exact.
 """
 
 import torch
@@ -11,10 +11,14 @@ from unbraid.core.types import ImageSpec, Spec
 
 
 class History(nn.Module):
-    """Items made before, from which an adversary is shown some (Shrivastava et al. 2017, section 2.3).
+    """Buffer of generated items from which discriminators receive some (Shrivastava et al. 2017, section 2.3).
 
-    Until it is full, it keeps what comes. Then every item has an even chance to change places with one that is kept; at
-    most `size` of a batch do. Chance comes from torch's global generator. size 0 keeps nothing.
+    Items are appended until the buffer is full. Then each item is swapped with a stored one with probability 1/2; at
+    most `size` of a batch are. Random numbers come from torch's global generator.
+
+    Args:
+        size: Number of stored items; 0 disables the buffer.
+        spec: Specification of the items.
     """
 
     items: Tensor
@@ -27,7 +31,7 @@ class History(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
-        """The batch, some of it replaced by items of earlier ones; without gradient."""
+        """Returns the batch with some items replaced by earlier ones, without gradient."""
         size, kept = len(self.items), int(self.count)
         new = min(size - kept, len(x))
         if new:
@@ -44,10 +48,14 @@ class History(nn.Module):
 
 
 class Bank(nn.Module):
-    """The first `size` items that training sees, saved with the model, to draw from when nothing else is given.
+    """Buffer of the first real items of training, saved with the model, to sample from.
 
-    Held as whole numbers, which an average of weights copies instead of blending them: images with 8 bits a value,
-    vectors by the bits of their floats.
+    Items are stored as integers, which a moving average of weights copies instead of averaging: images with 8 bits per
+    value, vectors as the bits of their floats.
+
+    Args:
+        size: Number of stored items.
+        spec: Specification of the items.
     """
 
     items: Tensor
@@ -61,7 +69,7 @@ class Bank(nn.Module):
 
     @torch.no_grad()
     def fill(self, x: Float[Tensor, "n ..."]) -> None:
-        """Keeps these items if there is room. Images in [-1, 1]."""
+        """Stores items while there is room. Images have values in [-1, 1]."""
         kept = int(self.count)
         new = min(len(self.items) - kept, len(x))
         if new:
@@ -71,7 +79,7 @@ class Bank(nn.Module):
             self.count += new
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n ..."]:
-        """n items at random; before there are any, black images or vectors of zeros."""
+        """Samples n items; returns black images or zero vectors if the buffer is empty."""
         chosen = torch.randint(max(1, int(self.count)), (n,), generator=generator).to(self.items.device)
         items = self.items[chosen]
         return items.float() / 127.5 - 1 if self.bytes else items.view(torch.float32)

@@ -1,6 +1,6 @@
-"""Adversaries that judge patches of images: 70x70 of 256 px, in proportion for other sizes (Isola et al. 2017).
+"""Patch discriminators: 70x70 patches for 256 px, in proportion for other sizes (Isola et al. 2017).
 
-Legend: n images, c channels, h height, w width; a score stands for one patch.
+Shape legend: n images, c channels, h height, w width; each score is that of one patch.
 """
 
 import math
@@ -16,20 +16,30 @@ from unbraid.nn.blocks import SLOPE, InstanceNorm, draw_normal
 from unbraid.nn.spectral import SpectralConv, SpectralLinear
 
 DiscriminatorNorm = Literal["instance", "spectral+instance", "spectral", "none"]
-"""instance norm of maps (CycleGAN), spectral norm of weights (Miyato et al. 2018), both (Harley et al. 2019), or
-neither. Vectors have no maps: for them it is spectral norm or nothing."""
+"""Normalisation of a discriminator: instance norm of maps (CycleGAN), spectral norm of weights (Miyato et al. 2018),
+both (Harley et al. 2019), or none. For vectors, instance norm has no effect."""
 
 
 def patch_halvings(spec: ImageSpec) -> int:
-    """How often the adversary halves images of this size: 3, 2, 1 times for 256, 128, 64 px and less, which makes
-    patches of 70, 34, 16 px: about a quarter of the side."""
+    """Returns the number of layers of stride 2 for images of this size.
+
+    It is 3 for 256 px, 2 for 128 px, and 1 for 64 px and less, so that patches of 70, 34 and 16 px cover about a
+    quarter of the side.
+    """
     return min(3, max(1, round(math.log2(min(spec.height, spec.width) / 32))))
 
 
-class PatchAdversary(nn.Module):
-    """Convs 4x4: `halvings` of stride 2, one of stride 1, one to the scores; leaky relu. Widths double from `width`.
+class PatchDiscriminator(nn.Module):
+    """Patch discriminator: 4x4 convolutions with leaky ReLU.
 
-    Instance norm stands behind all but the first and the last. Weights begin as N(0, .02), biases as 0.
+    `halvings` of them have stride 2, one has stride 1, the last gives the scores. Instance norm follows all but the
+    first and the last. Weights are initialised from N(0, .02), biases with 0.
+
+    Args:
+        channels: Channels of the images.
+        width: Channels of the first map, which double up to eight times as many.
+        halvings: Number of layers of stride 2.
+        norm: Normalisation.
     """
 
     def __init__(self, channels: int, width: int, halvings: int, norm: DiscriminatorNorm) -> None:
@@ -52,12 +62,18 @@ class PatchAdversary(nn.Module):
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 _ _"]:
-        """A score for each patch, float32."""
+        """Returns a score for each patch, float32."""
         return self.body(x).float()
 
 
-class VectorAdversary(nn.Module):
-    """One hidden layer, leaky relu: (n, d) -> a score for each vector."""
+class VectorDiscriminator(nn.Module):
+    """Discriminator of vectors: one hidden layer with leaky ReLU.
+
+    Args:
+        size: Size of the vectors.
+        hidden: Size of the hidden layer.
+        norm: Normalisation.
+    """
 
     def __init__(self, size: int, hidden: int, norm: DiscriminatorNorm) -> None:
         super().__init__()
@@ -65,27 +81,39 @@ class VectorAdversary(nn.Module):
         self.first, self.last = layer(size, hidden), layer(hidden, 1)
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n 1"]:
-        """(n, 1), float32."""
+        """Returns the scores, float32."""
         return self.last(leaky_relu(self.first(x), SLOPE)).float()
 
 
-def tell(adversary: nn.Module, real: Tensor, made: Tensor) -> Float[Tensor, ""]:
-    """1/2 [(A(real) - 1)^2 + A(made)^2], both in one pass: what an adversary minimises (Mao et al. 2017).
+def discriminator_loss(discriminator: nn.Module, real: Tensor, made: Tensor) -> Float[Tensor, ""]:
+    """Computes the least-squares loss 1/2 [(D(real) - 1)^2 + D(generated)^2] of a discriminator (Mao et al. 2017).
 
-    As many are real as made, so it is the mean over all.
+    Args:
+        discriminator: The discriminator, which sees both in one batch.
+        real: Real items, (n, ...).
+        made: Generated items, (n, ...).
+
+    Returns:
+        The loss, averaged over items and patches.
     """
-    scores = adversary(torch.cat([real, made]))
+    scores = discriminator(torch.cat([real, made]))
     targets = torch.zeros_like(scores)
     targets[: len(real)] = 1.0
     return mse_loss(scores, targets)
 
 
-def squared_slope(adversary: nn.Module, real: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:
-    """Mean over items of the squared length of the gradient of an item's mean score by the item, in float32: R1, by
-    which adversaries rest where made and real are alike (Mescheder, Geiger and Nowozin 2018, eq. 9, without gamma/2).
+def r1_penalty(discriminator: nn.Module, real: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:
+    """Computes the R1 gradient penalty at real items (Mescheder, Geiger and Nowozin 2018, eq. 9, without gamma/2).
+
+    Args:
+        discriminator: Gives an item one score or several, which are averaged.
+        real: Real items, (n, ...).
+
+    Returns:
+        The mean over items of the squared norm of the gradient of an item's mean score, float32.
     """
     with torch.enable_grad(), torch.autocast(real.device.type, enabled=False):
         x = real.detach().float().requires_grad_()
-        score = adversary(x).flatten(1).mean(1).sum()
+        score = discriminator(x).flatten(1).mean(1).sum()
         (gradient,) = torch.autograd.grad(score, x, create_graph=True)
     return gradient.flatten(1).square().sum(1).mean()

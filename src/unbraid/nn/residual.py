@@ -1,9 +1,9 @@
-"""Networks for translation at full size: two halvings, residual blocks at a quarter of the size, two doublings.
+"""Translation networks at full resolution: two layers of stride 2, residual blocks, two layers of upsampling.
 
-The layout is that of Johnson, Alahi and Fei-Fei 2016 as CycleGAN (Zhu et al. 2017, appendix 7.2) uses it: instance
-norm, reflect padding. Convolutions before an instance norm have no bias, since the norm would take it away.
+The architecture is that of Johnson, Alahi and Fei-Fei 2016 as CycleGAN (Zhu et al. 2017, appendix 7.2) uses it:
+instance norm, reflection padding. Convolutions before an instance norm have no bias, which the norm would remove.
 
-Legend: n images, c channels, h height, w width; `width` is the number of channels at full size, and maps at a quarter
+Shape legend: n images, c channels, h height, w width; `width` is the number of channels at full size; maps at a quarter
 of the size have 4 * width.
 """
 
@@ -18,23 +18,23 @@ from unbraid.nn.blocks import FitSize, InstanceNorm, Upsampling, doubling, group
 
 HALVINGS = 2
 BLANK = 1e-8
-"""Variance below which a channel is blank. At 64 px a pixel that is off by one of 256 greys makes more than that."""
+"""Variance below which a channel counts as constant. At 64 px one pixel off by one of 256 grey levels gives more."""
 SMALLEST = 8
-"""Height and width at least: maps of one place have no spread to normalise by."""
+"""Smallest height and width of images: a map of one place has no variance to normalise by."""
 GROUP = 8
-"""Channels that a group norm takes together."""
+"""Channels per group of group norm."""
 
 Norm = Literal["instance", "group"]
-"""How maps are normalised: instance, each channel of an image by itself, as in CycleGAN, which takes away what is alike
-at all places, and so a flat image's colour; group, GROUP channels together (Wu and He 2018), which leaves it."""
+"""Normalisation of maps. instance: each channel by itself, as in CycleGAN, which removes what is constant over an
+image, such as the colour of a uniform one. group: GROUP channels together (Wu and He 2018), which keeps it."""
 
 
 class GroupNorm(nn.Module):
-    """GROUP channels of an image together to mean 0 and variance 1, without scale and shift, or all where they can't be
-    divided so: (n, channels, h, w) -> the same."""
+    """Group normalisation without scale and shift, with GROUP channels per group, or one group if they are not
+    divisible."""
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """(n, channels, h, w) -> the same."""
+        """Normalises the groups of each image."""
         channels = x.shape[1]
         return group_norm(x, channels // GROUP if channels % GROUP == 0 else 1)
 
@@ -43,19 +43,45 @@ NORMS: dict[Norm, type[nn.Module]] = {"instance": InstanceNorm, "group": GroupNo
 
 
 def padded_conv(channels: int, width: int, kernel: int, stride: int, norm: Norm) -> nn.Conv2d:
-    """A reflect-padded convolution that stands before a norm."""
+    """Builds a convolution with reflection padding that precedes a norm.
+
+    Args:
+        channels: Channels of the input.
+        width: Channels of the output.
+        kernel: Kernel size.
+        stride: Stride.
+        norm: The norm; before instance norm there is no bias.
+    """
     bias = norm != "instance"
     return nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=bias, padding_mode="reflect")
 
 
 def conv_norm(channels: int, width: int, kernel: int, stride: int = 1, norm: Norm = "instance") -> nn.Sequential:
-    """Reflect-padded convolution, norm, relu: (n, channels, h, w) -> (n, width, h/stride, w/stride)."""
+    """Builds a convolution with reflection padding, a norm and ReLU.
+
+    Shape: (n, channels, h, w) -> (n, width, h/stride, w/stride).
+
+    Args:
+        channels: Channels of the input.
+        width: Channels of the output.
+        kernel: Kernel size.
+        stride: Stride.
+        norm: Normalisation.
+    """
     conv = padded_conv(channels, width, kernel, stride, norm)
     return nn.Sequential(conv, NORMS[norm](), nn.ReLU(inplace=True))
 
 
 def halvings(channels: int, width: int, norm: Norm = "instance") -> nn.Sequential:
-    """conv 7x7 and two convs 3x3 of stride 2: (n, channels, h, w) -> (n, 4 * width, h/4, w/4)."""
+    """Builds the first layers: a 7x7 convolution and two 3x3 convolutions of stride 2.
+
+    Shape: (n, channels, h, w) -> (n, 4 * width, h/4, w/4).
+
+    Args:
+        channels: Channels of the input.
+        width: Channels at full size.
+        norm: Normalisation.
+    """
     return nn.Sequential(
         conv_norm(channels, width, 7, 1, norm),
         conv_norm(width, 2 * width, 3, 2, norm),
@@ -66,7 +92,17 @@ def halvings(channels: int, width: int, norm: Norm = "instance") -> nn.Sequentia
 def doublings(
     channels: int, width: int, out: int, upsampling: Upsampling = "transposed", norm: Norm = "instance"
 ) -> nn.Sequential:
-    """Two doublings by convs 3x3, and conv 7x7, linear: (n, channels, h, w) -> (n, out, 4h, 4w)."""
+    """Builds the last layers: two of upsampling and a 7x7 convolution.
+
+    Shape: (n, channels, h, w) -> (n, out, 4h, 4w).
+
+    Args:
+        channels: Channels of the input.
+        width: Channels at full size.
+        out: Channels of the output.
+        upsampling: Kind of upsampling.
+        norm: Normalisation.
+    """
 
     def double(channels: int, width: int) -> nn.Sequential:
         up = doubling(channels, width, upsampling, kernel=3, bias=norm != "instance")
@@ -77,11 +113,18 @@ def doublings(
 
 
 def unless_blank(made: Tensor, x: Float[Tensor, "n c h w"], norm: Norm = "instance") -> Tensor:
-    """What was made of images or maps x, without a gradient where all channels of one are blank: of one value each, or,
-    before group norms, nought.
+    """Detaches those results whose images or maps are constant in all channels, or zero before group norm.
 
-    All that is made of it is blank then, and backwards each norm makes the gradient up to 300 times as large: one blank
-    image among thousands ended a run with NaNs.
+    Their results are constant too, and each norm would scale their gradient up to 300 times: one such image among
+    thousands ended a run with NaNs.
+
+    Args:
+        made: Results of x, (n, ...).
+        x: Images or maps, (n, c, h, w).
+        norm: Normalisation of the network that computed them.
+
+    Returns:
+        The results, of which some have no gradient.
     """
     places = x.detach().flatten(2)
     power = places.var(2, correction=0) if norm == "instance" else places.square().mean(2)
@@ -90,7 +133,10 @@ def unless_blank(made: Tensor, x: Float[Tensor, "n c h w"], norm: Norm = "instan
 
 
 class ResidualBlock(nn.Module):
-    """x + norm(conv(relu(norm(conv(x))))), both 3x3: (n, width, h, w) -> the same."""
+    """Residual block: x + norm(conv(relu(norm(conv(x))))) with 3x3 convolutions.
+
+    Shape: (n, width, h, w) -> (n, width, h, w).
+    """
 
     def __init__(self, width: int, norm: Norm = "instance") -> None:
         super().__init__()
@@ -98,17 +144,32 @@ class ResidualBlock(nn.Module):
         self.body = nn.Sequential(conv_norm(width, width, 3, 1, norm), last, NORMS[norm]())
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """(n, width, h, w)."""
+        """Applies the block."""
         return x + self.body(x)
 
 
 def residual_blocks(width: int, count: int, norm: Norm = "instance") -> nn.Sequential:
-    """`count` residual blocks."""
+    """Builds a sequence of residual blocks.
+
+    Args:
+        width: Channels.
+        count: Number of blocks.
+        norm: Normalisation.
+    """
     return nn.Sequential(*[ResidualBlock(width, norm) for _ in range(count)])
 
 
 class ResidualTranslator(nn.Module):
-    """Images to images of the same size, of any size from SMALLEST on: CycleGAN's generator."""
+    """CycleGAN's generator: images to images of the same size, which is at least SMALLEST.
+
+    Args:
+        spec: Specification of the input images.
+        channels: Channels of the output.
+        width: Channels of maps at full size.
+        blocks: Number of residual blocks.
+        upsampling: Kind of upsampling.
+        norm: Normalisation.
+    """
 
     def __init__(
         self,
@@ -129,15 +190,18 @@ class ResidualTranslator(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "n _ h w"]) -> Float[Tensor, "n _ h w"]:
-        """(n, spec.channels, h, w) -> (n, channels, h, w) in [-1, 1], float32."""
+        """Translates images, (n, spec.channels, h, w) -> (n, channels, h, w) in [-1, 1], float32."""
         made = unless_blank(self.body(self.size.grow(x)), x, self.norm)
         return self.size.cut(torch.tanh(made.float()))
 
 
 class VectorTranslator(nn.Module):
-    """The fully connected counterpart for vectors, one hidden layer with relu: (n, size) -> (n, out).
+    """Fully connected counterpart for vectors, with one hidden layer and ReLU.
 
-    hidden: its width; 0 leaves it out, which makes a linear map.
+    Args:
+        size: Size of the input.
+        hidden: Size of the hidden layer; 0 makes the network linear.
+        out: Size of the output.
     """
 
     def __init__(self, size: int, hidden: int, out: int) -> None:
@@ -146,12 +210,12 @@ class VectorTranslator(nn.Module):
         self.last = nn.Linear(hidden or size, out)
 
     def forward(self, x: Float[Tensor, "n _"]) -> Float[Tensor, "n _"]:
-        """(n, out), float32."""
+        """Translates vectors, (n, size) -> (n, out), float32."""
         return self.last(x if self.first is None else torch.relu(self.first(x))).float()
 
 
 def check_alike(name: str, spec: DataSpec) -> None:
-    """UserError unless the domains are both vectors, or images of one size that is large enough."""
+    """Checks that both domains are vectors, or images of one size, at least SMALLEST. Raises UserError."""
     a, b = spec.a, spec.b
     if isinstance(a, VectorSpec) and isinstance(b, VectorSpec):
         return

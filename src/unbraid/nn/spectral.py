@@ -1,7 +1,7 @@
-"""Layers whose weight is divided by its largest singular value (Miyato et al. 2018), which bounds their slope by 1.
+"""Layers with spectral normalisation (Miyato et al. 2018): the weight is divided by its largest singular value.
 
-As torch's own parametrisation, with one power iteration for each pass in training, at half its cost, which small
-networks feel. Only the left vector is kept; the right one follows from it.
+Equivalent to torch's parametrisation with one power iteration per forward pass in training, at half the cost. Only the
+left singular vector is stored; the right one follows from it.
 """
 
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from torch.linalg import vector_norm
 
 
 class _Spectral(nn.Module):
-    """What both kinds of layer have. u: (outputs,), the estimate of the left singular vector, part of the state."""
+    """Spectral normalisation of a layer. u, (outputs,), estimates the left singular vector and is part of the state."""
 
     weight: Tensor
     u: Tensor
@@ -20,7 +20,7 @@ class _Spectral(nn.Module):
         self.estimate()
 
     def estimate(self) -> None:
-        """Finds u for the weight as it is, which initialisation may have changed."""
+        """Estimates u for the present weight, such as after initialisation."""
         with no_grad():
             for _ in range(15):
                 self._iterate(self.weight.flatten(1))
@@ -32,7 +32,7 @@ class _Spectral(nn.Module):
         return u
 
     def divided(self) -> Float[Tensor, "o ..."]:
-        """The weight that the layer computes with; its gradient treats u as a constant (eq. 12)."""
+        """Returns the normalised weight; its gradient treats u as a constant (eq. 12)."""
         matrix, u = self.weight.flatten(1), self.u
         if 1 in matrix.shape:  # one singular value, which needs no search
             return self.weight / vector_norm(matrix)
@@ -43,24 +43,24 @@ class _Spectral(nn.Module):
 
 
 class SpectralLinear(_Spectral, nn.Linear):
-    """Fully connected, of spectral norm 1."""
+    """Fully connected layer with spectral normalisation."""
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__(size, width)
         self._start()
 
     def forward(self, input: Float[Tensor, "n d"]) -> Float[Tensor, "n _"]:
-        """(n, size) -> (n, width)."""
+        """Applies the layer: (n, size) -> (n, width)."""
         return nn.functional.linear(input, self.divided(), self.bias)
 
 
 class SpectralConv(_Spectral, nn.Conv2d):
-    """Convolution whose kernel, as a matrix (outputs, inputs * h * w), has spectral norm 1."""
+    """Convolution with spectral normalisation of the kernel as a matrix (outputs, inputs * h * w)."""
 
     def __init__(self, channels: int, width: int, kernel: int, stride: int, padding: int, *, bias: bool = True) -> None:
         super().__init__(channels, width, kernel, stride, padding, bias=bias)
         self._start()
 
     def forward(self, input: Float[Tensor, "n c h w"]) -> Float[Tensor, "n _ _ _"]:
-        """(n, channels, h, w) -> (n, width, ...)."""
+        """Applies the convolution: (n, channels, h, w) -> (n, width, ...)."""
         return nn.functional.conv2d(input, self.divided(), self.bias, self.stride, self.padding)

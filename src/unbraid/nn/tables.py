@@ -1,6 +1,6 @@
-"""Tables of codes, a row for each training item or class, and an Adam whose step costs what its rows cost.
+"""Tables of codes, one row for each training item or class, and an Adam optimiser that updates only the rows in use.
 
-Legend: r rows, d size of a code.
+Shape legend: r rows, d size of a code.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 FORGOTTEN = 256
-"""A row that is not read moves on for so many steps; then its first moment is less than 2e-12 of what it was."""
+"""Number of steps for which an unread row keeps moving; its first moment has then decayed by a factor of 2e-12."""
 BLOCK = 4096
-"""Rows that are brought up to date at a time."""
+"""Number of rows that are brought up to date at a time."""
 
 
 def code_table(rows: int, size: int) -> nn.Embedding:
-    """A table of codes drawn from U(-.05, .05), whose gradient holds the rows that were read and no others."""
+    """Returns an embedding with rows drawn from U(-.05, .05) and sparse gradients."""
     table = nn.Embedding(rows, size, sparse=True, _weight=torch.empty(rows, size))
     table.weight.data.uniform_(-0.05, 0.05)
     return table

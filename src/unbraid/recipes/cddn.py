@@ -20,7 +20,7 @@ PROGRAM: dict[str, Any] = {
     "dropout": (0.5, 0.5, 0.0, 0.0),
     "critic_widths": (64, 128, 256, 512),
     "critic_chunk": 4096,
-    "latent_critic": False,
+    "latent_discriminator": False,
     "relu_on_code": True,
 }
 """The authors' program at 256 px, which made the paper's figures."""
@@ -33,7 +33,7 @@ DIGITS = CdDNConfig(
     shared=32,
     shared_norm="channel",
     critic_widths=(32, 64, 128),
-    alike=10.0,
+    shared_alignment=10.0,
     latent=10.0,
     rate=1e-3,
     decay=True,
@@ -41,21 +41,21 @@ DIGITS = CdDNConfig(
 """CdDN for digits at 32 px: three halvings, a 4x4 shared map. Codes are held together ten times less than in the paper:
 by its weights, shared codes of all digits were alike here after 800 steps (recall@1 3 %)."""
 
-SPREAD: dict[str, Any] = {"shared_norm": "value", "spread": 10.0, "alike": 100.0}
+SPREAD: dict[str, Any] = {"shared_norm": "value", "contrastive": 10.0, "shared_alignment": 100.0}
 """Shared codes that can't be the same for all images, and so bear the paper's weight on being alike in both domains."""
 
 
 def mnist_cdcb() -> RunConfig[CdDNConfig]:
     """All of MNIST, coloured, at 32 px."""
     return RunConfig(
-        replace(DIGITS, **{**SPREAD, "spread": 1.0}),  # a place of a digit doesn't show as many different things
+        replace(DIGITS, **{**SPREAD, "contrastive": 1.0}),  # a place of a digit doesn't show as many different things
         DataConfig(set="mnist-cdcb"),
         TrainConfig(steps=8000, batch=16, evaluate_every=1000, average=0.999, distance="euclidean"),
     )
 
 
 IMAGES = replace(cddn.SMALL_IMAGES, **SPREAD)
-"""CdDN's default for small images, its shared codes spread as is good for photographs."""
+"""CdDN's default for small images, the weight of the contrastive term as is good for photographs."""
 
 
 QUIET: dict[str, Any] = {"gan": 0.1, "exclusive_gan": 0.01, "latent_gan": 0.1, "latent": 1.0}
@@ -102,7 +102,13 @@ def sketchy() -> RunConfig[CdDNConfig]:
     """As iiae-sketchy: the same features, pairs and length."""
     config = iiae.sketchy()
     method = CdDNConfig(
-        shared=64, shared_norm="channel", critic_widths=(256, 128), alike=10.0, latent=10.0, rate=1e-3, decay=True
+        shared=64,
+        shared_norm="channel",
+        critic_widths=(256, 128),
+        shared_alignment=10.0,
+        latent=10.0,
+        rate=1e-3,
+        decay=True,
     )
     return RunConfig(method, config.data, config.train)
 
@@ -118,7 +124,7 @@ ABLATIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         {"reversal": False},
     ),
     ("no-noise", "no noise on codes", "13.0 / 11.9", {"noise": 0.0}),
-    ("no-alike", "shared codes are not pulled together", "16.6 / 12.4", {"alike": 0.0}),
+    ("no-alike", "shared codes are not pulled together", "16.6 / 12.4", {"shared_alignment": 0.0}),
     ("no-latent", "no latent reconstruction", "18.9 / 12.9", {"latent": 0.0}),
 )
 """The ablations of table 3: name, what it is, the paper's analogy distances (CB / CD), what changes."""
@@ -141,14 +147,14 @@ RECIPES: dict[str, Recipe] = {
     "cddn-cars": Recipe(
         "cddn",
         "front or rear and profile of cars, 64 px",
-        images(DataConfig(set="car-sides"), 7000, shared_norm="channel", spread=0.0, alike=10.0),
+        images(DataConfig(set="car-sides"), 7000, shared_norm="channel", contrastive=0.0, shared_alignment=10.0),
         "LPIPS .083 / .047 at 256 px",
         "nearest view",
     ),
     "cddn-emoji": Recipe(
         "cddn",
         "two styles of emoji, line art and colour, 64 px",
-        images(DataConfig(set="emoji", styles=("openmoji-black", "google")), 6000, spread=1.0),
+        images(DataConfig(set="emoji", styles=("openmoji-black", "google")), 6000, contrastive=1.0),
         "-",
         shows="nearest view",
     ),

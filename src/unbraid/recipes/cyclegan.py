@@ -7,7 +7,7 @@ from unbraid.recipes import uncooperative
 from unbraid.recipes.recipe import Recipe
 from unbraid.recipes.xgan import EMOJI, EMOJI_STEPS
 
-SMALL = CycleGANConfig(width=24, adversary_width=32)
+SMALL = CycleGANConfig(width=24, discriminator_width=32)
 """CycleGAN at 64 px, as wide."""
 
 

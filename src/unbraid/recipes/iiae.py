@@ -15,7 +15,7 @@ DIGITS = IIAEConfig(
     shared=16,
     beta=0.2,
     lam=5.0,
-    likelihood=1000.0,
+    reconstruction=1000.0,
     anneal=1000.0,
     dropout=(0.0,),
     rate=1e-3,
@@ -40,7 +40,7 @@ def mnist_cdcb() -> RunConfig[IIAEConfig]:
 
 def mnist_cdcb_paper() -> RunConfig[IIAEConfig]:
     """All of MNIST with the paper's weights, enlarged to the 256 px that its networks are for."""
-    return paper(IIAEConfig(beta=0.2, lam=5.0, likelihood=1000.0), DataConfig(set="mnist-cdcb", size=(256, 256)))
+    return paper(IIAEConfig(beta=0.2, lam=5.0, reconstruction=1000.0), DataConfig(set="mnist-cdcb", size=(256, 256)))
 
 
 SMALL_IMAGES = replace(iiae.SMALL_IMAGES, perceptual_weight=0.0)
@@ -62,13 +62,13 @@ def maps_paper() -> RunConfig[IIAEConfig]:
     The published program looks at checkpoints from 400 epochs (54,800 steps) on, at every 137th step; here it is every
     1,370th from the beginning on.
     """
-    return paper(IIAEConfig(beta=0.02, lam=50.0, likelihood=20_000.0), DataConfig(set="maps"), evaluate_every=1370)
+    return paper(IIAEConfig(beta=0.02, lam=50.0, reconstruction=20_000.0), DataConfig(set="maps"), evaluate_every=1370)
 
 
 def facades() -> RunConfig[IIAEConfig]:
     """Facades and their labels at 64 px; as many steps as cddn-facades."""
     return RunConfig(
-        replace(SMALL_IMAGES, beta=0.001, lam=1000.0, likelihood=5000.0),
+        replace(SMALL_IMAGES, beta=0.001, lam=1000.0, reconstruction=5000.0),
         DataConfig(set="facades", size=(64, 64), augment=("flip", "shift")),
         TrainConfig(steps=9000, batch=16, evaluate_every=1000),
     )
@@ -80,7 +80,9 @@ def facades_paper() -> RunConfig[IIAEConfig]:
     The published program looks at checkpoints from 300 epochs on, at every 100th step; here it is every 1,000th from
     the beginning on.
     """
-    return paper(IIAEConfig(beta=0.001, lam=1000.0, likelihood=1000.0), DataConfig(set="facades"), evaluate_every=1000)
+    return paper(
+        IIAEConfig(beta=0.001, lam=1000.0, reconstruction=1000.0), DataConfig(set="facades"), evaluate_every=1000
+    )
 
 
 def cars() -> RunConfig[IIAEConfig]:
@@ -90,7 +92,7 @@ def cars() -> RunConfig[IIAEConfig]:
         widths=(16, 32, 64, 128),
         decoder_widths=(256, 128, 64, 32),
         map_size=4,
-        likelihood=5000.0,
+        reconstruction=5000.0,
         anneal=100.0,
         rate=1e-3,
         decay=True,
@@ -101,7 +103,7 @@ def cars() -> RunConfig[IIAEConfig]:
 def cars_paper() -> RunConfig[IIAEConfig]:
     """Front views of cars and their other views with the paper's weights, enlarged to the 256 px that its networks are
     for. The paper's 500 epochs of 16,192 pairs are 1,012,000 steps."""
-    method = IIAEConfig(code="flat", likelihood=1000.0, anneal=100.0)
+    method = IIAEConfig(code="flat", reconstruction=1000.0, anneal=100.0)
     return paper(method, DataConfig(set="cars", size=(256, 256)))
 
 
@@ -114,13 +116,15 @@ def car_sides() -> RunConfig[IIAEConfig]:
 def emoji() -> RunConfig[IIAEConfig]:
     """Two styles of emoji at 64 px, line art and colour; as many steps as cddn-emoji."""
     return RunConfig(
-        replace(SMALL_IMAGES, likelihood=5000.0),
+        replace(SMALL_IMAGES, reconstruction=5000.0),
         DataConfig(set="emoji", styles=("openmoji-black", "google")),
         TrainConfig(steps=6000, batch=16, evaluate_every=1000),
     )
 
 
-SKETCHY_VECTORS = IIAEConfig(shared=64, exclusive=64, beta=0.5, lam=2.0, likelihood=10.0, squared=True, anneal=2000.0)
+SKETCHY_VECTORS = IIAEConfig(
+    shared=64, exclusive=64, beta=0.5, lam=2.0, reconstruction=10.0, squared=True, anneal=2000.0
+)
 """IIAE for feature vectors: the paper's networks and weights for Sketchy, 64 values in each code."""
 
 SKETCHY = DataConfig(set="sketchy", by_class=True, balanced=True)
@@ -130,7 +134,7 @@ SKETCHY = DataConfig(set="sketchy", by_class=True, balanced=True)
 def sketchy() -> RunConfig[IIAEConfig]:
     """Photos and sketches as features with a head tuned on the training classes; one pair of each class in a step."""
     return RunConfig(
-        replace(SKETCHY_VECTORS, likelihood=300.0, rate=1e-3, decay=True),
+        replace(SKETCHY_VECTORS, reconstruction=300.0, rate=1e-3, decay=True),
         replace(SKETCHY, features="efficientnet-lite0", tuned=True),
         TrainConfig(steps=400, batch=90, evaluate_every=100, precision="fp32"),
     )

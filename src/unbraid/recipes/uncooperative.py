@@ -14,7 +14,7 @@ def synthetic(cooperative: bool) -> Callable[[], RunConfig[UncooperativeConfig]]
 
     def make() -> RunConfig[UncooperativeConfig]:
         return RunConfig(
-            UncooperativeConfig(rich="a", cooperative=cooperative),
+            UncooperativeConfig(informative="a", cooperative=cooperative),
             DataConfig(set="synthetic"),
             TrainConfig(steps=60_000, batch=128, evaluate_every=2000, precision="fp32"),
         )
@@ -26,23 +26,23 @@ def synthetic_identifiable(cooperative: bool) -> Callable[[], RunConfig[Uncooper
     """A uniform and a two-mode factor, and linear networks, for which only the true split has the right distributions.
 
     Weights and rates are those that found it with the most seeds in trials, for both rules: reconstruction weighs
-    little, since its absolute differences hold networks that agree where they are, and adversaries are held flat at
+    little, since its absolute differences hold networks that agree where they are, and discriminators are held flat at
     real items (R1), so that the game comes to rest.
     """
 
     def make() -> RunConfig[UncooperativeConfig]:
         return RunConfig(
             UncooperativeConfig(
-                rich="a",
+                informative="a",
                 cooperative=cooperative,
                 linear=True,
                 discriminator_norm="none",
-                again_rich=0.1,
-                again_poor=0.1,
-                again_residual=0.1,
+                cycle_informative=0.1,
+                cycle_plain=0.1,
+                cycle_residual=0.1,
                 r1=0.3,
                 rate=3e-3,
-                adversary_rate=1e-2,
+                discriminator_rate=1e-2,
             ),
             DataConfig(set="synthetic-identifiable"),
             TrainConfig(steps=30_000, batch=128, evaluate_every=1500, precision="fp32"),
@@ -51,7 +51,7 @@ def synthetic_identifiable(cooperative: bool) -> Callable[[], RunConfig[Uncooper
     return make
 
 
-SMALL = UncooperativeConfig(rich="a", width=24, adversary_width=32, discriminator_norm="instance")
+SMALL = UncooperativeConfig(informative="a", width=24, discriminator_width=32, discriminator_norm="instance")
 """Uncooperative re-entanglement at 64 px: fewer channels than the paper's 64, every layer in place. Discriminators
 without spectral norm learn faster, and did better in trials at 32 px."""
 TRAIN = TrainConfig(steps=6500, batch=4, average=0.999, evaluate_every=1000)
@@ -60,7 +60,7 @@ PAPER_STEPS = 300_000
 
 
 def cuhk() -> RunConfig[UncooperativeConfig]:
-    """Photos of faces (rich) and their sketches at 64 px, pairs hidden."""
+    """Photos of faces (informative) and their sketches at 64 px, pairs hidden."""
     return RunConfig(
         SMALL,
         DataConfig(set="cuhk", size=(64, 64), augment=("flip", "shift")),
@@ -75,7 +75,7 @@ def cuhk_paper() -> RunConfig[UncooperativeConfig]:
 
 
 def relit(cooperative: bool) -> Callable[[], RunConfig[UncooperativeConfig]]:
-    """Cars under lights, with shadows and backgrounds (rich), and plain cars at 64 px, unpaired."""
+    """Cars under lights, with shadows and backgrounds (informative), and plain cars at 64 px, unpaired."""
 
     def make() -> RunConfig[UncooperativeConfig]:
         return RunConfig(
@@ -99,7 +99,7 @@ def relit_paper(cooperative: bool) -> Callable[[], RunConfig[UncooperativeConfig
 
 
 def maps() -> RunConfig[UncooperativeConfig]:
-    """Aerial photos (rich) and maps at 64 px, pairs hidden."""
+    """Aerial photos (informative) and maps at 64 px, pairs hidden."""
     return RunConfig(
         SMALL,
         DataConfig(set="maps", size=(64, 64), augment=("turn", "shift")),

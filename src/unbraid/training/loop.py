@@ -1,7 +1,7 @@
-"""The only training loop. It knows nothing of GANs or VAEs: a method yields who minimises what, turn by turn.
+"""The training loop. It is the same for all methods: a method yields losses and the players that minimise them.
 
-Everything random in step n follows from (seed, stage, n) alone, and batches from (seed, n), so a run continued from a
-checkpoint is the run that was never stopped, bit for bit (on the CPU, in one process).
+Random numbers in step n depend on (seed, stage, n) only, and batches on (seed, n), so a resumed run is identical to an
+uninterrupted one, bit for bit (on the CPU, in one process).
 """
 
 import contextlib
@@ -27,32 +27,32 @@ from unbraid.core.types import UserError
 from unbraid.data.parts import Batches, Data
 from unbraid.evaluation.validation import validate
 from unbraid.model.log import LOG_EVERY, Log
-from unbraid.model.run import Position, Run, load_average, load_optimiser, load_weights, model_state
+from unbraid.model.run import Position, Run, load_average, load_optimiser, load_weights, model_state, upgrade_state
 from unbraid.nn.tables import RowAdam
 
 SEEDS = 2**63
-"""torch and numpy take seeds below it."""
+"""Upper bound of seeds in torch and numpy."""
 ACTIVATIONS = 500
 """Bytes that networks keep for each byte of their images; below it a batch needs no closer look."""
 NEAR = 0.7
 """Share of the available memory from which on the user is warned."""
 LASTING = 10
-"""Lines of the log in a row that show a trouble before the user hears of it."""
+"""Consecutive lines of the log with the same warning before the user is warned."""
 
 
 REMEDY = (
     "The last good checkpoint is kept. Try, in another run folder, a lower --method.rate, --train.precision fp32, or a "
     "larger --train.batch"
 )
-"""Ends the message of a run that is no longer finite."""
+"""End of the message for a loss that is not finite."""
 
 
 class NonFiniteLoss(UserError):
-    """Raised when a loss or a gradient is infinite or not a number."""
+    """A loss or a gradient is infinite or not a number."""
 
 
 class Interrupted(Exception):
-    """Raised when the user stopped the run, after it was saved."""
+    """The user stopped the run, which has been saved."""
 
 
 def train_step(
@@ -63,10 +63,23 @@ def train_step(
     precision: contextlib.AbstractContextManager[Any] | None = None,
     gradient_norms: dict[str, float] | None = None,
 ) -> dict[str, Tensor]:
-    """Plays one step of the method: for each update it yields, the movers' gradients and their optimisers' steps.
+    """Performs one training step of a method: backward and an optimiser step for each update that it yields.
 
-    Returns the weighted losses by name. Raises NonFiniteLoss, before anybody moves, naming the term or the player.
-    Players of one update may own the same parameters: each moves them by its own gradient, all taken before.
+    Players of one update may own the same parameters: all gradients are computed before the first of them steps.
+
+    Args:
+        method: The method.
+        optimisers: Optimisers by player.
+        batches: Batches.
+        clock: Progress of training.
+        precision: Autocast context.
+        gradient_norms: Receives the gradient norm of each player, if given.
+
+    Returns:
+        The weighted losses by name, detached.
+
+    Raises:
+        NonFiniteLoss: A loss or gradient is not finite; names it. The update has not been applied.
     """
     losses: dict[str, Tensor] = {}
     assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
@@ -87,14 +100,21 @@ def train_step(
 
 
 Move = list[tuple[Tensor, Tensor | None]]
-"""Parameters and the gradients they move by."""
+"""Parameters and their gradients."""
 
 
 def gradients(team: Mapping[str, Optimizer], loss: Tensor, step: int, retain: bool) -> Move:
     """Returns the gradients of the loss with respect to the team's parameters only; other networks receive none.
 
-    Raises NonFiniteLoss that names a player whose gradient is not finite, or so long that its square is not: the loss
-    may be finite even so, and Adam would turn the weights into NaN, or stop moving them for good.
+    Args:
+        team: Optimisers by player.
+        loss: Sum of the losses that the players minimise.
+        step: Number of the step, for messages.
+        retain: Keep the graph for another player's gradients.
+
+    Raises:
+        NonFiniteLoss: A player's gradient, or its squared norm, is not finite. The loss may be finite even so, and Adam
+            would turn weights into NaN or stop updating them.
     """
     movers = [p for optimiser in team.values() for group in optimiser.param_groups for p in group["params"]]
     for parameter in movers:
@@ -107,10 +127,14 @@ def gradients(team: Mapping[str, Optimizer], loss: Tensor, step: int, retain: bo
 
 
 def apply(team: Mapping[str, Optimizer], move: Move, gradient_norms: dict[str, float] | None = None) -> None:
-    """Steps the team's optimisers by these gradients; adds the gradient norm of each player to `gradient_norms`.
+    """Steps the team's optimisers with these gradients.
 
-    Autocast's bf16 copies of their weights are forgotten, or the rest of the step would be computed with the weights of
-    before.
+    Then clears autocast's cache of bf16 weights, or later turns of the step would use stale ones.
+
+    Args:
+        team: Optimisers by player.
+        move: Parameters and their gradients.
+        gradient_norms: Receives the gradient norm of each player, if given.
     """
     for parameter, gradient in move:
         parameter.grad = gradient
@@ -122,7 +146,7 @@ def apply(team: Mapping[str, Optimizer], move: Move, gradient_norms: dict[str, f
 
 
 def total(terms: Terms, step: int) -> Float[Tensor, ""]:
-    """Returns the sum of the terms. Raises NonFiniteLoss that names those which are not finite."""
+    """Returns the sum of the losses. Raises NonFiniteLoss, which names those that are not finite."""
     loss = torch.stack(list(terms.values())).sum()
     if not math.isfinite(loss.detach().item()):
         values = {name: term.detach().item() for name, term in terms.items()}
@@ -132,15 +156,28 @@ def total(terms: Terms, step: int) -> Float[Tensor, ""]:
 
 
 def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
-    """Trains to the end of the run's length, from wherever the run stands. The best checkpoint ends up in the run.
+    """Trains from the run's present state to the end of its length, and saves the best checkpoint in the run.
 
-    Raises UserError (no length given, not finite, disk full), Interrupted (after saving).
+    Args:
+        run: The run.
+        method: The method.
+        data: The data.
+        log: The log of the run.
+
+    Returns:
+        The final position.
+
+    Raises:
+        UserError: No length is given, a loss is not finite, or the disk is full.
+        Interrupted: The user stopped the run, after saving.
     """
     config = run.config.train
     check(config, method)
     precision = choose(config)
     method.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     state = run.load_state()
+    if state:
+        state = upgrade_state(state, method.renamed)
     position = Position(**state["position"]) if state else Position()
     if position.stage >= len(method.stages()):
         raise UserError(f"{run.path / 'state.pt'} is damaged: it stands in a stage that {run.method_name} doesn't have")
@@ -161,7 +198,7 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
 
 
 def check(config: TrainConfig, method: Method[Any]) -> None:
-    """Raises UserError for settings that can't be trained with, or if the method lacks something beside the data."""
+    """Checks training settings, memory, and what the method needs besides the data. Raises UserError."""
     if config.steps is None and config.epochs is None and config.minutes is None:
         raise UserError("How long? Give --train.steps, --train.epochs or --train.minutes")
     check_numbers(config)
@@ -197,7 +234,7 @@ def check_batch(
 
 
 def check_numbers(config: TrainConfig) -> None:
-    """Raises UserError for numbers that can't be trained with."""
+    """Checks the numbers of training settings. Raises UserError."""
     numbers = {
         "steps": config.steps,
         "epochs": config.epochs,
@@ -217,7 +254,7 @@ def check_numbers(config: TrainConfig) -> None:
 
 
 class Session:
-    """The training of one stage of a run."""
+    """Training of one stage of a run."""
 
     def __init__(
         self,
@@ -244,7 +281,7 @@ class Session:
         self.troubles: dict[str, int] = {}
 
     def train(self, position: Position, interrupts: "Interrupts") -> Position:
-        """Runs the loop: rate, step, log, measure, checkpoint. Returns the position at its end."""
+        """Trains until the stage ends: sets learning rates, steps, logs, evaluates and writes checkpoints."""
         config = self.run.config.train
         length = Length.of(config, self.stage, len(self.data.train))
         balanced = self.run.config.data.balanced
@@ -285,19 +322,20 @@ class Session:
         return position
 
     def finish(self) -> None:
-        """Brings tables of codes up to date, whose rows move when they are read."""
+        """Brings tables of codes up to date, whose rows are otherwise updated when they are read."""
         for optimiser in self.optimisers.values():
             if isinstance(optimiser, RowAdam):
                 optimiser.finish()
 
     def seed(self, seed: int) -> None:
-        """Seeds torch like `torch.manual_seed`, without a traceback for each kind of GPU not in use: 1 us, not 90."""
+        """Seeds torch as `torch.manual_seed` does, but in 1 us instead of 90: without a traceback for each kind of
+        GPU."""
         torch.default_generator.manual_seed(seed)
         if self.precision.device.type == "cuda":
             torch.cuda.manual_seed_all(seed)
 
     def set_rates(self, clock: Clock) -> None:
-        """Sets the optimisers' rates by the method's schedule."""
+        """Sets learning rates to the optimisers' initial ones times the method's factor."""
         factor = self.method.rate_factor(self.stage.name, clock)
         for name, optimiser in self.optimisers.items():
             for group, rate in zip(optimiser.param_groups, self.rates[name], strict=True):
@@ -311,7 +349,15 @@ class Session:
         drawn: int,
         seconds: float,
     ) -> Position:
-        """Returns the position after one more step. Given gradient norms, logs them, mean losses and diagnostics."""
+        """Returns the position after one more step; given gradient norms, logs mean losses and diagnostics.
+
+        Args:
+            position: Position before the step.
+            values: Losses and diagnostics of the step.
+            gradient_norms: Gradient norms by player, at steps that are logged.
+            drawn: Number of batches drawn so far.
+            seconds: Training time of the stage so far.
+        """
         sums = {name: position.sums.get(name, 0.0) + value for name, value in values.items()}
         position = dataclasses.replace(
             position, step=position.step + 1, drawn=drawn, seconds=seconds, sums=sums, counted=position.counted + 1
@@ -332,36 +378,54 @@ class Session:
 
 
 def gradient_norm(optimiser: Optimizer) -> float:
-    """Returns the norm of the gradient that the optimiser steps by."""
+    """Returns the norm of the gradient of an optimiser's parameters."""
     found = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
     return float(torch.stack([gradient.float().norm() for gradient in found]).norm()) if found else 0.0
 
 
 def step_seed(seed: int, stage: int, step: int) -> int:
-    """Returns a seed for one step, different for each (seed, stage, step) as long as they are small."""
+    """Returns a seed for a step, unique for each triple of small numbers.
+
+    Args:
+        seed: Seed of the run.
+        stage: Number of the stage.
+        step: Number of the step.
+    """
     return ((seed * 1_000_003 + stage) * 1_000_000_007 + step) % 2**64
 
 
 @dataclass(frozen=True)
 class Length:
-    """The length of a stage: in steps, in seconds, or whichever comes first."""
+    """Length of a stage in steps and seconds; the first to be reached ends it."""
 
     steps: float
     seconds: float
 
     @classmethod
     def of(cls, config: TrainConfig, stage: Stage, items: int) -> "Length":
-        """Returns the stage's share of the run's length. items: in a pass over the training part."""
+        """Returns the length of a stage.
+
+        Args:
+            config: Training settings.
+            stage: The stage, with its fraction of the run.
+            items: Number of training items.
+        """
         steps = min(config.steps or math.inf, (config.epochs or math.inf) * items / config.batch)
         return cls(stage.share * steps, stage.share * 60 * (config.minutes or math.inf))
 
     def clock(self, step: int, seconds: float, stage: str = "train") -> Clock:
-        """Returns the clock after so many steps and seconds of the stage."""
+        """Returns the progress of the stage.
+
+        Args:
+            step: Number of finished steps.
+            seconds: Training time so far.
+            stage: Name of the stage.
+        """
         return Clock(step, max(step / self.steps, seconds / self.seconds), stage)
 
 
-class DeviceBatches(Iterator[Any]):
-    """Batches on a device; images are laid out channels last, which convolutions take without copies."""
+class Moved(Iterator[Any]):
+    """Iterator of batches on a device, with images in channels-last layout, which convolutions take without copies."""
 
     def __init__(self, batches: Iterator[Any], device: torch.device) -> None:
         self.batches, self.device = batches, device
@@ -376,9 +440,9 @@ class DeviceBatches(Iterator[Any]):
 
 
 class Average:
-    """A running average of a method's weights and statistics, which is what is evaluated and kept if decay > 0.
+    """Moving average of a method's weights and statistics, which is evaluated and saved if decay > 0.
 
-    The decay warms up, min(decay, (1 + n) / (10 + n)) after n updates, so early weights are soon forgotten.
+    The decay after n updates is min(decay, (1 + n) / (10 + n)), so that early weights have little influence.
     """
 
     def __init__(self, method: nn.Module, decay: float, state: dict[str, Any] | None) -> None:
@@ -392,7 +456,7 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes the present weights into the average."""
+        """Updates the average with the present weights."""
         if not self.decay:
             return
         self.updates += 1
@@ -405,7 +469,7 @@ class Average:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Gives the method the averaged weights inside the block."""
+        """Replaces the method's weights by the average inside the block."""
         if not self.decay:
             yield
             return
@@ -417,20 +481,20 @@ class Average:
             self.method.load_state_dict(own, strict=False)
 
     def state(self) -> dict[str, Any] | None:
-        """Returns what a checkpoint must hold, None without an average."""
+        """Returns the state to save in a checkpoint."""
         return {"updates": self.updates, "mean": self.mean} if self.decay else None
 
 
 @dataclass
 class Interrupts:
-    """The number of times that the user asked to stop."""
+    """Number of interrupts by the user."""
 
     count: int = 0
 
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[Interrupts]:
-    """Counts Ctrl-C, SIGTERM and SIGHUP; the second stops at once. nohup's wish is respected."""
+    """Counts Ctrl-C, SIGTERM and SIGHUP, after which training stops; a second one stops at once. nohup is respected."""
     interrupts = Interrupts()
 
     def ask(signum: int, frame: FrameType | None) -> None:

@@ -1,1 +1,1 @@
-"""Networks that were trained by others, frozen."""
+"""Pretrained networks: VGG16, AlexNet, and teachers."""

