@@ -48,11 +48,11 @@ def test_maps_have_the_sizes_of_table_1() -> None:
         for layer in part:  # pyright: ignore[reportGeneralTypeIssues]
             layer.register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape[1:])))
     with evaluating(model):
-        made = model.translate(torch.zeros(1, 3, 64, 64), "a", "b")
+        translated = model.translate(torch.zeros(1, 3, 64, 64), "a", "b")
     encoder = [(32, 32, 32), (64, 16, 16), (128, 8, 8), (256, 4, 4), (1024,), (1024,)]
     decoder = [(512, 4, 4), (256, 8, 8), (128, 16, 16), (64, 32, 32), (3, 64, 64)]
     assert shapes == encoder + decoder
-    assert made.shape == (1, 3, 64, 64)
+    assert translated.shape == (1, 3, 64, 64)
 
 
 def test_one_place_becomes_a_map_as_torch_makes_it() -> None:
@@ -70,8 +70,8 @@ def test_the_domains_own_layers_start_alike_or_apart() -> None:
     model, batch = built()
     embedded = model._embed({"a": batch.a, "b": batch.a})
     torch.testing.assert_close(embedded["a"], embedded["b"])
-    again, made = model._show(embedded)
-    torch.testing.assert_close(again["a"], made["b"])
+    reconstructed, translated = model._decode_all(embedded)
+    torch.testing.assert_close(reconstructed["a"], translated["b"])
     own, others = (set(model.own_encoders[domain].parameters()) for domain in ("a", "b"))
     assert own.isdisjoint(others)
     model, batch = built(replace(SMALL, start="apart"))
@@ -117,9 +117,9 @@ def test_terms_are_the_equations() -> None:
         "semantic_b_to_a",
     }
     embedded = model._embed({"a": batch.a, "b": batch.b})
-    again, made = model._show(embedded)
-    assert torch.allclose(found["reconstruction_a"], 10 * (again["a"] - batch.a).square().mean())
-    back = model._embed(made)
+    reconstructed, translated = model._decode_all(embedded)
+    assert torch.allclose(found["reconstruction_a"], 10 * (reconstructed["a"] - batch.a).square().mean())
+    back = model._embed(translated)
     expected = (1 - cosine_similarity(embedded["a"], back["b"])).mean()
     assert torch.allclose(found["semantic_a_to_b"], expected, atol=1e-6)
     assert model.classifier is not None
@@ -133,12 +133,12 @@ def test_terms_are_the_equations() -> None:
 def test_a_discriminator_normalises_over_both_kinds_or_over_each(kind: Literal["together", "apart"]) -> None:
     model, batch = built(replace(SMALL, discriminator_batch=kind))
     found = terms(model, batch)
-    _, made = model._show(model._embed({"a": batch.a, "b": batch.b}))
+    _, translated = model._decode_all(model._embed({"a": batch.a, "b": batch.b}))
     discriminator = model.discriminators["b"]
     if kind == "together":
-        real, false = discriminator(torch.cat([batch.b, made["b"]])).split(len(batch.b))
+        real, false = discriminator(torch.cat([batch.b, translated["b"]])).split(len(batch.b))
     else:
-        real, false = discriminator(batch.b), discriminator(made["b"])
+        real, false = discriminator(batch.b), discriminator(translated["b"])
     assert torch.allclose(found["discriminator_b"], softplus(-real).mean() + softplus(false).mean(), atol=1e-6)
     assert torch.allclose(found["generator_b"], SMALL.gan * softplus(-false).mean(), atol=1e-6)
 
@@ -168,7 +168,7 @@ def test_the_classifier_learns_what_the_encoders_unlearn() -> None:
 
     def loss() -> Tensor:
         assert model.classifier is not None
-        return model._told(model.classifier, model._embed({"a": batch.a, "b": batch.b}))
+        return model._domain_loss(model.classifier, model._embed({"a": batch.a, "b": batch.b}))
 
     for part, sign in ((model.classifier, -1), (model.shared_encoder, 1)):
         assert part is not None
@@ -251,8 +251,8 @@ def test_total_variation_stands_in_for_the_gan() -> None:
     model, batch = built(replace(SMALL, gan=0.0, smoothness=2.0))
     found = terms(model, batch)
     assert not any(name.startswith(("gan", "discriminator")) for name in found)
-    _, made = model._show(model._embed({"a": batch.a, "b": batch.b}))
-    y = made["b"]
+    _, translated = model._decode_all(model._embed({"a": batch.a, "b": batch.b}))
+    y = translated["b"]
     expected = 2 * ((y[:, :, 1:] - y[:, :, :-1]).abs().mean() + (y[..., 1:] - y[..., :-1]).abs().mean())
     assert torch.allclose(found["smoothness_b"], expected)
     assert "smoothness_a" not in found

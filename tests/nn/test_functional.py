@@ -74,7 +74,7 @@ def test_tiles_are_alike_everywhere() -> None:
 def test_any_size_fits_and_comes_back(height: int, width: int, layers: int) -> None:
     size = FitSize(height, width, layers)
     x = torch.rand(2, 3, height, width)
-    grown = size.grow(x)
+    grown = size.pad(x)
     assert grown.shape[-2] % 2**layers == grown.shape[-1] % 2**layers == 0
     assert (grown.shape[-2] // 2**layers, grown.shape[-1] // 2**layers) == size.map_size
-    assert torch.equal(size.cut(grown), x)
+    assert torch.equal(size.crop(grown), x)

@@ -5,7 +5,7 @@ import torch
 
 from unbraid.core.types import DataSpec, ImageSpec, VectorSpec
 from unbraid.nn.blocks import draw_normal
-from unbraid.nn.residual import Norm, ResidualTranslator, check_alike
+from unbraid.nn.residual import Norm, ResidualTranslator, check_same_shape
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (17, 22), (5, 32)])
@@ -31,8 +31,8 @@ def test_weights_are_drawn_from_a_narrow_normal() -> None:
 
 
 def test_domains_of_one_kind_and_size_are_alike() -> None:
-    check_alike("x", DataSpec(VectorSpec(2), VectorSpec(1)))
-    check_alike("x", DataSpec(ImageSpec(16, 20, 1), ImageSpec(16, 20, 3)))
+    check_same_shape("x", DataSpec(VectorSpec(2), VectorSpec(1)))
+    check_same_shape("x", DataSpec(ImageSpec(16, 20, 1), ImageSpec(16, 20, 3)))
 
 
 @pytest.mark.parametrize(("norm", "passes"), [("instance", False), ("group", True)])

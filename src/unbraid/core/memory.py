@@ -97,9 +97,15 @@ def need(amount: float, what: str, remedy: str, device: torch.device | None = No
 
 
 def saved_bytes(method: Any, batches: Any, clock: Any, autocast: contextlib.AbstractContextManager[Any]) -> int:
-    """Returns the bytes of activations that one step keeps for its gradients, those of the largest update.
+    """Returns the bytes of activations that one step keeps for its gradients, for the largest of its updates.
 
-    The step is played without moving anybody, on a copy, and draws nothing from the random numbers of training.
+    Runs the step on a copy without updating it, and leaves the random numbers of training unchanged.
+
+    Args:
+        method: The method.
+        batches: Batches for the step.
+        clock: Progress of training.
+        autocast: Autocast context of the step.
     """
     device = next(method.parameters()).device
     most, kept = 0, dict[int, int]()

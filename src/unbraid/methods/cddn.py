@@ -155,7 +155,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Codes:
         """Encodes images, (n, *spec.shape), to S and E, float32."""
-        features = self.trunk(self.size.grow(x))
+        features = self.trunk(self.size.pad(x))
         return Codes(self.shared(features).float(), self.exclusive(features).float())
 
 
@@ -187,7 +187,7 @@ class Decoder(nn.Module):
 
     def forward(self, code: Tensor) -> Tensor:
         """Decodes codes to images, (n, *spec.shape)."""
-        return self.size.cut(torch.tanh(self.to_image(self.ups(code)).float()))
+        return self.size.crop(torch.tanh(self.to_image(self.ups(code)).float()))
 
 
 class VectorEncoder(nn.Module):
@@ -306,7 +306,7 @@ class CriticInput(NamedTuple):
     critic: Critic | VectorCritic
     source: Tensor
     real: Tensor
-    made: Tensor
+    generated: Tensor
 
 
 class CdDN(Method[Paired]):
@@ -366,11 +366,11 @@ class CdDN(Method[Paired]):
         """Returns Adam with rate 2e-4 and betas .5, .999: one for critics and discriminators, which share no
         parameters, and one for encoders and decoders, or one for each kind of their losses."""
         auxiliary = [self.auxiliary_a, self.auxiliary_b]
-        decoders = [rival.decoder for rival in auxiliary if rival.decoder]
+        decoders = [networks.decoder for networks in auxiliary if networks.decoder]
         critics = [
             critic
-            for rival in auxiliary
-            for critic in (rival.critic, rival.exclusive_critic, rival.latent_discriminator)
+            for networks in auxiliary
+            for critic in (networks.critic, networks.exclusive_critic, networks.latent_discriminator)
             if critic is not None
         ]
         generators = [p for module in (self.a, self.b, *decoders) for p in module.parameters()]
@@ -409,75 +409,77 @@ class CdDN(Method[Paired]):
         batch = next(batches)
         codes: dict[Domain, Codes] = {domain: self._networks(domain).encoder(batch[domain]) for domain in DOMAINS}
         noise = {domain: torch.randn_like(codes[domain].exclusive) for domain in DOMAINS}
-        made: dict[Domain, Tensor] = {}
-        again: dict[Domain, Tensor | None] = {}
-        judged: dict[Domain, CriticInput] = {}
-        guessed: dict[Domain, CriticInput] = {}
+        generated: dict[Domain, Tensor] = {}
+        reconstructions: dict[Domain, Tensor | None] = {}
+        critic_inputs: dict[Domain, CriticInput] = {}
+        exclusive_inputs: dict[Domain, CriticInput] = {}
         for domain in DOMAINS:
             auxiliary, opposite = self._auxiliary(domain), other(domain)
-            made[domain], again[domain] = self._made(domain, codes, noise[domain])
-            judged[domain] = CriticInput(auxiliary.critic, batch[opposite], batch[domain], made[domain])
+            generated[domain], reconstructions[domain] = self._generate(domain, codes, noise[domain])
+            critic_inputs[domain] = CriticInput(auxiliary.critic, batch[opposite], batch[domain], generated[domain])
             if auxiliary.decoder and auxiliary.exclusive_critic:
                 # section 2.1, exclusive representation
                 code = expand_code(reversed_gradient(codes[domain].exclusive), codes[domain].shared)
-                answer = auxiliary.decoder(code)
-                guessed[domain] = CriticInput(auxiliary.exclusive_critic, batch[domain], batch[opposite], answer)
+                image, critic = auxiliary.decoder(code), auxiliary.exclusive_critic
+                exclusive_inputs[domain] = CriticInput(critic, batch[domain], batch[opposite], image)
 
-        yield {"critics": self._critics(judged, guessed, codes)}
+        yield {"critics": self._critics(critic_inputs, exclusive_inputs, codes)}
 
         c = self.config
         kinds: dict[str, Terms] = {name: {} for name in self.generator_players()}
         for domain in DOMAINS:
             code, opposite = codes[domain], codes[other(domain)]
-            kinds["gan"][f"generator_{domain}"] = -c.gan * _score(judged[domain])  # eq. 4
-            if domain in guessed:
-                kinds["exclusive_gan"][f"exclusive_generator_{domain}"] = -c.exclusive_gan * _score(guessed[domain])
-            if discriminator := self._auxiliary(
-                domain
-            ).latent_discriminator:  # section 2.1, reconstructing the latent space
-                taken = functional.softplus(-discriminator(code.exclusive).float()).mean()
-                kinds["latent_gan"][f"latent_generator_{domain}"] = c.latent_gan * taken
-            if (same := again[domain]) is not None:
+            kinds["gan"][f"generator_{domain}"] = -c.gan * _score(critic_inputs[domain])  # eq. 4
+            if domain in exclusive_inputs:
+                score = _score(exclusive_inputs[domain])
+                kinds["exclusive_gan"][f"exclusive_generator_{domain}"] = -c.exclusive_gan * score
+            # section 2.1, reconstructing the latent space
+            if discriminator := self._auxiliary(domain).latent_discriminator:
+                loss = functional.softplus(-discriminator(code.exclusive).float()).mean()
+                kinds["latent_gan"][f"latent_generator_{domain}"] = c.latent_gan * loss
+            if (reconstruction := reconstructions[domain]) is not None:
                 name = f"reconstruction_{domain}"
-                kinds[name][name] = c.reconstruction * (same - batch[domain]).abs().mean()  # eq. 5
+                kinds[name][name] = c.reconstruction * (reconstruction - batch[domain]).abs().mean()  # eq. 5
             if c.latent:  # eq. 2: S of the image that was translated, and the noise
                 with fixed_statistics(self._networks(domain).encoder):
-                    found = self._networks(domain).encoder(made[domain])
-                shared, exclusive = found.shared - opposite.shared, found.exclusive - noise[domain]
+                    encoded = self._networks(domain).encoder(generated[domain])
+                shared, exclusive = encoded.shared - opposite.shared, encoded.exclusive - noise[domain]
                 kinds["latent"][f"latent_shared_{domain}"] = c.latent * shared.abs().mean()
                 kinds["latent"][f"latent_exclusive_{domain}"] = c.latent * exclusive.abs().mean()
             if c.contrastive:
                 kinds["contrastive"][f"contrastive_{domain}"] = c.contrastive * sample_contrastive_loss(code.shared)
         if c.shared_alignment:
-            kinds["shared_alignment"]["shared_alignment"] = (
-                c.shared_alignment * (codes["a"].shared - codes["b"].shared).abs().mean()
-            )  # eq. 1
+            difference = codes["a"].shared - codes["b"].shared
+            kinds["shared_alignment"]["shared_alignment"] = c.shared_alignment * difference.abs().mean()  # eq. 1
         if c.separate_optimisers:
             yield {**kinds}
         else:
             yield {"generators": {name: term for terms in kinds.values() for name, term in terms.items()}}  # eq. 6
 
-    def _made(self, domain: Domain, codes: Mapping[Domain, Codes], noise: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _generate(self, domain: Domain, codes: Mapping[Domain, Codes], noise: Tensor) -> tuple[Tensor, Tensor | None]:
         """Generates items of `domain` in one pass: translations with noise, and reconstructions."""
         shared, side = codes[other(domain)].shared, self._networks(domain)
         if self.config.autoencoder == "none":
             return side.decode(shared, noise), None
         own = shared if self.config.autoencoder == "cross" else codes[domain].shared
         both = side.decode(torch.cat([shared, own]), torch.cat([noise, codes[domain].exclusive]))
-        translation, again = both.chunk(2)
-        return translation, again
+        translation, reconstruction = both.chunk(2)
+        return translation, reconstruction
 
     def _critics(
-        self, judged: Mapping[Domain, CriticInput], guessed: Mapping[Domain, CriticInput], codes: Mapping[Domain, Codes]
+        self,
+        critic_inputs: Mapping[Domain, CriticInput],
+        exclusive_inputs: Mapping[Domain, CriticInput],
+        codes: Mapping[Domain, Codes],
     ) -> Terms:
         """Computes eq. 3 for each critic and the cross entropy of D_z, and the diagnostics."""
         terms: Terms = {}
-        for name, views in (("", judged), ("exclusive_", guessed)):
+        for name, views in (("", critic_inputs), ("exclusive_", exclusive_inputs)):
             for domain, view in views.items():
-                critic, source, real, made = view.critic, view.source, view.real, view.made.detach()
-                scores = critic(torch.cat([source, source]), torch.cat([real, made]))
+                critic, source, real, generated = view.critic, view.source, view.real, view.generated.detach()
+                scores = critic(torch.cat([source, source]), torch.cat([real, generated]))
                 distance = scores[: len(real)].mean() - scores[len(real) :].mean()
-                steepness = slopes(critic, source, real, made)
+                steepness = slopes(critic, source, real, generated)
                 terms[f"{name}critic_{domain}"] = -distance
                 terms[f"{name}penalty_{domain}"] = self.config.penalty * gradient_penalty(steepness)
                 self.diagnostics[f"{name}critic distance {domain}"] = distance.detach()
@@ -485,9 +487,9 @@ class CdDN(Method[Paired]):
         for domain in DOMAINS:
             if discriminator := self._auxiliary(domain).latent_discriminator:
                 code = codes[domain].exclusive.detach()
-                real, made = discriminator(torch.randn_like(code)).float(), discriminator(code).float()
+                real, generated = discriminator(torch.randn_like(code)).float(), discriminator(code).float()
                 terms[f"latent_discriminator_{domain}"] = (
-                    functional.softplus(-real).mean() + functional.softplus(made).mean()
+                    functional.softplus(-real).mean() + functional.softplus(generated).mean()
                 )
             shared = codes[domain].shared.detach()
             # over images; the decoders' noise lies on top
@@ -567,7 +569,7 @@ def sample_contrastive_loss(shared: Float[Tensor, "n c *places"]) -> Float[Tenso
 
 
 def _score(view: CriticInput) -> Tensor:
-    return view.critic(view.source, view.made).mean()
+    return view.critic(view.source, view.generated).mean()
 
 
 def depth(spec: ImageSpec, config: CdDNConfig) -> int:
@@ -581,8 +583,8 @@ def _check(spec: DataSpec, config: CdDNConfig) -> tuple[Spec, Spec]:
         return spec.a, spec.b
     if not (isinstance(spec.a, ImageSpec) and isinstance(spec.b, ImageSpec)):
         raise UserError(f"CdDN needs two domains of one kind; found {spec.a} and {spec.b}")
-    lengths = {len(config.widths), len(config.decoder_widths), len(config.dropout)}
-    if len(lengths) > 1:
+    counts = {len(config.widths), len(config.decoder_widths), len(config.dropout)}
+    if len(counts) > 1:
         raise UserError(
             f"--method.widths has {len(config.widths)} entries, --method.decoder-widths {len(config.decoder_widths)}, "
             f"--method.dropout {len(config.dropout)}; give as many of each"

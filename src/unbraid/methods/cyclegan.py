@@ -33,7 +33,7 @@ from unbraid.nn.patch import (
     discriminator_loss,
     patch_halvings,
 )
-from unbraid.nn.residual import Norm, ResidualTranslator, VectorTranslator, check_alike
+from unbraid.nn.residual import Norm, ResidualTranslator, VectorTranslator, check_same_shape
 
 BETAS = (0.5, 0.999)
 LARGE = 256
@@ -143,10 +143,10 @@ class CycleGAN(Method[Unpaired]):
             }
         }
 
-    def _discriminator_loss(self, real: Tensor, made: Tensor, domain: Domain) -> Float[Tensor, ""]:
+    def _discriminator_loss(self, real: Tensor, generated: Tensor, domain: Domain) -> Float[Tensor, ""]:
         """Computes 1/2 [(D(real) - 1)^2 + D(generated)^2] (section 4) for present and earlier translations, in one
         pass."""
-        return discriminator_loss(self.discriminators[domain], real, self.history[domain](made))
+        return discriminator_loss(self.discriminators[domain], real, self.history[domain](generated))
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
         """Translates x by G or F; ignores `style`. See `Translator.translate`."""
@@ -174,7 +174,7 @@ def _discriminator(spec: Spec, config: CycleGANConfig) -> nn.Module:
 
 def _check(spec: DataSpec, config: CycleGANConfig) -> None:
     """Raises UserError for settings that don't fit the data."""
-    check_alike("cyclegan", spec)
+    check_same_shape("cyclegan", spec)
     if config.identity and spec.a != spec.b:
         raise UserError(
             f"--method.identity {config.identity:g} needs domains whose items have one shape; found {spec.a} and "

@@ -156,15 +156,15 @@ class ImageNetworks(nn.Module):
         self.ups = nn.Sequential(*[up(i, o, dropout=d) for i, o, d in zip(ins, decoder_widths, dropout, strict=True)])
         self.to_image = nn.ConvTranspose2d(decoder_widths[-1], spec.channels, 4, 2, 1)
 
-    def grow(self, x: Tensor) -> Tensor:
+    def pad(self, x: Tensor) -> Tensor:
         """Pads images to the size that the networks work on."""
-        return self.size.grow(x)
+        return self.size.pad(x)
 
     def decode(self, shared: Tensor, exclusive: Tensor) -> Tensor:
         """Returns the mean of p(x|z_x, z_s), in [-1, 1]."""
         codes = exclusive if self.flat else tile(exclusive, *self.size.map_size)
         maps = self.unfold(torch.cat([shared, codes], 1))
-        return self.size.cut(torch.tanh(self.to_image(self.ups(maps)).float()))
+        return self.size.crop(torch.tanh(self.to_image(self.ups(maps)).float()))
 
 
 class VectorNetworks(nn.Module):
@@ -183,7 +183,7 @@ class VectorNetworks(nn.Module):
             nn.Linear(hidden, spec.size),
         )
 
-    def grow(self, x: Tensor) -> Tensor:
+    def pad(self, x: Tensor) -> Tensor:
         """Returns vectors unchanged."""
         return x
 
@@ -308,7 +308,7 @@ class IIAE(Method[Paired]):
         """Minimises the negative of eqs. 12-13 with the ELBO of eq. 4, then trains the discriminators if there are
         any."""
         c, batch = self.config, next(batches)
-        x, y = self.a.grow(batch.a), self.b.grow(batch.b)
+        x, y = self.a.pad(batch.a), self.b.pad(batch.b)
         trunk_x, trunk_y = self.a.trunk(x), self.b.trunk(y)
         q_x, q_y = Gaussian.of(self.a.exclusive(x)), Gaussian.of(self.b.exclusive(y))
         q_s = Gaussian.of(self.heads.q(torch.cat([trunk_x, trunk_y], 1)))
@@ -317,7 +317,7 @@ class IIAE(Method[Paired]):
         r_x, r_y = Gaussian.of(self.heads.r_a(trunk_x)), Gaussian.of(self.heads.r_b(trunk_y))
         # eq. 4: one sample of each posterior; the decoders see samples of q only
         z_s = q_s.sample()
-        x_again, y_again = self.a.decode(z_s, q_x.sample()), self.b.decode(z_s, q_y.sample())
+        x_reconstructed, y_reconstructed = self.a.decode(z_s, q_x.sample()), self.b.decode(z_s, q_y.sample())
 
         elbo, information = c.beta, c.lam * c.beta  # B and L
         own = elbo + information * c.disentanglement  # weight of a domain's own terms: eqs. 4, 9
@@ -326,20 +326,21 @@ class IIAE(Method[Paired]):
         target = q_s if c.interaction else Gaussian(q_s.mean.detach(), q_s.log_variance.detach())
         scale = own * c.reconstruction
         terms: Terms = {
-            "reconstruction_a": scale * self._difference(x_again, batch.a),  # eq. 4, term 1; eq. 9
-            "reconstruction_b": scale * self._difference(y_again, batch.b),  # eq. 4, term 2; eq. 9
+            "reconstruction_a": scale * self._difference(x_reconstructed, batch.a),  # eq. 4, term 1; eq. 9
+            "reconstruction_b": scale * self._difference(y_reconstructed, batch.b),  # eq. 4, term 2; eq. 9
             "kl_exclusive_a": annealing * own * kl_normal(*q_x),  # eq. 4, term 3; eq. 11
             "kl_exclusive_b": annealing * own * kl_normal(*q_y),  # eq. 4, term 4; eq. 11
             "kl_shared": annealing * shared * kl_normal(*q_s),  # eq. 4, term 5, less the lambda term of eq. 13
             "kl_shared_a": information * kl_normal(*target, *r_x),  # eq. 10, for X given Y
             "kl_shared_b": information * kl_normal(*target, *r_y),  # eq. 10, for Y given X
         }
-        made: dict[Domain, Tensor] = {"a": x_again, "b": y_again}
-        for domain, again in made.items():
+        reconstructions: dict[Domain, Tensor] = {"a": x_reconstructed, "b": y_reconstructed}
+        for domain, reconstruction in reconstructions.items():
             if c.perceptual_weight:  # ours
-                terms[f"perceptual_{domain}"] = scale * c.perceptual_weight * self._perceptual(again, batch[domain])
+                difference = self._perceptual(reconstruction, batch[domain])
+                terms[f"perceptual_{domain}"] = scale * c.perceptual_weight * difference
             if c.gan:  # ours
-                score = self.discriminators[domain](again)
+                score = self.discriminators[domain](reconstruction)
                 terms[f"generator_{domain}"] = scale * c.gan * least_squares(score, 1.0)
         yield {"model": terms}
 
@@ -347,21 +348,21 @@ class IIAE(Method[Paired]):
             yield {
                 "discriminators": {
                     f"discriminator_{domain}": discriminator_loss(
-                        self.discriminators[domain], batch[domain], again.detach()
+                        self.discriminators[domain], batch[domain], reconstruction.detach()
                     )
-                    for domain, again in made.items()
+                    for domain, reconstruction in reconstructions.items()
                 }
             }
 
-    def _perceptual(self, again: Tensor, x: Tensor) -> Float[Tensor, ""]:
+    def _perceptual(self, reconstruction: Tensor, x: Tensor) -> Float[Tensor, ""]:
         assert self._vgg is not None
         vgg = self._vgg.on(x.device)
         with torch.no_grad():
             wanted = vgg(x)
-        return perceptual_loss(vgg, again, wanted)
+        return perceptual_loss(vgg, reconstruction, wanted)
 
-    def _difference(self, again: Tensor, x: Tensor) -> Float[Tensor, ""]:
-        difference = again - x
+    def _difference(self, reconstruction: Tensor, x: Tensor) -> Float[Tensor, ""]:
+        difference = reconstruction - x
         return difference.square().mean() if self.config.squared else difference.abs().mean()
 
     def _side(self, domain: Domain) -> ImageNetworks | VectorNetworks:
@@ -370,7 +371,7 @@ class IIAE(Method[Paired]):
     def encode(self, x: Tensor, domain: Domain) -> Codes:
         """Returns the means of r(z_s|x) and q(z_x|x) (section 4.1) for items, (n, *spec[domain].shape)."""
         side, head = self._side(domain), self.heads.r_a if domain == "a" else self.heads.r_b
-        x = side.grow(x)
+        x = side.pad(x)
         return Codes(Gaussian.of(head(side.trunk(x))).mean, Gaussian.of(side.exclusive(x)).mean)
 
     def decode(self, codes: Codes, domain: Domain) -> Tensor:
@@ -382,7 +383,7 @@ class IIAE(Method[Paired]):
         return torch.randn(n, self.config.exclusive, generator=generator)
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
-        """Decodes the shared code of x with an exclusive code from the prior, or the given one (section 4.1). See
+        """Decodes the shared code of x with a given or sampled exclusive code (section 4.1). See
         `Translator.translate`."""
         codes = self.encode(x, src)
         if style is None:

@@ -288,8 +288,8 @@ class LORD(Method[Labelled]):
     def _codes_turn(self, batch: Labelled) -> Update:
         """Minimises eq. 6 over generator and codes together (eq. 7)."""
         content, penalty = self._content(batch)
-        made = self.generator(content, self._class_code(batch))
-        terms = {"reconstruction": self._difference(made, batch.x, batch.index), **penalty}
+        generated = self.generator(content, self._class_code(batch))
+        terms = {"reconstruction": self._difference(generated, batch.x, batch.index), **penalty}
         return {("networks",) if self.config.inference == "amortised" else ("networks", "codes"): terms}
 
     def _content(self, batch: Labelled) -> tuple[Float[Tensor, "n d"], Terms]:
@@ -321,34 +321,34 @@ class LORD(Method[Labelled]):
         c = self.config
         content = self._content_mean(batch.x)
         class_code = self.class_encoder(batch.x).float()
-        made = self.generator(content, class_code)
+        generated = self.generator(content, class_code)
         with torch.no_grad():
-            found = self.training_codes(batch.label, batch.index)
+            codes = self.training_codes(batch.label, batch.index)
         terms = {
-            "reconstruction": self._difference(made, batch.x, batch.index),  # eq. 8, term 1
-            "class_code": c.encoder_weights[0] * nn.functional.mse_loss(class_code, found.exclusive),  # eq. 8, term 2
+            "reconstruction": self._difference(generated, batch.x, batch.index),  # eq. 8, term 1
+            "class_code": c.encoder_weights[0] * nn.functional.mse_loss(class_code, codes.exclusive),  # eq. 8, term 2
         }
         if c.inference == "latent":  # else the encoder's own codes are what would be its targets
-            difference = nn.functional.mse_loss(content, found.shared)
+            difference = nn.functional.mse_loss(content, codes.shared)
             terms["content_code"] = c.encoder_weights[1] * difference  # eq. 8, term 3
         return {"networks": terms}
 
     def _content_mean(self, x: Tensor) -> Float[Tensor, "n d"]:
         return self.content_encoder(x).float()[:, : self.config.content]
 
-    def _difference(self, made: Tensor, x: Tensor, index: Tensor | None) -> Float[Tensor, ""]:
+    def _difference(self, generated: Tensor, x: Tensor, index: Tensor | None) -> Float[Tensor, ""]:
         """Computes the reconstruction loss of eq. 6 for training images at `index`, or for others."""
         if self.config.loss == "pixels":
-            return self.config.scale * (made - x).abs().mean()
+            return self.config.scale * (generated - x).abs().mean()
         assert self._extractor is not None
         size, vgg = self.config.window, self._extractor.on(x.device)
         if size is None or index is None:  # a new image's codes must not depend on where a window falls
-            return self.config.scale * perceptual_loss(vgg, made, self._extractor.targets(x, index))
+            return self.config.scale * perceptual_loss(vgg, generated, self._extractor.targets(x, index))
         top, left = (int(torch.randint(length - size + 1, ())) for length in x.shape[2:])
         window = (..., slice(top, top + size), slice(left, left + size))
         with torch.no_grad():
             targets = vgg(x[window])
-        return self.config.scale * (perceptual_loss(vgg, made[window], targets) + (made - x).abs().mean())
+        return self.config.scale * (perceptual_loss(vgg, generated[window], targets) + (generated - x).abs().mean())
 
     def training_codes(self, label: Tensor, index: Tensor) -> Codes:
         """Returns the codes of training images: content (empty if it is encoded) and class. See
@@ -385,8 +385,8 @@ class LORD(Method[Labelled]):
         optimiser = Adam(codes, self.config.code_rate, BETAS)
         with torch.enable_grad():
             for _ in range(self.config.fit_steps):
-                made = self.generator(*codes)
-                loss = len(x) * self._difference(made, x, None)  # each image's own, whatever is beside it
+                generated = self.generator(*codes)
+                loss = len(x) * self._difference(generated, x, None)  # each image's own, whatever is beside it
                 for code, gradient in zip(codes, torch.autograd.grad(loss, codes), strict=True):
                     code.grad = gradient
                 optimiser.step()

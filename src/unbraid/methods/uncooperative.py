@@ -45,11 +45,11 @@ from unbraid.nn.residual import (
     Norm,
     ResidualTranslator,
     VectorTranslator,
-    check_alike,
+    check_same_shape,
+    detach_blank,
     doublings,
     halvings,
     residual_blocks,
-    unless_blank,
 )
 
 BETAS = (0.5, 0.999)
@@ -133,10 +133,10 @@ class ResidualStream(nn.Module):
 
     def forward(self, v: Float[Tensor, "n c h w"]) -> Residual:
         """Returns three maps (n, k, h/4, w/4), float32: after the first layers, half of the blocks, all blocks."""
-        one = self.start(self.size.grow(v))
+        one = self.start(self.size.pad(v))
         two = self.first(one)
         maps = (one, two, self.second(two))
-        return tuple(unless_blank(end(part), v, self.norm).float() for end, part in zip(self.ends, maps, strict=True))
+        return tuple(detach_blank(end(part), v, self.norm).float() for end, part in zip(self.ends, maps, strict=True))
 
 
 class ImageDisentangler(nn.Module):
@@ -177,11 +177,11 @@ class ImageEntangler(nn.Module):
 
     def forward(self, c: Float[Tensor, "n _ h w"], r: Residual) -> Float[Tensor, "n _ h w"]:
         """Returns v', in [-1, 1]."""
-        x = unless_blank(self.start(self.size.grow(c)), c, self.norm)
+        x = detach_blank(self.start(self.size.pad(c)), c, self.norm)
         for join, blocks, part in zip(self.joins, self.blocks, r[:2], strict=True):
             x = blocks(join(torch.cat([x, part], 1)))
         joined = torch.cat([x, r[2]], 1)
-        return self.size.cut(torch.tanh(unless_blank(self.end(joined), joined, self.norm).float()))
+        return self.size.crop(torch.tanh(detach_blank(self.end(joined), joined, self.norm).float()))
 
     def unflatten(self, code: Float[Tensor, "n d"]) -> Residual:
         """Splits a residual in one vector into three maps."""
@@ -282,18 +282,18 @@ class Uncooperative(Method[Unpaired]):
     @classmethod
     def resolve_config(cls, config: UncooperativeConfig, train: Part) -> tuple[UncooperativeConfig, list[str]]:
         """Measures which domain is more informative, if that isn't given; otherwise checks what is given."""
-        found = richer(train)
+        proposal = richer(train)
         if config.informative is None:
-            unclear = "" if found.clear else ", which is not clear: say it with --method.informative if you know"
-            return replace(config, informative=found.rich), [
-                f"Informative domain: {found.rich}, measured{unclear}. {found.reason}"
+            unclear = "" if proposal.clear else ", which is not clear: say it with --method.informative if you know"
+            return replace(config, informative=proposal.rich), [
+                f"Informative domain: {proposal.rich}, measured{unclear}. {proposal.reason}"
             ]
-        if config.informative == found.rich or not found.clear:
+        if config.informative == proposal.rich or not proposal.clear:
             return config, []
         return config, [
-            f"Warning: --method.informative {config.informative}, but {found.rich} seems to be the more informative "
-            f"domain: {found.reason}. "
-            f"If the two were given the wrong way round, start another run with --method.informative {found.rich}"
+            f"Warning: --method.informative {config.informative}, but {proposal.rich} seems to be the more informative "
+            f"domain: {proposal.reason}. "
+            f"If the two were given the wrong way round, start another run with --method.informative {proposal.rich}"
         ]
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
@@ -343,25 +343,25 @@ class Uncooperative(Method[Unpaired]):
         }
         yield {(both if config.cooperative else "entangler"): cycle_2}
 
-        told: Terms = {
+        discriminator_terms: Terms = {
             "discriminator_plain": self._discriminator_loss(c, c1.detach(), self.plain),  # section 3.2, L_A_C
             "discriminator_informative": self._discriminator_loss(
                 v, v1.detach(), self.informative
             ),  # section 3.2, L_A_V
         }
         if config.r1:
-            told["r1_plain"] = config.r1 / 2 * r1_penalty(self.discriminators[self.plain], c)
-            told["r1_informative"] = config.r1 / 2 * r1_penalty(self.discriminators[self.informative], v)
-        yield {"discriminators": told}
+            discriminator_terms["r1_plain"] = config.r1 / 2 * r1_penalty(self.discriminators[self.plain], c)
+            discriminator_terms["r1_informative"] = config.r1 / 2 * r1_penalty(self.discriminators[self.informative], v)
+        yield {"discriminators": discriminator_terms}
 
-    def _generator_loss(self, made: Tensor, domain: Domain) -> Float[Tensor, ""]:
+    def _generator_loss(self, generated: Tensor, domain: Domain) -> Float[Tensor, ""]:
         """Computes 1/2 (D(generated) - 1)^2, weighted. Eq. 1 has the target 0 in C, with which nothing would be
         generated."""
-        return 0.5 * self.config.adversarial * least_squares(self.discriminators[domain](made), 1.0)
+        return 0.5 * self.config.adversarial * least_squares(self.discriminators[domain](generated), 1.0)
 
-    def _discriminator_loss(self, real: Tensor, made: Tensor, domain: Domain) -> Float[Tensor, ""]:
+    def _discriminator_loss(self, real: Tensor, generated: Tensor, domain: Domain) -> Float[Tensor, ""]:
         """Computes 1/2 [(D(real) - 1)^2 + D(generated)^2] for present and earlier generated items, in one pass."""
-        return discriminator_loss(self.discriminators[domain], real, self.history[domain](made))
+        return discriminator_loss(self.discriminators[domain], real, self.history[domain](generated))
 
     def encode(self, x: Tensor, domain: Domain) -> Codes:
         """Encodes items of V to (c', r'), and items of C to themselves and an empty code. x: (n,
@@ -406,11 +406,11 @@ def _flat(residual: Residual) -> Float[Tensor, "n d"]:
     return torch.cat([part.flatten(1) for part in residual], 1)
 
 
-def _difference(made: Residual, true: Residual) -> Float[Tensor, ""]:
+def _difference(generated: Residual, true: Residual) -> Float[Tensor, ""]:
     """Returns the mean absolute difference over all values; the maps are of one size."""
-    if len(made) == 1:
-        return l1_loss(made[0], true[0])
-    return torch.stack([l1_loss(one, two) for one, two in zip(made, true, strict=True)]).mean()
+    if len(generated) == 1:
+        return l1_loss(generated[0], true[0])
+    return torch.stack([l1_loss(one, two) for one, two in zip(generated, true, strict=True)]).mean()
 
 
 def _discriminator(spec: Spec, config: UncooperativeConfig) -> nn.Module:
@@ -433,6 +433,6 @@ def _vector(spec: Spec) -> VectorSpec:
 
 def _check(spec: DataSpec, config: UncooperativeConfig) -> None:
     """Raises UserError for settings that don't fit the data."""
-    check_alike("uncooperative", spec)
+    check_same_shape("uncooperative", spec)
     if config.blocks < 2 or config.blocks % 2:
         raise UserError(f"--method.blocks {config.blocks}: an even number, 2 at least, for half stand before a join")

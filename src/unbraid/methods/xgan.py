@@ -31,7 +31,7 @@ from unbraid.nn.blocks import FitSize, fixed_statistics, up
 from unbraid.nn.functional import reversed_gradient
 from unbraid.nn.pretrained.teacher import EFFICIENTNET_SIZE, Teacher, find_teacher
 
-TOLD = 95.0
+SEPARATE = 95.0
 """Accuracy of the domain classifier in percent from which the domains' embeddings are separate."""
 
 
@@ -173,12 +173,12 @@ class DomainLayers(nn.Sequential):
         return x
 
 
-def by_domain(layers: nn.Sequential) -> DomainLayers:
+def with_domain_norm(layers: nn.Sequential) -> DomainLayers:
     """Returns the layers with `DomainNorm` in place of batch-norm."""
     found: list[nn.Module] = []
     for layer in layers:
         if isinstance(layer, nn.Sequential):
-            found.append(by_domain(layer))
+            found.append(with_domain_norm(layer))
         else:
             found.append(DomainNorm(layer) if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) else layer)
     return DomainLayers(*found)
@@ -201,7 +201,7 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
         """Returns the logits, float32."""
-        return self.logit(self.body(self.size.grow(x))).float().squeeze(1)
+        return self.logit(self.body(self.size.pad(x))).float().squeeze(1)
 
 
 class XGAN(Method[Unpaired]):
@@ -237,14 +237,14 @@ class XGAN(Method[Unpaired]):
         encoders = {d: encoder_layers(side.channels, self.size.map_size, config) for d, side in sides.items()}
         self.own_encoders = nn.ModuleDict({d: nn.Sequential(*layers[:own]) for d, layers in encoders.items()})
         shared = nn.Sequential(*encoders["a"][own:])
-        self.shared_encoder = by_domain(shared) if config.statistics == "own" else shared
+        self.shared_encoder = with_domain_norm(shared) if config.statistics == "own" else shared
         common = 2 if config.sharing == "high" else 0
         decoders = {d: decoder_layers(side.channels, self.size.map_size, config) for d, side in sides.items()}
         self.shared_decoder = nn.Sequential(*decoders["a"][:common])
         self.own_decoders = nn.ModuleDict({d: nn.Sequential(*layers[common:]) for d, layers in decoders.items()})
         if config.start == "alike":
             for own_layers in (self.own_encoders, self.own_decoders):
-                start_alike(own_layers["a"], own_layers["b"])
+                copy_initial_weights(own_layers["a"], own_layers["b"])
         self.classifier: nn.Module | None = None
         if config.domain:
             self.classifier = nn.Sequential(
@@ -252,8 +252,10 @@ class XGAN(Method[Unpaired]):
                 nn.ReLU(inplace=True),
                 nn.Linear(config.classifier, len(DOMAINS)),
             )
-        self.judged: tuple[Domain, ...] = judged_domains(config) if config.gan else ()
-        self.discriminators = nn.ModuleDict({domain: Discriminator(sides[domain], config) for domain in self.judged})
+        self.discriminated: tuple[Domain, ...] = discriminated_domains(config) if config.gan else ()
+        self.discriminators = nn.ModuleDict(
+            {domain: Discriminator(sides[domain], config) for domain in self.discriminated}
+        )
         self._teacher: tuple[Teacher, ...] = ()  # not an attribute that would make a network of it part of this one
 
     @classmethod
@@ -263,8 +265,8 @@ class XGAN(Method[Unpaired]):
         if config.teacher == "efficientnet-lite0" and config.teacher_domains:
             spec = train.domain(config.teacher_domains[0])[0].spec
             if isinstance(spec, ImageSpec) and (spec.height, spec.width) != (EFFICIENTNET_SIZE, EFFICIENTNET_SIZE):
-                seen = f"{EFFICIENTNET_SIZE}x{EFFICIENTNET_SIZE}"
-                notes.append(f"The teacher {config.teacher} sees images of {spec.height}x{spec.width} at {seen}")
+                size = f"{EFFICIENTNET_SIZE}x{EFFICIENTNET_SIZE}"
+                notes.append(f"The teacher {config.teacher} sees images of {spec.height}x{spec.width} at {size}")
         return config, notes
 
     def prepare(self) -> None:
@@ -291,25 +293,26 @@ class XGAN(Method[Unpaired]):
         """Minimises eq. 1 over all networks except the discriminators, then trains these (section 3.1)."""
         c, batch = self.config, next(batches)
         embedded = self._embed({domain: batch[domain] for domain in DOMAINS})
-        again, made = self._show(embedded)  # `made[d]`: items of the other domain shown in d
+        reconstructed, translated = self._decode_all(embedded)  # by target domain
         terms: Terms = {
-            f"reconstruction_{domain}": c.reconstruction * (again[domain] - batch[domain]).square().mean()  # eq. 2
+            f"reconstruction_{domain}": c.reconstruction
+            * (reconstructed[domain] - batch[domain]).square().mean()  # eq. 2
             for domain in DOMAINS
         }
         if self.classifier is not None:
-            terms["domain"] = c.domain * self._told(self.classifier, embedded)  # eq. 3
+            terms["domain"] = c.domain * self._domain_loss(self.classifier, embedded)  # eq. 3
         if c.semantic:
             with fixed_statistics(self.own_encoders, self.shared_encoder):
-                found = self._embed(made)
+                found = self._embed(translated)
             for domain in DOMAINS:
                 way = f"semantic_{other(domain)}_to_{domain}"
                 terms[way] = c.semantic * cosine_distance(embedded[other(domain)], found[domain])  # eq. 4
         if c.smoothness:
-            for domain in judged_domains(c):  # appendix 7.4.1
-                terms[f"smoothness_{domain}"] = c.smoothness * total_variation(made[domain])
-        for domain in self.judged:
+            for domain in discriminated_domains(c):  # appendix 7.4.1
+                terms[f"smoothness_{domain}"] = c.smoothness * total_variation(translated[domain])
+        for domain in self.discriminated:
             beside = batch[domain] if c.discriminator_batch == "together" else None
-            _, false = self._judge(beside, made[domain], domain)
+            _, false = self._logits(beside, translated[domain], domain)
             terms[f"generator_{domain}"] = c.gan * softplus(-false).mean()  # eq. 5
         for teacher in self._teacher:
             for domain in c.teacher_domains:
@@ -317,50 +320,50 @@ class XGAN(Method[Unpaired]):
                 if isinstance(teacher, nn.Module):
                     teacher.to(device)
                 with torch.no_grad(), torch.autocast(device.type, enabled=False):
-                    said = teacher(batch[domain])
-                terms[f"teach_{domain}"] = c.teach * cosine_distance(embedded[domain], said)  # section 3, L_teach
+                    features = teacher(batch[domain])
+                terms[f"teach_{domain}"] = c.teach * cosine_distance(embedded[domain], features)  # section 3, L_teach
         yield {"model": terms}
 
-        if self.judged:
-            told: Terms = {}
-            for domain in self.judged:
-                real, false = self._judge(batch[domain], made[domain].detach(), domain)
-                told[f"discriminator_{domain}"] = softplus(-real).mean() + softplus(false).mean()  # eq. 6
-            yield {"discriminators": told}
+        if self.discriminated:
+            losses: Terms = {}
+            for domain in self.discriminated:
+                real, false = self._logits(batch[domain], translated[domain].detach(), domain)
+                losses[f"discriminator_{domain}"] = softplus(-real).mean() + softplus(false).mean()  # eq. 6
+            yield {"discriminators": losses}
 
-    def _judge(self, real: Tensor | None, made: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
+    def _logits(self, real: Tensor | None, translated: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
         """Returns logits of real and translated items of a domain, (n,) each; empty ones if no real items are given."""
         discriminator = self.discriminators[domain]
         if real is None:
-            return made.new_empty(0), discriminator(made)
+            return translated.new_empty(0), discriminator(translated)
         if self.config.discriminator_batch == "apart":
-            return discriminator(real), discriminator(made)
-        one, two = discriminator(torch.cat([real, made])).split([len(real), len(made)])
+            return discriminator(real), discriminator(translated)
+        one, two = discriminator(torch.cat([real, translated])).split([len(real), len(translated)])
         return one, two
 
     def _embed(self, items: Mapping[Domain, Tensor]) -> dict[Domain, Tensor]:
         """Returns e_1 and e_2: embeddings (n, d) of items of each domain."""
-        maps = {domain: self.own_encoders[domain](self.size.grow(x)) for domain, x in items.items()}
+        maps = {domain: self.own_encoders[domain](self.size.pad(x)) for domain, x in items.items()}
         if self.config.statistics == "own":
             found = [self.shared_encoder(x, domain) for domain, x in maps.items()]
         else:
             found = self.shared_encoder(torch.cat([*maps.values()])).split([len(x) for x in maps.values()])
         return dict(zip(items, [normalize(x.float(), dim=1) for x in found], strict=True))
 
-    def _show(self, embedded: Mapping[Domain, Tensor]) -> tuple[dict[Domain, Tensor], dict[Domain, Tensor]]:
+    def _decode_all(self, embedded: Mapping[Domain, Tensor]) -> tuple[dict[Domain, Tensor], dict[Domain, Tensor]]:
         """Decodes each domain's reconstructions and the translations to it; each decoder has one batch of both."""
         both = self.shared_decoder(torch.cat([*embedded.values()]))
         maps = dict(zip(embedded, both.split([len(part) for part in embedded.values()]), strict=True))
-        again, made = {}, {}
+        reconstructed, translated = {}, {}
         for domain in DOMAINS:
             both = self._image(torch.cat([maps[domain], maps[other(domain)]]), domain)
-            again[domain], made[domain] = both.split([len(maps[domain]), len(maps[other(domain)])])
-        return again, made
+            reconstructed[domain], translated[domain] = both.split([len(maps[domain]), len(maps[other(domain)])])
+        return reconstructed, translated
 
     def _image(self, maps: Tensor, domain: Domain) -> Tensor:
-        return self.size.cut(torch.tanh(self.own_decoders[domain](maps).float()))
+        return self.size.crop(torch.tanh(self.own_decoders[domain](maps).float()))
 
-    def _told(self, classifier: nn.Module, embedded: Mapping[Domain, Tensor]) -> Float[Tensor, ""]:
+    def _domain_loss(self, classifier: nn.Module, embedded: Mapping[Domain, Tensor]) -> Float[Tensor, ""]:
         """Computes the cross entropy of the domain classifier, with reversed gradient for the encoders, and its
         accuracy as a diagnostic."""
         # an embedding of length 1 has tiny values, by which the classifier learns too slowly to follow the encoders: it
@@ -374,11 +377,11 @@ class XGAN(Method[Unpaired]):
 
     def diagnose(self, diagnostics: dict[str, float]) -> list[str]:
         """Returns a warning if the classifier predicts the domain of embeddings: the failure of appendix 7.4."""
-        if diagnostics.get("domain accuracy, %", 0.0) < TOLD:
+        if diagnostics.get("domain accuracy, %", 0.0) < SEPARATE:
             return []
         change = "--method.domain" if self.config.statistics == "own" else "--method.statistics"
         return [
-            f"the classifier tells the domain of over {TOLD:g} % of the embeddings where half would be healthy, so "
+            f"the classifier tells the domain of over {SEPARATE:g} % of the embeddings where half would be healthy, so "
             f"the domains don't meet and translations will be poor. In another run folder, change {change}"
         ]
 
@@ -399,7 +402,7 @@ class XGAN(Method[Unpaired]):
         return self.decode(self.encode(x, src), dst)
 
 
-def start_alike(model: nn.Module, follower: nn.Module) -> None:
+def copy_initial_weights(model: nn.Module, follower: nn.Module) -> None:
     """Copies the weights of `model` to `follower`, except where shapes differ, as in layers of images of other
     channels."""
     with torch.no_grad():
@@ -408,7 +411,7 @@ def start_alike(model: nn.Module, follower: nn.Module) -> None:
                 own.copy_(value)
 
 
-def judged_domains(config: XGANConfig) -> tuple[Domain, ...]:
+def discriminated_domains(config: XGANConfig) -> tuple[Domain, ...]:
     """Returns the domains with a discriminator."""
     return DOMAINS if config.gan_towards == "both" else (config.gan_towards,)
 

@@ -222,13 +222,13 @@ class FitSize(nn.Module):
         self.map_size = ((height + self.below) // step, (width + self.right) // step)
         """(h, w) of the map after the stack."""
 
-    def grow(self, x: Tensor) -> Tensor:
+    def pad(self, x: Tensor) -> Tensor:
         """Pads at the right and below by replication: (n, c, height, width) -> (n, c, height + below, width +
         right)."""
         if not (self.below or self.right):
             return x
         return torch.nn.functional.pad(x, (0, self.right, 0, self.below), mode="replicate")
 
-    def cut(self, x: Tensor) -> Tensor:
+    def crop(self, x: Tensor) -> Tensor:
         """Crops the padding: (n, c, height + below, width + right) -> (n, c, height, width)."""
         return x[..., : self.height, : self.width]

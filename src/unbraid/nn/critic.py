@@ -142,7 +142,7 @@ def _back_through_relu(gradient: Tensor, before: Tensor) -> Tensor:
     return torch.ops.aten.leaky_relu_backward(gradient.expand_as(before), before.float(), SLOPE, False)
 
 
-def slopes(critic: Critic | VectorCritic, source: Tensor, real: Tensor, made: Tensor) -> Float[Tensor, " n"]:
+def slopes(critic: Critic | VectorCritic, source: Tensor, real: Tensor, generated: Tensor) -> Float[Tensor, " n"]:
     """Computes the critic's gradient norms at random interpolates between real and generated images.
 
     Args:
@@ -155,7 +155,7 @@ def slopes(critic: Critic | VectorCritic, source: Tensor, real: Tensor, made: Te
         Gradient norms, (n,).
     """
     share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
-    return critic.slope(source, real.lerp(made.to(real.dtype), 1 - share)).flatten(1).norm(dim=1)
+    return critic.slope(source, real.lerp(generated.to(real.dtype), 1 - share)).flatten(1).norm(dim=1)
 
 
 def gradient_penalty(slopes: Float[Tensor, " n"]) -> Float[Tensor, ""]:

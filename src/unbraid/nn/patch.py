@@ -85,7 +85,7 @@ class VectorDiscriminator(nn.Module):
         return self.last(leaky_relu(self.first(x), SLOPE)).float()
 
 
-def discriminator_loss(discriminator: nn.Module, real: Tensor, made: Tensor) -> Float[Tensor, ""]:
+def discriminator_loss(discriminator: nn.Module, real: Tensor, generated: Tensor) -> Float[Tensor, ""]:
     """Computes the least-squares loss 1/2 [(D(real) - 1)^2 + D(generated)^2] of a discriminator (Mao et al. 2017).
 
     Args:
@@ -96,7 +96,7 @@ def discriminator_loss(discriminator: nn.Module, real: Tensor, made: Tensor) -> 
     Returns:
         The loss, averaged over items and patches.
     """
-    scores = discriminator(torch.cat([real, made]))
+    scores = discriminator(torch.cat([real, generated]))
     targets = torch.zeros_like(scores)
     targets[: len(real)] = 1.0
     return mse_loss(scores, targets)

@@ -112,7 +112,7 @@ def doublings(
     return nn.Sequential(double(channels, 2 * width), double(2 * width, width), last)
 
 
-def unless_blank(made: Tensor, x: Float[Tensor, "n c h w"], norm: Norm = "instance") -> Tensor:
+def detach_blank(result: Tensor, x: Float[Tensor, "n c h w"], norm: Norm = "instance") -> Tensor:
     """Detaches those results whose images or maps are constant in all channels, or zero before group norm.
 
     Their results are constant too, and each norm would scale their gradient up to 300 times: one such image among
@@ -129,7 +129,7 @@ def unless_blank(made: Tensor, x: Float[Tensor, "n c h w"], norm: Norm = "instan
     places = x.detach().flatten(2)
     power = places.var(2, correction=0) if norm == "instance" else places.square().mean(2)
     blank = power.amax(1) < BLANK
-    return torch.where(blank[:, None, None, None], made.detach(), made)
+    return torch.where(blank[:, None, None, None], result.detach(), result)
 
 
 class ResidualBlock(nn.Module):
@@ -191,8 +191,8 @@ class ResidualTranslator(nn.Module):
 
     def forward(self, x: Float[Tensor, "n _ h w"]) -> Float[Tensor, "n _ h w"]:
         """Translates images, (n, spec.channels, h, w) -> (n, channels, h, w) in [-1, 1], float32."""
-        made = unless_blank(self.body(self.size.grow(x)), x, self.norm)
-        return self.size.cut(torch.tanh(made.float()))
+        result = detach_blank(self.body(self.size.pad(x)), x, self.norm)
+        return self.size.crop(torch.tanh(result.float()))
 
 
 class VectorTranslator(nn.Module):
@@ -214,7 +214,7 @@ class VectorTranslator(nn.Module):
         return self.last(x if self.first is None else torch.relu(self.first(x))).float()
 
 
-def check_alike(name: str, spec: DataSpec) -> None:
+def check_same_shape(name: str, spec: DataSpec) -> None:
     """Checks that both domains are vectors, or images of one size, at least SMALLEST. Raises UserError."""
     a, b = spec.a, spec.b
     if isinstance(a, VectorSpec) and isinstance(b, VectorSpec):

