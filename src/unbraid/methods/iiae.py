@@ -383,8 +383,7 @@ class IIAE(Method[Paired]):
         return torch.randn(n, self.config.exclusive, generator=generator)
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
-        """Decodes the shared code of x with a given or sampled exclusive code (section 4.1). See
-        `Translator.translate`."""
+        """Decodes the shared code of x with a given or sampled exclusive code. See `Translator.translate`."""
         codes = self.encode(x, src)
         if style is None:
             style = torch.randn(len(x), self.config.exclusive, device=x.device)

@@ -423,7 +423,7 @@ class Length:
         return Clock(step, max(step / self.steps, seconds / self.seconds), stage)
 
 
-class Moved(Iterator[Any]):
+class DeviceBatches(Iterator[Any]):
     """Iterator of batches on a device, with images in channels-last layout, which convolutions take without copies."""
 
     def __init__(self, batches: Iterator[Any], device: torch.device) -> None:
