@@ -63,13 +63,13 @@ class CachedImages:
         return len(self.array)
 
     def read(self, rows: Rows, draw: int) -> Float[Tensor, "n c h w"]:
-        """(len(rows), c, h, w) in [-1, 1]; the same for every draw."""
+        """Returns (len(rows), c, h, w) in [-1, 1]; the same for every draw."""
         return scaled(torch.from_numpy(np.asarray(self.array[rows])))
 
 
 @dataclass(frozen=True)
 class _Request:
-    """Which images, and what they shall become; see `cached`."""
+    """The images to decode, and their form; see `cached`."""
 
     folder: Path
     names: Sequence[str]
@@ -86,8 +86,8 @@ class _Request:
         return os.path.join(self.folder, self.names[index])
 
     def key(self) -> str:
-        """Hash of all that the array depends on. The folder is part of it: two folders of unpacked archives can agree
-        in the names, sizes and times of their files."""
+        """Returns a hash of all that the array depends on. The folder is part of it: two folders of unpacked archives
+        can agree in the names, sizes and times of their files."""
         about = [VERSION, str(self.folder.resolve()), self.size, self.channels, self.grid]
         digest = sha256(json.dumps(about).encode())
         for index, name in enumerate(self.names):
@@ -103,7 +103,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class _About:
-    """What lies beside an array. skipped: the files that can't be read, and why; cut: what was cut off, in words."""
+    """Facts beside an array. skipped: the files that can't be read, and why; cut: the parts cut off, in words."""
 
     skipped: dict[str, str]
     cut: str = ""
@@ -148,7 +148,7 @@ def cached(
 def found_cached(
     folder: Path, names: Sequence[str], size: tuple[int, int] | None = None, channels: int | None = None
 ) -> CachedImages | None:
-    """What `cached` gives, if an earlier call decoded these very files; else None."""
+    """Returns what `cached` would, if an earlier call decoded these very files; else None."""
     request = _Request(folder, names, size, channels, (1, 1), False)
     try:
         return _open(request, cache_folder() / request.key())
@@ -157,7 +157,7 @@ def found_cached(
 
 
 def _open(request: _Request, target: Path) -> CachedImages | None:
-    """What an earlier run built, if it is there and whole."""
+    """Returns the array that an earlier run built, if it is there and whole."""
     try:
         about = parse_json(Path(f"{target}.json").read_bytes(), f"{target}.json", _About)
         array = mapped(Path(f"{target}.npy"))
@@ -273,7 +273,7 @@ def _look(request: _Request, bad: dict[str, str]) -> tuple[ImageSpec, bool, str]
 
 
 def _tiles(request: _Request, index: int, spec: ImageSpec, deep: bool) -> Pixels:
-    """A file's tiles, one below the other in memory: (tiles * c, h, w)."""
+    """Returns a file's tiles, one below the other in memory: (tiles * c, h, w)."""
     with room(request.path(index), spec):
         pixels = decode(request.path(index))
         if deep and pixels.dtype == torch.uint8:
@@ -294,7 +294,7 @@ def _check_grid(request: _Request, index: int, header: Header) -> None:
 
 
 def _note(request: _Request, bad: dict[str, str], index: int, reason: str) -> None:
-    """Notes a file that can't be read; with `strict` that is the end."""
+    """Notes a file that can't be read; raises UserError with `strict`."""
     if request.strict:
         raise ImageError(request.path(index), reason)
     bad[request.names[index]] = reason

@@ -38,7 +38,7 @@ def read_rows(path: Path, flag: str) -> dict[int, list[str]]:
 
 
 def _decoded(data: bytes) -> str:
-    """Text by its mark; without one UTF-16 is told by its zeros, for text has none."""
+    """Decodes text by its mark; without one, zeros mean UTF-16, for text has none."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16")
     if b"\0" in data[:200]:
@@ -56,7 +56,7 @@ class Table:
     rows: dict[int, list[str]]
 
     def column(self, name: str) -> dict[int, str]:
-        """The values of a column by the number of their row."""
+        """Returns the values of a column by the number of their row."""
         at = self.header.index(name)
         return {number: row[at] for number, row in self.rows.items()}
 
@@ -98,7 +98,7 @@ def read_table(path: Path, flag: str, known: Sequence[str] = ("file",), example:
 
 
 def folded(name: str) -> str:
-    """A name whatever its case and however its letters are composed: "É" is one sign or two."""
+    """Returns a name without case and with letters composed one way: "É" is one sign or two."""
     return normalize("NFC", normalize("NFC", name).casefold())
 
 
@@ -138,7 +138,7 @@ class Files:
         return None
 
     def _relative(self, cell: str) -> list[tuple[int, str]]:
-        """Where a file of this name would be: folders and names below them."""
+        """Yields the places where a file of this name would be: folders and names below them."""
         path = os.path.normpath(cell)
         if not os.path.isabs(path):
             return [(folder, path) for folder in range(len(self._places))]

@@ -125,7 +125,7 @@ def read_landmarks(path: Path, photos: Listing) -> dict[str, Landmarks]:
 
 
 def find_detector(name: str) -> Detector:
-    """`mtcnn`, or a function of one's own as MODULE:FUNCTION. Raises UserError if it can't be had."""
+    """Returns `mtcnn`, or a function given as MODULE:FUNCTION. Raises UserError if it can't be had."""
     if name == "mtcnn":
         return _mtcnn()
     if ":" not in name:
@@ -134,7 +134,7 @@ def find_detector(name: str) -> Detector:
 
 
 def _mtcnn() -> Detector:
-    """Zhang, Zhang, Li and Qiao 2016, by the package facenet-pytorch, whose wheel holds its weights."""
+    """Returns MTCNN (Zhang, Zhang, Li and Qiao 2016) by facenet-pytorch, whose wheel holds its weights."""
     try:
         package: Any = importlib.import_module("facenet_pytorch")
     except ImportError as error:
@@ -155,13 +155,13 @@ def _mtcnn() -> Detector:
 
 
 def _border(image: np.ndarray) -> np.ndarray:
-    """What stands at the top and at the sides, but for their lower quarter, where shoulders are: (n, ...)."""
+    """Returns the pixels at the top and sides, but for their lower quarter, where shoulders are: (n, ...)."""
     end = max(1, 3 * len(image) // 4)
     return np.concatenate([image[0], image[:end, 0], image[:end, -1]])
 
 
 def _border_colours(photo: Face) -> Float[np.ndarray, "k 3"]:
-    """The colours of the border that are no exception there, those of a strand of hair say; k is 1 at least."""
+    """Returns the border's colours without exceptions, such as a strand of hair; k is 1 at least."""
     from sklearn.cluster import KMeans
 
     pixels = _border(photo).astype(np.float64)

@@ -49,22 +49,22 @@ SHARPNESS = 8.0
 
 @dataclass(frozen=True)
 class Vectors:
-    """Vectors that lie in an array, perhaps on disk. array: (n, d) float32. raw: the same of the network before it was
-    tuned, if it was."""
+    """Vectors in an array, perhaps on disk. array: (n, d) float32. raw: the same of the network before it was tuned,
+    if it was."""
 
     array: np.ndarray
     raw: np.ndarray | None = None
 
     @property
     def spec(self) -> VectorSpec:
-        """Their size."""
+        """Returns the spec of an item."""
         return VectorSpec(self.array.shape[1])
 
     def __len__(self) -> int:
         return len(self.array)
 
     def read(self, rows: Rows, draw: int) -> Float[Tensor, "n d"]:
-        """(len(rows), d); the same for every draw."""
+        """Returns items as (len(rows), *spec.shape), the same for every draw."""
         return torch.from_numpy(np.array(self.array[rows], np.float32))
 
 
@@ -83,44 +83,51 @@ class Head(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, SIZE) float32."""
+        """Returns (n, SIZE) float32."""
         return normalize(self.layers(x).float(), dim=1) * SIZE**0.5
 
 
 @dataclass(frozen=True)
 class Headed:
-    """Vectors behind a head."""
+    """Vectors put through a head."""
 
     items: Items
     head: Head
 
     @property
     def spec(self) -> VectorSpec:
-        """Their size."""
+        """Returns the spec of an item."""
         return VectorSpec(SIZE)
 
     def __len__(self) -> int:
         return len(self.items)
 
     def read(self, rows: Rows, draw: int) -> Float[Tensor, "n d"]:
-        """(len(rows), SIZE)."""
+        """Returns items as (len(rows), SIZE)."""
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             return self.head(self.items.read(rows, draw))
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was tuned on training classes. network: its weights by name, if it was tuned too."""
+    """A head tuned on training classes, and the network's weights by name, if these were tuned too."""
 
     head: Head
     network: dict[str, Tensor] | None = None
 
 
 def extracted(data: Data, name: FeatureName, network: dict[str, Tensor] | None = None) -> Data:
-    """The same data with a network's features for images, in both domains. network: its tuned weights.
+    """Replaces the images of both domains by a network's features.
 
-    They are computed once for each set of pixels, in float32, and kept in the cache folder.
-    Raises UserError if the network's weights are missing, or items are no stored images.
+    Features are computed once for each set of pixels, in float32, and kept in the cache folder.
+
+    Args:
+        data: of stored images.
+        name: of the network.
+        network: its tuned weights.
+
+    Raises:
+        UserError: if the network's weights are missing, or items are no stored images.
     """
     made: dict[int, Items] = {}
 
@@ -135,8 +142,17 @@ def extracted(data: Data, name: FeatureName, network: dict[str, Tensor] | None =
 
 
 def with_head(data: Data, config: DataConfig, run: Path | None, dry: bool = False) -> tuple[Data, Tuned | None]:
-    """The data behind the head, and of the network, that lie in the run or are tuned now, and these; with none wanted,
-    the data as they are. dry: what learned nothing will do."""
+    """Replaces items by their tuned features; loads the head from the run, or tunes it.
+
+    Args:
+        data: as loaded.
+        config: whose `tuned` and `tuned_network` say what is wanted; without them the data stay as they are.
+        run: folder of the run.
+        dry: whether to leave the head untrained.
+
+    Returns:
+        The data, and what was tuned.
+    """
     if not config.tuned:
         return data, None
     tuned = load_features(run)[1] if run else None
@@ -154,12 +170,12 @@ def with_head(data: Data, config: DataConfig, run: Path | None, dry: bool = Fals
 
 
 def headed(data: Data, head: Head) -> Data:
-    """The same data, every vector behind the head."""
+    """Puts every vector of the data through a head."""
     return _with_items(data, lambda items: Headed(items, head.eval()), VectorSpec(SIZE))
 
 
 def unheaded(items: Items) -> Items:
-    """The items as they were before anything was tuned."""
+    """Returns the items as they were before anything was tuned."""
 
     def before(inner: Items) -> Items:
         inner = inner.items if isinstance(inner, Headed) else inner
@@ -177,14 +193,14 @@ def _with_items(data: Data, change: Callable[[Items], Items], spec: VectorSpec) 
 
 
 def _deep(items: Items, change: Callable[[Items], Items]) -> Items:
-    """With the innermost items changed: those that others are chosen from."""
+    """Changes the innermost items: those that others are selected from."""
     if isinstance(items, (Chosen, Classmates)):
         return replace(items, items=_deep(items.items, change))
     return change(items)
 
 
 def _features(items: Items, name: FeatureName, network: dict[str, Tensor] | None) -> np.ndarray:
-    """(n, d) float32, from the cache or computed now. network: its tuned weights."""
+    """Returns features, (n, d) float32, from the cache or computed now. network: its tuned weights."""
     if not isinstance(items, (CachedImages, ArrayImages)):
         what = items.spec if isinstance(items.spec, VectorSpec) else "images that are drawn anew in each pass"
         raise UserError(f"--data.features {name} is for stored images; these are {what}: leave it out")
@@ -197,7 +213,7 @@ def _features(items: Items, name: FeatureName, network: dict[str, Tensor] | None
 
 
 def _network(name: FeatureName, weights: dict[str, Tensor] | None) -> Any:
-    """The network, frozen, with tuned weights if there are some. Raises UserError for those of another one."""
+    """Returns the frozen network, with tuned weights if given. Raises UserError for those of another one."""
     network = teacher.named_teacher(name, PACKAGED, "--data.features")
     if weights:
         own = network.weights()
@@ -222,11 +238,16 @@ def _computed(items: Items, name: FeatureName, weights: dict[str, Tensor] | None
 
 
 def tune(part: Part, seed: int, steps: int = STEPS) -> Head:
-    """A head that tells the classes of a training part of vectors apart, in both domains at once.
+    """Tunes a head to classify a training part of vectors, both domains at once.
 
     Both domains go through the same layers and are compared with the same c class vectors by cosine: softmax of
     SHARPNESS times the cosines, cross entropy. So items of one class come together whichever domain they are of, and
-    what only one domain shows counts less. Validation and test classes are never seen.
+    what only one domain shows counts less. Validation and test classes take no part.
+
+    Args:
+        part: training pairs of vectors, drawn within classes.
+        seed: of the weights and batches.
+        steps: of AdamW.
     """
     return _Tuner(part, seed).head_alone(steps)
 
@@ -234,9 +255,16 @@ def tune(part: Part, seed: int, steps: int = STEPS) -> Head:
 def tune_network(
     images: Part, vectors: Part, name: FeatureName, seed: int, steps: tuple[int, int] = (STEPS, NETWORK_STEPS)
 ) -> Tuned:
-    """A head, tuned on `vectors` as `tune` does, then head and network on the `images` that these are features of.
+    """Tunes a head on `vectors` as `tune` does, then head and network on the `images` that these are features of.
 
-    All of the network's weights move; its batch-norm keeps normalising by what it has. steps: of the two.
+    All of the network's weights move; its batch-norm keeps its statistics.
+
+    Args:
+        images: training pairs of images, drawn within classes.
+        vectors: their features.
+        name: of the network.
+        seed: of the weights and batches.
+        steps: of the head alone, and of both.
     """
     tuner = _Tuner(vectors, seed)
     tuner.head_alone(steps[0])
@@ -251,7 +279,7 @@ def tune_network(
 
 
 class _Tuner:
-    """A head, a vector for each class, and how they learn."""
+    """A head, a vector for each class, and their optimisation."""
 
     def __init__(self, part: Part, seed: int) -> None:
         spec = part.domain("a")[0].spec
@@ -265,7 +293,7 @@ class _Tuner:
             self.classes = nn.Parameter(0.1 * torch.randn(len(self.present), SIZE))
 
     def head_alone(self, steps: int) -> Head:
-        """The head after so many steps on the part's own vectors."""
+        """Returns the head after so many steps on the part's own vectors."""
         self.run(self.part, lambda x: x, [], steps, lambda: None)
         return self.head.eval()
 
@@ -277,7 +305,15 @@ class _Tuner:
         steps: int,
         done: Callable[[], None],
     ) -> None:
-        """Steps on the items of a part, through a network whose `weights`, if there are some, learn with the head."""
+        """Optimises the head, and a network before it if `weights` are given.
+
+        Args:
+            part: to draw batches from.
+            network: from items to vectors.
+            weights: of the network, which learn with the head.
+            steps: of AdamW.
+            done: is called after each step.
+        """
         (a, rows), (b, _) = part.domain("a"), part.domain("b")
         assert isinstance(a, Classmates)
         rate, count = (NETWORK_RATE, NETWORK_TUNED) if weights else (RATE, TUNED)
@@ -306,10 +342,10 @@ class _Tuner:
 
 @dataclass
 class Extractor:
-    """From images to what a model of vectors was trained on. Kept in the run as features.safetensors.
+    """From images to the vectors that a model was trained on. Kept in the run as features.safetensors.
 
-    name: of the network. images: what it is given, for each domain. tuned: the head behind it, and its own weights, if
-    they were.
+    name: of the network. images: the specs of its input, by domain. tuned: the head behind it, and its own weights, if
+    they were tuned.
     """
 
     name: FeatureName
@@ -318,7 +354,7 @@ class Extractor:
     _network: Any = None
 
     def __call__(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        """Images in [-1, 1] -> vectors, without gradients."""
+        """Converts images in [-1, 1] to vectors, without gradients."""
         if self._network is None:
             self._network = _network(self.name, self.tuned.network if self.tuned else None)
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
@@ -326,7 +362,7 @@ class Extractor:
             return self.tuned.head(found) if self.tuned else found
 
     def state(self) -> dict[str, Tensor]:
-        """All weights that were tuned."""
+        """Returns all tuned weights."""
         return {f"extractor.{name}": value for name, value in _state(self.tuned).items()}
 
 
@@ -339,14 +375,14 @@ def _state(tuned: Tuned | None) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class _About:
-    """What features.safetensors says of its tensors."""
+    """The metadata of features.safetensors."""
 
     name: FeatureName | None
     images: list[tuple[int, int, int]]
 
 
 def save_extractor(run: Path, name: FeatureName | None, images: DataSpec, tuned: Tuned | None) -> None:
-    """Writes features.safetensors into a run: what it takes to make its vectors again."""
+    """Writes features.safetensors into a run: what it takes to compute its vectors."""
     specs = [spec for spec in (images.a, images.b) if isinstance(spec, ImageSpec)]
     about = {"name": name, "images": [[spec.height, spec.width, spec.channels] for spec in specs]}
     tensors = {name: value.contiguous() for name, value in _state(tuned).items()} or {"none": torch.zeros(1)}
@@ -354,8 +390,7 @@ def save_extractor(run: Path, name: FeatureName | None, images: DataSpec, tuned:
 
 
 def load_features(run: Path) -> tuple[Extractor | None, Tuned | None]:
-    """What `save_extractor` wrote: the extractor, if the vectors were made of images, and what was tuned, if something
-    was.
+    """Loads a run's extractor, if its vectors were made of images, and what was tuned, if something was.
 
     Raises UserError if the file is damaged.
     """

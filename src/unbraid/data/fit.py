@@ -6,7 +6,7 @@ from unbraid.core.types import ImageSpec
 
 
 class Fit:
-    """Which images had to be cut to a shape. whose: the shape's, in words."""
+    """The images that had to be cut to a shape. whose: the shape's, in words."""
 
     def __init__(self, spec: ImageSpec, whose: str = "the model's ") -> None:
         self.spec, self.whose, self.count, self.cut, self.most = spec, whose, 0, 0, (0.0, "")
@@ -23,7 +23,7 @@ class Fit:
                 self.most = max(self.most, (lost, f"{name} ({width} x {height})"))
 
     def __str__(self) -> str:
-        """Says what was cut; empty if nothing was."""
+        """Returns a note on what was cut; empty if nothing was."""
         if not self.cut:
             return ""
         lost, name = self.most

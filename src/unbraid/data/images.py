@@ -30,7 +30,7 @@ from unbraid.core.types import ImageSpec, UserError
 
 
 def _formats() -> dict[str, tuple[str, ...]]:
-    """The formats that are read, by Pillow's names, with the endings of their files."""
+    """Returns the formats that are read, by Pillow's names, with the endings of their files."""
     found: dict[str, tuple[str, ...]] = {
         "PNG": (".png",),
         "JPEG": (".jpg", ".jpeg"),
@@ -105,7 +105,7 @@ _opening = threading.Lock()
 
 
 class ImageError(UserError):
-    """An image file that can't be used. The message names the file; `reason` alone says why."""
+    """Raised for an image file that can't be used. The message names the file; `reason` alone says why."""
 
     def __init__(self, path: str | Path, reason: str):
         super().__init__(f"{path}: {reason}")
@@ -124,7 +124,7 @@ class Header:
 
 
 def read_header(path: str | Path) -> Header:
-    """Size and kind of an image, without decoding it.
+    """Reads size and kind of an image, without decoding it.
 
     Raises ImageError (a UserError) if the file can't be opened, is no image, or claims more than 100 megapixels.
     """
@@ -138,7 +138,7 @@ def read_header(path: str | Path) -> Header:
 
 
 def decode(path: str | Path) -> Pixels:
-    """The pixels of an image file, (1 or 3, h, w) uint8, or uint16 where the file has 16 bits.
+    """Returns the pixels of an image file, (1 or 3, h, w) uint8, or uint16 where the file has 16 bits.
 
     Palettes become colours, transparency is laid on white, CMYK becomes RGB, EXIF orientation is applied.
     Raises ImageError (a UserError) that names the file and says what is wrong with it.
@@ -160,7 +160,7 @@ def decode(path: str | Path) -> Pixels:
 
 
 def from_picture(picture: Image.Image) -> Pixels:
-    """The pixels of a picture that Pillow holds, as `decode` gives those of a file.
+    """Returns the pixels of a picture that Pillow holds, as `decode` gives those of a file.
 
     Raises UserError if it has 32 bits a value, or its file is damaged.
     """
@@ -176,7 +176,7 @@ def from_picture(picture: Image.Image) -> Pixels:
 
 
 def read_image(path: str | Path, spec: ImageSpec) -> Float[Tensor, "c h w"]:
-    """An image file as a model sees it: (*spec.shape) in [-1, 1], scaled to cover and cut to the middle.
+    """Reads an image file as a model takes it: (*spec.shape) in [-1, 1], scaled to cover and cut to the middle.
 
     Raises ImageError (a UserError) if the file can't be read, UserError if `spec` is neither grey nor colour.
     """
@@ -262,7 +262,7 @@ def luma(images: Float[Tensor, "*n 3 h w"]) -> Float[Tensor, "*n 1 h w"]:
 
 
 def scaled(pixels: UInt8[Tensor, "..."] | UInt16[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """uint8 or uint16 values to float32 in [-1, 1]."""
+    """Converts uint8 or uint16 values to float32 in [-1, 1]."""
     # in place: the same in three new tensors took 34 times as long
     return pixels.to(torch.float32, copy=True).div_(127.5 if pixels.dtype == torch.uint8 else 32767.5).sub_(1)
 
@@ -306,7 +306,7 @@ def _header(path: str | Path, image: ImageFile) -> Header:
 
 
 def _stored(image: Image.Image) -> tuple[str, str, Any]:
-    """How values lie in the file, in Pillow's words: the decoder, its raw mode, and what it is told next."""
+    """Returns Pillow's decoder for the file, its raw mode, and its next argument."""
     tiles = getattr(image, "tile", None)  # a picture in memory has none
     if not tiles:
         return "", "", None
@@ -325,7 +325,7 @@ def _turn_upright(image: Image.Image) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) to 8. Pillow turns TIFF by itself."""
+    """Returns the EXIF orientation, 1 (upright) to 8. Pillow turns TIFF by itself."""
     if image.format not in _ORIENTED or (image.format == "PNG" and "exif" not in image.info):
         return 1  # for a PNG without EXIF at its head getexif() would decode the image to look behind it
     try:
@@ -336,7 +336,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _pixels(image: Image.Image, header: Header) -> np.ndarray:
-    """(1 or 3, h, w) uint8, or uint16 of grey with 16 bits; transparency is laid on white.
+    """Returns (1 or 3, h, w) uint8, or uint16 of grey with 16 bits; transparency is laid on white.
 
     Of colour with 16 bits, and grey with transparency, the upper 8 as uint8, with alpha if there is any.
     """
@@ -366,7 +366,7 @@ def _pixels(image: Image.Image, header: Header) -> np.ndarray:
 
 
 def _tiles(height: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of the parts of an image."""
+    """Returns the rows and columns of the parts of an image."""
     across = min(width, _TILE)
     down = _TILE // across
     for top in range(0, height, down):
@@ -403,7 +403,7 @@ def _deep(path: str | Path, header: Header, high: np.ndarray) -> np.ndarray:
 
 
 def _swapped(arguments: Any) -> Any:
-    """A tile's arguments with the other byte order."""
+    """Returns a tile's arguments with the other byte order."""
     if isinstance(arguments, tuple):
         return _swapped(arguments[0]), *arguments[1:]
     order = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
@@ -411,7 +411,7 @@ def _swapped(arguments: Any) -> Any:
 
 
 def _deep_ppm(path: str | Path, image: ImageFile, header: Header) -> Pixels:
-    """A PPM or PGM with two bytes a value; Pillow gives colour in 8 bits, and is slow."""
+    """Decodes a PPM or PGM with two bytes a value; Pillow gives colour in 8 bits, and is slow."""
     codec, _, most = _stored(image)
     most = 65535 if codec == "raw" else most
     stored = np.memmap(path, ">u2", "r", image.tile[0][2], (header.height, header.width, header.channels))
@@ -423,7 +423,7 @@ def _deep_ppm(path: str | Path, image: ImageFile, header: Header) -> Pixels:
 
 
 def _reason(path: str | Path, error: Exception) -> str:
-    """Why a file can't be read, in words of its own where Pillow's are no help."""
+    """Returns why a file can't be read, in words of its own where Pillow's are no help."""
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MOST_PIXELS // 1_000_000} megapixels"
     if isinstance(error, UnidentifiedImageError):

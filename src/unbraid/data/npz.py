@@ -72,7 +72,7 @@ def _read_npz(path: Path, what: str) -> dict[str, np.ndarray]:
 
 
 def _check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
-    """ValueError unless a member holds as many values as its header says: numpy makes room for these first."""
+    """Raises ValueError unless a member holds as many values as its header says: numpy makes room first."""
     with archive.open(info) as member:
         version = np.lib.format.read_magic(member)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -85,7 +85,7 @@ def _check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
 
 
 def _memory() -> int:
-    """Bytes that this process may have."""
+    """Returns the bytes that this process may have."""
     try:
         most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):  # not every system says

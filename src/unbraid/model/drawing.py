@@ -165,7 +165,7 @@ def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int
             rows += [[x[i], own[i], *(m[i] for m in made), guided[i], y[i]] for i in range(len(x))]
     columns = [
         "input",
-        "again",
+        "reconstruction",
         *(f"sample {i + 1}" for i in range(samples)),
         "guided",
         "true" if part.pairs() is not None else "by",

@@ -275,7 +275,7 @@ class Trained:
         """Returns the exclusive codes. Raises UserError if they are empty."""
         if codes.exclusive.shape[1] == 0:
             raise UserError(
-                f"Images of domain {domain} have nothing alone in this model of {self.name}: no exclusive code to take "
+                f"Images of domain {domain} have no exclusive code in this model of {self.name}: there is none to take "
                 "from one of them"
             )
         return codes.exclusive

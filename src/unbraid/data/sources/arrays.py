@@ -35,7 +35,7 @@ class ArrayImages:
         return len(self.array)
 
     def read(self, rows: Rows, draw: int) -> Float[Tensor, "n c h w"]:
-        """(len(rows), *spec.shape) in [-1, 1]; the same for every draw."""
+        """Returns (len(rows), *spec.shape) in [-1, 1]; the same for every draw."""
         height, width = middle(self.array.shape[1], self.array.shape[2], self.spec)
         values = torch.from_numpy(np.asarray(self.array[rows])[:, height, width].astype(np.float32))
         values = values[:, None] if values.ndim == 3 else values.permute(0, 3, 1, 2)
@@ -53,13 +53,13 @@ class ArrayVectors:
         return len(self.array)
 
     def read(self, rows: Rows, draw: int) -> Float[Tensor, "n d"]:
-        """(len(rows), d); the same for every draw."""
+        """Returns items as (len(rows), *spec.shape), the same for every draw."""
         return torch.from_numpy(np.asarray(self.array[rows]).astype(np.float32))
 
 
 def load_arrays(config: DataConfig) -> Data:
-    """Arrays a and b (and label): pairs, or unpaired with --data.unpaired. Arrays x and label (and content): classes
-    or, with a label (n, k), attributes.
+    """Loads arrays a and b (and label): pairs, or unpaired with --data.unpaired. Arrays x and label (and content):
+    classes or, with a label (n, k), attributes.
 
     Raises UserError that lists what is there if arrays are missing, don't fit together, or hold other values than
     images (uint8, uint16, floats in [0, 1] or [-1, 1]) or vectors (floats).
@@ -156,7 +156,7 @@ def _two(config: DataConfig, arrays: dict[str, np.ndarray]) -> Data:
 
 
 def _labels(label: np.ndarray, count: int, of: str) -> np.ndarray:
-    """(n,) int64 classes, numbered from 0 in the order of their values."""
+    """Returns classes, (n,) int64, numbered from 0 in the order of their values."""
     _check_labels(label, "label", count, of)
     return np.unique(label, return_inverse=True)[1].astype(np.int64)
 
@@ -179,7 +179,7 @@ def _check_labels(label: np.ndarray, name: str, count: int, of: str, dimensions:
 
 
 def _range(array: np.ndarray, what: str) -> tuple[float, float]:
-    """Least and greatest value of a sample spread over the array."""
+    """Returns the least and the greatest value of an evenly spaced sample of the array."""
     sample = np.asarray(array[np.unique(np.linspace(0, len(array) - 1, SAMPLE).astype(np.int64))])
     if not np.isfinite(sample).all():
         raise UserError(f"{what} holds NaN or infinite values")

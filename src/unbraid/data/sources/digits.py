@@ -45,11 +45,11 @@ class ColouredDigits:
         return len(self.digits)
 
     def read(self, rows: Rows, draw: int) -> Tensor:
-        """(len(rows), 3, h, w) in [-1, 1]."""
+        """Returns (len(rows), 3, h, w) in [-1, 1]."""
         return self._painted(rows, rows, draw)
 
     def recombined(self, shared: Rows, exclusive: Rows) -> Tensor:
-        """The digits of the one in the colours of the others. (n, 3, h, w) in [-1, 1]."""
+        """Returns the digits of `shared` in the colours of `exclusive`, (n, 3, h, w) in [-1, 1]."""
         return self._painted(shared, exclusive, 0)
 
     def _painted(self, rows: Rows, colours: Rows, draw: int) -> Tensor:
@@ -66,7 +66,7 @@ class ColouredDigits:
 
 @lru_cache(maxsize=8)
 def _colours(part: str, count: int, seed: int, draw: int) -> np.ndarray:
-    """(count, 3) float32: the colours of all digits in one pass over the data."""
+    """Returns the colours of all digits in one pass over the data, (count, 3) float32."""
     generator = np.random.default_rng((seed, draw, 0 if part == "ground" else 1))
     colours = generator.integers(256, size=(count, 3))
     if part == "digit":
@@ -92,7 +92,7 @@ def _data(name: str, x: np.ndarray, y: np.ndarray, config: DataConfig, train: Ro
 
 
 def load_digits(config: DataConfig) -> Data:
-    """The 5,000 digits that ship with the package: 3,600 train, 400 validation, 1,000 test, the division seeded."""
+    """Loads the 5,000 digits of the package: 3,600 train, 400 validation, 1,000 test, divided by the seed."""
     with as_file(files("unbraid.data.sources") / "digits.npz") as path, np.load(path, allow_pickle=False) as arrays:
         x, y = arrays["x"], arrays["y"]
     rest, test = held_out(np.arange(len(x)), 1000, config.seed)
@@ -101,7 +101,7 @@ def load_digits(config: DataConfig) -> Data:
 
 
 def load_mnist(config: DataConfig) -> Data:
-    """All of MNIST: 50,000 train (the first of its training half, as many as the papers use), 10,000 test.
+    """Loads all of MNIST: 50,000 train (the first of its training half, as many as the papers use), 10,000 test.
 
     Validation is 2,000 of the 10,000 training digits that remain.
     """

@@ -16,7 +16,7 @@ from unbraid.data.parts import Chosen, Data, PairedPart, UnpairedPart, divide, l
 
 
 def load_two_folders(config: DataConfig) -> Data:
-    """Folders --data.a and --data.b, paired by name or by --data.pairs, or --data.unpaired.
+    """Loads --data.a and --data.b, paired by name or by --data.pairs, or --data.unpaired.
 
     Raises UserError if a folder is missing or empty, the names don't match, or the images can't be used.
     """
@@ -62,7 +62,7 @@ def load_two_folders(config: DataConfig) -> Data:
 
 
 def load_side_by_side(config: DataConfig) -> Data:
-    """Images whose left half is a and whose right half is b.
+    """Loads images whose left half is a and whose right half is b.
 
     Raises UserError if the folder is missing or empty, a width is odd, or the images can't be used.
     """
@@ -78,7 +78,7 @@ def load_side_by_side(config: DataConfig) -> Data:
 
 
 def load_classes(config: DataConfig) -> Data:
-    """A folder with one folder of images for each class; see `labelled_data` for their numbers.
+    """Loads a folder with one folder of images for each class; see `labelled_data` for their numbers.
 
     Raises UserError if the folder is missing or empty, an image lies outside the class folders, a class has a single
     image, or images can't be used.
@@ -190,7 +190,7 @@ def _by_class(config: DataConfig, a: Listing, b: Listing) -> Data:
 
 
 def _stem(name: str) -> str:
-    """A relative name without its ending."""
+    """Returns a relative name without its ending."""
     return name.rsplit(".", 1)[0]
 
 

@@ -10,11 +10,11 @@ from unbraid.data.sources import digits, relit, sets, synthetic
 
 @dataclass(frozen=True)
 class KnownSet:
-    """What must be known of a set before it is loaded.
+    """A known set, before it is loaded.
 
     load: loads the set as a configuration asks. choosable: whether --data.labels chooses among its labels. by_class:
-    whether --data.by-class can pair its items. redrawn: in words, what is new about its items in each pass; empty if
-    they stay as they are.
+    whether --data.by-class can pair its items. redrawn: in words, the news about its items in each pass; empty if they
+    stay as they are.
     """
 
     load: Callable[[DataConfig], Data]

@@ -69,7 +69,7 @@ class Scenes:
     """(n, 6, 1, 1): directions of the waves, slow ones first, and their phases. Radians."""
 
     def factors(self) -> dict[str, np.ndarray]:
-        """(n,) float64 each: the numbers by name, but for the angles. To measure by."""
+        """Returns the numbers by name, but for the angles: (n,) float64 each. To measure by."""
         table: dict[str, np.ndarray] = {}
         for field in fields(self):
             columns = getattr(self, field.name).flatten(1).double().numpy().T
@@ -82,7 +82,7 @@ class Scenes:
 
 
 def scenes(seed: int, rows: Rows, draw: int) -> Scenes:
-    """The scenes of these rows in this pass over the data, all numbers independent of each other."""
+    """Draws the scenes of these rows in this pass over the data, all numbers independent of each other."""
     key = int.from_bytes(sha256(f"{seed}/relit/{draw}".encode()).digest()[:8], "little")
     u = torch.from_numpy(uniforms(key, rows, NUMBERS)).float()[:, :, None, None]
     turn = 2 * torch.pi
@@ -101,18 +101,18 @@ def scenes(seed: int, rows: Rows, draw: int) -> Scenes:
 
 
 def _ground(u: Float[Tensor, "n 3 1 1"]) -> Float[Tensor, "n 3 1 1"]:
-    """A colour, dark to bright, half as saturated as its three numbers."""
+    """Returns a colour, dark to bright, half as saturated as its three numbers."""
     return 0.15 + 0.8 * (u + u.mean(1, keepdim=True)) / 2
 
 
 def _tint(hue: Float[Tensor, "n 1 1 1"], strength: Float[Tensor, "n 1 1 1"]) -> Float[Tensor, "n 3 1 1"]:
-    """A colour whose channels have mean 1. hue in radians."""
+    """Returns a colour whose channels have mean 1. hue in radians."""
     thirds = torch.arange(3).view(1, 3, 1, 1) * (2 * torch.pi / 3)
     return 1 + strength * torch.cos(hue - thirds)
 
 
 def taken_apart(render: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n 1 h w"]]:
-    """(front, cover) of renders on white: render = front + 1 - cover.
+    """Takes renders on white apart into (front, cover): render = front + 1 - cover.
 
     Cover is 1 inside a car, 0 outside, and between them on its edge, where the render is a mixture. White parts of a
     car, and what is seen through it, belong to it if there is something of the car on all four sides.
@@ -137,7 +137,7 @@ def taken_apart(render: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 3 h 
 
 
 def places(height: int, width: int) -> tuple[Float[Tensor, "1 1 1 w"], Float[Tensor, "1 1 h 1"]]:
-    """x and y of the middles of an image's pixels."""
+    """Returns x and y of the middles of an image's pixels."""
     x, y = ((torch.arange(size) + 0.5 - size / 2) / height for size in (width, height))
     return x[None, None, None], y[None, None, :, None]
 
@@ -153,12 +153,12 @@ def around(
 
 
 def blurred(x: Float[Tensor, "n c h w"], radius: int) -> Float[Tensor, "n c h w"]:
-    """The mean of the square around each pixel, twice; outside is 0."""
+    """Returns the mean of the square around each pixel, twice; outside is 0."""
     return around(around(x, radius, torch.add), radius, torch.add) / (2 * radius + 1) ** 4
 
 
 def lit(front: Float[Tensor, "n 3 h w"], cover: Float[Tensor, "n 1 h w"], scene: Scenes) -> Float[Tensor, "n 3 h w"]:
-    """The fronts of cars in a scene's light, and a gloss on them.
+    """Lights the fronts of cars as a scene says, with a gloss on them.
 
     Renders have no depth: a car is taken for a cushion, whose normals lean outwards the more the farther from its
     middle, and at its edges.
@@ -204,7 +204,7 @@ def _laid(cover: Tensor, foot: Tensor, flat: Tensor, aside: Tensor) -> Float[Ten
 
 
 def grounds(spec: ImageSpec, scene: Scenes) -> Float[Tensor, "n 3 h w"]:
-    """Textured backgrounds before any light."""
+    """Draws textured backgrounds before any light."""
     x, y = places(spec.height, spec.width)
     one, two, three, phase_one, phase_two, phase_three = scene.angles.split(1, 1)
     turn = 2 * torch.pi
@@ -223,7 +223,7 @@ def grounds(spec: ImageSpec, scene: Scenes) -> Float[Tensor, "n 3 h w"]:
 
 
 def relit(render: Float[Tensor, "n 3 h w"], scene: Scenes, spec: ImageSpec) -> Float[Tensor, "n c h2 w2"]:
-    """Renders on white, each in its scene: (n, *spec.shape) in [0, 1]."""
+    """Puts each render on white into its scene: (n, *spec.shape) in [0, 1]."""
     front, cover = taken_apart(render)
     layers = torch.cat([lit(front, cover, scene), cover, shadows(cover, scene)], 1)
     car, cover, shadow = fit(layers, ImageSpec(spec.height, spec.width, 5)).clamp(min=0).split((3, 1, 1), 1)
@@ -245,7 +245,7 @@ class PlainCars:
         return len(self.images)
 
     def read(self, rows: Rows, draw: int) -> Float[Tensor, "n c h w"]:
-        """(len(rows), *spec.shape) in [-1, 1]; the same for every draw."""
+        """Returns (len(rows), *spec.shape) in [-1, 1]; the same for every draw."""
         front, cover = taken_apart((self.images.read(rows, draw) + 1) / 2)
         return fit((front + PLAIN * (1 - cover)) * 2 - 1, self.spec).clamp_(-1, 1)
 
@@ -262,11 +262,11 @@ class RelitCars:
         return len(self.images)
 
     def read(self, rows: Rows, draw: int) -> Float[Tensor, "n c h w"]:
-        """(len(rows), *spec.shape) in [-1, 1]."""
+        """Returns (len(rows), *spec.shape) in [-1, 1]."""
         return self._relit(rows, scenes(self.seed, rows, draw))
 
     def recombined(self, shared: Rows, exclusive: Rows) -> Float[Tensor, "n c h w"]:
-        """The cars of the one, as they are seen there, in the scenes of the others. (n, *spec.shape) in [-1, 1]."""
+        """Returns the cars of `shared`, in their views, in the scenes of `exclusive`, (n, *spec.shape) in [-1, 1]."""
         return self._relit(shared, scenes(self.seed, exclusive, 0))
 
     def _relit(self, rows: Rows, scene: Scenes) -> Tensor:
@@ -274,7 +274,7 @@ class RelitCars:
 
 
 def load_relit(config: DataConfig) -> Data:
-    """Cars3D, relit (a) and plain (b): every view of a car is an item of its own.
+    """Loads Cars3D, relit (a) and plain (b): every view of a car is an item of its own.
 
     Test is 7 cars, validation 10, the ones of `cars`. Half of the others train a, half b, drawn by the seed. Labels
     number the cars, factors are those of the scenes.

@@ -47,7 +47,7 @@ _SAME = {*TONES, "FE0F"}
 
 @dataclass(frozen=True)
 class Emoji:
-    """What emoji/labels.json says of an emoji."""
+    """An entry of emoji/labels.json."""
 
     name: str
     unified: str
@@ -55,7 +55,7 @@ class Emoji:
 
 
 def load_maps(config: DataConfig) -> Data:
-    """maps/train and maps/val: aerial photo (a) beside map (b). Test is val; validation is held out of train."""
+    """Loads maps/train and maps/val: aerial photo (a) beside map (b). Test is val; validation is held out of train."""
     folder = _folder(config, "maps", "train and val, folders of images with an aerial photo beside its map")
     names = list_images(folder).names
     images = cached(folder, names, config.size, config.channels, (1, 2), config.strict)
@@ -67,7 +67,7 @@ def load_maps(config: DataConfig) -> Data:
 
 
 def load_facades(config: DataConfig) -> Data:
-    """facades/train and facades/test_dev: photo x.jpg (a) and label image x.png (b). Test is test_dev."""
+    """Loads facades/train and facades/test_dev: photo x.jpg (a) and label image x.png (b). Test is test_dev."""
     folder = _folder(config, "facades", "train and test_dev, folders with a photo x.jpg and a label image x.png each")
     names = list_images(folder).names
     labelled = {name[:-4] for name in names if name.endswith(".png")}
@@ -86,7 +86,7 @@ def load_facades(config: DataConfig) -> Data:
 
 
 def load_cars(config: DataConfig) -> Data:
-    """Cars3D as IIAE pairs it: frontal view (a) with each of the 23 others at the same elevation (b), 92 pairs a car.
+    """Loads Cars3D as IIAE pairs it: frontal view (a) with the 23 others of its elevation (b), 92 pairs a car.
 
     Test is 7 cars, validation 10, drawn by the seed. Labels number the cars.
     """
@@ -109,7 +109,7 @@ def load_cars(config: DataConfig) -> Data:
 
 
 def load_car_sides(config: DataConfig) -> Data:
-    """Cars3D as CdDN pairs it: front or rear view (a) with either profile (b) at the same elevation, 16 pairs a car.
+    """Loads Cars3D as CdDN pairs it: front or rear view (a) with either profile (b), 16 pairs a car, at one elevation.
 
     The same cars are held out as in `cars`. Labels number the cars.
     """
@@ -132,8 +132,8 @@ def load_car_sides(config: DataConfig) -> Data:
 
 
 def load_cars3d(config: DataConfig) -> Data:
-    """Every view of Cars3D, 96 of each car, labelled by car. Test is 20 cars that training never sees, drawn by the
-    seed, unless --data.split is image.
+    """Loads every view of Cars3D, 96 of each car, labelled by car. Test is 20 cars that training never sees, drawn by
+    the seed, unless --data.split is image.
 
     Content is the view, 24 * elevation + azimuth in steps; the factors are both angles in degrees.
     """
@@ -167,7 +167,7 @@ def load_cars3d(config: DataConfig) -> Data:
 
 
 def load_sketchy(config: DataConfig) -> Data:
-    """sketchy/photo and sketchy/sketch, a folder for each class: a sketch x-3.png (b) and its photo x.jpg (a).
+    """Loads sketchy/photo and sketchy/sketch, a folder for each class: sketch x-3.png (b) and its photo x.jpg (a).
 
     Zero-shot: test is 25 classes (of 125: a fifth) that training never sees, validation a share of the others. With
     --data.by-class every photo and every sketch is there, and pairs are drawn within a class.
@@ -203,7 +203,7 @@ def load_sketchy(config: DataConfig) -> Data:
 
 
 def load_cuhk(config: DataConfig) -> Data:
-    """cuhk/cuhk_student_128x160.npz, arrays photo (a), sketch (b) and test, which is 1 for the 100 test people."""
+    """Loads cuhk/cuhk_student_128x160.npz: arrays photo (a), sketch (b) and test, 1 for the 100 test people."""
     arrays = _photos(config)
     a, _ = array_items(arrays["photo"], "photo", config)
     b, _ = array_items(arrays["sketch"], "sketch", config)
@@ -212,7 +212,7 @@ def load_cuhk(config: DataConfig) -> Data:
 
 
 def load_emoji(config: DataConfig) -> Data:
-    """emoji/: a sheet of 64 x 64 px tiles for each style; a and b are the two of --data.styles. Labels: the category.
+    """Loads emoji/, a sheet of 64 x 64 px tiles for each style; a and b are --data.styles. Labels: the category.
     Attributes: it, and the skin tone, 0 for none, 1 to 5 from light to dark, -1 for people of several.
 
     Divided by base emoji, so that variants in skin tone stay together.
@@ -240,7 +240,7 @@ def load_emoji(config: DataConfig) -> Data:
 
 
 def load_avataaars(config: DataConfig) -> Data:
-    """avataaars/avataaars_64.npz, array x, and labels.json; labelled by --data.labels, default what is on the head."""
+    """Loads avataaars/: avataaars_64.npz and labels.json, labelled by --data.labels, default what is on the head."""
     x, faces = _cartoons(config)
     labels = config.labels or ("top",)
     if unknown := [label for label in labels if label not in faces[0]]:
@@ -251,7 +251,7 @@ def load_avataaars(config: DataConfig) -> Data:
 
 
 def load_cuhk_avataaars(config: DataConfig) -> Data:
-    """Photos of cuhk/, their background painted white (a), and the cartoons of avataaars/ (b), which are no pairs.
+    """Loads photos of cuhk/, their background painted white (a), and the cartoons of avataaars/ (b), no pairs.
 
     Photos are divided as in `cuhk`, cartoons by shares. Attributes of cartoons: their labels.
     """
@@ -274,13 +274,13 @@ def load_cuhk_avataaars(config: DataConfig) -> Data:
 
 
 def skin_tone(unified: str) -> int:
-    """The tone that an emoji's code points ask for: 0 for none, 1 to 5 from light to dark, -1 for several different."""
+    """Returns the tone in an emoji's code points: 0 for none, 1 to 5 from light to dark, -1 for several."""
     tones = {code for code in unified.split("-") if code in TONES}
     return -1 if len(tones) > 1 else 1 + TONES.index(tones.pop()) if tones else 0
 
 
 def car_sheets(config: DataConfig) -> tuple[CachedImages, np.ndarray]:
-    """All tiles, and which cars could be read."""
+    """Returns all tiles, and the cars that could be read."""
     folder = _folder(config, "cars3d", f"an image for each car, a sheet of {ELEVATIONS} x {AZIMUTHS} views")
     names = list_images(folder).names
     images = cached(folder, names, config.size, config.channels, (ELEVATIONS, AZIMUTHS), config.strict)
@@ -288,7 +288,7 @@ def car_sheets(config: DataConfig) -> tuple[CachedImages, np.ndarray]:
 
 
 def divide_cars(car: np.ndarray, cars: np.ndarray, config: DataConfig, least: int = 1) -> Split:
-    """Rows of the cars held out for test and validation, and of the rest. car: (n,), the car of each row.
+    """Divides rows by cars, some of which are held out for test and validation. car: (n,), the car of each row.
 
     least: so many cars training needs; UserError if there are fewer.
     """
@@ -299,12 +299,12 @@ def divide_cars(car: np.ndarray, cars: np.ndarray, config: DataConfig, least: in
 
 
 def view_name(car: int, elevation: int, azimuth: int) -> str:
-    """What a tile is called. Elevation and azimuth in steps."""
+    """Returns the name of a tile. Elevation and azimuth in steps."""
     return f"car {car}, elevation {elevation * ELEVATION_STEP:g}, azimuth {azimuth * AZIMUTH_STEP:g}"
 
 
 def _cartoons(config: DataConfig) -> tuple[Items, list[dict[str, Any]]]:
-    """The faces of avataaars/, and what is known of each."""
+    """Returns the faces of avataaars/, and the labels of each."""
     folder = _folder(config, "avataaars", "avataaars_64.npz and labels.json")
     x, _ = array_items(read_arrays(folder / "avataaars_64.npz", needed=("x",))["x"], "x", config)
     faces: list[dict[str, str | int | float | bool | None]] = _json(
@@ -320,7 +320,7 @@ def _cartoons(config: DataConfig) -> tuple[Items, list[dict[str, Any]]]:
 
 
 def _folder(config: DataConfig, name: str, expected: str) -> Path:
-    """The set's folder under the root."""
+    """Returns the set's folder under the root."""
     if config.root is None:
         raise UserError(f"The set {config.set} needs --data.root, a folder that holds {name}/ with {expected}")
     folder = config.root / name
@@ -330,7 +330,7 @@ def _folder(config: DataConfig, name: str, expected: str) -> Path:
 
 
 def _photos(config: DataConfig) -> dict[str, np.ndarray]:
-    """The arrays photo, sketch and test of cuhk/."""
+    """Returns the arrays photo, sketch and test of cuhk/."""
     path = _folder(config, "cuhk", "cuhk_student_128x160.npz") / "cuhk_student_128x160.npz"
     arrays = read_arrays(path, needed=("photo", "sketch", "test"))
     photo, sketch, test = (arrays[name] for name in ("photo", "sketch", "test"))
@@ -344,7 +344,7 @@ def _photos(config: DataConfig) -> dict[str, np.ndarray]:
 
 
 def _json(path: Path, kind: Any) -> Any:
-    """A JSON file of a set, checked against a type. Raises UserError if it is missing or another."""
+    """Reads a JSON file of a set, checked against a type. Raises UserError if it is missing or another."""
     if not path.is_file():
         raise UserError(f"{path} is missing: it says what the images show")
     return read_json(path, kind)

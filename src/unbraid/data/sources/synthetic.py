@@ -47,7 +47,7 @@ def uniforms(key: int, rows: Rows, count: int) -> np.ndarray:
 
 
 def factors(shape: Shape, key: int, rows: Rows) -> np.ndarray:
-    """(len(rows), 2) float64: content and residual of these rows."""
+    """Returns content and residual of these rows, (len(rows), 2) float64."""
     u = uniforms(key, rows, 4)
     radius, angle = np.sqrt(-2 * np.log1p(-u[:, 0])), 2 * np.pi * u[:, 1]  # Box and Muller 1958
     if shape == "synthetic":
@@ -74,25 +74,25 @@ class DrawnVectors:
 
     @property
     def spec(self) -> VectorSpec:
-        """Two values, or one."""
+        """Returns a spec of two values, or of one."""
         return VectorSpec(2 if self.rich else 1)
 
     def __len__(self) -> int:
         return self.count
 
     def factors(self, draw: int) -> np.ndarray:
-        """(count, 2) float64: content and residual of every item."""
+        """Returns content and residual of every item, (count, 2) float64."""
         digest = sha256(f"{self.seed}/{self.stream}/{draw}".encode()).digest()
         return factors(self.shape, int.from_bytes(digest[:8], "little"), np.arange(self.count))
 
     def read(self, rows: Rows, draw: int) -> Float[Tensor, "n d"]:
-        """(len(rows), d) float32, new ones in each draw."""
+        """Returns (len(rows), d) float32, new ones in each draw."""
         return drawn(self, draw)[torch.from_numpy(np.asarray(rows))]
 
 
 @lru_cache(maxsize=4)
 def drawn(items: DrawnVectors, draw: int) -> Float[Tensor, "n d"]:
-    """All items of a draw; small batches out of them cost little."""
+    """Returns all items of a draw; small batches out of them cost little."""
     values = items.factors(draw)
     return torch.from_numpy(values if items.rich else values[:, :1]).float()
 
@@ -102,12 +102,12 @@ class DrawnPart(UnpairedPart):
     """Two domains drawn independently: equal positions have nothing to do with each other, so none is looked for."""
 
     def batch(self, at: Rows, draw: int, augmentation: tuple[str, ...] = (), seed: int = 0) -> Unpaired:
-        """Items of both domains at these positions."""
+        """Returns items of both domains at these positions."""
         return Unpaired(self.a.read(at, draw), self.b.read(at, draw))
 
 
 def load_synthetic(config: DataConfig) -> Data:
-    """Endless training data and 2,000 pairs each to validate and to test by. All follow from --data.seed.
+    """Loads endless training data and 2,000 pairs each to validate and to test by. All follow from --data.seed.
 
     Raises UserError for settings that speak of images.
     """

@@ -25,8 +25,8 @@ _WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
 
 
 def load_csv(config: DataConfig) -> Data:
-    """A CSV file with a header: `file`, relative to the CSV file's folder, a column for each label, and perhaps `part`
-    (train, val or test) and `content` (what the image shows apart from its class; may be empty).
+    """Loads a CSV file with a header: `file`, relative to the CSV file's folder, a column for each label, and perhaps
+    `part` (train, val or test) and `content` (what the image shows apart from its class; may be empty).
 
     Raises UserError that names the row if a file is not there or named twice or a value is missing, or if the columns
     can't be used as labels.
@@ -42,7 +42,7 @@ def load_csv(config: DataConfig) -> Data:
     kept = [files[i] for i in images.readable]
 
     def column(name: str) -> list[str]:
-        """One value for each image."""
+        """Returns one value for each image."""
         values = table.column(name)
         return [normalize("NFC", values[at[file]]) for file in kept]
 
@@ -82,7 +82,7 @@ def _label_columns(path: Path, header: Sequence[str], chosen: Sequence[str]) -> 
 
 
 def _rows_by_file(table: Table, listing: Listing) -> dict[str, int]:
-    """The number of each file's row."""
+    """Returns the number of each file's row."""
     at: dict[str, int] = {}
     files = Files([(listing.folder, listing.names)])
     for number, cell in table.column("file").items():
@@ -125,7 +125,7 @@ def _values(path: Path, column: str, cells: Sequence[str]) -> np.ndarray:
 
 
 def _content(path: Path, cells: Sequence[str]) -> np.ndarray:
-    """(n,) int64 numbers of the values; -1 where there is none."""
+    """Returns numbers of the values, (n,) int64; -1 where there is none."""
     numbers = np.full(len(cells), -1, np.int64)
     known = np.array([bool(cell) for cell in cells])
     if known.any():
