@@ -76,7 +76,7 @@ def works(config: CdDNConfig, size: int, batch: int) -> dict[str, Callable[[], o
         def step() -> None:
             with ExitStack() as stack:
                 if slopes:
-                    stack.enter_context(patch("unbraid.methods.cddn.slopes", slopes))
+                    stack.enter_context(patch("unbraid.methods.cddn.interpolated_gradient_norms", slopes))
                 precision = torch.autocast("cpu", torch.bfloat16, enabled=bf16)
                 train_step(model, optimisers, batches, Clock(0, 0.0), precision)
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 import figures
 import pages
-from unbraid.core.config import PLACES, flat, to_json
+from unbraid.core.config import LOCATIONS, flatten, to_json
 from unbraid.core.files import read_json, write_json
 from unbraid.model.log import read_log
 from unbraid.recipes import RECIPES
@@ -33,7 +33,7 @@ QUALITY = 80
 def command(config: dict[str, Any]) -> str:
     """The command that repeats the run: its recipe and what was changed in it."""
     recipe = config["recipe"]
-    asked, usual = flat(config["config"]), flat(to_json(RECIPES[recipe].make()))
+    asked, usual = flatten(config["config"]), flatten(to_json(RECIPES[recipe].make()))
     changed = {key: value for key, value in asked.items() if key in usual and usual[key] != value}
     words = ["unbraid", "train", recipe, "--run", f"runs/{recipe}"]
     words += ["--data.root", "DATA"] * (asked["data.root"] is not None)
@@ -41,7 +41,7 @@ def command(config: dict[str, Any]) -> str:
         section, name = key.replace("_", "-").rsplit(".", 1)
         if isinstance(value, bool):
             words.append(f"--{section}.{'' if value else 'no-'}{name}")
-        elif key not in PLACES:
+        elif key not in LOCATIONS:
             words += [f"--{key.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
     return " ".join(words)
 
@@ -85,7 +85,7 @@ def draw_diagnostics(run: Path, path: Path) -> None:
         "gradient norms": (diagnostics, "gradient norm"),
         "samples on the validation part, %": (held_out, ("coverage", "variety")),
     }
-    for axes, (title, (points, part)) in zip(panels.flat, shown.items(), strict=True):
+    for axes, (title, (points, part)) in zip(panels.flatten, shown.items(), strict=True):
         parts = (part,) if isinstance(part, str) else part
         for name in [name for name in points[-1][1] if any(one in name for one in parts)]:
             known = [(minutes, values[name]) for minutes, values in points if name in values]

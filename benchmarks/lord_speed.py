@@ -31,7 +31,7 @@ from torchvision.models import vgg16
 
 from machine import facts, interleaved, summary, table
 from unbraid.core.config import TrainConfig
-from unbraid.core.device import choose
+from unbraid.core.device import choose_precision
 from unbraid.core.files import write_json
 from unbraid.core.method import Clock
 from unbraid.core.types import DataSpec, ImageSpec, Labelled
@@ -220,7 +220,7 @@ def main(
     spec = DataSpec(ImageSpec(SIZE, SIZE), ImageSpec(SIZE, SIZE), items=codes, classes=(classes,))
     plain_batches = Batches(torch.rand(images, 3, SIZE, SIZE) * 2 - 1, codes, classes)
     batches = Batches(plain_batches.x.to(memory_format=torch.channels_last), codes, classes)
-    precision = choose(TrainConfig(device="cpu"))
+    precision = choose_precision(TrainConfig(device="cpu"))
 
     plain = Plain(codes, classes, config, weights)
     exact, fp32_step = ours(config, spec, batches, Extractor(weights, 0, 0.0), nullcontext())

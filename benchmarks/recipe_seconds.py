@@ -20,7 +20,7 @@ import torch
 
 from machine import facts
 from unbraid.core.config import RunConfig
-from unbraid.core.device import choose
+from unbraid.core.device import choose_precision
 from unbraid.core.files import write_json
 from unbraid.core.memory import keep_freed_memory
 from unbraid.core.method import Clock, Method
@@ -55,7 +55,7 @@ def prepared(name: str, config: RunConfig[Any], root: Path) -> tuple[Method[Any]
 def seconds(name: str, config: RunConfig[Any], root: Path, threads: int) -> float:
     """Seconds of a step, the mean over the method's stages by their shares of a run."""
     method, batches = prepared(name, config, root)
-    precision, average = choose(config.train), Average(method, config.train.average, None)
+    precision, average = choose_precision(config.train), Average(method, config.train.average, None)
     moved = DeviceBatches(batches, precision.device)
     now = time.process_time if threads == 1 else time.perf_counter
     total = 0.0

@@ -35,7 +35,7 @@ from PIL import Image
 from machine import facts, table
 from unbraid.commands.cli import main as unbraid
 from unbraid.core.config import TrainConfig
-from unbraid.core.device import choose
+from unbraid.core.device import choose_precision
 from unbraid.core.files import write_json
 from unbraid.data.cache import cached
 from unbraid.data.fit import Fit
@@ -304,7 +304,7 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
         count = 4 * at_hand
         images = torch.stack([kept.read(at % at_hand, Fit(spec)) for at in range(count)])
         for name in ("fp32", "bf16"):
-            setting = choose(TrainConfig(precision=name))
+            setting = choose_precision(TrainConfig(precision=name))
 
             def alone(setting: Any = setting) -> None:
                 for some in images.split(64):

@@ -26,7 +26,7 @@ import pages
 from machine import facts
 from unbraid.core.config import PACKAGED, TrainConfig
 from unbraid.core.data_config import DataConfig
-from unbraid.core.device import choose
+from unbraid.core.device import choose_precision
 from unbraid.core.files import read_json, write_json
 from unbraid.core.memory import keep_freed_memory
 from unbraid.core.method import Clock, Disentangler, Method
@@ -127,7 +127,7 @@ def trials(arguments: Arguments) -> Iterator[Trial]:
 def trained(method: Method[Any], data: Data, steps: int, batch: int, seed: int) -> dict[str, float]:
     """Trains for so many steps in float32; returns the mean losses of the last ones."""
     keep_freed_memory()
-    precision = choose(TrainConfig(precision="fp32"))
+    precision = choose_precision(TrainConfig(precision="fp32"))
     method.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimisers = method.optimisers("train")
     rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in optimisers.items()}

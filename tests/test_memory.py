@@ -11,7 +11,7 @@ import torch
 
 from helpers import IMAGES
 from unbraid.core import memory
-from unbraid.core.memory import built, in_words, keep_freed_memory, out_of_memory
+from unbraid.core.memory import build_method, format_bytes, keep_freed_memory, out_of_memory_message
 from unbraid.core.types import UserError
 from unbraid.methods.iiae import IIAE, IIAEConfig
 
@@ -55,12 +55,12 @@ def test_a_system_without_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_networks_that_do_not_fit_are_said_and_not_built(width: int, message: str) -> None:
     config = IIAEConfig(widths=(width,), decoder_widths=(width,), map_size=4)
     with pytest.raises(UserError, match=message):
-        built(IIAE, IMAGES, config)
+        build_method(IIAE, IMAGES, config)
 
 
 def test_building_draws_the_same_weights_as_ever() -> None:
     config, weights = IIAEConfig(widths=(8,), decoder_widths=(8,), map_size=4, shared=4), []
-    for build in (built, lambda kind, *rest: kind(*rest)):
+    for build in (build_method, lambda kind, *rest: kind(*rest)):
         torch.manual_seed(0)
         weights.append(build(IIAE, IMAGES, config).state_dict())
     torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
@@ -69,14 +69,14 @@ def test_building_draws_the_same_weights_as_ever() -> None:
 def test_want_of_memory_is_told_from_other_errors() -> None:
     with pytest.raises(RuntimeError) as found:
         torch.empty(2**60)
-    assert "not enough memory (4,611,686.0 TB)" in str(out_of_memory(found.value))
-    assert "not enough memory" in str(out_of_memory(MemoryError()))
-    assert out_of_memory(RuntimeError("a bug")) is None
+    assert "not enough memory (4,611,686.0 TB)" in str(out_of_memory_message(found.value))
+    assert "not enough memory" in str(out_of_memory_message(MemoryError()))
+    assert out_of_memory_message(RuntimeError("a bug")) is None
 
 
 @pytest.mark.parametrize(("size", "text"), [(1500, "1.5 kB"), (2.5e9, "2.5 GB"), (1e30, "1e+18 TB")])
 def test_sizes_in_words(size: float, text: str) -> None:
-    assert in_words(size) == text
+    assert format_bytes(size) == text
 
 
 def test_only_commands_change_how_memory_is_freed() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 WRITES = """
 import sys
-from unbraid.core.streams import patient
-with patient():
+from unbraid.core.streams import quiet_streams
+with quiet_streams():
     for _ in range(100):
         print("a line", flush=True)
         print("another", file=sys.stderr, flush=True)
@@ -20,8 +20,8 @@ with open(sys.argv[1], "w") as file:
 """
 IMPORTS = """
 import os, signal
-from unbraid.core.streams import stopped_at_once
-with stopped_at_once():
+from unbraid.core.streams import exit_on_interrupt
+with exit_on_interrupt():
     try:
         os.kill(os.getpid(), signal.SIGINT)
     except BaseException as error:

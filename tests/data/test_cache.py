@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from unbraid.core.cache import cache_folder, remembered
+from unbraid.core.cache import cache_folder, cached_array
 from unbraid.core.types import ImageSpec, UserError
 from unbraid.data import cache
 from unbraid.data.cache import CachedImages, cached
@@ -187,11 +187,11 @@ def test_a_broken_array_is_built_anew(folder: Path, cache_folder: Path) -> None:
 
 def test_what_is_remembered_is_computed_once_and_again_when_it_is_damaged(cache_folder: Path) -> None:
     values = iter(np.arange(5.0))
-    assert remembered("some", lambda: np.full(3, next(values))).tolist() == [0, 0, 0]
-    assert remembered("some", lambda: np.full(3, next(values))).tolist() == [0, 0, 0]
-    assert remembered("other", lambda: np.full(3, next(values))).tolist() == [1, 1, 1]
+    assert cached_array("some", lambda: np.full(3, next(values))).tolist() == [0, 0, 0]
+    assert cached_array("some", lambda: np.full(3, next(values))).tolist() == [0, 0, 0]
+    assert cached_array("other", lambda: np.full(3, next(values))).tolist() == [1, 1, 1]
     (cache_folder / "features" / "some.npy").write_bytes(b"\x93NUMPY")
-    assert remembered("some", lambda: np.full(3, next(values))).tolist() == [2, 2, 2]
+    assert cached_array("some", lambda: np.full(3, next(values))).tolist() == [2, 2, 2]
 
 
 def test_nothing_is_computed_for_a_folder_that_can_not_be_written(
@@ -199,7 +199,7 @@ def test_nothing_is_computed_for_a_folder_that_can_not_be_written(
 ) -> None:
     monkeypatch.setenv("UNBRAID_CACHE", str(folder / "0.png" / "cache"))
     with pytest.raises(UserError, match="can't be written: Not a directory"):
-        remembered("some", lambda: pytest.fail("computed"))
+        cached_array("some", lambda: pytest.fail("computed"))
 
 
 BUILD = """
@@ -282,7 +282,7 @@ def test_the_list_of_skipped_files_lies_beside_the_array(folder: Path, cache_fol
 def test_only_their_owner_can_read_cached_images(folder: Path, cache_folder: Path) -> None:
     os.rmdir(cache_folder) if cache_folder.exists() else None
     cached(folder, ["0.png", "1.png", "2.png"])
-    remembered("some", lambda: np.zeros(3))
+    cached_array("some", lambda: np.zeros(3))
     assert cache_folder.stat().st_mode & 0o777 == 0o700
     kept = [file for file in cache_folder.rglob("*") if file.suffix in (".npy", ".json")]
     assert len(kept) == 3
@@ -296,7 +296,7 @@ def test_what_earlier_versions_left_open_is_closed(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     for _ in range(2):
         cached(folder, ["0.png", "1.png", "2.png"])
-        remembered("some", lambda: np.zeros(3))
+        cached_array("some", lambda: np.zeros(3))
         places = [tmp_path / "home" / "unbraid", *(tmp_path / "home" / "unbraid").rglob("*")]
         kept = [place for place in places if place.is_dir() or place.suffix in (".npy", ".json")]
         assert len(kept) == 5
@@ -345,11 +345,11 @@ def test_an_array_of_another_shape_is_built_anew(
     folder: Path, cache_folder: Path, shape: tuple[int, ...] | None
 ) -> None:
     cached(folder, ["0.png", "1.png", "2.png"])
-    remembered("some", lambda: np.zeros(3))
+    cached_array("some", lambda: np.zeros(3))
     (file,) = cache_folder.glob("*.npy")
     file.write_bytes(b"")
     (cache_folder / "features" / "some.npy").write_bytes(b"")
     if shape is not None:
         np.save(file, np.zeros(shape, np.uint8))
     assert cached(folder, ["0.png", "1.png", "2.png"]).array[2, 0, 0, 0] == 2
-    assert remembered("some", lambda: np.ones(3)).tolist() == [1, 1, 1]
+    assert cached_array("some", lambda: np.ones(3)).tolist() == [1, 1, 1]

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional
 
 from unbraid.core.types import ImageSpec
-from unbraid.nn.critic import Critic, VectorCritic, gradient_penalty, slopes
+from unbraid.nn.critic import Critic, VectorCritic, gradient_penalty, interpolated_gradient_norms
 
 SIZES = pytest.mark.parametrize("size", [(32, 32), (33, 21)])
 CHUNKS = pytest.mark.parametrize("chunk", [0, 100, 1000])
@@ -21,7 +21,7 @@ def test_the_slope_is_the_gradient_with_respect_to_the_image(size: tuple[int, in
     critic, source, image = judged(size, chunk)
     image.requires_grad_()
     (expected,) = torch.autograd.grad(critic(source, image).sum(), image)
-    torch.testing.assert_close(critic.slope(source, image), expected)
+    torch.testing.assert_close(critic.input_gradient(source, image), expected)
 
 
 @CHUNKS
@@ -50,7 +50,7 @@ def test_the_penaltys_gradient_is_that_of_a_second_derivative(size: tuple[int, i
     weights = [parameter for parameter in critic.parameters() if parameter.ndim > 1]  # biases have none
     (slope,) = torch.autograd.grad(critic(source, image).sum(), image, create_graph=True)
     expected = torch.autograd.grad(gradient_penalty(slope.flatten(1).norm(dim=1)), weights)
-    ours = torch.autograd.grad(gradient_penalty(critic.slope(source, image).flatten(1).norm(dim=1)), weights)
+    ours = torch.autograd.grad(gradient_penalty(critic.input_gradient(source, image).flatten(1).norm(dim=1)), weights)
     for one, two in zip(ours, expected, strict=True):
         torch.testing.assert_close(one, two)
         assert one.abs().sum() > 0
@@ -61,12 +61,12 @@ def test_the_slope_of_a_critic_of_vectors_is_the_gradient() -> None:
     critic, source, vector = VectorCritic(4, 7, (8, 6)), torch.randn(5, 4), torch.randn(5, 7, requires_grad=True)
     weights = [parameter for parameter in critic.parameters() if parameter.ndim > 1]
     (slope,) = torch.autograd.grad(critic(source, vector).sum(), vector, create_graph=True)
-    torch.testing.assert_close(critic.slope(source, vector), slope)
+    torch.testing.assert_close(critic.input_gradient(source, vector), slope)
     expected = torch.autograd.grad(gradient_penalty(slope.norm(dim=1)), weights)
-    ours = torch.autograd.grad(gradient_penalty(critic.slope(source, vector).norm(dim=1)), weights)
+    ours = torch.autograd.grad(gradient_penalty(critic.input_gradient(source, vector).norm(dim=1)), weights)
     for one, two in zip(ours, expected, strict=True):
         torch.testing.assert_close(one, two)
-    assert slopes(critic, source, vector, vector + 1).shape == (5,)
+    assert interpolated_gradient_norms(critic, source, vector, vector + 1).shape == (5,)
 
 
 def test_the_penalty_is_nought_at_slope_one_and_grows_on_both_sides() -> None:
@@ -82,8 +82,8 @@ def test_slopes_are_taken_between_the_real_and_the_made_image(monkeypatch: pytes
         seen.append(image)
         return torch.full_like(image, 2.0)
 
-    monkeypatch.setattr(Critic, "slope", slope)
-    found = slopes(critic, source, torch.zeros(5, 3, 32, 32), torch.ones(5, 3, 32, 32))
+    monkeypatch.setattr(Critic, "input_gradient", slope)
+    found = interpolated_gradient_norms(critic, source, torch.zeros(5, 3, 32, 32), torch.ones(5, 3, 32, 32))
     torch.testing.assert_close(found, torch.full((5,), 2 * (3 * 32 * 32) ** 0.5))
     shares = seen[0].flatten(1)
     assert (shares == shares[:, :1]).all()  # one place on the line for all of an image
@@ -93,10 +93,10 @@ def test_slopes_are_taken_between_the_real_and_the_made_image(monkeypatch: pytes
 
 def test_scores_and_slopes_are_float32_in_bf16() -> None:
     critic, source, image = judged((32, 32))
-    plain = critic.slope(source, image)
+    plain = critic.input_gradient(source, image)
     with torch.autocast("cpu", torch.bfloat16):
         assert critic(source, image).dtype == torch.float32
-        slope = critic.slope(source, image)
+        slope = critic.input_gradient(source, image)
     assert slope.dtype == torch.float32
     assert (slope - plain).norm() < 0.2 * plain.norm()  # a few relus stand elsewhere
 

@@ -51,7 +51,7 @@ def test_spectral_norm_stands_on_top_of_instance_norm() -> None:
     assert not norms[1]  # the first has none
     for layer in body:
         if isinstance(layer, SpectralConv) and len(layer.weight) > 1:
-            assert torch.linalg.matrix_norm(layer.divided().flatten(1), 2).item() == pytest.approx(1, abs=0.1)
+            assert torch.linalg.matrix_norm(layer.normalised_weight().flatten(1), 2).item() == pytest.approx(1, abs=0.1)
 
 
 def test_spectral_norm_bounds_the_slope() -> None:

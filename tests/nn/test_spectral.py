@@ -16,10 +16,10 @@ def test_the_largest_singular_value_is_one(layer: SpectralLinear | SpectralConv)
     with torch.no_grad():
         layer.weight.mul_(30)
         for _ in range(100):
-            layer.divided()
+            layer.normalised_weight()
     layer.eval()
     before = layer.u.clone()
-    found = torch.linalg.matrix_norm(layer.divided().flatten(1), 2).item()
+    found = torch.linalg.matrix_norm(layer.normalised_weight().flatten(1), 2).item()
     assert found == pytest.approx(1, abs=1e-3)
     assert torch.equal(layer.u, before)  # it moves in training alone
 
@@ -30,7 +30,7 @@ def test_gradients_are_those_of_torchs_parametrisation() -> None:
     plain.load_state_dict({"weight": mine.weight, "bias": mine.bias})
     theirs = spectral_norm(plain, n_power_iterations=50)
     for _ in range(50):
-        mine.divided()
+        mine.normalised_weight()
     x = torch.randn(9, 6)
     mine(x).square().sum().backward()
     theirs(x).square().sum().backward()

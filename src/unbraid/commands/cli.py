@@ -49,10 +49,10 @@ COMMANDS = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
-    from unbraid.core.streams import patient
+    from unbraid.core.streams import quiet_streams
 
     escape_unprintable()
-    with patient():
+    with quiet_streams():
         return _status(sys.argv[1:] if arguments is None else arguments)
 
 
@@ -73,7 +73,7 @@ def _status(arguments: list[str]) -> int:
 
 def _to_mend(error: Exception) -> str | None:
     """Returns what to say of an error that the user can mend, None of one in the program."""
-    from unbraid.core.memory import out_of_memory
+    from unbraid.core.memory import out_of_memory_message
     from unbraid.core.types import UserError
 
     if isinstance(error, UserError):
@@ -81,7 +81,7 @@ def _to_mend(error: Exception) -> str | None:
     if isinstance(error, OSError):  # a full disk, a drive that was taken away
         place = f": {error.filename}" if error.filename else ""
         return f"{error.strerror or error}{place}. What was written before is kept"
-    return out_of_memory(error)
+    return out_of_memory_message(error)
 
 
 def _run(arguments: list[str]) -> int:
@@ -97,9 +97,9 @@ def _run(arguments: list[str]) -> int:
     if name not in COMMANDS:
         print(f"unbraid: error: there is no command {name!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    from unbraid.core.streams import stopped_at_once
+    from unbraid.core.streams import exit_on_interrupt
 
-    with stopped_at_once():
+    with exit_on_interrupt():
         command = importlib.import_module("unbraid.commands").find(name)
     command(rest)
     return 0

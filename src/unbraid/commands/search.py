@@ -13,7 +13,7 @@ from rich.table import Table
 
 from unbraid.core.config import Distance, TrainConfig
 from unbraid.core.console import Console, printable
-from unbraid.core.device import choose
+from unbraid.core.device import choose_precision
 from unbraid.core.progress import Meter
 from unbraid.core.types import DOMAINS, Domain, ImageSpec, UserError
 from unbraid.data.images import read_image
@@ -85,7 +85,7 @@ def index(
     _check_numbers(batch, workers, exact, recall)
     part = Shard.parse(shard, os.environ)
     _check_images(folders, merge, forget, domain, f"{to}{part.suffix}")
-    model, setting = load(run), choose(TrainConfig(precision=precision, device=device))
+    model, setting = load(run), choose_precision(TrainConfig(precision=precision, device=device))
     distance = (distance or Run.existing(run).config.train.distance) if model.space else "euclidean"
     sources = _listed(folders, model.image_spec(domain or "a"), cache) if folders else []
     about, strangers = read_metadata(metadata, sources) if metadata else (None, 0)

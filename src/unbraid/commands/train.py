@@ -14,8 +14,8 @@ import tyro
 from unbraid.commands.folder import check_parts
 from unbraid.core.config import RunConfig, TrainConfig, to_json
 from unbraid.core.data_config import DataConfig
-from unbraid.core.files import lies_in
-from unbraid.core.memory import built, keep_freed_memory, need
+from unbraid.core.files import is_inside
+from unbraid.core.memory import build_method, keep_freed_memory, require_memory
 from unbraid.core.types import Labelled, UserError
 from unbraid.data.features import save_extractor, with_head
 from unbraid.data.loading import load as load_data
@@ -84,7 +84,7 @@ def train(arguments: Sequence[str]) -> None:
     check_numbers(parsed.train)
     if data.size and not data.features:
         least = 8 * parsed.train.batch * data.size[0] * data.size[1]  # bytes of a grey image of each domain, as floats
-        need(least, f"--train.batch {parsed.train.batch} of --data.size takes at least", "Give smaller ones")
+        require_memory(least, f"--train.batch {parsed.train.batch} of --data.size takes at least", "Give smaller ones")
     loaded, notes = load_data(data), []
     if target in METHODS:  # a method's defaults depend on the data; what is given on the command line stays
         default, notes = METHODS[name].default_config(loaded.spec)
@@ -139,7 +139,7 @@ def train_run(
         dry_run: Whether to say what would be done and leave.
         notes: Lines about the configuration, for the user.
     """
-    from unbraid.core.device import choose
+    from unbraid.core.device import choose_precision
     from unbraid.core.method import Latent
     from unbraid.methods import method_class
     from unbraid.model.log import Log
@@ -157,7 +157,7 @@ def train_run(
     notes = [*notes, *more]
     config = replace(config, method=method_config)
     torch.manual_seed(config.train.seed)
-    method = built(kind, data.spec, config.method, copies=4, device=choose(config.train).device)
+    method = build_method(kind, data.spec, config.method, copies=4, device=choose_precision(config.train).device)
     size = sum(p.numel() for p in method.parameters())
     items = f"{counted(data.train)} train, {counted(data.val)} validation, {counted(data.test)} test"
     about = f"{name}, {size / 1e6:.2f} M parameters; {data.name}: {items}; a: {data.spec.a}, b: {data.spec.b}"
@@ -174,7 +174,7 @@ def train_run(
     if path is None:
         raise UserError("Where to? Give --run DIR, a folder for the run")
     for folder in (config.data.a, config.data.b, config.data.side_by_side, config.data.classes):
-        if folder is not None and lies_in(path, folder):
+        if folder is not None and is_inside(path, folder):
             raise UserError(f"--run {path} lies in {folder}: its pictures would be taken for data. Give another --run")
     check(config.train, method)
     run, log = Run.open(path, name, config, recipe), None

@@ -58,7 +58,7 @@ def make_private(folder: Path) -> None:
         tighten(folder)
 
 
-def mapped(path: Path) -> np.ndarray:
+def open_array(path: Path) -> np.ndarray:
     """Returns a .npy file as a memory-mapped array, for random access.
 
     Raises OSError or ValueError if it can't be read or contains pickled objects.
@@ -70,7 +70,7 @@ def mapped(path: Path) -> np.ndarray:
     return array
 
 
-def remembered(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+def cached_array(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
     """Returns an array from the cache folder as a memory map; computes and stores it if it is missing or damaged.
 
     Args:
@@ -87,13 +87,13 @@ def remembered(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         make_private(folder)
         with FileLock(f"{target}.lock"):
             try:
-                found = mapped(target)
+                found = open_array(target)
                 tighten(target)
                 return found
             except (FileNotFoundError, ValueError, EOFError):
                 array = compute()
             write_atomically(target, lambda path: save_array(path, array))
-            return mapped(target)
+            return open_array(target)
     except OSError as error:
         raise UserError(
             f"The cache folder {folder} can't be written: {error.strerror or error}. "

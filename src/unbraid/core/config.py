@@ -83,7 +83,7 @@ FREE_KEYS = (
     "method.perceptual.download",
 )
 """Settings that may differ when a run is resumed: they affect where and how it is computed, not its result."""
-PLACES = tuple(f"data.{name}" for name in ("root", "a", "b", "pairs", "side_by_side", "classes", "csv", "arrays"))
+LOCATIONS = tuple(f"data.{name}" for name in ("root", "a", "b", "pairs", "side_by_side", "classes", "csv", "arrays"))
 """Locations of data, which may differ when a run is resumed; parts.json identifies the images."""
 
 
@@ -102,19 +102,19 @@ def to_json(config: Any) -> Any:
     return plain(dataclasses.asdict(config))
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flattens nested dictionaries: {"train": {"batch": 8}} -> {"train.batch": 8}."""
     rows: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
-        rows.update(flat(value, name + ".") if isinstance(value, dict) else {name: value})
+        rows.update(flatten(value, name + ".") if isinstance(value, dict) else {name: value})
     return rows
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Lists settings that differ, as "--train.batch: 8 -> 16", except those that may differ when a run is resumed."""
-    before, after = flat(old), flat(new)
-    moved = {key for key in PLACES if before.get(key) is not None and after.get(key) is not None}
+    before, after = flatten(old), flatten(new)
+    moved = {key for key in LOCATIONS if before.get(key) is not None and after.get(key) is not None}
     return [
         f"--{key.replace('_', '-')}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
         for key in sorted({*before, *after} - set(FREE_KEYS) - moved)

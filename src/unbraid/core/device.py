@@ -26,7 +26,7 @@ class Precision:
         return f"{'bf16' if self.bf16 else 'fp32'} on {self.device.type} ({self.reason})"
 
 
-def choose(config: TrainConfig) -> Precision:
+def choose_precision(config: TrainConfig) -> Precision:
     """Selects the device and precision that the configuration names, or for "auto" the best available.
 
     Raises UserError if a GPU is requested and there is none.

@@ -64,12 +64,12 @@ def create_json(path: Path, value: Any) -> bool:
     return bool(done)
 
 
-def lies_in(path: Path, folder: Path) -> bool:
+def is_inside(path: Path, folder: Path) -> bool:
     """Returns whether a path is a folder or lies below it, after resolving links."""
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def holds_nothing(folder: Path) -> bool:
+def is_unused(folder: Path) -> bool:
     """Returns whether a folder is empty except for a lock and temporary files of killed processes."""
     return all(file.name == ".lock" or file.match(".*.tmp") for file in folder.iterdir())
 

@@ -9,7 +9,7 @@ from typing import Any
 from unbraid.core.types import UserError
 
 
-def function_named(name: str, flag: str) -> Callable[..., Any]:
+def import_function(name: str, flag: str) -> Callable[..., Any]:
     """Imports the function MODULE:FUNCTION, from the working folder or Python's path.
 
     Raises UserError, which names the flag, if it can't be imported or is not callable.

@@ -82,7 +82,7 @@ def available_memory(device: torch.device | None = None) -> float:
     return free
 
 
-def need(amount: float, what: str, remedy: str, device: torch.device | None = None) -> None:
+def require_memory(amount: float, what: str, remedy: str, device: torch.device | None = None) -> None:
     """Raises UserError if less memory is available than something needs.
 
     Args:
@@ -93,7 +93,9 @@ def need(amount: float, what: str, remedy: str, device: torch.device | None = No
     """
     available = available_memory(device)
     if amount > available:
-        raise UserError(f"{what} {in_words(amount)} of memory, where {in_words(available)} are available. {remedy}")
+        raise UserError(
+            f"{what} {format_bytes(amount)} of memory, where {format_bytes(available)} are available. {remedy}"
+        )
 
 
 def saved_bytes(method: Any, batches: Any, clock: Any, autocast: contextlib.AbstractContextManager[Any]) -> int:
@@ -126,7 +128,7 @@ def saved_bytes(method: Any, batches: Any, clock: Any, autocast: contextlib.Abst
     return most
 
 
-def in_words(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Formats a number of bytes, such as "1.5 GB"."""
     for unit, bytes_ in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if size >= bytes_:
@@ -134,7 +136,7 @@ def in_words(size: float) -> str:
     return f"{size / 1e3:,.1f} kB"
 
 
-def built(
+def build_method(
     kind: Callable[[Any, Any], Module], spec: DataSpec, config: Any, copies: int = 1, device: torch.device | None = None
 ) -> Module:
     """Builds a method after checking that its networks fit into memory.
@@ -160,17 +162,19 @@ def built(
         if "overflow" not in str(error).lower() and not isinstance(error, MemoryError):
             raise
         raise UserError(f"The networks are larger than can be counted. {remedy}") from error
-    need(copies * size, "Training these networks takes" if copies > 1 else "These networks take", remedy, device)
+    require_memory(
+        copies * size, "Training these networks takes" if copies > 1 else "These networks take", remedy, device
+    )
     return kind(spec, config)
 
 
-def out_of_memory(error: BaseException) -> str | None:
+def out_of_memory_message(error: BaseException) -> str | None:
     """Returns a message for the user if an error is due to a lack of memory, else None."""
     text = str(error)
     if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "can't allocate memory" not in text:
         return None
     asked = re.search(r"allocate (\d+) bytes", text)
-    what = in_words(int(asked[1])) if asked else (text.splitlines() or ["more"])[0]
+    what = format_bytes(int(asked[1])) if asked else (text.splitlines() or ["more"])[0]
     return (
         f"There is not enough memory ({what}). Give a smaller --train.batch, --data.size or network, or fewer images; "
         "what was written before is kept"

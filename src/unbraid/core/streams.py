@@ -14,7 +14,7 @@ GONE = (errno.EPIPE, errno.EIO)
 """Errors of a pipe whose reader has left, such as `head`, and of a closed terminal."""
 
 
-class Patient:
+class QuietStream:
     """Output stream that discards text once its reader has left."""
 
     def __init__(self, stream: Any) -> None:
@@ -49,20 +49,20 @@ class Patient:
 
 
 @contextlib.contextmanager
-def patient() -> Iterator[None]:
+def quiet_streams() -> Iterator[None]:
     """Makes standard output and error discard text, inside the block, once their reader has left or if they are
     closed."""
     with contextlib.ExitStack() as stack:
         for name, redirect in (("stdout", contextlib.redirect_stdout), ("stderr", contextlib.redirect_stderr)):
             stream = getattr(sys, name) or stack.enter_context(open(os.devnull, "w"))
-            kept: Any = Patient(stream)
+            kept: Any = QuietStream(stream)
             stack.callback(kept.flush)
             stack.enter_context(redirect(kept))
         yield
 
 
 @contextlib.contextmanager
-def stopped_at_once() -> Iterator[None]:
+def exit_on_interrupt() -> Iterator[None]:
     """Makes Ctrl-C exit with status 130 inside the block; for imports, which may turn KeyboardInterrupt into another
     error."""
 

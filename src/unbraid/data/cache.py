@@ -26,10 +26,10 @@ from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor
 
-from unbraid.core.cache import cache_folder, make_private, mapped, tighten
+from unbraid.core.cache import cache_folder, make_private, open_array, tighten
 from unbraid.core.console import Console, Progress, printable
 from unbraid.core.files import parse_json
-from unbraid.core.memory import in_words
+from unbraid.core.memory import format_bytes
 from unbraid.core.types import ImageSpec, UserError
 from unbraid.data.fit import Fit
 from unbraid.data.images import Header, ImageError, Pixels, decode, fitted, read_header, room, scaled
@@ -160,7 +160,7 @@ def _open(request: _Request, target: Path) -> CachedImages | None:
     """Returns the array that an earlier run built, if it is there and whole."""
     try:
         about = parse_json(Path(f"{target}.json").read_bytes(), f"{target}.json", _About)
-        array = mapped(Path(f"{target}.npy"))
+        array = open_array(Path(f"{target}.npy"))
     except (FileNotFoundError, ValueError, EOFError, UserError):
         return None
     for name in (f"{target}.json", f"{target}.npy"):
@@ -194,9 +194,9 @@ def _build(request: _Request, target: Path) -> None:
     free = shutil.disk_usage(target.parent).free
     if size * len(request.names) > free:
         raise UserError(
-            f"The {len(request.names)} images of {request.folder} take {in_words(size * len(request.names))} when they "
-            f"are decoded, and {target.parent} has room for {in_words(free)}: give a smaller --data.size, or name "
-            "another folder in the environment variable UNBRAID_CACHE"
+            f"The {len(request.names)} images of {request.folder} take {format_bytes(size * len(request.names))} when "
+            f"they are decoded, and {target.parent} has room for {format_bytes(free)}: give a smaller --data.size, or "
+            "name another folder in the environment variable UNBRAID_CACHE"
         )
     for left in target.parent.glob(f"{target.name}.*.partial"):  # by a build that was killed
         left.unlink()

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from unbraid.core.functions import function_named
+from unbraid.core.functions import import_function
 from unbraid.core.types import UserError
 from unbraid.data.csvfile import Files, read_table
 from unbraid.data.listing import Listing
@@ -130,7 +130,7 @@ def find_detector(name: str) -> Detector:
         return _mtcnn()
     if ":" not in name:
         raise UserError(f"--detector {name}: there is mtcnn; one's own is given as MODULE:FUNCTION")
-    return function_named(name, "--detector")
+    return import_function(name, "--detector")
 
 
 def _mtcnn() -> Detector:

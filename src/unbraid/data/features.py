@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from unbraid.core.cache import remembered
+from unbraid.core.cache import cached_array
 from unbraid.core.checksums import read_tensors, write_tensors
 from unbraid.core.config import PACKAGED
 from unbraid.core.console import Console, Progress
@@ -209,7 +209,7 @@ def _features(items: Items, name: FeatureName, network: dict[str, Tensor] | None
         digest.update(np.ascontiguousarray(items.array[start : start + 1024]).tobytes())
     for _, tensor in sorted((network or {}).items()):
         digest.update(tensor.detach().contiguous().numpy().tobytes())
-    return remembered(f"{name}-{digest.hexdigest()[:24]}", lambda: _computed(items, name, network))
+    return cached_array(f"{name}-{digest.hexdigest()[:24]}", lambda: _computed(items, name, network))
 
 
 def _network(name: FeatureName, weights: dict[str, Tensor] | None) -> Any:

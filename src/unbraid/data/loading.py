@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from unbraid.core.data_config import DataConfig
-from unbraid.core.memory import need
+from unbraid.core.memory import require_memory
 from unbraid.core.types import Batch, ImageSpec, Unpaired, UserError, VectorSpec
 from unbraid.data.equal import overlap
 from unbraid.data.features import extracted
@@ -141,7 +141,7 @@ def _check(config: DataConfig) -> None:
         raise UserError(f"--data.size {config.size[0]} {config.size[1]}: height and width are 1 at least")
     if config.size:
         height, width = config.size
-        need(BYTES_WANTED * height * width, f"--data.size {height} {width} takes", "Give a smaller one")
+        require_memory(BYTES_WANTED * height * width, f"--data.size {height} {width} takes", "Give a smaller one")
     if config.styles_per_class < 1:
         raise UserError(f"--data.styles-per-class {config.styles_per_class}: 1 leaves classes as they are; more divide")
     if config.styles_per_class > 1 and (changes := redrawn(config)):

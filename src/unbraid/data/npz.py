@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unbraid.core.cache import mapped
+from unbraid.core.cache import open_array
 from unbraid.core.types import UserError
 from unbraid.data.listing import is_data
 
@@ -31,7 +31,7 @@ def read_arrays(path: Path, flag: str = "", needed: Sequence[str] = ()) -> dict[
     what = f"{flag} {path}".strip()
     try:
         if path.is_dir():
-            arrays = {file.stem: mapped(file) for file in sorted(path.glob("*.npy")) if is_data(file.name)}
+            arrays = {file.stem: open_array(file) for file in sorted(path.glob("*.npy")) if is_data(file.name)}
         else:
             arrays = _read_npz(path, what)
     except UserError:

@@ -39,7 +39,7 @@ from unbraid.nn.blocks import (
     halvings,
     up,
 )
-from unbraid.nn.critic import Critic, VectorCritic, gradient_penalty, slopes
+from unbraid.nn.critic import Critic, VectorCritic, gradient_penalty, interpolated_gradient_norms
 from unbraid.nn.functional import reversed_gradient, tile
 
 STEEP, FLAT = 2.0, 0.2
@@ -479,7 +479,7 @@ class CdDN(Method[Paired]):
                 critic, source, real, generated = view.critic, view.source, view.real, view.generated.detach()
                 scores = critic(torch.cat([source, source]), torch.cat([real, generated]))
                 distance = scores[: len(real)].mean() - scores[len(real) :].mean()
-                steepness = slopes(critic, source, real, generated)
+                steepness = interpolated_gradient_norms(critic, source, real, generated)
                 terms[f"{name}critic_{domain}"] = -distance
                 terms[f"{name}penalty_{domain}"] = self.config.penalty * gradient_penalty(steepness)
                 self.diagnostics[f"{name}critic distance {domain}"] = distance.detach()

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from unbraid.core.files import lies_in
+from unbraid.core.files import is_inside
 from unbraid.core.types import UserError
 from unbraid.data.images import open_image
 
@@ -67,7 +67,7 @@ def _check_ending(out: Path, ending: str) -> None:
 def _check_place(out: Path, given: Sequence[Path]) -> None:
     """Answers in a folder of images would be taken for images the next time."""
     for folder in given:
-        if os.path.isdir(folder) and lies_in(out, folder):
+        if os.path.isdir(folder) and is_inside(out, folder):
             raise UserError(
                 f"--out {out} lies in {folder}, which holds the images that were given: choose another --out, so that "
                 "answers and images stay apart"

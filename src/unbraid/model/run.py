@@ -35,12 +35,12 @@ from unbraid.core.data_config import DataConfig
 from unbraid.core.files import (
     check_value,
     create_json,
-    holds_nothing,
+    is_unused,
     parse_json,
     read_json,
     write_atomically,
 )
-from unbraid.core.memory import available_memory, built
+from unbraid.core.memory import available_memory, build_method
 from unbraid.core.method import Method, present_names
 from unbraid.core.types import DataSpec, Domain, ImageSpec, Spec, UserError, VectorSpec
 from unbraid.core.version import __version__
@@ -178,7 +178,7 @@ class Run:
         run = cls(path, method_name, config)
         asked = {"method_name": method_name, **to_json(config)}
         if not (path / "config.json").exists():
-            if path.exists() and not (path.is_dir() and holds_nothing(path)):
+            if path.exists() and not (path.is_dir() and is_unused(path)):
                 raise UserError(f"{path} exists and is not a run (no config.json in it). Give another --run")
             text = {"format": FORMAT, "unbraid": __version__, "recipe": recipe, "config": asked}
             if create_json(path / "config.json", text):  # another process may have begun at the same moment
@@ -508,7 +508,7 @@ def load_model(path: Path) -> tuple[Method[Any], CodeSpace | None, dict[str, Any
     spec = DataSpec(**{**about, "a": _spec(saved.spec.a), "b": _spec(saved.spec.b)})
     config = _method_config(kind, saved.config, file)
     try:
-        method = built(kind, spec, config)
+        method = build_method(kind, spec, config)
     except UserError as error:
         raise UserError(f"{file} can't be used: {error}") from error
     weights = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}

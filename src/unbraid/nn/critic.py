@@ -51,7 +51,7 @@ class Critic(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return (x.float() * self._score_weight()).sum((1, 2, 3))
 
-    def slope(self, source: Tensor, image: Tensor) -> Float[Tensor, "n c h w"]:
+    def input_gradient(self, source: Tensor, image: Tensor) -> Float[Tensor, "n c h w"]:
         """Computes the gradient of the scores with respect to the images, differentiable in the critic's weights.
 
         The critic is piecewise linear, so the gradient is a product of transposed convolutions and of the slopes of the
@@ -119,7 +119,7 @@ class VectorCritic(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return self.score(x.float()).squeeze(1)
 
-    def slope(self, source: Tensor, vector: Tensor) -> Float[Tensor, "n d"]:
+    def input_gradient(self, source: Tensor, vector: Tensor) -> Float[Tensor, "n d"]:
         """Computes the gradient of the scores with respect to the vectors, as `Critic.input_gradient` does."""
         with torch.no_grad():
             x, before = torch.cat([source, vector], 1), []
@@ -142,7 +142,9 @@ def _back_through_relu(gradient: Tensor, before: Tensor) -> Tensor:
     return torch.ops.aten.leaky_relu_backward(gradient.expand_as(before), before.float(), SLOPE, False)
 
 
-def slopes(critic: Critic | VectorCritic, source: Tensor, real: Tensor, generated: Tensor) -> Float[Tensor, " n"]:
+def interpolated_gradient_norms(
+    critic: Critic | VectorCritic, source: Tensor, real: Tensor, generated: Tensor
+) -> Float[Tensor, " n"]:
     """Computes the critic's gradient norms at random interpolates between real and generated images.
 
     Args:
@@ -155,9 +157,9 @@ def slopes(critic: Critic | VectorCritic, source: Tensor, real: Tensor, generate
         Gradient norms, (n,).
     """
     share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
-    return critic.slope(source, real.lerp(generated.to(real.dtype), 1 - share)).flatten(1).norm(dim=1)
+    return critic.input_gradient(source, real.lerp(generated.to(real.dtype), 1 - share)).flatten(1).norm(dim=1)
 
 
-def gradient_penalty(slopes: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+def gradient_penalty(gradient_norms: Float[Tensor, " n"]) -> Float[Tensor, ""]:
     """Returns the mean of (gradient norm - 1)^2: Gulrajani et al. 2017, eq. 3, without its weight."""
-    return (slopes - 1).square().mean()
+    return (gradient_norms - 1).square().mean()

@@ -31,7 +31,7 @@ class _Spectral(nn.Module):
         self.u.copy_(u)
         return u
 
-    def divided(self) -> Float[Tensor, "o ..."]:
+    def normalised_weight(self) -> Float[Tensor, "o ..."]:
         """Returns the normalised weight; its gradient treats u as a constant (eq. 12)."""
         matrix, u = self.weight.flatten(1), self.u
         if 1 in matrix.shape:  # one singular value, which needs no search
@@ -51,7 +51,7 @@ class SpectralLinear(_Spectral, nn.Linear):
 
     def forward(self, input: Float[Tensor, "n d"]) -> Float[Tensor, "n _"]:
         """Applies the layer: (n, size) -> (n, width)."""
-        return nn.functional.linear(input, self.divided(), self.bias)
+        return nn.functional.linear(input, self.normalised_weight(), self.bias)
 
 
 class SpectralConv(_Spectral, nn.Conv2d):
@@ -63,4 +63,4 @@ class SpectralConv(_Spectral, nn.Conv2d):
 
     def forward(self, input: Float[Tensor, "n c h w"]) -> Float[Tensor, "n _ _ _"]:
         """Applies the convolution: (n, channels, h, w) -> (n, width, ...)."""
-        return nn.functional.conv2d(input, self.divided(), self.bias, self.stride, self.padding)
+        return nn.functional.conv2d(input, self.normalised_weight(), self.bias, self.stride, self.padding)

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unbraid.core.config import TrainConfig
-from unbraid.core.device import Precision, choose
-from unbraid.core.memory import available_memory, in_words, need, saved_bytes
+from unbraid.core.device import Precision, choose_precision
+from unbraid.core.memory import available_memory, format_bytes, require_memory, saved_bytes
 from unbraid.core.method import Clock, Method, Stage, Terms
 from unbraid.core.types import UserError
 from unbraid.data.parts import Batches, Data
@@ -161,7 +161,7 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
     """
     config = run.config.train
     check(config, method)
-    precision = choose(config)
+    precision = choose_precision(config)
     method.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     state = run.load_state()
     if state:
@@ -193,7 +193,7 @@ def check(config: TrainConfig, method: Method[Any]) -> None:
     if config.batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in method.modules()):
         raise UserError("--train.batch 1: these networks normalise vectors over the batch; give at least 2")
     item = 4 * (math.prod(method.spec.a.shape) + math.prod(method.spec.b.shape))  # bytes, of float32
-    need(config.batch * item, f"--train.batch {config.batch} takes at least", "Give a smaller one")
+    require_memory(config.batch * item, f"--train.batch {config.batch} takes at least", "Give a smaller one")
     method.prepare()
 
 
@@ -226,9 +226,9 @@ def check_batch(
     )
     size = max(0, two + (config.batch - 2) * (four - two) / 2)
     what = f"--train.batch {config.batch} takes about"
-    need(size, what, "Give a smaller one", precision.device)
+    require_memory(size, what, "Give a smaller one", precision.device)
     if size > NEAR * available:
-        return f"{what} {in_words(size)} of memory, where {in_words(available)} are available: it may not fit"
+        return f"{what} {format_bytes(size)} of memory, where {format_bytes(available)} are available: it may not fit"
     return None
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unbraid.core.cache import remembered
+from unbraid.core.cache import cached_array
 from unbraid.core.types import UserError
 from unbraid.nn.pretrained.perceptual import CONVOLUTIONS, Vgg16
 
@@ -192,7 +192,7 @@ def known_features(vgg: Vgg16, images: Float[Tensor, "n c h w"]) -> Float[Tensor
     for tensor in (*vgg.buffers(), *images.split(BATCH)):
         digest.update(tensor.contiguous().numpy().tobytes())
     try:
-        kept = remembered(f"vgg16-{digest.hexdigest()[:24]}", lambda: features(vgg, images).numpy())
+        kept = cached_array(f"vgg16-{digest.hexdigest()[:24]}", lambda: features(vgg, images).numpy())
     except UserError:  # nothing can be written there, and nothing needs to be
         return features(vgg, images)
     return torch.from_numpy(kept.copy())

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from unbraid.core.config import PerceptualConfig
-from unbraid.core.functions import function_named
+from unbraid.core.functions import import_function
 from unbraid.core.types import ImageSpec, UserError
 from unbraid.nn.pretrained.perceptual import Vgg16, find_weights
 
@@ -43,7 +43,7 @@ def find_teacher(name: str, spec: ImageSpec, size: int, perceptual: PerceptualCo
     if name in NAMED:
         teacher = named_teacher(name, perceptual)
     elif ":" in name:
-        teacher = function_named(name, "--method.teacher")
+        teacher = import_function(name, "--method.teacher")
     else:
         raise UserError(
             f"--method.teacher {name}: there are vgg16 and efficientnet-lite0; one's own is given as MODULE:FUNCTION"
