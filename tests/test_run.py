@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 import unbraid.model.run as module
 from helpers import IMAGES, labelled_random, paired_data
 from helpers import SMALL_LORD as SMALL
-from unbraid.commands.folder import check_parts
 from unbraid.core.config import RunConfig, TrainConfig
 from unbraid.core.files import read_json, write_json
 from unbraid.core.types import DataSpec, ImageSpec, UserError
@@ -24,6 +23,7 @@ from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.methods.lord import LORD
 from unbraid.model.log import Log, read_log
 from unbraid.model.run import BackgroundWriter, Position, Run, copied, load_model
+from unbraid.training.experiment import check_parts
 from unbraid.training.loop import fit
 
 SPEC = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32), items=8, classes=(4,))

@@ -1,17 +1,12 @@
 """What is measured of a run: `unbraid evaluate` and `unbraid cheat`."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unbraid.commands.folder import RunFolder, check_parts, image_model
+from unbraid.commands.folder import RunFolder, image_model
 from unbraid.core.config import PACKAGED, Distance, PerceptualConfig
 from unbraid.core.types import UserError
-from unbraid.data.features import with_head
-from unbraid.data.loading import load as load_data
-from unbraid.data.loading import needs
-from unbraid.data.parts import listing
 
 
 @dataclass(frozen=True)
@@ -115,18 +110,6 @@ def cheat(
 
 def _with_data(run: Path, data: Elsewhere, limit: int | None) -> tuple[Any, Any, Any]:
     """A run, its model, and its data as it trains on them. UserError if the images are others now."""
-    from unbraid.model.run import Run
-    from unbraid.model.trained import load
+    from unbraid.training.experiment import open_run
 
-    if limit is not None and limit < 8:
-        raise UserError(f"--limit {limit}: at least 8")
-    opened, model = Run.existing(run), load(run)
-    config = opened.config.data
-    moved = {name: place for name, place in vars(data).items() if place is not None}
-    for name in moved:
-        if name != "root" and getattr(config, name) is None:
-            raise UserError(f"--data.{name.replace('_', '-')}: {run} was not trained on data that were given so")
-    config = dataclasses.replace(config, **moved)
-    loaded, _ = with_head(load_data(config), config, run)
-    check_parts(run, listing(loaded))
-    return opened, model, needs(loaded, model.method.needs, model.name, config.balanced)
+    return open_run(run, {name: place for name, place in vars(data).items() if place is not None}, limit)

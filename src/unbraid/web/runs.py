@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -16,15 +16,13 @@ import torch
 from torch import Tensor
 
 from unbraid.core.config import Distance
-from unbraid.core.files import read_json
 from unbraid.core.types import DOMAINS, Codes, Domain, ImageSpec, UserError, other
 from unbraid.data.equal import Pairing
-from unbraid.data.features import with_head
-from unbraid.data.loading import load as load_data
 from unbraid.data.parts import Data, identities, listing
 from unbraid.model.codes import encode_all, evenly_spaced
 from unbraid.model.run import Run
 from unbraid.model.trained import Trained, load
+from unbraid.training.experiment import changed_since, read_data
 
 PATIENCE = 30.0
 """Seconds that a request waits for those before it."""
@@ -221,15 +219,13 @@ class Runs:
 
     def _data(self, run: Run) -> tuple[Data | None, str, str]:
         """The run's data, why there are none, and what is to be said with them."""
-        config = replace(run.config.data, root=self.root) if self.root else run.config.data
         try:
-            data, _ = with_head(load_data(config), config, run.path)
+            data = read_data(run, {"root": self.root} if self.root else {})
         except UserError as error:
             return None, str(error), ""
-        file = run.path / "parts.json"
-        changed = file.exists() and read_json(file) != listing(data)
-        words = ("the images are others than in training; some of these may have been trained on" if changed else "",)
-        return data, "", "; ".join(filter(None, (data.remark, *words)))
+        words = "the images are others than in training; some of these may have been trained on"
+        changed = changed_since(run.path, listing(data))
+        return data, "", "; ".join(filter(None, (data.remark, words if changed else "")))
 
 
 def _short(paths: list[Path]) -> list[str]:

@@ -1,0 +1,317 @@
+"""An experiment: the one place where a configuration becomes data, a method and a run. Training and measuring from
+Python; the command line and the explorer call the same functions and print.
+
+    config = RunConfig(IIAEConfig(), DataConfig(a=Path("photos"), b=Path("drawings")), TrainConfig(steps=2000))
+    model = unbraid.train(config, run="runs/own")
+    metrics = unbraid.evaluate("runs/own")
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dacite
+import torch
+
+from unbraid.core.config import PACKAGED, Distance, PerceptualConfig, RunConfig, TrainConfig, to_json
+from unbraid.core.data_config import DataConfig
+from unbraid.core.device import choose_precision
+from unbraid.core.files import check_value, is_inside, read_json, write_json
+from unbraid.core.memory import build_method, require_memory
+from unbraid.core.method import Latent, Method
+from unbraid.core.types import UserError
+from unbraid.data.features import Tuned, save_extractor, with_head
+from unbraid.data.loading import load as load_data
+from unbraid.data.loading import needs
+from unbraid.data.parts import Data, counted, listing
+from unbraid.data.styles import wanted_styles
+from unbraid.methods import method_class, method_name
+from unbraid.model.log import Log
+from unbraid.model.run import Position, Run
+from unbraid.model.trained import Trained, load
+from unbraid.training.loop import Interrupted, check, check_numbers, fit
+
+FEWEST = 8
+"""Items in a figure, at least."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What parts.json holds: how many items train, and the names of those held out."""
+
+    train: int
+    val: list[Any]
+    test: list[Any]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A method, built for its data, ready to be trained in a run's folder.
+
+    name: of the method. config: with everything resolved that was left open. notes: lines about it, for the user.
+    parts: how the data are divided, as parts.json keeps it. tuned: the head and network behind the data, if they are.
+    """
+
+    name: str
+    config: RunConfig[Any]
+    data: Data
+    method: Method[Any]
+    run: Path | None
+    recipe: str | None
+    notes: tuple[str, ...]
+    parts: dict[str, Any]
+    tuned: Tuned | None
+
+    @classmethod
+    def prepare(
+        cls,
+        config: RunConfig[Any],
+        run: str | Path | None = None,
+        loaded: Data | None = None,
+        recipe: str | None = None,
+        notes: Sequence[str] = (),
+        dry: bool = False,
+    ) -> "Experiment":
+        """Reads the data, resolves the configuration, builds the method. Writes nothing.
+
+        Args:
+            config: The run; in place of the method's configuration, its name takes what is best for these data.
+            run: Folder of the run. Nothing can be trained without one.
+            loaded: What `config.data` describes, if it was read already.
+            recipe: Name of the recipe that the configuration is of.
+            notes: Lines about the configuration, for the user.
+            dry: Do without what must be learned before training.
+
+        Raises:
+            UserError: The configuration is none, its numbers make no sense, or the data can't be read or don't offer
+                what the method needs.
+        """
+        config, path = checked(config), None if run is None else _folder(run)
+        check_length(config.data, config.train)
+        loaded = load_data(config.data) if loaded is None else loaded
+        if isinstance(config.method, str):
+            default, differing = method_class(config.method).default_config(loaded.spec)
+            config, notes = replace(config, method=default), [*notes, *differing]
+        name = method_name(config.method)
+        data, tuned = with_head(loaded, config.data, path, dry)
+        kind, parts = method_class(name), listing(data)
+        styles = wanted_styles(config.data, getattr(config.method, "perceptual", None))
+        data = needs(data, kind.needs, name, config.data.balanced, styles)
+        resolved, more = kind.resolve_config(config.method, data.train)
+        config = replace(config, method=resolved)
+        torch.manual_seed(config.train.seed)
+        method = build_method(kind, data.spec, config.method, copies=4, device=choose_precision(config.train).device)
+        if isinstance(method, Latent):
+            _check_still(name, config.data)
+        return cls(name, config, data, method, path, recipe, (*notes, *more), parts, tuned)
+
+    @property
+    def about(self) -> str:
+        """The method, its size, and what its data look like, in a line."""
+        data, size = self.data, sum(p.numel() for p in self.method.parameters())
+        items = f"{counted(data.train)} train, {counted(data.val)} validation, {counted(data.test)} test"
+        looks = f"a: {data.spec.a}, b: {data.spec.b}"
+        return f"{self.name}, {size / 1e6:.2f} M parameters; {data.name}: {items}; {looks}"
+
+    def train(self, quiet: bool = False) -> Position:
+        """Trains to the end of the run's length, from wherever the run in the folder stands.
+
+        Args:
+            quiet: Show neither progress nor figures.
+
+        Returns:
+            Where training ended, and the best model's step and score.
+
+        Raises:
+            UserError: There is no folder, it holds another run or one of other data, or training failed.
+            Interrupted: The user stopped it; the run is saved.
+        """
+        config, path = self.config, self.run
+        if path is None:
+            raise UserError("Where to? Give --run DIR, a folder for the run")
+        for folder in (config.data.a, config.data.b, config.data.side_by_side, config.data.classes):
+            if folder is not None and is_inside(path, folder):
+                raise UserError(
+                    f"--run {path} lies in {folder}: its pictures would be taken for data. Give another --run"
+                )
+        check(config.train, self.method)
+        run, log = Run.open(path, self.name, config, self.recipe), None
+        try:
+            with run.locked():
+                check_parts(path, self.parts)
+                if (config.data.features or self.tuned) and not (path / "features.safetensors").exists():
+                    save_extractor(path, config.data.features, self.data.images or self.data.spec, self.tuned)
+                log = Log(path, config.train.tensorboard, quiet)
+                remarks = [self.data.remark] if self.data.remark else []
+                skipped = [f"left out: {line}" for line in self.data.skipped]
+                for line in (self.about, *self.notes, *remarks, *skipped):
+                    log.console.print(line, highlight=False, soft_wrap=True)
+                return fit(run, self.method, self.data, log)
+        finally:
+            if log:
+                log.close()
+
+
+def train(config: RunConfig[Any], run: str | Path, quiet: bool = False) -> Trained:
+    """Trains a model, or goes on with the run in the folder if it has the same settings.
+
+    Args:
+        config: What to train, on which data, how long; in place of the method's configuration, its name takes what is
+            best for these data.
+        run: Folder of the run: new, empty, or one to go on with.
+        quiet: Show neither progress nor figures.
+
+    Returns:
+        The best model of the run.
+
+    Raises:
+        UserError: Something the user can mend, such as data that don't fit, or a folder with another run.
+        KeyboardInterrupt: The user stopped it; the run is saved, and the same call goes on from there.
+    """
+    experiment = Experiment.prepare(config, run)
+    try:
+        experiment.train(quiet)
+    except Interrupted as stop:
+        raise KeyboardInterrupt(f"{stop}; saved. The same call goes on from there") from stop
+    return load(run)
+
+
+def evaluate(
+    run: str | Path,
+    distance: Distance | None = None,
+    perceptual: PerceptualConfig = PACKAGED,
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """Measures a run on its test part; writes metrics.json, pictures, examples and README.md into its folder.
+
+    Args:
+        run: Folder of the run.
+        distance: Distance of shared codes; the one the run was trained with, if not given.
+        perceptual: Where the weights of perceptual networks come from.
+        limit: Items in a figure at most, to be done sooner; retrieval takes all.
+
+    Returns:
+        What was measured, as metrics.json has it.
+
+    Raises:
+        UserError: There is no run, no model yet, or the data are not those it was trained on.
+    """
+    from unbraid.evaluation.evaluate import evaluate as measure
+
+    opened, model, data = open_run(_folder(run), limit=limit)
+    return measure(opened, model, data, distance, perceptual, limit)
+
+
+def open_run(
+    path: Path,
+    moved: Mapping[str, Path] | None = None,
+    limit: int | None = None,
+) -> tuple[Run, Trained, Data]:
+    """A run, its model, and its data with the batches that the model trains on.
+
+    Args:
+        path: Folder of the run.
+        moved: Where the data lie now, by what named the place in `DataConfig`.
+        limit: Items in a figure that is to be measured.
+
+    Raises:
+        UserError: There is no run, no model yet, the images are others now, or so few items say nothing.
+    """
+    if limit is not None and limit < FEWEST:
+        raise UserError(f"--limit {limit}: at least {FEWEST}")
+    run, model = Run.existing(path), load(path)
+    for name in moved or {}:
+        if name != "root" and getattr(run.config.data, name) is None:
+            raise UserError(f"--data.{name.replace('_', '-')}: {path} was not trained on data that were given so")
+    data = read_data(run, moved)
+    check_parts(path, listing(data))
+    return run, model, needs(data, model.method.needs, model.name, run.config.data.balanced)
+
+
+def read_data(run: Run, moved: Mapping[str, Path] | None = None) -> Data:
+    """The data of a run, read again, behind the head and network that the run tuned. moved: as in `open_run`.
+
+    Raises UserError if they can't be read.
+    """
+    config = replace(run.config.data, **(moved or {}))
+    return with_head(load_data(config), config, run.path)[0]
+
+
+def changed_since(path: Path, parts: Mapping[str, Any]) -> bool:
+    """Whether the data are divided otherwise than when the run in this folder began."""
+    file = path / "parts.json"
+    return file.exists() and read_json(file, dict[str, Any]) != parts
+
+
+def check_parts(path: Path, parts: dict[str, Any]) -> None:
+    """Writes parts.json, or compares with the one the run began with. UserError if the images have changed since."""
+    file = path / "parts.json"
+    if not file.exists():
+        write_json(file, parts)
+    elif changed_since(path, parts):
+        before = check_value(read_json(file, dict[str, Any]), str(file), Listed)
+        raise UserError(
+            f"The images are not those the run began with: {before.train} train, {len(before.val)} validation, "
+            f"{len(before.test)} test then; {parts['train']}, {len(parts['val'])}, {len(parts['test'])} now "
+            f"(names are in {file}). Start another --run, or bring the images back"
+        )
+
+
+def check_length(data: DataConfig, train: TrainConfig) -> None:
+    """UserError, before anything is read, for numbers that can't be trained with and batches that memory can't hold."""
+    check_numbers(train)
+    if data.size and not data.features:
+        least = 8 * train.batch * data.size[0] * data.size[1]  # bytes of a grey image of each domain, as floats
+        require_memory(least, f"--train.batch {train.batch} of --data.size takes at least", "Give smaller ones")
+
+
+def checked(config: Any) -> RunConfig[Any]:
+    """A configuration with values of the types that it says: text becomes a path, a list a tuple.
+
+    Raises UserError, with what is needed, for anything else.
+    """
+    shape = "RunConfig(IIAEConfig(...), DataConfig(...), TrainConfig(...)) is needed"
+    if not isinstance(config, RunConfig):
+        raise UserError(f"config: {shape}, or a recipe; found {type(config).__name__}")
+    for name, kind in (("data", DataConfig), ("train", TrainConfig)):
+        if not isinstance(part := getattr(config, name), kind):
+            raise UserError(f"config.{name}: {kind.__name__} is needed; found {type(part).__name__}. {shape}")
+    method = config.method
+    if not isinstance(method, str):
+        if isinstance(method, type) or not dataclasses.is_dataclass(method):
+            found = method.__name__ if isinstance(method, type) else type(method).__name__
+            raise UserError(f"config.method: a method's configuration, or its name, is needed; found {found}. {shape}")
+        method = _typed(method)
+    config = RunConfig(method, _typed(config.data), _typed(config.train))
+    try:
+        json.dumps(to_json(config))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"config: a run's folder can't keep these settings: {error}") from error
+    return config
+
+
+def _typed(config: Any) -> Any:
+    """The same configuration by its types. UserError that names the field whose value doesn't fit."""
+    kind = type(config)
+    try:
+        return dacite.from_dict(kind, dataclasses.asdict(config), dacite.Config(cast=[Path, tuple], strict=True))
+    except (dacite.DaciteError, TypeError, ValueError) as error:
+        raise UserError(f"{kind.__name__}: {error}") from error
+
+
+def _folder(run: Any) -> Path:
+    if not isinstance(run, (str, Path)):
+        raise UserError(f"run: the path of a folder is needed; found {type(run).__name__}")
+    return Path(run)
+
+
+def _check_still(name: str, config: DataConfig) -> None:
+    """UserError if images change from pass to pass, for a method that keeps a code of each."""
+    moved = "--data.augment moves them" if config.augment else ""
+    if config.set in ("digits", "mnist-cdcb"):
+        moved = f"the digits of {config.set} have new colours in each pass"
+    if moved:
+        raise UserError(f"{name} keeps a code for each image, which must stay as it is; {moved}")

@@ -1,0 +1,190 @@
+"""Training and measuring from Python: the same run as the command's, and words for what doesn't fit."""
+
+import importlib
+import json
+import os
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import unbraid
+from helpers import write_pairs
+from unbraid.commands.cli import main
+from unbraid.core.types import UserError
+from unbraid.methods import method_name
+from unbraid.methods.iiae import IIAEConfig
+from unbraid.training.experiment import Experiment, checked, open_run
+from unbraid.training.loop import Session
+
+SMALL = IIAEConfig(widths=(8,), decoder_widths=(8,), map_size=4, shared=4)
+TRAIN = unbraid.TrainConfig(steps=6, batch=4, evaluate_every=3)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pairs(tmp_path_factory.mktemp("folders"))
+
+
+def config_of(folders: Path, **train: Any) -> unbraid.RunConfig[IIAEConfig]:
+    data = unbraid.DataConfig(a=folders / "photo", b=folders / "sketch")
+    return unbraid.RunConfig(SMALL, data, replace(TRAIN, **train))
+
+
+@pytest.fixture(scope="module")
+def run(folders: Path) -> Path:
+    unbraid.train(config_of(folders), folders / "run", quiet=True)
+    return folders / "run"
+
+
+def test_the_names_that_are_promised_are_there() -> None:
+    module = importlib.import_module("unbraid")
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    assert unbraid.methods.iiae.IIAEConfig is IIAEConfig
+
+
+def test_a_run_from_python_is_the_commands_run(folders: Path, tmp_path: Path) -> None:
+    """A method's name is taken as the command takes it."""
+    data = ["--data.a", str(folders / "photo"), "--data.b", str(folders / "sketch")]
+    length = "--train.steps 2 --train.batch 4 --train.evaluate-every 2 --method.perceptual-weight 0"
+    assert main(["train", "iiae", "--run", str(tmp_path / "command"), *data, *length.split()]) == 0
+    config = config_of(folders, steps=2, evaluate_every=2)
+    best = Experiment.prepare(replace(config, method="iiae"), dry=True).config.method
+    unbraid.train(replace(config, method=replace(best, perceptual_weight=0.0)), tmp_path / "python", quiet=True)
+    for name in ("config.json", "parts.json", "model.safetensors"):
+        assert (tmp_path / "command" / name).read_bytes() == (tmp_path / "python" / name).read_bytes()
+
+
+def test_the_model_is_given_back(folders: Path, run: Path) -> None:
+    model = unbraid.train(config_of(folders), run, quiet=True)  # goes on, at its end
+    assert model.name == "iiae"
+    assert model.step == unbraid.load(run).step
+
+
+def test_a_longer_run_that_was_stopped_goes_on_bit_for_bit(
+    folders: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_step = Session.after_step
+
+    def stop(self: Session, position: Any, *rest: Any) -> Any:
+        position = after_step(self, position, *rest)
+        if position.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return position
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "after_step", stop)
+        with pytest.raises(KeyboardInterrupt, match=r"stopped at step 2; saved. The same call goes on from there"):
+            unbraid.train(config_of(folders), tmp_path / "run", quiet=True)
+    unbraid.train(config_of(folders), tmp_path / "run", quiet=True)
+    one, other = (unbraid.load(path).method.state_dict() for path in (run, tmp_path / "run"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_methods_name_takes_what_is_best_for_the_data(folders: Path) -> None:
+    data = unbraid.DataConfig(a=folders / "photo", b=folders / "sketch")
+    experiment = Experiment.prepare(unbraid.RunConfig("iiae", data, TRAIN), dry=True)
+    assert experiment.config.method.rate == 1e-3
+    assert any("proven at 64 px" in note for note in experiment.notes)
+
+
+def test_text_becomes_a_path_and_a_list_a_tuple(folders: Path) -> None:
+    given = with_wrong(config_of(folders).data, a=str(folders / "photo"), size=[16, 16])
+    config = checked(unbraid.RunConfig(with_wrong(SMALL, widths=[8], rate=1), given))
+    assert config.data.a == folders / "photo"
+    assert config.data.size == (16, 16)
+    assert config.method == replace(SMALL, rate=1.0)
+
+
+def test_a_run_is_measured(run: Path) -> None:
+    metrics = unbraid.evaluate(run, limit=8)
+    assert metrics == json.loads((run / "metrics.json").read_text())
+    assert metrics["protocol"]["items"] == 3
+
+
+def test_a_run_with_other_settings_is_refused(folders: Path, run: Path) -> None:
+    with pytest.raises(UserError, match=r"other settings: --train.batch: 4 -> 5"):
+        unbraid.train(config_of(folders, batch=5), run, quiet=True)
+
+
+def test_other_images_are_refused(folders: Path, run: Path, tmp_path: Path) -> None:
+    config = config_of(write_pairs(tmp_path))
+    (tmp_path / "photo" / "00.png").unlink()
+    with pytest.raises(UserError, match="The images are not those the run began with"):
+        unbraid.train(config, run, quiet=True)
+
+
+@dataclass(frozen=True)
+class Nameless:
+    width: Any = 8
+
+
+def with_wrong(config: Any, **values: Any) -> Any:
+    """The same with values of types that tests' checks of hints would not let through, as a user's program has them."""
+    config = replace(config)
+    for name, value in values.items():
+        object.__setattr__(config, name, value)
+    return config
+
+
+RUN = unbraid.RunConfig(SMALL)
+WRONG = (
+    (SMALL, r"config: RunConfig\(.*\) is needed, or a recipe; found IIAEConfig"),
+    ({"method": "iiae"}, "found dict"),
+    (unbraid.RunConfig(IIAEConfig), "a method's configuration, or its name, is needed; found IIAEConfig"),
+    (unbraid.RunConfig(3), "a method's configuration, or its name, is needed; found int"),
+    (unbraid.RunConfig(Nameless()), r'METHODS\["NAME"\] = YourMethod'),
+    (unbraid.RunConfig(Nameless(object())), "a run's folder can't keep these settings"),
+    (with_wrong(RUN, data="photos"), "config.data: DataConfig is needed; found str"),
+    (with_wrong(RUN, train=100), "config.train: TrainConfig is needed; found int"),
+    (with_wrong(RUN, train=with_wrong(TRAIN, steps="many")), 'TrainConfig: .*"steps"'),
+    (with_wrong(RUN, method=with_wrong(SMALL, widths="wide")), 'IIAEConfig: .*"widths"'),
+)
+
+
+@pytest.mark.parametrize(("config", "words"), WRONG)
+def test_a_wrong_configuration_is_told(config: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        method_name(checked(config).method)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (unbraid.RunConfig("nothing", train=TRAIN), "There is no method 'nothing'; there are: cddn, "),
+        (replace(RUN, train=replace(TRAIN, steps=-1)), "more than 0"),
+        (replace(RUN, train=replace(TRAIN, steps=None)), "How long"),
+        (unbraid.RunConfig("lord", train=TRAIN), "one shape|VGG16"),
+    ],
+)
+def test_what_cant_be_trained_is_told_before_a_folder_is_made(
+    config: Any, words: str, folders: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=words):
+        unbraid.train(replace(config, data=config_of(folders).data), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_and_a_folder_are_asked_for(folders: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Give one source of data"):
+        unbraid.train(replace(RUN, train=TRAIN), tmp_path / "run", quiet=True)
+    with pytest.raises(UserError, match="Where to"):
+        Experiment.prepare(config_of(folders)).train()
+    with pytest.raises(UserError, match="its pictures would be taken for data"):
+        unbraid.train(config_of(folders), folders / "photo" / "run", quiet=True)
+    with pytest.raises(UserError, match="There is no run folder"):
+        unbraid.evaluate(tmp_path / "nothing")
+    with pytest.raises(UserError, match="at least 8"):
+        unbraid.evaluate(folders / "run", limit=3)
+
+
+def test_data_that_were_moved_are_found(folders: Path, run: Path, tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    _, model, data = open_run(run, {"a": tmp_path / "photo"})
+    assert model.name == "iiae"
+    assert len(data.test) == 3
+    with pytest.raises(UserError, match=r"--data.side-by-side: .* was not trained on data that were given so"):
+        open_run(run, {"side_by_side": tmp_path})
