@@ -12,6 +12,7 @@ __all__ = [
     "Trained",
     "UserError",
     "__version__",
+    "data",
     "evaluate",
     "load",
     "methods",
@@ -21,7 +22,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from unbraid import methods, recipes
+    from unbraid import data, methods, recipes
     from unbraid.core.config import RunConfig, TrainConfig
     from unbraid.core.data_config import DataConfig
     from unbraid.core.types import UserError
@@ -40,7 +41,7 @@ _PLACES = {
     "search_index": "unbraid.search.query",
     "train": "unbraid.training.experiment",
 }
-_ROOMS = ("methods", "recipes")
+_ROOMS = ("data", "methods", "recipes")
 
 
 def __getattr__(name: str) -> Any:

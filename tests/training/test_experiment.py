@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 import unbraid
 from helpers import write_pairs
 from unbraid.commands.cli import main
 from unbraid.core.types import UserError
+from unbraid.data import from_datasets
 from unbraid.methods import method_name
 from unbraid.methods.iiae import IIAEConfig
 from unbraid.training.experiment import Experiment, checked, open_run
@@ -43,7 +45,7 @@ def run(folders: Path) -> Path:
 def test_the_names_that_are_promised_are_there() -> None:
     module = importlib.import_module("unbraid")
     assert all(getattr(module, name) is not None for name in module.__all__)
-    assert unbraid.methods.iiae.IIAEConfig is IIAEConfig
+    assert unbraid.methods.METHODS["iiae"].config_type is IIAEConfig
 
 
 def test_a_run_from_python_is_the_commands_run(folders: Path, tmp_path: Path) -> None:
@@ -188,3 +190,34 @@ def test_data_that_were_moved_are_found(folders: Path, run: Path, tmp_path: Path
     assert len(data.test) == 3
     with pytest.raises(UserError, match=r"--data.side-by-side: .* was not trained on data that were given so"):
         open_run(run, {"side_by_side": tmp_path})
+
+
+def own(count: int = 24, seed: int = 0) -> Any:
+    images = torch.rand(count, 6, 16, 16, generator=torch.Generator().manual_seed(seed))
+    return from_datasets(pairs=TensorDataset(images[:, :3], images[:, 3:]))
+
+
+def test_data_sets_of_ones_own_are_trained_on_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, run = unbraid.RunConfig(SMALL, train=TRAIN), tmp_path / "run"
+    assert unbraid.train(config, run, data=own(), quiet=True).step > 0
+    assert unbraid.train(config, run, data=own(), quiet=True).name == "iiae"
+    assert unbraid.evaluate(run, data=own(), limit=8)["protocol"]["data"].startswith("pairs from Python")
+    assert json.loads((run / "config.json").read_text())["config"]["data"]["from_python"] == "pairs"
+    with pytest.raises(UserError, match="The images are not those the run began with"):
+        unbraid.train(config, run, data=own(seed=1), quiet=True)
+    with pytest.raises(UserError, match=r"other settings: .*--data.from-python"):
+        unbraid.train(config_of(write_pairs(tmp_path), evaluate_every=3), run, quiet=True)
+    capsys.readouterr()
+    assert main(["evaluate", str(run)]) == 2
+    assert "The command line and the explorer can't read them" in capsys.readouterr().err
+
+
+def test_data_that_settings_name_are_not_given(run: Path) -> None:
+    with pytest.raises(UserError, match="leave data= out"):
+        unbraid.evaluate(run, data=own())
+
+
+def test_the_flag_of_data_from_python_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "iiae", "--help"])
+    assert "from-python" not in capsys.readouterr().out

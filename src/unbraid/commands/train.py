@@ -135,7 +135,7 @@ def train_run(
 
     if dry_run:
         print(json.dumps({"method_name": method_name(config.method), **to_json(config)}, indent=2))
-    experiment = Experiment.prepare(config, path, data, recipe, notes, dry_run)
+    experiment = Experiment.prepare(config, path, None, data, recipe, notes, dry_run)
     if dry_run:
         experiment.method.prepare()
         print(experiment.about, *experiment.notes, sep="\n")

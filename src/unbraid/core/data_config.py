@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 Augmentation = Literal["flip", "turn", "shift"]
 """flip: left-right; turn: quarter turns and flips of square images; shift: by up to an eighth of the size."""
@@ -31,6 +33,10 @@ SetName = Literal[
 vectors; the others are read from `--data.root`. cars pairs the frontal view of a car with its other views, car-sides
 front and rear with the profiles, cars3d has all views labelled by car, relit renders them in a lit scene and plain.
 cuhk-avataaars has photos of faces on white and cartoon faces, unpaired."""
+
+
+Kind = Literal["pairs", "a and b", "labelled"]
+"""What data sets of a program's own give: pairs, items of each domain, items with labels."""
 
 
 @dataclass(frozen=True)
@@ -104,5 +110,7 @@ class DataConfig:
     and flips), shift (by up to an eighth of the size)."""
     strict: bool = False
     """Stop at the first unreadable image, instead of leaving it out and listing it."""
+    from_python: Annotated[Kind | None, tyro.conf.Suppress] = None
+    """Set by `unbraid.train` for data sets that a program gave it, which only a program can give again."""
     seed: int = 0
     """Random seed of the split and of all random choices in the data."""

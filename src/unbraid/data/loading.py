@@ -9,19 +9,23 @@ from unbraid.data.equal import overlap
 from unbraid.data.features import extracted
 from unbraid.data.images import BYTES_WANTED
 from unbraid.data.parts import Data
-from unbraid.data.sources import arrays, folders, tables
+from unbraid.data.sources import arrays, datasets, folders, tables
+from unbraid.data.sources.datasets import Datasets
 from unbraid.data.sources.known import KNOWN, redrawn, sets_with
 from unbraid.data.styles import Styles, cluster_styles
 
 
-def load(config: DataConfig) -> Data:
+def load(config: DataConfig, given: Datasets | None = None) -> Data:
     """Loads the one source that `config` names, divided into training, validation and test parts.
 
+    given: the data sets of a program's own, if the configuration says that they are from Python.
     Raises UserError if there is not exactly one source, or something is wrong with it or with the other settings.
     """
     _check(config)
     if config.set is not None:
         data = KNOWN[config.set].load(config)
+    elif config.from_python is not None:
+        data = datasets.load_datasets(config, given)
     elif config.side_by_side is not None:
         data = folders.load_side_by_side(config)
     elif config.classes is not None:
@@ -108,6 +112,7 @@ def _check(config: DataConfig) -> None:
         "--data.classes": config.classes,
         "--data.csv": config.csv,
         "--data.arrays": config.arrays,
+        "data sets from Python": config.from_python,
     }
     given = [flag for flag, value in sources.items() if value is not None]
     if len(given) != 1:
@@ -123,7 +128,8 @@ def _check(config: DataConfig) -> None:
         raise UserError(
             f"--data.labels chooses columns of --data.csv or attributes of --data.set {names}; leave it out"
         )
-    if config.by_class and not (config.a or config.b or config.arrays or (known and known.by_class)):
+    two = config.a or config.b or config.arrays or config.from_python == "a and b"
+    if config.by_class and not (two or (known and known.by_class)):
         names = " or ".join(sets_with(lambda one: one.by_class))
         raise UserError(
             "--data.by-class pairs two domains by their classes: give --data.a and --data.b, --data.arrays or "

@@ -21,12 +21,14 @@ from unbraid.core.data_config import DataConfig
 from unbraid.core.device import choose_precision
 from unbraid.core.files import check_value, is_inside, read_json, write_json
 from unbraid.core.memory import build_method, require_memory
-from unbraid.core.method import Latent, Method
+from unbraid.core.method import Method
 from unbraid.core.types import UserError
 from unbraid.data.features import Tuned, save_extractor, with_head
 from unbraid.data.loading import load as load_data
 from unbraid.data.loading import needs
 from unbraid.data.parts import Data, counted, listing
+from unbraid.data.sources.datasets import Datasets
+from unbraid.data.sources.known import redrawn
 from unbraid.data.styles import wanted_styles
 from unbraid.methods import method_class, method_name
 from unbraid.model.log import Log
@@ -40,7 +42,7 @@ FEWEST = 8
 
 @dataclass(frozen=True)
 class Listed:
-    """What parts.json holds: how many items train, and the names of those held out."""
+    """Content of parts.json: how many items train, and the names of those held out."""
 
     train: int
     val: list[Any]
@@ -70,6 +72,7 @@ class Experiment:
         cls,
         config: RunConfig[Any],
         run: str | Path | None = None,
+        data: Datasets | None = None,
         loaded: Data | None = None,
         recipe: str | None = None,
         notes: Sequence[str] = (),
@@ -80,6 +83,7 @@ class Experiment:
         Args:
             config: The run; in place of the method's configuration, its name takes what is best for these data.
             run: Folder of the run. Nothing can be trained without one.
+            data: Data sets of the program's own, in place of a source that the configuration names.
             loaded: What `config.data` describes, if it was read already.
             recipe: Name of the recipe that the configuration is of.
             notes: Lines about the configuration, for the user.
@@ -90,23 +94,25 @@ class Experiment:
                 what the method needs.
         """
         config, path = checked(config), None if run is None else _folder(run)
+        if data is not None:
+            config = replace(config, data=replace(config.data, from_python=_given(data).kind))
         check_length(config.data, config.train)
-        loaded = load_data(config.data) if loaded is None else loaded
+        loaded = load_data(config.data, data) if loaded is None else loaded
         if isinstance(config.method, str):
             default, differing = method_class(config.method).default_config(loaded.spec)
             config, notes = replace(config, method=default), [*notes, *differing]
         name = method_name(config.method)
-        data, tuned = with_head(loaded, config.data, path, dry)
-        kind, parts = method_class(name), listing(data)
+        loaded, tuned = with_head(loaded, config.data, path, dry)
+        kind, parts = method_class(name), listing(loaded)
         styles = wanted_styles(config.data, getattr(config.method, "perceptual", None))
-        data = needs(data, kind.needs, name, config.data.balanced, styles)
-        resolved, more = kind.resolve_config(config.method, data.train)
+        loaded = needs(loaded, kind.needs, name, config.data.balanced, styles)
+        resolved, more = kind.resolve_config(config.method, loaded.train)
         config = replace(config, method=resolved)
         torch.manual_seed(config.train.seed)
-        method = build_method(kind, data.spec, config.method, copies=4, device=choose_precision(config.train).device)
-        if isinstance(method, Latent):
+        method = build_method(kind, loaded.spec, config.method, copies=4, device=choose_precision(config.train).device)
+        if method.as_latent():
             _check_still(name, config.data)
-        return cls(name, config, data, method, path, recipe, (*notes, *more), parts, tuned)
+        return cls(name, config, loaded, method, path, recipe, (*notes, *more), parts, tuned)
 
     @property
     def about(self) -> str:
@@ -155,13 +161,15 @@ class Experiment:
                 log.close()
 
 
-def train(config: RunConfig[Any], run: str | Path, quiet: bool = False) -> Trained:
+def train(config: RunConfig[Any], run: str | Path, data: Datasets | None = None, quiet: bool = False) -> Trained:
     """Trains a model, or goes on with the run in the folder if it has the same settings.
 
     Args:
         config: What to train, on which data, how long; in place of the method's configuration, its name takes what is
             best for these data.
         run: Folder of the run: new, empty, or one to go on with.
+        data: Data sets of the program's own, from `unbraid.data.from_datasets`, in place of a source that
+            `config.data` names; what else it says, such as the size of images, holds for them.
         quiet: Show neither progress nor figures.
 
     Returns:
@@ -171,7 +179,7 @@ def train(config: RunConfig[Any], run: str | Path, quiet: bool = False) -> Train
         UserError: Something the user can mend, such as data that don't fit, or a folder with another run.
         KeyboardInterrupt: The user stopped it; the run is saved, and the same call goes on from there.
     """
-    experiment = Experiment.prepare(config, run)
+    experiment = Experiment.prepare(config, run, data)
     try:
         experiment.train(quiet)
     except Interrupted as stop:
@@ -181,17 +189,21 @@ def train(config: RunConfig[Any], run: str | Path, quiet: bool = False) -> Train
 
 def evaluate(
     run: str | Path,
+    data: Datasets | None = None,
     distance: Distance | None = None,
     perceptual: PerceptualConfig = PACKAGED,
     limit: int | None = None,
+    only: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measures a run on its test part; writes metrics.json, pictures, examples and README.md into its folder.
 
     Args:
         run: Folder of the run.
+        data: The data sets that `train` was given, if it was given some.
         distance: Distance of shared codes; the one the run was trained with, if not given.
         perceptual: Where the weights of perceptual networks come from.
         limit: Items in a figure at most, to be done sooner; retrieval takes all.
+        only: Names of the measures to compute, such as ("retrieval",); none for all that apply.
 
     Returns:
         What was measured, as metrics.json has it.
@@ -201,21 +213,23 @@ def evaluate(
     """
     from unbraid.evaluation.evaluate import evaluate as measure
 
-    opened, model, data = open_run(_folder(run), limit=limit)
-    return measure(opened, model, data, distance, perceptual, limit)
+    opened, model, loaded = open_run(_folder(run), limit=limit, data=data)
+    return measure(opened, model, loaded, distance, perceptual, limit, only)
 
 
 def open_run(
     path: Path,
     moved: Mapping[str, Path] | None = None,
     limit: int | None = None,
+    data: Datasets | None = None,
 ) -> tuple[Run, Trained, Data]:
-    """A run, its model, and its data with the batches that the model trains on.
+    """Opens a run: the run, its model, and its data with the batches that the model trains on.
 
     Args:
         path: Folder of the run.
         moved: Where the data lie now, by what named the place in `DataConfig`.
         limit: Items in a figure that is to be measured.
+        data: The data sets that the run was given by a program, if it was given some.
 
     Raises:
         UserError: There is no run, no model yet, the images are others now, or so few items say nothing.
@@ -226,22 +240,30 @@ def open_run(
     for name in moved or {}:
         if name != "root" and getattr(run.config.data, name) is None:
             raise UserError(f"--data.{name.replace('_', '-')}: {path} was not trained on data that were given so")
-    data = read_data(run, moved)
-    check_parts(path, listing(data))
-    return run, model, needs(data, model.method.needs, model.name, run.config.data.balanced)
+    loaded = read_data(run, moved, data)
+    check_parts(path, listing(loaded))
+    return run, model, needs(loaded, model.method.needs, model.name, run.config.data.balanced)
 
 
-def read_data(run: Run, moved: Mapping[str, Path] | None = None) -> Data:
-    """The data of a run, read again, behind the head and network that the run tuned. moved: as in `open_run`.
+def read_data(run: Run, moved: Mapping[str, Path] | None = None, data: Datasets | None = None) -> Data:
+    """Reads the data of a run again, behind the head and network that the run tuned.
 
-    Raises UserError if they can't be read.
+    Args:
+        run: The run.
+        moved: Where the data lie now, by what named the place in `DataConfig`.
+        data: The data sets that the run was given by a program, if it was given some.
+
+    Raises:
+        UserError: They can't be read.
     """
     config = replace(run.config.data, **(moved or {}))
-    return with_head(load_data(config), config, run.path)[0]
+    if data is not None and config.from_python is None:
+        raise UserError(f"{run.path} was trained on data that its settings name: leave data= out")
+    return with_head(load_data(config, data and _given(data)), config, run.path)[0]
 
 
 def changed_since(path: Path, parts: Mapping[str, Any]) -> bool:
-    """Whether the data are divided otherwise than when the run in this folder began."""
+    """Returns whether the data are divided otherwise than when the run in this folder began."""
     file = path / "parts.json"
     return file.exists() and read_json(file, dict[str, Any]) != parts
 
@@ -269,7 +291,7 @@ def check_length(data: DataConfig, train: TrainConfig) -> None:
 
 
 def checked(config: Any) -> RunConfig[Any]:
-    """A configuration with values of the types that it says: text becomes a path, a list a tuple.
+    """Returns a configuration with values of the types that it says: text becomes a path, a list a tuple.
 
     Raises UserError, with what is needed, for anything else.
     """
@@ -308,10 +330,14 @@ def _folder(run: Any) -> Path:
     return Path(run)
 
 
+def _given(data: Any) -> Datasets:
+    if not isinstance(data, Datasets):
+        raise UserError(f"data: unbraid.data.from_datasets(...) is needed; found {type(data).__name__}")
+    return data
+
+
 def _check_still(name: str, config: DataConfig) -> None:
     """UserError if images change from pass to pass, for a method that keeps a code of each."""
-    moved = "--data.augment moves them" if config.augment else ""
-    if config.set in ("digits", "mnist-cdcb"):
-        moved = f"the digits of {config.set} have new colours in each pass"
+    moved = redrawn(config) or ("--data.augment moves them" if config.augment else "")
     if moved:
         raise UserError(f"{name} keeps a code for each image, which must stay as it is; {moved}")

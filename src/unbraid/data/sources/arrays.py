@@ -65,18 +65,22 @@ def load_arrays(config: DataConfig) -> Data:
     images (uint8, uint16, floats in [0, 1] or [-1, 1]) or vectors (floats).
     """
     assert config.arrays is not None
-    arrays = read_arrays(config.arrays, "--data.arrays")
+    return from_arrays(config, config.arrays.stem, read_arrays(config.arrays, "--data.arrays"), str(config.arrays))
+
+
+def from_arrays(config: DataConfig, name: str, arrays: dict[str, np.ndarray], where: str) -> Data:
+    """As `load_arrays`, of arrays that were read. name: of the data. where: what held them, for messages."""
     if {"a", "b"} <= set(arrays):
-        return _two(config, arrays)
+        return _two(config, name, arrays, where)
     if {"x", "label"} <= set(arrays):
         x, remark = array_items(arrays["x"], "x", config)
         label, names = arrays["label"], [str(i) for i in range(len(x))]
         _check_labels(label, "label", len(x), "x", dimensions=(1, 2))
         columns = {"label": label} if label.ndim == 1 else {f"label {j}": label[:, j] for j in range(label.shape[1])}
         content = _content(arrays["content"], len(x)) if "content" in arrays else None
-        return labelled_data(config, config.arrays.stem, x, names, columns, remark=remark, content=content)
+        return labelled_data(config, name, x, names, columns, remark=remark, content=content)
     found = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items()) or "no arrays"
-    raise UserError(f"{config.arrays} holds {found}; needed are a and b, for pairs, or x and label, for classes")
+    raise UserError(f"{where} holds {found}; needed are a and b, for pairs, or x and label, for classes")
 
 
 def array_items(array: np.ndarray, name: str, config: DataConfig) -> tuple[Items, str]:
@@ -115,23 +119,20 @@ def array_items(array: np.ndarray, name: str, config: DataConfig) -> tuple[Items
     return ArrayImages(array, spec, 0.5, 1.0), f"{name}: values taken as lying in [0, 1]"
 
 
-def _two(config: DataConfig, arrays: dict[str, np.ndarray]) -> Data:
+def _two(config: DataConfig, called: str, arrays: dict[str, np.ndarray], where: str) -> Data:
     (a, remark_a), (b, remark_b) = (array_items(arrays[name], name, config) for name in ("a", "b"))
     remarks = [remark for remark in (remark_a, remark_b) if remark]
     names = [[str(i) for i in range(len(side))] for side in (a, b)]
     spec = DataSpec(a.spec, b.spec)
-    assert config.arrays is not None
     if config.by_class:
         if missing := [name for name in ("label_a", "label_b") if name not in arrays]:
-            raise UserError(
-                f"--data.by-class: {config.arrays} has no array {' and '.join(missing)}, the items' classes"
-            )
+            raise UserError(f"--data.by-class: {where} has no array {' and '.join(missing)}, the items' classes")
         for side, items in (("a", a), ("b", b)):
             _check_labels(arrays[f"label_{side}"], f"label_{side}", len(items), side)
         classes = tuple([str(label) for label in arrays[name]] for name in ("label_a", "label_b"))
         return class_pairs(
             config,
-            config.arrays.stem,
+            called,
             (a, b),
             (classes[0], classes[1]),
             (names[0], names[1]),
@@ -143,16 +144,16 @@ def _two(config: DataConfig, arrays: dict[str, np.ndarray]) -> Data:
         unpaired = [UnpairedPart(a, b, *pair, *names) for pair in rows]
         if "label" in arrays:
             remarks.append("label is not used: items without pairs have none")
-        return Data(config.arrays.stem, spec, *unpaired, remark="; ".join(remarks))
+        return Data(called, spec, *unpaired, remark="; ".join(remarks))
     if len(a) != len(b):
         raise UserError(
-            f"{config.arrays}: a has {len(a)} items, b {len(b)}; pairs need as many of both. "
+            f"{where}: a has {len(a)} items, b {len(b)}; pairs need as many of both. "
             "Give --data.unpaired for a method that needs no pairs"
         )
     labels = _labels(arrays["label"], len(a), "a") if "label" in arrays else None
     split = divide(names[0], config.val, config.test, config.seed)
     paired = [PairedPart(a, b, part, names[0], labels) for part in (split.train, split.val, split.test)]
-    return Data(config.arrays.stem, spec, *paired, remark="; ".join(remarks))
+    return Data(called, spec, *paired, remark="; ".join(remarks))
 
 
 def _labels(label: np.ndarray, count: int, of: str) -> np.ndarray:
