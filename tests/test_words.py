@@ -15,7 +15,7 @@ OPENINGS_NOT_YET = ("commands", "data", "evaluation", "model", "search", "web")
 """Folders in which docstrings may still begin with those words."""
 NAMES = re.compile(
     r"adversar(y|ies)|rivals?|judge|fool|tell|watched|warnings|lengths|settled|again|autoencoding|likelihood"
-    r"|rich|poor|told|strangers|spread"
+    r"|rich|poor|told|made|seen|shown|said|alone|strangers|spread|once"
 )
 """Parts of names, divided by underscores, for which the field has other words."""
 

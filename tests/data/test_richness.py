@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 from helpers import Stored
 from unbraid.core.types import ImageSpec, VectorSpec
 from unbraid.data.parts import PairedPart
-from unbraid.data.richness import compressed_bits, directions, richer
+from unbraid.data.richness import compressed_bits, directions, more_informative
 
 
 def images(detail: int, count: int = 30) -> Stored:
@@ -26,26 +26,26 @@ def part(a: Stored, b: Stored) -> PairedPart:
 def test_more_detail_is_richer_whichever_side_it_is_on() -> None:
     fine, coarse = images(16), images(2)
     for pairs in (part(fine, coarse), part(fine, coarse).unpaired()):
-        found = richer(pairs)
-        assert (found.rich, found.clear) == ("a", True)
+        found = more_informative(pairs)
+        assert (found.informative, found.clear) == ("a", True)
         assert "bits an item" in found.reason
         assert "directions" in found.reason
-    assert richer(part(coarse, fine)).rich == "b"
+    assert more_informative(part(coarse, fine)).informative == "b"
 
 
 def test_equals_are_not_clear() -> None:
-    assert not richer(part(images(8), images(8))).clear
+    assert not more_informative(part(images(8), images(8))).clear
 
 
 def test_unequal_numbers_of_items_are_compared() -> None:
     pairs = part(images(16), images(2)).unpaired()
-    assert richer(replace(pairs, rows_b=np.arange(3))).rich == "a"
+    assert more_informative(replace(pairs, rows_b=np.arange(3))).informative == "a"
 
 
 def test_a_vector_of_two_values_says_more_than_one_of_one() -> None:
     x = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
-    found = richer(part(Stored(x, VectorSpec(2)), Stored(x[:, :1], VectorSpec(1))))
-    assert (found.rich, found.clear) == ("a", True)
+    found = more_informative(part(Stored(x, VectorSpec(2)), Stored(x[:, :1], VectorSpec(1))))
+    assert (found.informative, found.clear) == ("a", True)
 
 
 def test_what_does_not_vary_has_hardly_any_bits_and_one_direction() -> None:

@@ -19,7 +19,7 @@ class Meter(AbstractContextManager["Meter"]):
         self.title, self.total, self.done = title, total, 0
         self.console = console or Console(stderr=True)
         self._bar: tuple[Progress, TaskID] | None = None
-        self._began = self._said = time.monotonic()
+        self._began = self._printed = time.monotonic()
 
     def __enter__(self) -> "Meter":
         if self.console.is_terminal and self.total:
@@ -41,8 +41,8 @@ class Meter(AbstractContextManager["Meter"]):
         self.done += count
         if self._bar:
             self._bar[0].update(self._bar[1], completed=self.done, text=self.text())
-        elif time.monotonic() - self._said > PLAIN_SECONDS:
-            self._said = time.monotonic()
+        elif time.monotonic() - self._printed > PLAIN_SECONDS:
+            self._printed = time.monotonic()
             self.console.print(f"{self.title}: {self.text()}", soft_wrap=True)
 
     def text(self) -> str:

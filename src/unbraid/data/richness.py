@@ -1,4 +1,4 @@
-"""Which of two domains has more to say: a measurement, for methods that treat the richer one differently.
+"""Estimates which of two domains is more informative, for methods that treat that one differently.
 
 Two figures of each domain, of items spread over training: how far its items can be compressed without loss, an upper
 bound of their entropy, and, as a quick probe, how many directions they vary in at a coarse look. Both are rough: noise
@@ -24,7 +24,7 @@ COARSE = 16
 VARIANCE = 0.95
 """Share of the variance that the counted directions hold."""
 CLEAR = 1.2
-"""How many times as many bits make a domain clearly the richer one."""
+"""Ratio of bits from which a domain is clearly more informative."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,19 @@ class Richness:
 class Proposal:
     """The more informative domain, the reason, and whether the difference is clear."""
 
-    rich: Domain
+    informative: Domain
     reason: str
     clear: bool
 
 
-def richer(part: Part) -> Proposal:
+def more_informative(part: Part) -> Proposal:
     """Compares the two domains of a part by their items as stored."""
     found = {domain: richness(*part.domain(domain)) for domain in DOMAINS}
     a, b = found["a"], found["b"]
-    rich: Domain = "a" if a.bits >= b.bits else "b"
-    more, less = (a, b) if rich == "a" else (b, a)
+    informative: Domain = "a" if a.bits >= b.bits else "b"
+    more, less = (a, b) if informative == "a" else (b, a)
     reason = f"a has {a}; b has {b}"
-    return Proposal(rich, reason, more.bits >= CLEAR * less.bits)
+    return Proposal(informative, reason, more.bits >= CLEAR * less.bits)
 
 
 def richness(items: Items, rows: Rows) -> Richness:

@@ -281,7 +281,7 @@ class AuxiliaryNetworks(nn.Module):
     def __init__(self, own: Spec, opposite: Spec, config: CdDNConfig) -> None:
         super().__init__()
         self.critic = critic(opposite, own, config)
-        # from this domain's exclusive code alone, an image of the other domain; and who judges it
+        # generates images of the other domain from this domain's exclusive code; and its critic
         self.decoder = decoder(opposite, config.exclusive, config) if config.reversal else None
         self.exclusive_critic = critic(own, opposite, config) if config.reversal else None
         self.latent_discriminator = (

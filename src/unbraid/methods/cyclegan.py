@@ -124,12 +124,12 @@ class CycleGAN(Method[Unpaired]):
         1."""
         config, batch = self.config, next(batches)
         x, y = batch.a, batch.b
-        made_b, made_a = self.to_b(x), self.to_a(y)
+        translated_b, translated_a = self.to_b(x), self.to_a(y)
         terms: Terms = {
-            "cycle_a": config.cycle * l1_loss(self.to_a(made_b), x),  # eq. 2, term 1
-            "cycle_b": config.cycle * l1_loss(self.to_b(made_a), y),  # eq. 2, term 2
-            "generator_b": least_squares(self.discriminators["b"](made_b), 1.0),  # section 4, for G
-            "generator_a": least_squares(self.discriminators["a"](made_a), 1.0),  # section 4, for F
+            "cycle_a": config.cycle * l1_loss(self.to_a(translated_b), x),  # eq. 2, term 1
+            "cycle_b": config.cycle * l1_loss(self.to_b(translated_a), y),  # eq. 2, term 2
+            "generator_b": least_squares(self.discriminators["b"](translated_b), 1.0),  # section 4, for G
+            "generator_a": least_squares(self.discriminators["a"](translated_a), 1.0),  # section 4, for F
         }
         if config.identity:
             weight = config.cycle * config.identity
@@ -138,8 +138,8 @@ class CycleGAN(Method[Unpaired]):
         yield {"translators": terms}
         yield {
             "discriminators": {
-                "discriminator_a": self._discriminator_loss(x, made_a.detach(), "a"),
-                "discriminator_b": self._discriminator_loss(y, made_b.detach(), "b"),
+                "discriminator_a": self._discriminator_loss(x, translated_a.detach(), "a"),
+                "discriminator_b": self._discriminator_loss(y, translated_b.detach(), "b"),
             }
         }
 

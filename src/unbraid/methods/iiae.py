@@ -296,8 +296,8 @@ class IIAE(Method[Paired]):
         model = [p for name, p in self.named_parameters() if not name.startswith("discriminators")]
         optimisers: dict[str, Optimizer] = {"model": Adam(model, lr=c.rate, betas=betas, fused=True)}
         if c.gan:
-            judges = self.discriminators.parameters()
-            optimisers["discriminators"] = Adam(judges, lr=c.discriminator_rate, betas=betas, fused=True)
+            parameters = self.discriminators.parameters()
+            optimisers["discriminators"] = Adam(parameters, lr=c.discriminator_rate, betas=betas, fused=True)
         return optimisers
 
     def rate_factor(self, stage: str, clock: Clock) -> float:
@@ -414,7 +414,7 @@ def _check(spec: DataSpec, config: IIAEConfig) -> None:
     if isinstance(spec.a, VectorSpec) != isinstance(spec.b, VectorSpec):
         raise UserError(f"IIAE needs two domains of one kind; found {spec.a} and {spec.b}")
     if config.gan and not isinstance(spec.a, ImageSpec):
-        raise UserError(f"--method.gan {config.gan:g}: discriminators judge patches of images; found {spec.a}")
+        raise UserError(f"--method.gan {config.gan:g}: discriminators score patches of images; found {spec.a}")
     if config.perceptual_weight and (reason := _unseen(spec)):
         raise UserError(f"--method.perceptual-weight {config.perceptual_weight:g}: {reason}")
     if len(config.widths) != len(config.decoder_widths):

@@ -310,8 +310,8 @@ class LORD(Method[Labelled]):
         if self.config.inference != "amortised":
             return self._class_rows(batch.label)
         codes = self.class_encoder(batch.x).float()
-        alike = (batch.label[:, None] == batch.label[None]).all(2).float()
-        return (alike / alike.sum(1, keepdim=True)) @ codes
+        same_class = (batch.label[:, None] == batch.label[None]).all(2).float()
+        return (same_class / same_class.sum(1, keepdim=True)) @ codes
 
     def _class_rows(self, label: Int[Tensor, "n k"]) -> Float[Tensor, "n d"]:
         return self.class_codes(label + self.offsets).flatten(1)

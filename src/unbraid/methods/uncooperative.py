@@ -28,7 +28,7 @@ from unbraid.core.bounds import Count, Positive, Share, Size, Weight
 from unbraid.core.method import Clock, Method, Terms, Update
 from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec, Spec, Unpaired, UserError, VectorSpec, other
 from unbraid.data.parts import Part
-from unbraid.data.richness import richer
+from unbraid.data.richness import more_informative
 from unbraid.nn.blocks import FitSize, Upsampling, draw_normal
 from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import Bank, History
@@ -282,18 +282,18 @@ class Uncooperative(Method[Unpaired]):
     @classmethod
     def resolve_config(cls, config: UncooperativeConfig, train: Part) -> tuple[UncooperativeConfig, list[str]]:
         """Measures which domain is more informative, if that isn't given; otherwise checks what is given."""
-        proposal = richer(train)
+        proposal = more_informative(train)
+        measured = proposal.informative
         if config.informative is None:
             unclear = "" if proposal.clear else ", which is not clear: say it with --method.informative if you know"
-            return replace(config, informative=proposal.rich), [
-                f"Informative domain: {proposal.rich}, measured{unclear}. {proposal.reason}"
-            ]
-        if config.informative == proposal.rich or not proposal.clear:
+            note = f"Informative domain: {measured}, measured{unclear}. {proposal.reason}"
+            return replace(config, informative=measured), [note]
+        if config.informative == measured or not proposal.clear:
             return config, []
         return config, [
-            f"Warning: --method.informative {config.informative}, but {proposal.rich} seems to be the more informative "
-            f"domain: {proposal.reason}. "
-            f"If the two were given the wrong way round, start another run with --method.informative {proposal.rich}"
+            f"Warning: --method.informative {config.informative}, but {measured} seems to be the more informative "
+            f"domain: {proposal.reason}. If the two were given the wrong way round, start another run with "
+            f"--method.informative {measured}"
         ]
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:

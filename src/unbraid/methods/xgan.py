@@ -381,7 +381,7 @@ class XGAN(Method[Unpaired]):
             return []
         change = "--method.domain" if self.config.statistics == "own" else "--method.statistics"
         return [
-            f"the classifier tells the domain of over {SEPARATE:g} % of the embeddings where half would be healthy, so "
+            f"the classifier predicts the domain of over {SEPARATE:g} % of the embeddings, where 50 % is healthy, so "
             f"the domains don't meet and translations will be poor. In another run folder, change {change}"
         ]
 

@@ -66,10 +66,10 @@ class Critic(nn.Module):
                 x = functional.leaky_relu(before[-1], SLOPE)
         with torch.autocast(image.device.type, enabled=False):
             gradient = self._score_weight()
-            for convolution, seen, size in zip(
+            for convolution, activation, size in zip(
                 reversed(self._layers()), reversed(before), reversed(sizes), strict=True
             ):
-                gradient = _back_through_relu(gradient, seen)
+                gradient = _back_through_relu(gradient, activation)
                 weight = convolution.weight
                 if convolution is self.convolutions[0]:
                     weight = weight[:, -self.image.channels :]
@@ -128,9 +128,9 @@ class VectorCritic(nn.Module):
                 x = functional.leaky_relu(before[-1], SLOPE)
         with torch.autocast(vector.device.type, enabled=False):
             gradient = self.score.weight
-            for layer, seen in zip(reversed(self.layers), reversed(before), strict=True):
+            for layer, activation in zip(reversed(self.layers), reversed(before), strict=True):
                 assert isinstance(layer, nn.Linear)
-                gradient = _back_through_relu(gradient, seen) @ layer.weight
+                gradient = _back_through_relu(gradient, activation) @ layer.weight
         return gradient[:, -self.size :]
 
 

@@ -300,8 +300,8 @@ class Session:
                 self.method, self.optimisers, device_batches, clock, self.precision.autocast(), gradient_norms
             )
             self.average.update()
-            seen = {**terms, **self.method.diagnostics}
-            values = dict(zip(seen, torch.stack([v.float() for v in seen.values()]).tolist(), strict=True))
+            logged = {**terms, **self.method.diagnostics}
+            values = dict(zip(logged, torch.stack([v.float() for v in logged.values()]).tolist(), strict=True))
             losses = {name: values[name] for name in terms}
             position = self.after_step(position, values, gradient_norms, batches.step, time.monotonic() - began)
             done = length.clock(position.step, position.seconds).progress
