@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,9 +174,52 @@ def test_ids_of_another_shape_are_said(tmp_path: Path, array: np.ndarray) -> Non
 def test_an_index_of_an_earlier_version_is_searched(tmp_path: Path) -> None:
     codes = fill(tmp_path / "index", 20)
     table = json.loads((tmp_path / "index" / "built.json").read_text())
-    del table["a"]["ids"], table["a"]["parts"]["shared"]["checksum"], table["a"]["parts"]["exclusive"]["checksum"]
+    for kept in (table["a"]["parts"]["shared"], table["a"]["parts"]["exclusive"]):
+        del kept["checksum"], kept["length"]
+    del table["a"]["ids"], table["a"]["ids_length"]
     (tmp_path / "index" / "built.json").write_text(json.dumps(table))
     assert names(tmp_path / "index", Searcher(tmp_path / "index").search("a", "shared", codes[:1, :8], 1)[1]) == [[0]]
+    with Store.writing(tmp_path / "index", IDENTITY) as store:
+        build(store, target=0.9, exact=1000)
+    table = json.loads((tmp_path / "index" / "built.json").read_text())["a"]
+    assert table["ids_length"] == (tmp_path / "index" / f"ids-a-{table['changes']}.npy").stat().st_size
+
+
+LARGE = """
+import sys
+from pathlib import Path
+import numpy as np
+from unbraid.core.types import UserError
+from unbraid.search import index
+index.CHECKED = 0  # as if all files were larger
+try:
+    searcher = index.Searcher(Path(sys.argv[1]))
+    searcher.search("a", "shared", np.load(sys.argv[2]), 5)
+except UserError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize(("count", "how"), [(300, "shortened"), (3000, "shortened"), (3000, "positions out of range")])
+def test_large_files_that_were_cut_off_or_point_nowhere_are_said(tmp_path: Path, count: int, how: str) -> None:
+    """In a process of its own, which a read behind the end of a mapped file would kill."""
+    codes = fill(tmp_path / "index", count)
+    np.save(tmp_path / "queries.npy", codes[:, :8])
+    file = tmp_path / "index" / "a-shared-1.faiss"
+    data = bytearray(file.read_bytes())
+    if how == "shortened":
+        file.write_bytes(data[:-1])
+        expected = f"{file.name} has {len(data) - 1} bytes instead of {len(data)}"
+    else:
+        data[-8:] = (1 << 40).to_bytes(8, "little")  # an inverted list ends with its items' positions
+        file.write_bytes(data)
+        expected = f"{file} is damaged"
+    found = subprocess.run(
+        [sys.executable, "-c", LARGE, tmp_path / "index", tmp_path / "queries.npy"], capture_output=True, text=True
+    )
+    assert found.returncode == 1
+    assert expected in found.stderr
+    assert found.stderr.count("\n") == 1
 
 
 def test_an_index_can_be_opened_while_it_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

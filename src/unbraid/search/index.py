@@ -46,9 +46,27 @@ def find_faiss() -> Any:
 
 
 @dataclass(frozen=True)
+class Written:
+    """A file as it was written: its length in bytes and its CRC-32; None where an earlier version didn't keep it."""
+
+    length: int | None = None
+    checksum: int | None = None
+
+    def check(self, path: Path, limit: int | None = None) -> None:
+        """Raises ValueError if a file isn't this one; of one of more than `limit` bytes only the length is compared."""
+        if not path.is_file():
+            raise ValueError(f"{path.name} is missing")
+        found = path.stat().st_size
+        if self.length not in (None, found):
+            raise ValueError(f"{path.name} has {found} bytes instead of {self.length}")
+        if self.checksum is not None and (limit is None or found <= limit) and checksum_of(path) != self.checksum:
+            raise ValueError(f"{path.name} is not as it was written")
+
+
+@dataclass(frozen=True)
 class Built:
     """A file of vectors and how it is searched. recall: of ten neighbours, on a sample; None if the search is exact.
-    checksum: CRC-32 of the file; None if an earlier version wrote it."""
+    length, checksum: as in `Written`."""
 
     file: str
     count: int
@@ -56,6 +74,7 @@ class Built:
     looked_at: int = 0
     recall: float | None = None
     checksum: int | None = None
+    length: int | None = None
 
     def __str__(self) -> str:
         if self.recall is None:
@@ -68,18 +87,20 @@ class Built:
 
 @dataclass(frozen=True)
 class BuiltDomain:
-    """The files of a domain: made at the store's count of `changes`, as `target` and `exact` asked. ids: CRC-32 of the
-    file of ids."""
+    """The files of a domain: made at the store's count of `changes`, as `target` and `exact` asked. ids, ids_length:
+    CRC-32 and length of the file of ids."""
 
     changes: int
     target: float
     exact: int
     parts: dict[Part, Built]
     ids: int | None = None
+    ids_length: int | None = None
 
-    def files(self, domain: Domain) -> dict[str, int | None]:
-        """Returns the names of files and their checksums."""
-        return {ids_file(domain, self.changes): self.ids, **{part.file: part.checksum for part in self.parts.values()}}
+    def files(self, domain: Domain) -> dict[str, Written]:
+        """Returns the files by their names."""
+        parts = {part.file: Written(part.length, part.checksum) for part in self.parts.values()}
+        return {ids_file(domain, self.changes): Written(self.ids_length, self.ids), **parts}
 
 
 def ids_file(domain: Domain, changes: int) -> str:
@@ -132,14 +153,18 @@ def _built(store: Store, domain: Domain, target: float, exact: int) -> BuiltDoma
         index, built = make(vectors, f"{domain}-{part}-{changes}.faiss", target, exact)
         place = store.folder / built.file
         write_atomically(place, lambda file, index=index: find_faiss().write_index(index, str(file)))
-        parts[part] = replace(built, checksum=checksum_of(place))
-    return BuiltDomain(changes, target, exact, parts, checksum_of(path))
+        parts[part] = replace(built, checksum=checksum_of(place), length=place.stat().st_size)
+    return BuiltDomain(changes, target, exact, parts, checksum_of(path), path.stat().st_size)
 
 
 def _whole(folder: Path, domain: Domain, about: BuiltDomain) -> bool:
     """Whether the files are there, and known to be as they were written."""
-    files = {folder / name: expected for name, expected in about.files(domain).items()}
-    return all(path.is_file() and checksum_of(path) == expected for path, expected in files.items())
+    try:
+        for name, written in about.files(domain).items():
+            written.check(folder / name)
+    except ValueError:
+        return False
+    return all(None not in (written.length, written.checksum) for written in about.files(domain).values())
 
 
 def _save(path: Path, array: np.ndarray) -> None:
@@ -277,13 +302,9 @@ class Searcher:
                 ) from error
 
     def _open(self, domain: Domain, about: BuiltDomain) -> None:
-        for name, expected in about.files(domain).items():
-            path = self.folder / name
-            if not path.is_file():
-                raise FileNotFoundError(f"{name} is missing")
+        for name, written in about.files(domain).items():
             # of larger files only a part is read in a search; `unbraid index` looks at all of them
-            if expected is not None and path.stat().st_size <= CHECKED and checksum_of(path) != expected:
-                raise ValueError(f"{name} is not as it was written")
+            written.check(self.folder / name, CHECKED)
         ids = np.lib.format.open_memmap(self.folder / ids_file(domain, about.changes), mode="r")
         if ids.ndim != 1 or ids.dtype != np.int64:
             raise ValueError(f"{ids_file(domain, about.changes)} holds {ids.dtype} of shape {ids.shape}")
@@ -340,6 +361,10 @@ class Searcher:
         else:
             parameters = self._faiss.SearchParametersIVF(sel=selector, nprobe=lists)
         distances, positions = index.search(np.ascontiguousarray(queries, np.float32), k_here, params=parameters)
+        if positions.size and positions.max() >= len(ids):  # a file that is too large to be compared with its checksum
+            raise UserError(
+                f"{self.folder / built.file} is damaged. Run the same `unbraid index` again: codes are kept"
+            )
         found = np.where(positions >= 0, ids[np.maximum(positions, 0)], -1)
         distances = np.where(positions >= 0, distances, np.inf)
         missing = ((0, 0), (0, k - k_here))
