@@ -9,9 +9,14 @@ from torch import Tensor
 def augment(
     sides: tuple[Float[Tensor, "n ..."], ...], names: tuple[str, ...], seed: int, draw: int, rows: np.ndarray
 ) -> tuple[Float[Tensor, "n ..."], ...]:
-    """Moves item i of every side alike; the move is a function of (seed, draw, rows[i]) alone.
+    """Moves item i of every tensor alike; the move is a function of (seed, draw, rows[i]) alone.
 
-    sides: tuple of (n, c, h, w) of any sizes; names: of "flip", "turn" (quarter turns: square images), "shift".
+    Args:
+        sides: tensors of (n, c, h, w) of any sizes.
+        names: of moves: "flip", "turn" (quarter turns: square images), "shift".
+        seed: of the moves.
+        draw: the number of the pass over the data.
+        rows: (n,) int64.
     """
     moved = [list(side) for side in sides]
     for i, row in enumerate(rows):

@@ -119,11 +119,17 @@ def cached(
 ) -> CachedImages:
     """Decodes image files, or finds them decoded by an earlier run.
 
-    names: relative to folder. grid: rows and columns of tiles in each file. size: height and width of a tile, default
-    what the files have. channels: 1 or 3, default 3 if any file has colour. strict: no file may be unreadable.
+    Args:
+        folder: of the files.
+        names: relative to folder.
+        size: height and width of a tile; default: those of the files.
+        channels: 1 or 3; default: 3 if any file has colour.
+        grid: rows and columns of tiles in each file.
+        strict: whether no file may be unreadable.
 
-    Raises UserError if sizes differ and none is given, a file can't be cut into its grid, more than half of the files
-    can't be read (with `strict`: any), or the cache folder can't be written.
+    Raises:
+        UserError: if sizes differ and none is given, a file can't be cut into its grid, more than half of the files
+            can't be read (with `strict`: any), or the cache folder can't be written.
     """
     if channels not in (None, 1, 3):
         raise UserError(f"--data.channels {channels}: image files give 1 (grey) or 3 (colour)")
@@ -148,7 +154,7 @@ def cached(
 def found_cached(
     folder: Path, names: Sequence[str], size: tuple[int, int] | None = None, channels: int | None = None
 ) -> CachedImages | None:
-    """Returns what `cached` would, if an earlier call decoded these very files; else None."""
+    """Returns what `cached` would, if an earlier call decoded these very files; else None. See `cached`."""
     request = _Request(folder, names, size, channels, (1, 1), False)
     try:
         return _open(request, cache_folder() / request.key())
@@ -310,12 +316,12 @@ def _threaded(work: Callable[[int], T], count: int, title: str, size: int = 0) -
     """work(0) to work(count - 1) by as many threads as there are cores, in order; what takes longer than two seconds
     gets a bar on stderr. size: bytes of a result."""
     started, chunk = monotonic(), max(1, min(64, WAITING // max(1, size)))  # results wait in memory
-    with ThreadPoolExecutor(os.cpu_count()) as pool, ExitStack() as shown:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, ExitStack() as stack:
         bar = None
         for start in range(0, count, chunk):
             yield from pool.map(work, range(start, min(start + chunk, count)))
             if bar is None and monotonic() - started > 2:
-                bar = shown.enter_context(Progress(console=Console(stderr=True)))
+                bar = stack.enter_context(Progress(console=Console(stderr=True)))
                 bar.add_task(title, total=count)
             if bar is not None:
                 bar.update(bar.task_ids[0], completed=start + chunk)

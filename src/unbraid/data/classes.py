@@ -79,10 +79,22 @@ def class_pairs(
     remark: str = "",
     skipped: tuple[str, ...] = (),
 ) -> Data:
-    """Divides by class. Training pairs each item of b with some item of a of its class; the others stay unpaired.
+    """Divides two domains by class. Training pairs each item of b with some item of a of its class.
 
-    classes, names: of each item of a, and of b. test_share: of the classes, instead of --data.test. Classes that one
-    domain lacks are left out. Raises UserError if that leaves too few, or --data.test-classes names unknown ones.
+    Validation and test stay unpaired. Classes that one domain lacks are left out.
+
+    Args:
+        config: whose shares, seed and --data.test-classes count.
+        name: of the data.
+        items: of a and of b.
+        classes: of each item of a, and of b.
+        names: of each item of a, and of b.
+        test_share: of the classes, instead of --data.test.
+        remark: on the data.
+        skipped: files that could not be read.
+
+    Raises:
+        UserError: if too few classes are left, or --data.test-classes names unknown ones.
     """
     classes = _same_words(*classes)
     both = sorted(set(classes[0]) & set(classes[1]))

@@ -45,7 +45,16 @@ def equal_items(items: Items, rows: Rows) -> Rows:
 
 
 def differ(items: Items, rows: Rows, others: Rows) -> np.ndarray:
-    """Returns for each row whether it shows another item than the row of `others` at its place. (n,) bool."""
+    """Compares items row by row.
+
+    Args:
+        items: of both.
+        rows: (n,) int64.
+        others: (n,) int64.
+
+    Returns:
+        (n,) bool, whether the items are different.
+    """
     number = equal_items(items, np.concatenate([rows, others]))
     return number[: len(rows)] != number[len(rows) :]
 

@@ -42,10 +42,16 @@ PLAIN = (0.02, 0.9)
 
 
 def similarity(landmarks: Landmarks, height: int, width: int) -> Float[np.ndarray, "2 3"]:
-    """The turn, scaling and shift that takes places in an image of this size back to the photo, so that landmarks come
-    from where PLACES are, by least squares.
+    """Fits rotation, scaling and shift from places in an aligned image to the photo, by least squares: landmarks come
+    from where PLACES are.
 
-    Raises ValueError if the landmarks are all one point.
+    Args:
+        landmarks: in the photo.
+        height: of the aligned image, in px.
+        width: of the aligned image, in px.
+
+    Raises:
+        ValueError: if the landmarks are all one point.
     """
     # in the plane of complex numbers turning and scaling is multiplying
     to = landmarks[:, 0] + 1j * landmarks[:, 1]
@@ -61,9 +67,17 @@ def similarity(landmarks: Landmarks, height: int, width: int) -> Float[np.ndarra
 def aligned(
     photo: Face, landmarks: Landmarks, height: int, width: int, background: Background = "keep"
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """The photo with eyes and mouth at PLACES, (height, width, 3). Raises ValueError as `similarity` does.
+    """Returns the photo with eyes and mouth at PLACES, (height, width, 3).
 
-    What lies outside the photo gets this background's colour; with keep, that of the photo's border.
+    Args:
+        photo: (h, w, 3).
+        landmarks: in the photo.
+        height: of the result, in px.
+        width: of the result, in px.
+        background: colour of what lies outside the photo; keep takes that of the photo's border.
+
+    Raises:
+        ValueError: as `similarity` does.
     """
     matrix = similarity(landmarks, height, width)
     fill = np.median(_border(photo), axis=0) if background == "keep" else np.full(3, _level(background))

@@ -129,13 +129,13 @@ def extracted(data: Data, name: FeatureName, network: dict[str, Tensor] | None =
     Raises:
         UserError: if the network's weights are missing, or items are no stored images.
     """
-    made: dict[int, Items] = {}
+    computed: dict[int, Items] = {}
 
     def vectors(items: Items) -> Items:
-        if id(items) not in made:
+        if id(items) not in computed:
             raw = _features(items, name, None)
-            made[id(items)] = Vectors(_features(items, name, network), raw) if network else Vectors(raw)
-        return made[id(items)]
+            computed[id(items)] = Vectors(_features(items, name, network), raw) if network else Vectors(raw)
+        return computed[id(items)]
 
     size = VectorSpec(NAMED[name])
     return replace(_with_items(data, vectors, size), images=data.spec)
@@ -249,7 +249,7 @@ def tune(part: Part, seed: int, steps: int = STEPS) -> Head:
         seed: of the weights and batches.
         steps: of AdamW.
     """
-    return _Tuner(part, seed).head_alone(steps)
+    return _Tuner(part, seed).tune_head(steps)
 
 
 def tune_network(
@@ -267,7 +267,7 @@ def tune_network(
         steps: of the head alone, and of both.
     """
     tuner = _Tuner(vectors, seed)
-    tuner.head_alone(steps[0])
+    tuner.tune_head(steps[0])
     network = _network(name, None)
     weights: dict[str, Tensor] = network.weights()
     with Progress(console=Console(stderr=True), transient=True) as bar:
@@ -292,7 +292,7 @@ class _Tuner:
             self.head = Head(spec.size)
             self.classes = nn.Parameter(0.1 * torch.randn(len(self.present), SIZE))
 
-    def head_alone(self, steps: int) -> Head:
+    def tune_head(self, steps: int) -> Head:
         """Returns the head after so many steps on the part's own vectors."""
         self.run(self.part, lambda x: x, [], steps, lambda: None)
         return self.head.eval()
@@ -382,7 +382,14 @@ class _About:
 
 
 def save_extractor(run: Path, name: FeatureName | None, images: DataSpec, tuned: Tuned | None) -> None:
-    """Writes features.safetensors into a run: what it takes to compute its vectors."""
+    """Writes features.safetensors into a run: what it takes to compute its vectors.
+
+    Args:
+        run: folder of the run.
+        name: of the network; None for vectors that were made of no images.
+        images: the specs of its input.
+        tuned: the head, and the network's weights, if they were tuned.
+    """
     specs = [spec for spec in (images.a, images.b) if isinstance(spec, ImageSpec)]
     about = {"name": name, "images": [[spec.height, spec.width, spec.channels] for spec in specs]}
     tensors = {name: value.contiguous() for name, value in _state(tuned).items()} or {"none": torch.zeros(1)}

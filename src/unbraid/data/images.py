@@ -114,7 +114,7 @@ class ImageError(UserError):
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about its image, upright as its EXIF orientation wants it. channels: 1 or 3, transparency not
+    """The size and kind of an image file, upright as its EXIF orientation wants it. channels: 1 or 3, transparency not
     counted; deep: 16 bits a value instead of 8."""
 
     height: int
@@ -240,10 +240,15 @@ def fit(images: Float[Tensor, "*n c h w"], spec: ImageSpec) -> Float[Tensor, "*n
 
 
 def middle(height: int, width: int, spec: ImageSpec) -> tuple[slice, slice]:
-    """Returns the rows and columns of an image that scaling it to cover `spec` needs.
+    """Returns the rows and columns of an image that scaling it to cover a spec needs.
 
-    They are all, unless it is longer than LONGEST times what is shown of it: scaled as a whole, one of 1 x 200,000
-    pixels would take gigabytes.
+    They are all, unless the image is longer than LONGEST times the part that is kept: scaled as a whole, one of
+    1 x 200,000 pixels would take gigabytes.
+
+    Args:
+        height: of the image, in px.
+        width: of the image, in px.
+        spec: to cover.
     """
     scale = max(spec.height / height, spec.width / width)
 
@@ -311,8 +316,8 @@ def _stored(image: Image.Image) -> tuple[str, str, Any]:
     if not tiles:
         return "", "", None
     codec, _, _, arguments = tiles[0]
-    told = arguments if isinstance(arguments, tuple) else (arguments,)
-    return codec, str(told[0]), told[1] if len(told) > 1 else None
+    parsed = arguments if isinstance(arguments, tuple) else (arguments,)
+    return codec, str(parsed[0]), parsed[1] if len(parsed) > 1 else None
 
 
 def _tag(image: Image.Image, tag: int, default: Any = None) -> Any:

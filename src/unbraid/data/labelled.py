@@ -26,10 +26,22 @@ def labelled_data(
 ) -> Data:
     """Numbers the labels and divides the items.
 
-    columns: k of (n,) words or whole numbers, by name. own: the division that the set has of its own; without
-    one, --data.split says how to divide. Labels are numbered in the order of their values, those that training sees
-    first.
-    Raises UserError if a class has a single image, a part stays empty, or the division isn't what --data.split asks.
+    Labels are numbered in the order of their values, those that training sees first.
+
+    Args:
+        config: whose shares, seed and --data.split count.
+        name: of the data.
+        x: the items.
+        names: of the items.
+        columns: k of (n,) words or whole numbers, by name.
+        own: the division of the set's own; without one, --data.split says how to divide.
+        remark: on the data.
+        skipped: files that could not be read.
+        content: (n,) int64, see `LabelledPart`.
+        factors: (n,) float64 each, see `LabelledPart`.
+
+    Raises:
+        UserError: if a class has a single image, a part stays empty, or the division isn't what --data.split asks.
     """
     found = [np.unique(column, return_inverse=True) for column in columns.values()]
     values, labels = [value for value, _ in found], np.stack([number for _, number in found], axis=1).astype(np.int64)
@@ -48,13 +60,13 @@ def labelled_data(
     else:
         split = _by_image(config, name, labels, names)
     for j, column in enumerate(columns):
-        seen = np.unique(labels[split.train, j])
-        if len(seen) < 2:
+        trained = np.unique(labels[split.train, j])
+        if len(trained) < 2:
             raise UserError(
-                f"{name}: all training images have the same {column}, {values[j][seen[0]]}. "
+                f"{name}: all training images have the same {column}, {values[j][trained[0]]}. "
                 "There is nothing to tell apart: add images of another, or choose another label"
             )
-        order = np.concatenate([seen, np.setdiff1d(np.arange(len(values[j])), seen)])
+        order = np.concatenate([trained, np.setdiff1d(np.arange(len(values[j])), trained)])
         labels[:, j] = np.argsort(order)[labels[:, j]]
         values[j] = values[j][order]
     called = tuple(tuple(str(value) for value in some) for some in values)

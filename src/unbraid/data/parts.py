@@ -127,7 +127,16 @@ class Split:
 
 
 def held_out(rows: Rows, count: int, seed: int) -> tuple[Rows, Rows]:
-    """Holds out `count` of the rows at random. Returns the rows that stay and those held out, both sorted."""
+    """Holds out some rows at random.
+
+    Args:
+        rows: (n,) int64.
+        count: of the rows held out.
+        seed: of the choice.
+
+    Returns:
+        The rows that stay and those held out, both sorted.
+    """
     order = np.random.default_rng(seed).permutation(rows)
     return np.sort(order[count:]), np.sort(order[:count])
 
@@ -142,7 +151,15 @@ def divide(keys: Sequence[Hashable], val: float, test: float, seed: int) -> Spli
 
     Keys are ordered by a hash of (seed, key): test is the head of that order, val its tail. So another file moves at
     most one old key across each border, and none from test to val. Each part gets at least one key.
-    Raises UserError if there are fewer than three different keys.
+
+    Args:
+        keys: of the items.
+        val: share of validation.
+        test: share of test.
+        seed: of the order.
+
+    Raises:
+        UserError: if there are fewer than three different keys.
     """
     order = shuffled(set(keys), seed)
     if len(order) < 3:
@@ -294,7 +311,7 @@ class PairedPart(Part):
         return len(self.rows)
 
     def batch(self, at: Rows, draw: int, augmentation: tuple[str, ...] = (), seed: int = 0) -> Paired:
-        """Returns the pairs at these positions. Augmentation moves both items of a pair alike."""
+        """Returns the pairs at these positions. Augmentation moves both items of a pair alike. See `Part.batch`."""
         rows = self.rows[at]
         a, b = self.a.read(rows, draw), self.b.read(rows, draw)
         if augmentation:
@@ -387,7 +404,7 @@ class UnpairedPart(Part):
         return max(len(self.rows_a), len(self.rows_b))
 
     def batch(self, at: Rows, draw: int, augmentation: tuple[str, ...] = (), seed: int = 0) -> Unpaired:
-        """Returns items of `a` at these positions, and as many of `b`, drawn at random from all of `b`."""
+        """Returns items of `a` at these positions, and as many of `b`, drawn at random from all. See `Part.batch`."""
         # drawn for each position by itself, so that a batch is the same whether one process reads it or several
         pick = np.array([np.random.default_rng((seed, draw, int(i))).integers(len(self.rows_b)) for i in at], np.int64)
         a = self.a.read(self.rows_a[at % len(self.rows_a)], draw)
@@ -459,7 +476,7 @@ class LabelledPart(Part):
         return len(self.rows)
 
     def batch(self, at: Rows, draw: int, augmentation: tuple[str, ...] = (), seed: int = 0) -> Labelled:
-        """Returns the items at these positions."""
+        """Returns the items at these positions. See `Part.batch`."""
         rows = self.rows[at]
         x = self.x.read(rows, draw)
         if augmentation:

@@ -37,7 +37,7 @@ Features = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Styles:
-    """How `needs` divides classes: the number of styles in each, the features they differ in, and a seed."""
+    """The division of classes into styles: their number in each class, their features, and a seed."""
 
     count: int
     features: Features

@@ -30,7 +30,16 @@ def evaluating(method: nn.Module) -> Iterator[None]:
 
 
 def encode_all(method: Any, x: Tensor, domain: Domain) -> Codes:
-    """Encodes any number of items in batches. Returns codes on the CPU. x: (n, *spec.shape)."""
+    """Encodes any number of items in batches.
+
+    Args:
+        method: a disentangler.
+        x: (n, *spec[domain].shape).
+        domain: of the items.
+
+    Returns:
+        The codes, float32 on the CPU.
+    """
     device = next(method.parameters()).device
     with evaluating(method):
         batches: list[Codes] = [method.encode(part.to(device), domain) for part in x.split(BATCH)]
@@ -46,7 +55,16 @@ def evenly_spaced(rows: Rows, count: int | None) -> Rows:
 
 
 def read(part: Part, domain: Domain, limit: int | None = None) -> Tensor:
-    """Returns `limit` items of one domain of a part, evenly spaced, or all, as stored: (n, *spec.shape)."""
+    """Reads items of one domain of a part, as stored.
+
+    Args:
+        part: with items of the domain.
+        domain: to read.
+        limit: items at most, evenly spaced; None takes all.
+
+    Returns:
+        (n, *spec.shape).
+    """
     items, rows = part.domain(domain)
     return items.read(evenly_spaced(rows, limit), 0)
 
@@ -79,7 +97,13 @@ def exclusive_size(method: Any, domain: Domain) -> int:
 
 
 def encode_rows(method: Any, part: LabelledPart, at: Rows) -> Codes:
-    """Encodes the items at these positions of a labelled part, reading them in batches."""
+    """Encodes items of a labelled part, reading them in batches.
+
+    Args:
+        method: a disentangler.
+        part: to read from.
+        at: (n,) positions in the part.
+    """
     return _encode(method, part.x, part.rows[at], "a")
 
 
@@ -92,7 +116,16 @@ def _encode(method: Any, items: Items, rows: Rows, domain: Domain, exclusive: bo
 
 
 def decode_all(method: Any, codes: Codes, domain: Domain) -> Tensor:
-    """Decodes any number of codes in batches. Returns items on the CPU, (n, *spec.shape)."""
+    """Decodes any number of codes in batches.
+
+    Args:
+        method: a disentangler.
+        codes: of n items.
+        domain: to decode to.
+
+    Returns:
+        (n, *spec[domain].shape), float32 on the CPU.
+    """
     device = next(method.parameters()).device
     with evaluating(method):
         made = [

@@ -36,7 +36,13 @@ def enlarged(picture: Image.Image) -> Image.Image:
 def grid(
     rows: Iterable[Sequence[Tensor | Image.Image | None]], columns: Sequence[str] = (), row_names: Sequence[str] = ()
 ) -> Image.Image:
-    """Draws a labelled grid of pictures, or images (c, h, w) in [-1, 1]; None leaves a place empty."""
+    """Draws a labelled grid.
+
+    Args:
+        rows: of pictures, or images (c, h, w) in [-1, 1]; None leaves a place empty.
+        columns: names of the columns.
+        row_names: names of the rows.
+    """
     cells = [
         [None if x is None else enlarged(x if isinstance(x, Image.Image) else to_picture(x)) for x in row]
         for row in rows
@@ -64,7 +70,16 @@ def grid(
 
 
 def save_picture(picture: Image.Image, path: Path, comment: str = "") -> None:
-    """Saves a picture as PNG, atomically, with a comment in the file. Raises UserError if it can't be written."""
+    """Saves a picture as PNG, atomically.
+
+    Args:
+        picture: to save.
+        path: of the file.
+        comment: in the file.
+
+    Raises:
+        UserError: if it can't be written.
+    """
     about = PngInfo()
     if comment:
         about.add_text("comment", comment)

@@ -21,7 +21,7 @@ DIRECTIONS = 512
 class CodeSpace:
     """The geometry of shared codes: each domain's mean, and the covariance of what differs within pairs.
 
-    centre_a, centre_b: (d,). scale: (d,), the inverse spread of a dimension within pairs. directions: (d, k),
+    centre_a, centre_b: (d,). scale: (d,), the inverse deviation of a dimension within pairs. directions: (d, k),
     orthonormal, in which scaled codes of a pair still differ together, and shrink: (k,), how far codes are pulled
     together there.
     """
@@ -43,11 +43,11 @@ class CodeSpace:
         x, y = a.flatten(1).double(), b.flatten(1).double()
         difference = (x - x.mean(0)) - (y - y.mean(0))
         scale = (difference.var(0, correction=0) + 1e-9).rsqrt()
-        _, spread, directions = torch.linalg.svd(difference * scale / len(x) ** 0.5, full_matrices=False)
-        spread, directions = spread[:DIRECTIONS], directions[:DIRECTIONS]
+        _, deviations, directions = torch.linalg.svd(difference * scale / len(x) ** 0.5, full_matrices=False)
+        deviations, directions = deviations[:DIRECTIONS], directions[:DIRECTIONS]
         # scaled differences have covariance V s^2 V', with the unit matrix added (1 + s^2) along V;
         # its inverse root is I - V (1 - 1/sqrt(1 + s^2)) V'
-        shrink = 1 - (1 + spread.square()).rsqrt()
+        shrink = 1 - (1 + deviations.square()).rsqrt()
         parts = (x.mean(0), y.mean(0), scale, directions.T.contiguous(), shrink)
         return cls(*(part.float() for part in parts))
 

@@ -164,13 +164,21 @@ class Trained:
     def analogy(self, shared: Items, exclusive: Items, domain: Domain) -> Float[Tensor, "r c ..."]:
         """Combines the shared code of each item of `shared` with the exclusive code of each item of `exclusive`.
 
-        Row i, column j of the result, (r, c, *spec[domain].shape), has the shared code of item i and the exclusive code
-        of item j. Raises UserError for a domain without exclusive codes.
+        Args:
+            shared: r items.
+            exclusive: c items.
+            domain: of all.
+
+        Returns:
+            (r, c, *spec[domain].shape): row i, column j has the shared code of item i and the exclusive code of item j.
+
+        Raises:
+            UserError: for a domain without exclusive codes.
         """
         return torch.stack(list(self.analogies(shared, exclusive, domain)))
 
     def analogies(self, shared: Items, exclusive: Items, domain: Domain) -> Iterator[Float[Tensor, "c ..."]]:
-        """Yields the rows of `analogy`, each when it is made."""
+        """Yields the rows of `analogy` one by one. See `Trained.analogy`."""
         columns = self._exclusive(self.encode(exclusive, domain), domain)
         for row in self.encode(shared, domain).shared:
             yield self.decode(Codes(row.expand(len(columns), *row.shape), columns), domain)
@@ -178,7 +186,13 @@ class Trained:
     def swap(self, x: Items, label: str, value: str) -> Float[Tensor, "n ..."]:
         """Replaces one label's value in each image and keeps everything else. Needs a method with class codes.
 
-        Raises UserError, with what there is, for a label or a value that the model doesn't know.
+        Args:
+            x: images.
+            label: name of the label.
+            value: name of its new value.
+
+        Raises:
+            UserError: with what there is, for a label or a value that the model doesn't know.
         """
         method, number, at = self._label_value(label, value)
         codes = self.encode(x, "a")

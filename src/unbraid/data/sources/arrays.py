@@ -69,7 +69,14 @@ def load_arrays(config: DataConfig) -> Data:
 
 
 def from_arrays(config: DataConfig, name: str, arrays: dict[str, np.ndarray], where: str) -> Data:
-    """As `load_arrays`, of arrays that were read. name: of the data. where: what held them, for messages."""
+    """Makes data of arrays that were read. See `load_arrays`.
+
+    Args:
+        config: of the data.
+        name: of the data.
+        arrays: by name.
+        where: their origin, for messages.
+    """
     if {"a", "b"} <= set(arrays):
         return _two(config, name, arrays, where)
     if {"x", "label"} <= set(arrays):
@@ -84,9 +91,18 @@ def from_arrays(config: DataConfig, name: str, arrays: dict[str, np.ndarray], wh
 
 
 def array_items(array: np.ndarray, name: str, config: DataConfig) -> tuple[Items, str]:
-    """Finds out what an array holds: its items, and a remark on how their values were taken.
+    """Makes items of an array.
 
-    Raises UserError if it is neither images nor vectors.
+    Args:
+        array: images (n, h, w) or (n, h, w, c), or vectors (n, d).
+        name: of the array, for messages.
+        config: whose size and channels count.
+
+    Returns:
+        The items, and a remark on how their values were taken.
+
+    Raises:
+        UserError: if the array holds neither images nor vectors.
     """
     what = f"The array {name}, {array.dtype} {array.shape},"
     if not array.size:

@@ -123,9 +123,9 @@ def _read(
     columns: how each may be called. needed: how many there must be; what is beyond is read if it is there.
     """
     images = 2 if name == "pairs" else 1
-    first, again = (_values(source[0], name, 0, columns, needed) for _ in range(2))
+    first, second = (_values(source[0], name, 0, columns, needed) for _ in range(2))
     kept = [_Kept(config, f"{name}, {'ab'[i]}" if name == "pairs" else name, len(source)) for i in range(images)]
-    for value, other, one in zip(first, again, kept, strict=False):
+    for value, other, one in zip(first, second, kept, strict=False):
         if not np.array_equal(one.array(value, 0), one.array(other, 0), equal_nan=True):
             raise UserError(
                 f"{one.name}: item 0 is another one each time it is read. Leave random changes out of the data set; "

@@ -126,8 +126,16 @@ def match_names(a: Listing, b: Listing) -> tuple[list[tuple[str, str]], str]:
 def read_pairs(path: Path, a: Listing, b: Listing) -> tuple[list[tuple[str, str]], str]:
     """Reads a CSV file of two columns, names of files in the two folders, with or without the header a,b.
 
-    Returns the pairs, each once, and a remark on rows that name one again. Raises UserError that names the row if it
-    has not two columns or a file is not among the folder's images.
+    Args:
+        path: of the file.
+        a: the images of the first folder.
+        b: the images of the second folder.
+
+    Returns:
+        The pairs, each once, and a remark on rows that repeat one.
+
+    Raises:
+        UserError: that names the row if it has not two columns or a file is not among the folder's images.
     """
     rows = read_rows(path, "--data.pairs")
     if rows and [cell.lower() for cell in rows[min(rows)]] == ["a", "b"]:
@@ -146,9 +154,9 @@ def read_pairs(path: Path, a: Listing, b: Listing) -> tuple[list[tuple[str, str]
         pairs.append((names[0], names[1]))
     if not pairs:
         raise UserError(f"--data.pairs {path} names no pairs")
-    once = list(dict.fromkeys(pairs))
-    again = len(pairs) - len(once)
-    return once, f"{again} rows of {path.name} name a pair again and are left out" if again else ""
+    different = list(dict.fromkeys(pairs))
+    repeated = len(pairs) - len(different)
+    return different, f"{repeated} rows of {path.name} name a pair again and are left out" if repeated else ""
 
 
 def _unpaired(config: DataConfig, a: Listing, b: Listing) -> Data:

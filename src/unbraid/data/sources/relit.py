@@ -82,7 +82,13 @@ class Scenes:
 
 
 def scenes(seed: int, rows: Rows, draw: int) -> Scenes:
-    """Draws the scenes of these rows in this pass over the data, all numbers independent of each other."""
+    """Draws scenes, all numbers of which are independent of each other.
+
+    Args:
+        seed: of the data.
+        rows: (n,) int64, of the items.
+        draw: the number of the pass over the data.
+    """
     key = int.from_bytes(sha256(f"{seed}/relit/{draw}".encode()).digest()[:8], "little")
     u = torch.from_numpy(uniforms(key, rows, NUMBERS)).float()[:, :, None, None]
     turn = 2 * torch.pi
@@ -120,7 +126,7 @@ def taken_apart(render: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 3 h 
     ink = (render.amin(1, keepdim=True) < INK).numpy()
     filled = np.ones_like(ink)
     for axis in (2, 3):
-        before, after = (np.logical_or.accumulate(seen, axis) for seen in (ink, np.flip(ink, axis)))
+        before, after = (np.logical_or.accumulate(pixels, axis) for pixels in (ink, np.flip(ink, axis)))
         filled &= before & np.flip(after, axis)
     solid = torch.from_numpy(filled).float()
     inner = around(solid, 1, torch.minimum, 1.0)
@@ -145,7 +151,14 @@ def places(height: int, width: int) -> tuple[Float[Tensor, "1 1 1 w"], Float[Ten
 def around(
     x: Float[Tensor, "n c h w"], radius: int, merge: Callable[[Tensor, Tensor], Tensor], outside: float = 0.0
 ) -> Float[Tensor, "n c h w"]:
-    """All pixels of the square around each pixel, merged. Pooling does the same and takes five times as long."""
+    """Merges all pixels of the square around each pixel. Pooling does the same and takes five times as long.
+
+    Args:
+        x: images.
+        radius: of the square, in px: half its side.
+        merge: of two tensors.
+        outside: the value of pixels outside the image.
+    """
     for axis, sides in ((2, (0, 0, radius, radius)), (3, (radius, radius))):
         padded, size = pad(x, sides, value=outside), x.shape[axis]
         x = reduce(merge, [padded.narrow(axis, start, size) for start in range(2 * radius + 1)])
@@ -162,6 +175,11 @@ def lit(front: Float[Tensor, "n 3 h w"], cover: Float[Tensor, "n 1 h w"], scene:
 
     Renders have no depth: a car is taken for a cushion, whose normals lean outwards the more the farther from its
     middle, and at its edges.
+
+    Args:
+        front: as `taken_apart` gives them.
+        cover: as `taken_apart` gives them.
+        scene: of each.
     """
     height = cover.shape[2]
     cushion = blurred(cover, max(1, height // 24))
@@ -169,9 +187,9 @@ def lit(front: Float[Tensor, "n 3 h w"], cover: Float[Tensor, "n 1 h w"], scene:
     lean: list[Tensor] = []
     for at, axis in zip(places(*cover.shape[2:]), (3, 2), strict=True):
         middle = (cover * at).sum((2, 3), keepdim=True) / mass
-        spread = ((cover * (at - middle).square()).sum((2, 3), keepdim=True) / mass).sqrt().clamp(min=1 / height)
+        deviation = ((cover * (at - middle).square()).sum((2, 3), keepdim=True) / mass).sqrt().clamp(min=1 / height)
         slope = (cushion.roll(-1, axis) - cushion.roll(1, axis)) / 2 * height
-        lean.append(0.9 * (at - middle) / spread - slope / 8)
+        lean.append(0.9 * (at - middle) / deviation - slope / 8)
     towards = 0.5  # how much of the light comes from where one looks from
     light_length = (scene.light_x.square() + scene.light_height.square() + towards**2).sqrt()
     length = (lean[0].square() + lean[1].square() + 1).sqrt() * light_length
@@ -223,7 +241,16 @@ def grounds(spec: ImageSpec, scene: Scenes) -> Float[Tensor, "n 3 h w"]:
 
 
 def relit(render: Float[Tensor, "n 3 h w"], scene: Scenes, spec: ImageSpec) -> Float[Tensor, "n c h2 w2"]:
-    """Puts each render on white into its scene: (n, *spec.shape) in [0, 1]."""
+    """Puts each render into its scene.
+
+    Args:
+        render: on white.
+        scene: of each.
+        spec: of the result.
+
+    Returns:
+        (n, *spec.shape) in [0, 1].
+    """
     front, cover = taken_apart(render)
     layers = torch.cat([lit(front, cover, scene), cover, shadows(cover, scene)], 1)
     car, cover, shadow = fit(layers, ImageSpec(spec.height, spec.width, 5)).clamp(min=0).split((3, 1, 1), 1)
@@ -287,8 +314,8 @@ def load_relit(config: DataConfig) -> Data:
     spec = ImageSpec(height, width, config.channels or 3)
     rows = np.arange(len(images))
     car, view = rows // VIEWS, rows % VIEWS
-    shown = zip(car.tolist(), (view // AZIMUTHS).tolist(), (view % AZIMUTHS).tolist(), strict=True)
-    names = [view_name(*one) for one in shown]
+    views = zip(car.tolist(), (view // AZIMUTHS).tolist(), (view % AZIMUTHS).tolist(), strict=True)
+    names = [view_name(*one) for one in views]
     split = divide_cars(car, cars, config, least=2)
     a, b = RelitCars(images, spec, config.seed), PlainCars(images, spec)
     training = np.unique(car[split.train])

@@ -262,12 +262,12 @@ def load_cuhk_avataaars(config: DataConfig) -> Data:
     of_a = _with_test(arrays["test"] == 1, config)
     names_a, names_b = [f"person {i}" for i in range(len(a))], [f"a{i}" for i in range(len(b))]
     of_b = divide(names_b, config.val, config.test, config.seed)
-    shown = {
+    labels = {
         name: np.unique([str(face[name]) for face in faces], return_inverse=True)[1].astype(np.int64)
         for name in faces[0]
     }
     parts = [
-        UnpairedPart(a, b, mine, theirs, names_a, names_b, attributes_b=shown)
+        UnpairedPart(a, b, mine, theirs, names_a, names_b, attributes_b=labels)
         for mine, theirs in ((of_a.train, of_b.train), (of_a.val, of_b.val), (of_a.test, of_b.test))
     ]
     return Data("cuhk-avataaars", DataSpec(a.spec, b.spec), *parts, remark=f"188 people; {CARTOONS}")
@@ -288,9 +288,16 @@ def car_sheets(config: DataConfig) -> tuple[CachedImages, np.ndarray]:
 
 
 def divide_cars(car: np.ndarray, cars: np.ndarray, config: DataConfig, least: int = 1) -> Split:
-    """Divides rows by cars, some of which are held out for test and validation. car: (n,), the car of each row.
+    """Divides rows by cars, some of which are held out for test and validation.
 
-    least: so many cars training needs; UserError if there are fewer.
+    Args:
+        car: (n,), the car of each row.
+        cars: the cars there are.
+        config: whose seed counts.
+        least: cars that training needs.
+
+    Raises:
+        UserError: if there are fewer.
     """
     _enough(config, len(cars), TEST_CARS + VAL_CARS + least, "cars")
     rest, test = held_out(cars, TEST_CARS, config.seed)
@@ -299,7 +306,13 @@ def divide_cars(car: np.ndarray, cars: np.ndarray, config: DataConfig, least: in
 
 
 def view_name(car: int, elevation: int, azimuth: int) -> str:
-    """Returns the name of a tile. Elevation and azimuth in steps."""
+    """Returns the name of a tile.
+
+    Args:
+        car: its number.
+        elevation: in steps.
+        azimuth: in steps.
+    """
     return f"car {car}, elevation {elevation * ELEVATION_STEP:g}, azimuth {azimuth * AZIMUTH_STEP:g}"
 
 

@@ -37,8 +37,16 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def uniforms(key: int, rows: Rows, count: int) -> np.ndarray:
-    """(len(rows), count) float64 in [0, 1): numbers `row * count` and following of the stream SplitMix64 with this key
-    (Steele, Lea and Flood 2014), so each row can be had by itself, and many at once."""
+    """Draws numbers of the stream SplitMix64 (Steele, Lea and Flood 2014), so that each row can be had by itself.
+
+    Args:
+        key: of the stream.
+        rows: (n,), whose numbers begin at `row * count` of the stream.
+        count: of numbers in a row.
+
+    Returns:
+        (n, count) float64 in [0, 1).
+    """
     at = np.asarray(rows, np.uint64)[:, None] * np.uint64(count) + np.arange(1, count + 1, dtype=np.uint64)
     x = np.uint64(key) + at * GOLDEN  # whole numbers of 64 bits wrap around
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -47,7 +55,16 @@ def uniforms(key: int, rows: Rows, count: int) -> np.ndarray:
 
 
 def factors(shape: Shape, key: int, rows: Rows) -> np.ndarray:
-    """Returns content and residual of these rows, (len(rows), 2) float64."""
+    """Draws content and residual.
+
+    Args:
+        shape: of their distribution.
+        key: of the stream.
+        rows: (n,) int64.
+
+    Returns:
+        (n, 2) float64: content and residual of each row.
+    """
     u = uniforms(key, rows, 4)
     radius, angle = np.sqrt(-2 * np.log1p(-u[:, 0])), 2 * np.pi * u[:, 1]  # Box and Muller 1958
     if shape == "synthetic":
@@ -61,13 +78,13 @@ def factors(shape: Shape, key: int, rows: Rows) -> np.ndarray:
 
 @dataclass(frozen=True)
 class DrawnVectors:
-    """Items that come to be when their pass is read. rich: (c, r), else c.
+    """Vectors that are drawn when their pass is read. informative: (c, r), else c.
 
     stream: items of equal streams have equal factors.
     """
 
     shape: Shape
-    rich: bool
+    informative: bool
     stream: str
     seed: int
     count: int
@@ -75,7 +92,7 @@ class DrawnVectors:
     @property
     def spec(self) -> VectorSpec:
         """Returns a spec of two values, or of one."""
-        return VectorSpec(2 if self.rich else 1)
+        return VectorSpec(2 if self.informative else 1)
 
     def __len__(self) -> int:
         return self.count
@@ -94,7 +111,7 @@ class DrawnVectors:
 def drawn(items: DrawnVectors, draw: int) -> Float[Tensor, "n d"]:
     """Returns all items of a draw; small batches out of them cost little."""
     values = items.factors(draw)
-    return torch.from_numpy(values if items.rich else values[:, :1]).float()
+    return torch.from_numpy(values if items.informative else values[:, :1]).float()
 
 
 @dataclass(frozen=True)
@@ -102,7 +119,7 @@ class DrawnPart(UnpairedPart):
     """Two domains drawn independently: equal positions have nothing to do with each other, so none is looked for."""
 
     def batch(self, at: Rows, draw: int, augmentation: tuple[str, ...] = (), seed: int = 0) -> Unpaired:
-        """Returns items of both domains at these positions."""
+        """Returns items of both domains at these positions. See `Part.batch`."""
         return Unpaired(self.a.read(at, draw), self.b.read(at, draw))
 
 
