@@ -33,7 +33,7 @@ QUALITY = 80
 def command(config: dict[str, Any]) -> str:
     """The command that repeats the run: its recipe and what was changed in it."""
     recipe = config["recipe"]
-    asked, usual = flatten(config["config"]), flatten(to_json(RECIPES[recipe].make()))
+    asked, usual = flatten(config["config"]), flatten(to_json(RECIPES[recipe].config))
     changed = {key: value for key, value in asked.items() if key in usual and usual[key] != value}
     words = ["unbraid", "train", recipe, "--run", f"runs/{recipe}"]
     words += ["--data.root", "DATA"] * (asked["data.root"] is not None)

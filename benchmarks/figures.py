@@ -1,8 +1,9 @@
-"""Writes the figure that each recipe shows into the package, from benchmarks/results.
+"""Writes the figure that each recipe shows, and its paper's, into the package, from benchmarks/results.
 
     python benchmarks/figures.py
 
-A recipe's figures come from the result of its name. `unbraid recipes` prints what this writes.
+A recipe's figures come from the result of its name, the papers' from papers.json.
+`unbraid recipes` prints what this writes.
 """
 
 from collections.abc import Callable
@@ -11,8 +12,9 @@ from statistics import mean
 from typing import Any
 
 from unbraid.core.files import read_json, write_json
+from unbraid.core.recipe import Shows
 from unbraid.recipes import RECIPES
-from unbraid.recipes.recipe import FIGURES, Figure, Shows
+from unbraid.recipes.figures import FIGURES, Figure
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -87,7 +89,8 @@ def figures() -> dict[str, Figure]:
 
 def main() -> None:
     """Writes them."""
-    write_json(FIGURES, {name: figure._asdict() for name, figure in figures().items()})
+    measured = {name: figure._asdict() for name, figure in figures().items()}
+    write_json(FIGURES, {"measured": measured, "papers": read_json(RESULTS / "papers.json")})
     print(f"{FIGURES} written")
 
 

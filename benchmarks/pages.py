@@ -15,12 +15,14 @@ import figures
 from figures import RESULTS, analogies, both_ways, in_words
 from unbraid.core.files import read_json
 from unbraid.evaluation.metrics.probes import SURE
+from unbraid.methods import method_name
 from unbraid.recipes import RECIPES
-from unbraid.recipes.recipe import Figure
+from unbraid.recipes.figures import Figure, read_papers
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
+PAPERS = read_papers()
 
 Column = tuple[str, Callable[[dict[str, Any]], str]]
 """A title, and a figure in words from metrics; a KeyError where it was not measured."""
@@ -216,7 +218,7 @@ def runs_of(method: str) -> list[dict[str, Any]]:
     records = [record for record in records if named(record)[0] in RECIPES]
     names = list(RECIPES)
     records.sort(key=lambda record: (names.index(named(record)[0]), named(record)[1], -record["steps"]))
-    return [record for record in records if RECIPES[named(record)[0]].method == method]
+    return [record for record in records if method_name(RECIPES[named(record)[0]].method) == method]
 
 
 def cell(column: Column, metrics: dict[str, Any]) -> str:
@@ -235,9 +237,9 @@ def of_runs(method: str, known: dict[str, Figure]) -> str:
     columns = PAGES[method]
     rows, last = [], ""
     for name, figure in known.items():
-        if RECIPES[name].method == method and RECIPES[name].shows == "correlation":
+        if method_name(RECIPES[name].method) == method and RECIPES[name].shows == "correlation":
             cells = [figure.words.removeprefix("correlation ") if column is CORRELATION else "-" for column in columns]
-            rows.append([f"`{name}`", RECIPES[name].paper, *cells, f"{figure.steps or 0:,}", "all"])
+            rows.append([f"`{name}`", PAPERS.get(name, "-"), *cells, f"{figure.steps or 0:,}", "all"])
     for record in runs_of(method):
         recipe, changes = named(record)
         cells = ["-" if column is CORRELATION else cell(column, record["metrics"]) for column in columns]
@@ -245,7 +247,7 @@ def of_runs(method: str, known: dict[str, Figure]) -> str:
             continue
         name = f"`{recipe}`" if recipe != last else "" if changes else "the same"
         name, last = f"{name} `{changes}`".strip() if changes else name, recipe
-        paper = "-" if changes else RECIPES[recipe].paper
+        paper = "-" if changes else PAPERS.get(recipe, "-")
         rows.append([name, paper, *cells, f"{record['steps']:,}", str(record["metrics"]["protocol"]["seed"])])
     head = ["recipe", "paper", *(title for title, _ in columns), "steps", "seed"]
     kept = [column for column in zip(head, *rows, strict=True) if set(column[1:]) - {"-"}]
@@ -267,7 +269,7 @@ def of_methods(known: dict[str, Figure]) -> str:
     for method, paper, data, recipe in METHODS:
         words = known[recipe].words if recipe in known else "not measured"
         words = f"recall@1 {words} %" if RECIPES[recipe].shows == "recall" else words
-        theirs = RECIPES[recipe].paper
+        theirs = PAPERS.get(recipe, "-")
         said = f"`{recipe}`: {words}" + (f"; paper {theirs}" if theirs != "-" else "")
         rows.append([f"[`{method}`](docs/methods/{method}.md)", paper, data, said])
     return table(["method", "paper", "trains on", "on its test part"], rows)

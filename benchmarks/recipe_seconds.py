@@ -28,9 +28,9 @@ from unbraid.data.features import with_head
 from unbraid.data.loading import load, needs
 from unbraid.data.parts import Batches
 from unbraid.data.styles import wanted_styles
-from unbraid.methods import METHODS
+from unbraid.methods import METHODS, method_name
 from unbraid.recipes import RECIPES
-from unbraid.recipes.recipe import SECONDS, read_seconds
+from unbraid.recipes.figures import SECONDS, read_seconds
 from unbraid.training.loop import Average, DeviceBatches, train_step
 
 SHORTEST, FEWEST, WARM = 5.0, 3, 1
@@ -82,9 +82,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     for name in arguments.recipes:
-        config = RECIPES[name].make()
+        config = RECIPES[name].config
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, device="cpu"))
-        step = seconds(RECIPES[name].method, config, arguments.root, arguments.threads)
+        step = seconds(method_name(config.method), config, arguments.root, arguments.threads)
         known, machine = read_seconds(), facts()
         before = known["cpu"] if known["cpu"]["machine"].get("threads") == machine["threads"] else {"seconds": {}}
         measured = {**before["seconds"], name: float(f"{step:.3g}")}

@@ -2,24 +2,29 @@
 
 import dataclasses
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+import unbraid
+from unbraid import recipes
 from unbraid.commands.cli import main
 from unbraid.commands.recipes import duration, measured
 from unbraid.core.config import to_json
+from unbraid.core.files import read_json
 from unbraid.core.types import DataSpec, ImageSpec, Labelled, VectorSpec
 from unbraid.data.features import SIZE
-from unbraid.methods import METHODS
+from unbraid.methods import METHODS, method_name
 from unbraid.methods.cddn import CdDNConfig
 from unbraid.methods.uncooperative import UncooperativeConfig
 from unbraid.model.run import from_json
 from unbraid.nn.pretrained import teacher
 from unbraid.nn.pretrained.teacher import NAMED
-from unbraid.recipes import RECIPES, cddn, xgan
-from unbraid.recipes.recipe import Figure, read_figures, read_seconds
+from unbraid.recipes import RECIPES, cddn
+from unbraid.recipes.figures import Figure, read_figures, read_papers, read_seconds
 
 STORED = {"maps": (256, 256), "facades": (256, 256), "cars": (64, 64), "digits": (32, 32), "mnist-cdcb": (32, 32)}
 DRAWN = ("synthetic", "synthetic-identifiable")
@@ -29,7 +34,7 @@ STORED |= dict.fromkeys(("cars3d", "car-sides", "emoji"), (64, 64))
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_complete(name: str) -> None:
     recipe = RECIPES[name]
-    config = recipe.make()
+    config = recipe.config
     written, file = to_json(config), Path("config.json")
     for part in ("method", "data", "train"):
         assert from_json(type(getattr(config, part)), written[part], file) == getattr(config, part)
@@ -42,15 +47,15 @@ def test_a_recipe_is_complete(name: str) -> None:
         spec = DataSpec(VectorSpec(size), VectorSpec(size))
     else:
         size = config.data.size or STORED[str(config.data.set)]
-        classes = (5,) if METHODS[recipe.method].needs is Labelled else ()
+        classes = (5,) if METHODS[method_name(recipe.method)].needs is Labelled else ()
         spec = DataSpec(ImageSpec(*size), ImageSpec(*size), 10, classes)
     with torch.device("meta"):
-        METHODS[recipe.method](spec, config.method)
+        METHODS[method_name(recipe.method)](spec, config.method)
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("-paper")])
 def test_the_papers_recipes_have_the_papers_networks(name: str) -> None:
-    config = RECIPES[name].make().method
+    config = RECIPES[name].config.method
     # the baseline differs from its method in this alone
     plain = UncooperativeConfig(cooperative=True) if name.startswith("cooperative-") else type(config)()
     if name.startswith("cddn-"):  # the program made the paper's figures, and the defaults are neither's
@@ -64,7 +69,7 @@ def test_the_papers_recipes_have_the_papers_networks(name: str) -> None:
         "xgan": tuple(field.name for field in dataclasses.fields(plain)),
     }
     own = ("shared", "exclusive") if name == "iiae-sketchy-paper" else ()  # 64 values for vectors
-    for field in set(paper[RECIPES[name].method]) - set(own):
+    for field in set(paper[method_name(config)]) - set(own):
         assert getattr(config, field) == getattr(plain, field), field
 
 
@@ -73,7 +78,7 @@ def test_a_recipe_dry_runs(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On images of one's own, since the sets are not here; the demo and drawn vectors on their own data."""
-    data = RECIPES[name].make().data
+    data = RECIPES[name].config.data
     images = tmp_path / "images"
     for i in range(10):
         from helpers import write_png
@@ -90,7 +95,7 @@ def test_a_recipe_dry_runs(
     own = [] if alone else [*sources, "--data.size", "32", "32"]
     assert main(["train", name, *own, "--dry-run"]) == 0
     assert "M parameters" in capsys.readouterr().out
-    assert dataclasses.is_dataclass(RECIPES[name].make())
+    assert dataclasses.is_dataclass(RECIPES[name].config)
 
 
 COMPARED = (
@@ -102,19 +107,19 @@ COMPARED = (
     ("uncooperative-synthetic-identifiable", "cooperative-synthetic-identifiable"),
     ("xgan-emoji", "cyclegan-emoji"),
     ("uncooperative-relit-paper", "cooperative-relit-paper", "cyclegan-relit-paper"),
-    tuple(f"cddn-mnist-cdcb-{name}" for name, *_ in cddn.ABLATIONS),
-    tuple(f"xgan-emoji-{name}" for name, *_ in xgan.ABLATIONS),
+    tuple(recipe.name for recipe in recipes.CDDN_ABLATIONS),
+    tuple(recipe.name for recipe in recipes.XGAN_ABLATIONS),
 )
 
 
 @pytest.mark.parametrize("names", COMPARED, ids=lambda names: names[0])
 def test_what_is_compared_has_equal_steps(names: tuple[str, ...]) -> None:
-    assert len({RECIPES[name].make().train.steps for name in names}) == 1
+    assert len({RECIPES[name].config.train.steps for name in names}) == 1
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.split("-")[0] not in ("demo", "iiae", "lord")])
 def test_recipes_of_gans_keep_the_average_of_weights(name: str) -> None:
-    config = RECIPES[name].make()
+    config = RECIPES[name].config
     vectors = config.data.set in DRAWN or config.data.features
     assert config.train.average == (0.0 if vectors else 0.999)
 
@@ -123,8 +128,55 @@ def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in RECIPES)
-    assert max(map(len, out.splitlines())) <= 100
+    assert max(map(len, out.splitlines())) <= 80
     assert re.search(r"^demo +1,600 +\d+ min", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        (["--method", "lord", "--set", "emoji"], ["lord-emoji-styles", "lord-emoji-two-classes"]),
+        (["--set", "maps", "--method", "iiae"], ["iiae-maps", "iiae-maps-paper"]),
+        (["--set", "digits", "--minutes", "60"], ["demo"]),
+    ],
+)
+def test_recipes_are_chosen(flags: list[str], names: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", *flags]) == 0
+    first = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert [word for word in first if word in RECIPES] == names
+
+
+def test_recipes_that_dont_exist_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", "--method", "nothing"]) == 2
+    assert "There is no method 'nothing'; there are: cddn, " in capsys.readouterr().err
+    assert main(["recipes", "--set", "maps", "--method", "lord"]) == 2
+    assert "There is no such recipe" in capsys.readouterr().err
+
+
+def test_recipes_are_values_under_their_names() -> None:
+    several = (*recipes.CDDN_ABLATIONS, *recipes.LORD_VARIANTS, *recipes.XGAN_ABLATIONS)
+    for name, recipe in RECIPES.items():
+        assert recipe.name == name
+        assert recipe in several or getattr(recipes, name.upper().replace("-", "_")) is recipe
+
+
+def test_a_run_of_a_recipe_remembers_its_name(tmp_path: Path) -> None:
+    short = replace(recipes.DEMO, train=replace(recipes.DEMO.train, steps=1))
+    unbraid.train(short, tmp_path / "run", quiet=True)
+    saved = read_json(tmp_path / "run" / "config.json", dict[str, Any])
+    assert saved["recipe"] == "demo"
+    assert set(saved["config"]) == {"method_name", "method", "data", "train"}
+
+
+def test_papers_figures_are_those_of_the_results() -> None:
+    results = Path(__file__).parents[1] / "benchmarks" / "results" / "papers.json"
+    assert read_papers() == read_json(results, dict[str, str])
+    assert set(read_papers()) <= set(RECIPES)
+
+
+def test_no_figure_stands_in_a_recipes_source() -> None:
+    for path in Path(recipes.__file__).parent.glob("*.py"):
+        assert re.findall(r'"[^"\n]*(?:\d / \d|[ "]\.\d\d)[^"\n]*"', path.read_text()) == []
 
 
 def test_seconds_are_of_recipes_that_there_are() -> None:

@@ -1,64 +1,71 @@
 """`unbraid recipes`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from textwrap import wrap
 from typing import Any
 
-from rich.console import Group
-from rich.padding import Padding
-from rich.table import Table
+from unbraid.core.data_config import SetName
+from unbraid.core.recipe import Recipe
+from unbraid.core.types import UserError
+from unbraid.recipes.figures import Figure, read_figures, read_papers, read_seconds
 
-from unbraid.core.console import Console
-from unbraid.recipes.recipe import Figure, Recipe, read_figures, read_seconds
-
-NAMES = 37
-"""Width of the longest name, and of what is said of a recipe."""
+WIDTH = 80
+"""Columns of the list."""
 
 
-def recipes() -> None:
-    """Lists the recipes: what each shows, how long it is and takes, the paper's figure and ours."""
-    from unbraid.recipes import RECIPES
-
-    console, seconds, figures = Console(), read_seconds(), read_figures()
-    if not console.is_terminal:
-        console = Console(width=100)
-    paper = {name: recipe for name, recipe in RECIPES.items() if name.endswith("-paper")}
-    console.print(listed({name: recipe for name, recipe in RECIPES.items() if name not in paper}, seconds, figures))
-    console.print("\nWith the paper's networks, weights and length:\n")
-    console.print(listed(paper, seconds, figures))
-    cpu, gpu = seconds["cpu"]["machine"], seconds["gpu"]["machine"]
-    console.print(
-        "\nFigures are recall@1 by pair on the test part, %, a->b / b->a, unless they say otherwise, and of another "
-        "number of steps where they say so. Times are of training alone, by some steps on "
-        f"{cpu['processor']}, {cores(cpu)}, and {gpu['processor']}; -: not measured.",
-        highlight=False,
-    )
-
-
-def listed(recipes: Mapping[str, Recipe], seconds: Mapping[str, Any], figures: Mapping[str, Figure]) -> Table:
-    """Returns a table of recipes.
+def recipes(method: str | None = None, set: SetName | None = None, minutes: float | None = None) -> None:
+    """Lists the recipes: what each shows, how long it is and takes, the paper's figure and ours.
 
     Args:
-        recipes: by name.
-        seconds: of a step, by device, as `read_seconds` has them.
-        figures: what was measured, by name.
-
-    Returns:
-        The table, 100 columns wide if there is room.
+        method: Only recipes of this method.
+        set: Only recipes on this data set.
+        minutes: Only recipes that train in so many minutes at most on a processor, by the times listed.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("recipe", width=NAMES)
-    table.add_column("steps", justify="right")
-    table.add_column(cores(seconds["cpu"]["machine"]), justify="right", no_wrap=True)
-    table.add_column("GPU", justify="right", no_wrap=True)
-    table.add_column("recall@1, or as said", overflow="fold")
-    for name, recipe in recipes.items():
-        steps = recipe.make().train.steps
-        times = [duration(steps, seconds[device]["seconds"].get(name)) for device in ("cpu", "gpu")]
-        paper = "" if recipe.paper == "-" else f"paper {recipe.paper}\n"
-        ours = measured(figures.get(name), steps, recipe.note)
-        about = Padding(recipe.about, (0, 0, 0, 2))
-        table.add_row(Group(name, about), f"{steps:,}" if steps else "-", *times, f"{paper}{ours}")
-    return table
+    from unbraid.methods import method_class, method_name
+    from unbraid.recipes import RECIPES
+
+    if method is not None:
+        method_class(method)
+    seconds, figures, papers = read_seconds(), read_figures(), read_papers()
+    found = [
+        recipe
+        for name, recipe in RECIPES.items()
+        if method in (None, method_name(recipe.method))
+        and set in (None, recipe.data.set)
+        and (minutes is None or 60 * minutes >= (recipe.train.steps or 0) * seconds["cpu"]["seconds"].get(name, 1e9))
+    ]
+    if not found:
+        raise UserError("There is no such recipe. `unbraid recipes` lists all of them")
+    cpu, gpu = seconds["cpu"]["machine"], seconds["gpu"]["machine"]
+    print(f"{'recipe':36}{'steps':>12}{cores(cpu):>12}{'GPU':>12}")
+    for paper in (False, True):
+        some = [recipe for recipe in found if recipe.name.endswith("-paper") == paper]
+        if paper and some:
+            print("\nWith the paper's networks, weights and length:\n")
+        for recipe in some:
+            print(*lines(recipe, seconds, figures.get(recipe.name), papers.get(recipe.name, "")), sep="\n")
+    note = (
+        "Figures are recall@1 by pair on the test part, %, a->b / b->a, unless they say otherwise, and of another "
+        "number of steps where they say so. Times are of training alone, by some steps on "
+        f"{cpu['processor']}, {cores(cpu)}, and {gpu['processor']}; -: not measured."
+    )
+    print("", *wrap(note, WIDTH), sep="\n")
+
+
+def lines(recipe: Recipe[Any], seconds: Mapping[str, Any], figure: Figure | None, paper: str) -> Iterator[str]:
+    """Yields the lines about a recipe.
+
+    Args:
+        recipe: The recipe.
+        seconds: Seconds of a step, by device, as `read_seconds` has them.
+        figure: What was measured, if something was.
+        paper: The paper's figure in words, empty if it has none.
+    """
+    steps = recipe.train.steps
+    times = [duration(steps, seconds[device]["seconds"].get(recipe.name)) for device in ("cpu", "gpu")]
+    yield f"{recipe.name:36}{f'{steps:,}' if steps else '-':>12}{times[0]:>12}{times[1]:>12}"
+    figures = f"{paper and f'paper {paper}; '}{measured(figure, steps, recipe.note)}"
+    yield from wrap(f"{recipe.about}: {figures}", WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
 def measured(figure: Figure | None, steps: int | None, note: str) -> str:

@@ -57,7 +57,7 @@ def train(arguments: Sequence[str]) -> None:
         raise UserError("Which recipe or method? It is the first argument after `train`")
     target, *rest = arguments
     if target in RECIPES:
-        start = RECIPES[target].make()
+        start: RunConfig[Any] = RECIPES[target]
     elif target in method_names():
         start = RunConfig(method_class(target).config_type())
     else:
@@ -81,8 +81,8 @@ def train(arguments: Sequence[str]) -> None:
     if target not in RECIPES:  # a method's defaults depend on the data; what is given on the command line stays
         default, notes = method_class(target).default_config(loaded.spec)
         parsed = parse(target, rest, replace(start, method=default))
-    config = RunConfig(parsed.method, data, parsed.train)
-    train_run(parsed.run, config, loaded, target if target in RECIPES else None, parsed.dry_run, notes)
+    config = replace(start, method=parsed.method, data=data, train=parsed.train)
+    train_run(parsed.run, config, loaded, parsed.dry_run, notes)
 
 
 def present_flags(arguments: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
@@ -115,7 +115,6 @@ def train_run(
     path: Path | None,
     config: RunConfig[Any],
     data: Data,
-    recipe: str | None,
     dry_run: bool,
     notes: Sequence[str] = (),
 ) -> None:
@@ -123,9 +122,8 @@ def train_run(
 
     Args:
         path: Folder of the run; needed unless it is a dry run.
-        config: The run.
+        config: The run, which may be a recipe.
         data: What `config.data` describes.
-        recipe: Name of the recipe, if it is one.
         dry_run: Whether to say what would be done and leave.
         notes: Lines about the configuration, for the user.
     """
@@ -134,8 +132,16 @@ def train_run(
     from unbraid.training.loop import Interrupted
 
     if dry_run:
-        print(json.dumps({"method_name": method_name(config.method), **to_json(config)}, indent=2))
-    experiment = Experiment.prepare(config, path, None, data, recipe, notes, dry_run)
+        print(
+            json.dumps(
+                {
+                    "method_name": method_name(config.method),
+                    **to_json(RunConfig(config.method, config.data, config.train)),
+                },
+                indent=2,
+            )
+        )
+    experiment = Experiment.prepare(config, path, None, data, notes, dry_run)
     if dry_run:
         experiment.method.prepare()
         print(experiment.about, *experiment.notes, sep="\n")

@@ -1,4 +1,4 @@
-"""Named functions that return a complete run, one for each experiment.
+"""Complete runs by name: values, a file for each method; `RECIPES` has them by the names of the command line.
 
 A recipe's length is a number of steps, equal for all that are compared. One without `-paper` fits two cores: it shrinks
 sizes and lengths, and what else it changes stands on the method's docs page. Figures stand in docs/results.md and
@@ -8,9 +8,136 @@ One with `-paper` has the paper's networks, weights and length. Images are enlar
 with images as small (digits, cars); renders and emoji of our own choice keep their 64 px.
 """
 
-from unbraid.recipes import cddn, cyclegan, iiae, lord, uncooperative, xgan
-from unbraid.recipes.recipe import Recipe as Recipe
+from typing import Any
 
-RECIPES: dict[str, Recipe] = (
-    iiae.RECIPES | cddn.RECIPES | lord.RECIPES | uncooperative.RECIPES | cyclegan.RECIPES | xgan.RECIPES
+from unbraid.core.recipe import Recipe as Recipe
+from unbraid.recipes.cddn import (
+    CDDN_ABLATIONS,
+    CDDN_CARS,
+    CDDN_CARS_PAPER,
+    CDDN_EMOJI,
+    CDDN_EMOJI_PAPER,
+    CDDN_FACADES,
+    CDDN_FACADES_PAPER,
+    CDDN_MAPS,
+    CDDN_MAPS_PAPER,
+    CDDN_MNIST_CDCB,
+    CDDN_MNIST_CDCB_PAPER,
+    CDDN_SKETCHY,
 )
+from unbraid.recipes.cyclegan import (
+    CYCLEGAN_EMOJI,
+    CYCLEGAN_MAPS,
+    CYCLEGAN_MAPS_PAPER,
+    CYCLEGAN_RELIT,
+    CYCLEGAN_RELIT_PAPER,
+)
+from unbraid.recipes.iiae import (
+    DEMO,
+    IIAE_CAR_SIDES,
+    IIAE_CARS,
+    IIAE_CARS_PAPER,
+    IIAE_EMOJI,
+    IIAE_FACADES,
+    IIAE_FACADES_PAPER,
+    IIAE_MAPS,
+    IIAE_MAPS_PAPER,
+    IIAE_MNIST_CDCB,
+    IIAE_MNIST_CDCB_PAPER,
+    IIAE_SKETCHY,
+    IIAE_SKETCHY_PAPER,
+)
+from unbraid.recipes.lord import (
+    LORD_AVATAAARS,
+    LORD_AVATAAARS_ATTRIBUTES,
+    LORD_CARS3D,
+    LORD_CARS3D_PAPER,
+    LORD_EMOJI_STYLES,
+    LORD_EMOJI_TWO_CLASSES,
+    LORD_VARIANTS,
+)
+from unbraid.recipes.uncooperative import (
+    COOPERATIVE_RELIT,
+    COOPERATIVE_RELIT_PAPER,
+    COOPERATIVE_SYNTHETIC,
+    COOPERATIVE_SYNTHETIC_IDENTIFIABLE,
+    UNCOOPERATIVE_CUHK,
+    UNCOOPERATIVE_CUHK_PAPER,
+    UNCOOPERATIVE_MAPS,
+    UNCOOPERATIVE_MAPS_PAPER,
+    UNCOOPERATIVE_RELIT,
+    UNCOOPERATIVE_RELIT_PAPER,
+    UNCOOPERATIVE_SYNTHETIC,
+    UNCOOPERATIVE_SYNTHETIC_IDENTIFIABLE,
+)
+from unbraid.recipes.xgan import (
+    XGAN_ABLATIONS,
+    XGAN_CUHK_AVATAAARS,
+    XGAN_CUHK_AVATAAARS_PAPER,
+    XGAN_EMOJI,
+    XGAN_EMOJI_PAPER,
+    XGAN_MNIST_CDCB,
+    XGAN_MNIST_CDCB_PAPER,
+)
+
+RECIPES: dict[str, Recipe[Any]] = {
+    recipe.name: recipe
+    for recipe in (
+        DEMO,
+        IIAE_MNIST_CDCB,
+        IIAE_MAPS,
+        IIAE_FACADES,
+        IIAE_CARS,
+        IIAE_CAR_SIDES,
+        IIAE_SKETCHY,
+        IIAE_EMOJI,
+        IIAE_SKETCHY_PAPER,
+        IIAE_MNIST_CDCB_PAPER,
+        IIAE_MAPS_PAPER,
+        IIAE_FACADES_PAPER,
+        IIAE_CARS_PAPER,
+        CDDN_MNIST_CDCB,
+        CDDN_MAPS,
+        CDDN_FACADES,
+        CDDN_CARS,
+        CDDN_EMOJI,
+        CDDN_SKETCHY,
+        CDDN_MNIST_CDCB_PAPER,
+        CDDN_MAPS_PAPER,
+        CDDN_FACADES_PAPER,
+        CDDN_CARS_PAPER,
+        CDDN_EMOJI_PAPER,
+        *CDDN_ABLATIONS,
+        LORD_CARS3D,
+        LORD_EMOJI_STYLES,
+        LORD_EMOJI_TWO_CLASSES,
+        LORD_AVATAAARS,
+        LORD_AVATAAARS_ATTRIBUTES,
+        LORD_CARS3D_PAPER,
+        *LORD_VARIANTS,
+        UNCOOPERATIVE_SYNTHETIC,
+        COOPERATIVE_SYNTHETIC,
+        UNCOOPERATIVE_SYNTHETIC_IDENTIFIABLE,
+        COOPERATIVE_SYNTHETIC_IDENTIFIABLE,
+        UNCOOPERATIVE_CUHK,
+        UNCOOPERATIVE_RELIT,
+        COOPERATIVE_RELIT,
+        UNCOOPERATIVE_MAPS,
+        UNCOOPERATIVE_CUHK_PAPER,
+        UNCOOPERATIVE_RELIT_PAPER,
+        COOPERATIVE_RELIT_PAPER,
+        UNCOOPERATIVE_MAPS_PAPER,
+        CYCLEGAN_RELIT,
+        CYCLEGAN_MAPS,
+        CYCLEGAN_RELIT_PAPER,
+        CYCLEGAN_MAPS_PAPER,
+        CYCLEGAN_EMOJI,
+        XGAN_EMOJI,
+        XGAN_MNIST_CDCB,
+        XGAN_CUHK_AVATAAARS,
+        XGAN_EMOJI_PAPER,
+        XGAN_MNIST_CDCB_PAPER,
+        XGAN_CUHK_AVATAAARS_PAPER,
+        *XGAN_ABLATIONS,
+    )
+}

@@ -22,6 +22,7 @@ from unbraid.core.device import choose_precision
 from unbraid.core.files import check_value, is_inside, read_json, write_json
 from unbraid.core.memory import build_method, require_memory
 from unbraid.core.method import Method
+from unbraid.core.recipe import Recipe
 from unbraid.core.types import UserError
 from unbraid.data.features import Tuned, save_extractor, with_head
 from unbraid.data.loading import load as load_data
@@ -74,18 +75,17 @@ class Experiment:
         run: str | Path | None = None,
         data: Datasets | None = None,
         loaded: Data | None = None,
-        recipe: str | None = None,
         notes: Sequence[str] = (),
         dry: bool = False,
     ) -> "Experiment":
         """Reads the data, resolves the configuration, builds the method. Writes nothing.
 
         Args:
-            config: The run; in place of the method's configuration, its name takes what is best for these data.
+            config: The run, or a recipe; in place of the method's configuration, its name takes what is best for these
+                data.
             run: Folder of the run. Nothing can be trained without one.
             data: Data sets of the program's own, in place of a source that the configuration names.
             loaded: What `config.data` describes, if it was read already.
-            recipe: Name of the recipe that the configuration is of.
             notes: Lines about the configuration, for the user.
             dry: Do without what must be learned before training.
 
@@ -93,6 +93,7 @@ class Experiment:
             UserError: The configuration is none, its numbers make no sense, or the data can't be read or don't offer
                 what the method needs.
         """
+        recipe = config.name if isinstance(config, Recipe) else None
         config, path = checked(config), None if run is None else _folder(run)
         if data is not None:
             config = replace(config, data=replace(config.data, from_python=_given(data).kind))
@@ -165,8 +166,8 @@ def train(config: RunConfig[Any], run: str | Path, data: Datasets | None = None,
     """Trains a model, or goes on with the run in the folder if it has the same settings.
 
     Args:
-        config: What to train, on which data, how long; in place of the method's configuration, its name takes what is
-            best for these data.
+        config: What to train, on which data, how long, or a recipe; in place of the method's configuration, its name
+            takes what is best for these data.
         run: Folder of the run: new, empty, or one to go on with.
         data: Data sets of the program's own, from `unbraid.data.from_datasets`, in place of a source that
             `config.data` names; what else it says, such as the size of images, holds for them.
