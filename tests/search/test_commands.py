@@ -506,6 +506,6 @@ def test_flags_of_earlier_versions_go_on_working_and_say_so(
     capsys.readouterr()
     assert search(run, place, sketches / "00.png", "--domain", "b", "--by=shared", "--among", "a", "--k", 1) == 0
     printed = capsys.readouterr()
-    assert "--by is called --code now" in printed.err
-    assert "--among is called --target-domain now" in printed.err
+    assert "--by is now --code;" in printed.err
+    assert "--among is now --target-domain;" in printed.err
     assert "00.png" in printed.out

@@ -4,10 +4,11 @@ A command's module is imported when the command is called; FAISS, torch and the 
 """
 
 import importlib
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import tyro
+
+from unbraid.commands.flags import present_flags
 
 MODULES = {
     "align": "unbraid.commands.align",
@@ -37,14 +38,3 @@ def find(name: str) -> Callable[[Sequence[str]], None]:
         tyro.cli(function, args=present_flags(arguments, FORMER.get(name, {})), prog=f"unbraid {name}")
 
     return run
-
-
-def present_flags(arguments: Sequence[str], former: Mapping[str, str]) -> list[str]:
-    """Returns arguments with the present names of flags, and says on standard error which have changed."""
-    present: list[str] = []
-    for argument in arguments:
-        flag, equals, value = argument.partition("=")
-        if flag in former:
-            print(f"{flag} is called {former[flag]} now", file=sys.stderr)
-        present.append(f"{former.get(flag, flag)}{equals}{value}")
-    return present

@@ -3,13 +3,14 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import tyro
 
+from unbraid.commands.flags import of_method, present_flags
 from unbraid.core.config import RunConfig, TrainConfig, to_json
 from unbraid.core.data_config import DataConfig
 from unbraid.core.memory import keep_freed_memory
@@ -65,7 +66,7 @@ def train(arguments: Sequence[str]) -> None:
             f"There is no recipe or method {target!r}. Recipes: {', '.join(RECIPES)}; methods: "
             f"{', '.join(method_names())}"
         )
-    rest = present_flags(rest, method_class(method_name(start.method)).renamed)
+    rest = present_flags(rest, of_method(method_class(method_name(start.method)).renamed))
     parsed = parse(target, rest, start)
     data = parsed.data
     if (
@@ -83,22 +84,6 @@ def train(arguments: Sequence[str]) -> None:
         parsed = parse(target, rest, replace(start, method=default))
     config = replace(start, method=parsed.method, data=data, train=parsed.train)
     train_run(parsed.run, config, loaded, parsed.dry_run, notes)
-
-
-def present_flags(arguments: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
-    """Replaces former names of a method's flags, and says so on standard error."""
-    present = []
-    for argument in arguments:
-        prefix, _, rest = argument.partition("--method.")
-        name, *value = rest.split("=", 1)
-        no = "no-" if name.startswith("no-") else ""
-        new = renamed.get(name.removeprefix("no-").replace("-", "_"))
-        if prefix == "" and new:
-            flag = f"--method.{no}{new.replace('_', '-')}"
-            print(f"{argument.split('=')[0]} is now {flag}; the former name will be removed", file=sys.stderr)
-            argument = "=".join([flag, *value])
-        present.append(argument)
-    return present
 
 
 def parse(target: str, arguments: Sequence[str], start: RunConfig[Any]) -> TrainArguments[Any]:
