@@ -13,7 +13,7 @@ from unbraid.data.parts import Data, Part
 from unbraid.evaluation.measure import Measure
 from unbraid.evaluation.measures import MEASURES
 from unbraid.evaluation.measures.steganography import Steganography
-from unbraid.evaluation.measures.zero_shot import class_count
+from unbraid.evaluation.measures.zero_shot import says_nothing
 from unbraid.evaluation.metrics.images import FEATURES
 from unbraid.evaluation.networks import PerceptualNetworks
 from unbraid.evaluation.pictures import draw_cycles, examples, pictures
@@ -154,7 +154,7 @@ def _chooses(val: Part) -> bool:
     """Whether retrieval on a validation part could fail."""
     if pairs := val.pairs():
         return min(len(first) for first in Pairing.of(pairs).first.values()) > 1
-    return not has_classes(val) or class_count(val) > 1
+    return not has_classes(val) or says_nothing(val) is None
 
 
 def _few(part: Part) -> str:

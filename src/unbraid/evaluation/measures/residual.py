@@ -43,6 +43,8 @@ class Residual(Measure[ResidualResult]):
         return [Block("correlation with the truth", lines)]
 
     def watch(self, subject: Subject) -> Watched:
+        if len(subject.part) < FEWEST:
+            return Watched()
         return Watched({f"{name}, %": 100 * value for name, value in correlations(subject).items()})
 
 

@@ -9,6 +9,7 @@ from unbraid.core.types import DOMAINS
 from unbraid.evaluation.measure import Block, Measure, Watched, cells
 from unbraid.evaluation.metrics.images import psnr
 from unbraid.evaluation.metrics.transfer import transferred, transfers
+from unbraid.evaluation.networks import mean
 from unbraid.evaluation.subject import Subject
 from unbraid.model.codes import decode_all, encode_rows, evenly_spaced
 
@@ -75,15 +76,15 @@ class Transfer(Measure[TransferResult]):
             sides = {domain: subject.part.domain(domain) for domain in DOMAINS}
             true = [items.read(evenly_spaced(rows, limit), 0) for items, rows in sides.values()]
             made = [decode_all(method, subject.encoded(domain, limit), domain) for domain in DOMAINS]
-            figures = {"psnr": float(psnr(torch.cat(made), torch.cat(true)).mean())}
+            figures = {"psnr": mean(psnr(torch.cat(made), torch.cat(true)))}
             return Watched(figures, figures["psnr"])
         at = evenly_spaced(np.arange(len(part)), WATCHED)
         made = decode_all(method, encode_rows(method, part, at), "a")
-        figures = {"psnr": float(psnr(made, part.x.read(part.rows[at], 0)).mean())}
+        figures = {"psnr": mean(psnr(made, part.x.read(part.rows[at], 0)))}
         tasks = transfers(part, WATCHED, seed=0)
         if len(tasks):
             made = transferred(method, part, tasks)
-            figures["transfer_psnr"] = float(psnr(made, part.x.read(part.rows[tasks.truth], 0)).mean())
+            figures["transfer_psnr"] = mean(psnr(made, part.x.read(part.rows[tasks.truth], 0)))
         return Watched(figures, figures["psnr"])
 
     def _tasks(self, subject: Subject) -> Any:

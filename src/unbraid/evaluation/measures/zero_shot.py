@@ -26,9 +26,16 @@ Pair = tuple[Tensor, Tensor]
 PRECISION_AT = 100
 
 
-def class_count(part: Part) -> int:
-    """Returns how many classes the items of a part have. With one, every item is a hit."""
-    return len(np.unique(np.concatenate(_labels(part))))
+def says_nothing(part: Part) -> str | None:
+    """Returns why retrieval by class says nothing of a part, or None if a query can both hit and miss, either way."""
+    a, b = (np.unique(side) for side in _labels(part))
+    if len(np.union1d(a, b)) == 1:
+        return "a single class, so that every item is a hit"
+    if not len(np.intersect1d(a, b)):
+        return "no class in both domains, so that there are no hits"
+    if min(len(a), len(b)) == 1:
+        return "a single class in one domain, so that every item there is a hit or none is"
+    return None
 
 
 def prepared(codes: Pair, distance: Distance, space: CodeSpace | None) -> Pair:
@@ -85,7 +92,7 @@ class ZeroShot(Measure[ZeroShotResult]):
 
     def compute(self, subject: Subject) -> ZeroShotResult:
         part, distance, space = subject.part, subject.distance, subject.model.space
-        if class_count(part) < 2:
+        if says_nothing(part):
             return {}
         codes = [subject.encoded(domain) for domain in DOMAINS]
         shared = codes[0].shared, codes[1].shared
@@ -109,8 +116,8 @@ class ZeroShot(Measure[ZeroShotResult]):
         return {"hit": "any item of the query's class, which training never saw", "distance": subject.distance}
 
     def missing(self, subject: Subject, result: ZeroShotResult) -> dict[str, str]:
-        why = "the test part has a single class, so that every item is a hit"
-        return {} if "zero_shot" in result else {"unseen classes": why}
+        why = says_nothing(subject.part)
+        return {"unseen classes": f"the test part has {why}"} if why else {}
 
     def rows(self, metrics: ZeroShotResult) -> list[Block]:
         found = metrics.get("zero_shot", {})
@@ -129,7 +136,7 @@ class ZeroShot(Measure[ZeroShotResult]):
     def watch(self, subject: Subject) -> Watched:
         """Returns the mean average precision of shared codes both ways, percent."""
         part = subject.part
-        if class_count(part) < 2:
+        if says_nothing(part):
             return Watched({}, 0.0)
         codes = [subject.encoded(domain, exclusive=False).shared for domain in DOMAINS]
         vectors = prepared((codes[0], codes[1]), subject.distance, subject.model.space)
@@ -156,7 +163,7 @@ def _features(part: Part) -> dict[str, Any]:
 def _counts(part: Part) -> dict[str, Any]:
     """What chance gives, how many queries and classes there are, and the highest precision that is possible."""
     labels = _labels(part)
-    counts = [np.bincount(side) for side in labels]
+    counts = [np.bincount(side, minlength=1 + max(some.max() for some in labels)) for side in labels]
     chance = float((counts[0] * counts[1]).sum() / len(labels[0]) / len(labels[1]))
     fewest = min(int(count[count > 0].min()) for count in counts)
     return {
