@@ -10,7 +10,7 @@ from unbraid.core.types import UserError
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class DataLocation:
     """Where the data lies now, if not where it lay in training, by the flags that named it then."""
 
     root: Path | None = None
@@ -33,7 +33,7 @@ class Elsewhere:
 
 def evaluate(
     run: RunFolder,
-    data: Elsewhere = Elsewhere(),
+    data: DataLocation = DataLocation(),
     distance: Distance | None = None,
     perceptual: PerceptualConfig = PACKAGED,
     limit: int | None = None,
@@ -77,7 +77,7 @@ def evaluate(
 
 def cheat(
     run: RunFolder,
-    data: Elsewhere = Elsewhere(),
+    data: DataLocation = DataLocation(),
     perceptual: PerceptualConfig = PACKAGED,
     limit: int | None = None,
 ) -> None:
@@ -108,7 +108,7 @@ def cheat(
     print(f"Written: {', '.join(map(str, written))}")
 
 
-def _with_data(run: Path, data: Elsewhere, limit: int | None) -> tuple[Any, Any, Any]:
+def _with_data(run: Path, data: DataLocation, limit: int | None) -> tuple[Any, Any, Any]:
     """A run, its model, and its data as it trains on them. UserError if the images are others now."""
     from unbraid.training.experiment import open_run
 
