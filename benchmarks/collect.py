@@ -85,7 +85,7 @@ def draw_diagnostics(run: Path, path: Path) -> None:
         "gradient norms": (diagnostics, "gradient norm"),
         "samples on the validation part, %": (held_out, ("coverage", "variety")),
     }
-    for axes, (title, (points, part)) in zip(panels.flatten, shown.items(), strict=True):
+    for axes, (title, (points, part)) in zip(panels.flat, shown.items(), strict=True):
         parts = (part,) if isinstance(part, str) else part
         for name in [name for name in points[-1][1] if any(one in name for one in parts)]:
             known = [(minutes, values[name]) for minutes, values in points if name in values]
