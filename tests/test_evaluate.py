@@ -78,3 +78,23 @@ def test_items_in_several_pairs_are_queries_and_gallery_once(tmp_path: Path) -> 
 def test_figures_of_older_files_are_printed_without_intervals() -> None:
     old = {"recall": {"shared": {"a->b": {"1": 50.0, "5": 75.0, "10": 100.0}}}}
     assert "50.00               75.00               100.00" in table(old)
+
+
+def test_some_measures_can_be_taken_alone_and_others_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, _ = measured(tmp_path, [(i, i) for i in range(40)], 0.5)
+    run, file = str(tmp_path / "run"), tmp_path / "run" / "metrics.json"
+    capsys.readouterr()
+    assert main(["evaluate", run, "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("zero_shot") for line in lines)
+    assert "pairs)" in " ".join(lines)
+    assert main(["evaluate", run, "--limit", "8", "--only", "retrieval, samples"]) == 0
+    printed = capsys.readouterr().out
+    assert "recall, %" in printed
+    assert "probes" not in printed
+    assert json.loads(file.read_text()) == before  # measured in the same way
+    assert main(["evaluate", run, "--limit", "9", "--only", "samples"]) == 0
+    assert "recall" not in json.loads(file.read_text())  # others were measured with another limit
+    assert main(["evaluate", run, "--only", "recall"]) == 2
+    assert "There is no measure 'recall'; there are: retrieval," in capsys.readouterr().err

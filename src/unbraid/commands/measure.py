@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from unbraid.commands.folder import RunFolder, image_model
@@ -61,7 +62,8 @@ def evaluate(
         subject = subject_of(opened, model, loaded, distance, perceptual, limit)
         for one in MEASURES:
             reason = one.applies(subject)
-            print(f"{one.name:<21}{one.says}{f' (not of this run: {reason})' if reason else ''}")
+            text = f"{one.says}{f' (not of this run: {reason})' if reason else ''}"
+            print(fill(text, 80, initial_indent=f"{one.name:<21}", subsequent_indent=" " * 21))
         return
     names = tuple(filter(None, (name.strip() for name in only.split(","))))
     metrics = measure(opened, model, loaded, distance, perceptual, limit, names)

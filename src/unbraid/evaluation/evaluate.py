@@ -135,6 +135,8 @@ def _protocol(subject: Subject) -> dict[str, Any]:
         "version": __version__,
         "date": datetime.date.today().isoformat(),
     }
+    if subject.limit is not None:
+        protocol["limit"] = subject.limit
     for measure in MEASURES:
         if measure.applies(subject) is None:
             protocol |= measure.protocol(subject)
