@@ -652,11 +652,6 @@ class Batches(Generic[BatchType], Iterator[BatchType]):
         return self.part.batch(at, draw, self.augmentation, self.seed)
 
 
-def counted(part: Part) -> str:
-    """As `Part.counted`."""
-    return part.counted()
-
-
 def listing(data: Data) -> dict[str, Any]:
     """Returns the division into parts as JSON: how many items train, and the names of those held out."""
     val, test = data.val.item_names(), data.test.item_names()

@@ -64,7 +64,7 @@ class PerceptualNetworks:
         (n, 0) without weights, and for images that VGG16 can't take.
         """
         if self.vgg is None or min(images.shape[2:]) < SMALLEST or images.shape[1] not in (1, 3):
-            return torch.zeros(len(images), 0)
+            return torch.zeros(len(images), 0, device=images.device)
         return known_features(self.vgg, images) if real else features(self.vgg, images)
 
     def sets(self, x: Tensor, y: Tensor) -> dict[str, float]:

@@ -128,13 +128,13 @@ def has_classes(part: Part) -> bool:
 
 
 def sampled(model: Trained, x: Tensor, source: Domain) -> Tensor:
-    """Returns a translation of each item, its exclusive code drawn for it alone. (n, *spec[target].shape)."""
+    """Returns a translation of each item, its exclusive code drawn for it alone, on the CPU: (n, *shape)."""
     target, translator, codes = other(source), model.method.as_translator(), model.method.as_disentangler()
     assert translator
-    generator = torch.Generator().manual_seed(0)
+    device, generator = next(model.method.parameters()).device, torch.Generator().manual_seed(0)
     answers = []
     with evaluating(model.method):
         for some in x.split(BATCH):
-            style = codes.prior(len(some), target, generator) if codes else None
-            answers.append(translator.translate(some, source, target, style))
+            style = codes.prior(len(some), target, generator).to(device) if codes else None
+            answers.append(translator.translate(some.to(device), source, target, style).cpu())
     return torch.cat(answers)

@@ -27,7 +27,7 @@ from unbraid.core.types import UserError
 from unbraid.data.features import Tuned, save_extractor, with_head
 from unbraid.data.loading import load as load_data
 from unbraid.data.loading import needs
-from unbraid.data.parts import Data, counted, listing
+from unbraid.data.parts import Data, listing
 from unbraid.data.sources.datasets import Datasets
 from unbraid.data.sources.known import redrawn
 from unbraid.data.styles import wanted_styles
@@ -119,7 +119,7 @@ class Experiment:
     def about(self) -> str:
         """The method, its size, and what its data look like, in a line."""
         data, size = self.data, sum(p.numel() for p in self.method.parameters())
-        items = f"{counted(data.train)} train, {counted(data.val)} validation, {counted(data.test)} test"
+        items = f"{data.train.counted()} train, {data.val.counted()} validation, {data.test.counted()} test"
         looks = f"a: {data.spec.a}, b: {data.spec.b}"
         return f"{self.name}, {size / 1e6:.2f} M parameters; {data.name}: {items}; {looks}"
 

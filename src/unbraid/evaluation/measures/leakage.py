@@ -138,7 +138,8 @@ def _two_domains(subject: Subject) -> Probes:
     )
     table: Probes = {}
     held_out = _quarter(len(a.shared), seed)
-    domains = torch.cat([torch.zeros(len(a.shared)), torch.ones(len(b.shared))]).long()
+    device = a.shared.device
+    domains = torch.cat([torch.zeros(len(a.shared), device=device), torch.ones(len(b.shared), device=device)]).long()
     both = torch.cat([held_out, _quarter(len(b.shared), seed)])
     for name, pair in {"shared": (a.shared, b.shared), "exclusive": (a.exclusive, b.exclusive)}.items():
         if pair[0].shape[1:] == pair[1].shape[1:] and pair[0].shape[1]:  # no code need hold the domain: each by itself

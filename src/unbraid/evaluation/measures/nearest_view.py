@@ -85,4 +85,4 @@ def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
 
 def _least(values: Tensor, owner: Tensor, count: int) -> Tensor:
     """The least value of each owner. values, owner: (n,) -> (count,)."""
-    return torch.full((count,), torch.inf).scatter_reduce(0, owner, values.float(), "amin")
+    return torch.full((count,), torch.inf, device=values.device).scatter_reduce(0, owner, values.float(), "amin")

@@ -120,7 +120,7 @@ def _nearest_real(
     flat = images.flatten(1)
     far = torch.cat([distances(flat, items.read(some, 0).flatten(1)) for some in blocks(gallery, items.spec.shape)], 1)
     if own is not None:
-        far[torch.arange(len(own)), torch.from_numpy(own)] = torch.inf
+        far[torch.arange(len(own), device=far.device), torch.from_numpy(own).to(far.device)] = torch.inf
     short = far.topk(min(SHORTLIST, len(gallery) - (own is not None)), largest=False).indices
     found = [near(images, items.read(gallery[column.numpy()], 0), networks) for column in short.T]
     return {name: torch.stack([one[name] for one in found]).amin(0) for name in found[0]}
