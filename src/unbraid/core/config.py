@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -83,6 +84,8 @@ FREE_KEYS = (
     "method.perceptual.download",
 )
 """Settings that may differ when a run is resumed: they affect where and how it is computed, not its result."""
+LENGTH = ("steps", "epochs", "minutes")
+"""Settings of training that say how long a run is. They may be others later: the run then goes on to its new end."""
 LOCATIONS = tuple(f"data.{name}" for name in ("root", "a", "b", "pairs", "side_by_side", "classes", "csv", "arrays"))
 """Locations of data, which may differ when a run is resumed; parts.json identifies the images."""
 
@@ -111,12 +114,18 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return rows
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Lists settings that differ, as "--train.batch: 8 -> 16", except those that may differ when a run is resumed."""
+def differences(old: dict[str, Any], new: dict[str, Any], free: Sequence[str] = ()) -> list[str]:
+    """Lists settings that differ, as "--train.batch: 8 -> 16", except those that may differ when a run is resumed.
+
+    Args:
+        old: The run's settings, as `to_json` has them.
+        new: Those asked for now.
+        free: Further settings that may differ, such as "train.steps".
+    """
     before, after = flatten(old), flatten(new)
     moved = {key for key in LOCATIONS if before.get(key) is not None and after.get(key) is not None}
     return [
         f"--{key.replace('_', '-')}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
-        for key in sorted({*before, *after} - set(FREE_KEYS) - moved)
+        for key in sorted({*before, *after} - {*FREE_KEYS, *free, *moved})
         if before.get(key) != after.get(key)
     ]

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from unbraid.core.checksums import check_seal, read_tensors, seal, write_tensors
-from unbraid.core.config import RunConfig, TrainConfig, differences, to_json
+from unbraid.core.config import LENGTH, RunConfig, TrainConfig, differences, to_json
 from unbraid.core.data_config import DataConfig
 from unbraid.core.files import (
     check_value,
@@ -39,6 +39,7 @@ from unbraid.core.files import (
     parse_json,
     read_json,
     write_atomically,
+    write_json,
 )
 from unbraid.core.memory import available_memory, build_method
 from unbraid.core.method import Method, present_names
@@ -165,15 +166,33 @@ class Run:
 
     def __init__(self, path: Path, method_name: str, config: RunConfig[Any]) -> None:
         self.path, self.method_name, self.config = path, method_name, config
+        self.former: TrainConfig | None = None
+        """What config.json says of training, if another length is asked for now."""
         self._writer = BackgroundWriter()
         self._lock_file: tuple[int, int] | None = None
 
     @classmethod
-    def open(cls, path: Path, method_name: str, config: RunConfig[Any], recipe: str | None = None) -> "Run":
+    def open(
+        cls,
+        path: Path,
+        method_name: str,
+        config: RunConfig[Any],
+        recipe: str | None = None,
+        any_length: bool = False,
+    ) -> "Run":
         """Starts a run in an empty or new folder, or goes on with the one that is there.
 
-        A folder in which a run was stopped before it had a configuration is as good as empty. Raises UserError if the
-        folder holds something else, another version's run or one with another configuration.
+        A folder in which a run was stopped before it had a configuration is as good as empty.
+
+        Args:
+            path: Folder of the run.
+            method_name: Its method.
+            config: Its configuration.
+            recipe: Name of the recipe that the configuration began with.
+            any_length: Take a run of another length too; `former` has its settings then. See `training.length`.
+
+        Raises:
+            UserError: The folder holds something else, another version's run or one with another configuration.
         """
         run = cls(path, method_name, config)
         asked = {"method_name": method_name, **to_json(config)}
@@ -186,12 +205,16 @@ class Run:
         there = _checked_config(path)
         if there.method_name != method_name:
             raise UserError(f"{path} is a run of {there.method_name}. Give another --run for {method_name}")
-        changed = differences(_with_defaults(path, there), asked)
-        if changed:
+        former = _config(path, there)
+        lengths = [f"train.{name}" for name in LENGTH] if any_length else []
+        before = {"method_name": there.method_name, **to_json(former)}
+        if changed := differences(before, asked, lengths):
             raise UserError(
                 f"{path} is a run with other settings: {'; '.join(changed)}. "
                 "Give the same settings to go on with it, or another --run to start anew"
             )
+        if any(getattr(former.train, name) != getattr(config.train, name) for name in LENGTH):
+            run.former = former.train
         return run
 
     @classmethod
@@ -201,6 +224,13 @@ class Run:
             raise UserError(f"There is no run folder {path}")
         values = _checked_config(path)
         return cls(path, values.method_name, _config(path, values))
+
+    def keep_length(self) -> None:
+        """Writes the length that is asked for now into config.json; all else in it stays."""
+        values = read_json(self.path / "config.json", dict[str, Any])
+        values["config"]["train"].update({name: getattr(self.config.train, name) for name in LENGTH})
+        write_json(self.path / "config.json", values)
+        self.former = None
 
     def metrics(self) -> dict[str, Any]:
         """What was measured before, {} if nothing was. Raises UserError if the file is damaged."""
@@ -442,13 +472,11 @@ def _checked_config(path: Path) -> SavedSettings:
     return check_value(values, str(file), SavedConfig).config
 
 
-def _with_defaults(path: Path, values: SavedSettings) -> dict[str, Any]:
-    """A run's settings with the defaults of those that are newer than the run."""
-    return {"method_name": values.method_name, **to_json(_config(path, values))}
-
-
 def _config(path: Path, values: SavedSettings) -> RunConfig[Any]:
-    """The typed configuration again. Raises UserError for an unknown method or field."""
+    """The typed configuration again, with the defaults of settings that are newer than the run.
+
+    Raises UserError for an unknown method or field.
+    """
     from unbraid.methods import method_class
 
     file = path / "config.json"

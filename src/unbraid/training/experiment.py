@@ -35,6 +35,7 @@ from unbraid.methods import method_class, method_name
 from unbraid.model.log import Log
 from unbraid.model.run import Position, Run
 from unbraid.model.trained import Trained, load
+from unbraid.training.length import change_length
 from unbraid.training.loop import Interrupted, check, check_numbers, fit
 
 FEWEST = 8
@@ -145,7 +146,7 @@ class Experiment:
                     f"--run {path} lies in {folder}: its pictures would be taken for data. Give another --run"
                 )
         check(config.train, self.method)
-        run, log = Run.open(path, self.name, config, self.recipe), None
+        run, log = Run.open(path, self.name, config, self.recipe, any_length=True), None
         try:
             with run.locked():
                 check_parts(path, self.parts)
@@ -156,6 +157,8 @@ class Experiment:
                 skipped = [f"left out: {line}" for line in self.data.skipped]
                 for line in (self.about, *self.notes, *remarks, *skipped):
                     log.console.print(line, highlight=False, soft_wrap=True)
+                if run.former is not None:
+                    change_length(run, run.former, self.method, len(self.data.train), log)
                 return fit(run, self.method, self.data, log)
         finally:
             if log:
