@@ -8,7 +8,6 @@ What is written stands between two marks in its page, `<!-- NAME -->` and `<!-- 
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import figures
@@ -275,21 +274,6 @@ def of_methods(known: dict[str, Figure]) -> str:
     return table(["method", "paper", "trains on", "on its test part"], rows)
 
 
-def of_trials() -> str:
-    """Returns the table of the note on norms: mean LPIPS of translations, a row for each set and method."""
-    lpips: dict[tuple[str, str], dict[tuple[str, str], list[list[float]]]] = {}
-    for run in read_json(RESULTS / "unpaired-trials.json")["runs"]:
-        both = [run["figures"][f"{way} translation lpips"] for way in ("a->b", "b->a")]
-        row = lpips.setdefault((run["set"], run["method"]), {})
-        row.setdefault((run["norm"], run["discriminator"]), []).append(both)
-    norms = sorted({norm for row in lpips.values() for norm in row}, reverse=True)
-    rows = (
-        [*key, *(in_words([mean(way) for way in zip(*row[norm], strict=True)], 3) for norm in norms)]
-        for key, row in sorted(lpips.items())
-    )
-    return table(["set", "method", *map(" / ".join, norms)], rows)
-
-
 def texts() -> dict[tuple[Path, str], str]:
     """Returns the text of each generated table, by page and mark."""
     known = figures.figures()
@@ -297,7 +281,6 @@ def texts() -> dict[tuple[Path, str], str]:
     for method in PAGES:
         page = DOCS / "results" / f"{method}.md"
         made |= {(page, "runs"): of_runs(method, known), (page, "pictures"): of_pictures(method)}
-    made[DOCS / "notes" / "unpaired-norms.md", "trials"] = of_trials()
     return made | {(README, "methods"): of_methods(known)}
 
 
