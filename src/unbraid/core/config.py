@@ -25,6 +25,8 @@ class TrainConfig:
     """Length in passes over the training part."""
     minutes: float | None = None
     """Length in minutes of training time, without interruptions."""
+    patience: int | None = None
+    """Measurements in a row without a better score on the validation part after which training stops."""
     batch: int = 8
     """Batch size, in items or pairs."""
     average: float = 0.0
@@ -84,7 +86,7 @@ FREE_KEYS = (
     "method.perceptual.download",
 )
 """Settings that may differ when a run is resumed: they affect where and how it is computed, not its result."""
-LENGTH = ("steps", "epochs", "minutes")
+LENGTH = ("steps", "epochs", "minutes", "patience")
 """Settings of training that say how long a run is. They may be others later: the run then goes on to its new end."""
 LOCATIONS = tuple(f"data.{name}" for name in ("root", "a", "b", "pairs", "side_by_side", "classes", "csv", "arrays"))
 """Locations of data, which may differ when a run is resumed; parts.json identifies the images."""

@@ -55,12 +55,13 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
     picture = run.path / "samples" / f"{position.stage}-{position.step:07d}.png"
     save_picture(_picture(method, data, encodes, run.config.train.seed), picture)
     best = next((one for one in found if one.score is not None), Watched())
-    score = best.score or 0.0
-    highest = max(score, position.best, position.highest)
+    score, before = best.score or 0.0, max(position.best, position.highest)
+    highest = max(score, before)
+    waited = position.waited + 1 if best.score is not None and score <= before else 0
     if score >= highest - standard_error(highest, best.counted):
         run.save_model(method, space, position.step)
         position = dataclasses.replace(position, best=score, best_step=position.step)
-    return dataclasses.replace(position, highest=highest)
+    return dataclasses.replace(position, highest=highest, waited=waited)
 
 
 def standard_error(percent: float, count: int) -> float:

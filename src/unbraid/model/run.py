@@ -75,6 +75,8 @@ class Position:
     best_step: Annotated[int, msgspec.Meta(ge=-1, le=MOST)] = -1
     highest: float = -1.0
     """The highest score so far, perhaps of another one: see `measure.validate`."""
+    waited: Count = 0
+    """Measurements since it last rose."""
     sums: dict[str, float] = field(default_factory=dict)
     """Losses summed since they were last written to the log."""
     counted: Count = 0

@@ -29,6 +29,7 @@ from unbraid.evaluation.validation import validate
 from unbraid.model.log import LOG_EVERY, Log
 from unbraid.model.run import Position, Run, load_average, load_optimiser, load_weights, model_state, upgrade_state
 from unbraid.nn.tables import RowAdam
+from unbraid.training.patience import is_over, remarks
 
 SEEDS = 2**63
 """Upper bound of seeds in torch and numpy."""
@@ -178,7 +179,7 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
             if number < position.stage:
                 continue
             if number > position.stage:
-                position, state = dataclasses.replace(position, stage=number, step=0, seconds=0.0), None
+                position, state = dataclasses.replace(position, stage=number, step=0, seconds=0.0, waited=0), None
             session = Session(run, method, data, log, stage, precision, state)
             position = session.train(position, interrupts)
             session.finish()
@@ -240,6 +241,7 @@ def check_numbers(config: TrainConfig) -> None:
         "minutes": config.minutes,
         "batch": config.batch,
         "evaluate-every": config.evaluate_every,
+        "patience": config.patience,
     }
     for name, value in numbers.items():
         if value is not None and not 0 < value < math.inf:
@@ -292,7 +294,9 @@ class Session:
         before, share = (each / sum(shares) for each in (sum(shares[: position.stage]), shares[position.stage]))
         saved, began = time.monotonic(), time.monotonic() - position.seconds
         self.method.train()
-        while (clock := length.clock(position.step, position.seconds, self.stage.name)).progress < 1:
+        if over := is_over(config, position):
+            self.say(position)
+        while not over and (clock := length.clock(position.step, position.seconds, self.stage.name)).progress < 1:
             self.seed(step_seed(config.seed, position.stage, position.step))
             self.set_rates(clock)
             gradient_norms: dict[str, float] | None = {} if position.counted + 1 == LOG_EVERY else None
@@ -311,14 +315,21 @@ class Session:
                 self.run.check_there()
                 with self.average.applied():
                     position = validate(self.run, self.method, self.data, position, self.log)
+                self.say(position)
+                over = is_over(config, position)
             if measured or interrupts.count or time.monotonic() - saved > config.checkpoint_seconds:
-                last = done >= 1 or interrupts.count > 0
+                last = done >= 1 or over or interrupts.count > 0
                 self.run.save_position(self.method, self.optimisers, position, self.average.state(), wait=last)
                 saved = time.monotonic()
                 began = saved - position.seconds  # measuring and saving are not training
             if interrupts.count:
                 raise Interrupted(f"stopped at step {position.step}")
         return position
+
+    def say(self, position: Position) -> None:
+        """Logs what there is to say of held-out figures that get no better."""
+        for text in remarks(self.run.config.train, position):
+            self.log.event(position, text)
 
     def finish(self) -> None:
         """Brings tables of codes up to date, whose rows are otherwise updated when they are read."""
