@@ -231,7 +231,7 @@ def main(
         kept.fill(batches.x)
     _, kept_step = ours(config, spec, batches, kept, precision.autocast())
 
-    name = f"unbraid, {'bf16' if precision.bf16 else 'fp32'}"
+    name = f"unbraid, {'bf16' if precision.dtype == torch.bfloat16 else 'fp32'}"
     works: dict[str, Callable[[], object]] = {
         "plain, fp32": lambda: plain.step(next(plain_batches)),
         "unbraid, fp32": fp32_step,

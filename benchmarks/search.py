@@ -308,7 +308,7 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
 
             def alone(setting: Any = setting) -> None:
                 for some in images.split(64):
-                    encoded(model, some, "a", setting)
+                    encoded(model, some, "a")
 
             def streamed(source: Any, setting: Any = setting) -> None:
                 places = [(source, at % at_hand) for at in range(count)]
@@ -316,7 +316,7 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
                 def read(numbers: Any) -> Any:
                     return read_batch(places, numbers, Fit(spec))
 
-                for _ in embed(model, "a", read, range(count), width, "whitened", setting, 64, workers):
+                for _ in embed(model, "a", read, range(count), width, "whitened", 64, workers):
                     pass
 
             works = {

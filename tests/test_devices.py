@@ -1,6 +1,9 @@
-"""No helper tensor is made on the processor by default: on a GPU it would not be where the networks are."""
+"""One place chooses the device, for every command; and no helper tensor is made on the processor by default: on a GPU
+it would not be where the networks are."""
 
+import inspect
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -8,12 +11,18 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
-from helpers import SMALL_CDDN, SMALL_LORD, VECTORS, Repeated, random_batch
+from helpers import IMAGES, SMALL_CDDN, SMALL_LORD, VECTORS, Repeated, random_batch
+from indexes import SMALL
+from unbraid.commands import MODULES
+from unbraid.commands.cli import COMMANDS, main
+from unbraid.commands.folder import Device
+from unbraid.core.device import choose_device, precision_on
 from unbraid.core.method import Clock, Disentangler, Method, Translator
-from unbraid.core.types import DataSpec, ImageSpec
+from unbraid.core.types import DataSpec, ImageSpec, UserError
 from unbraid.methods import METHODS
-from unbraid.methods.iiae import IIAEConfig
+from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.methods.lord import LORD
+from unbraid.model.trained import Trained
 from unbraid.nn.tables import RowAdam, code_table
 from unbraid.training.loop import train_step
 
@@ -88,3 +97,59 @@ def test_unnamed_devices_are_found() -> None:
         torch.zeros(3)
     with NamedDevices():
         torch.zeros(3, device="cpu")
+
+
+COMPUTING = [name for name in COMMANDS if name not in ("recipes", "train")]
+
+
+@pytest.mark.parametrize("name", COMPUTING)
+def test_every_command_that_computes_takes_the_same_device(name: str) -> None:
+    function = getattr(import_module(MODULES.get(name, "unbraid.commands.use")), name)
+    parameter = inspect.signature(function).parameters["device"]
+    assert parameter.annotation == Device
+    assert parameter.default == "auto"
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "found"),
+    [
+        ("auto", 0, "cpu"),
+        ("auto", 2, "cuda"),
+        ("cpu", 2, "cpu"),
+        ("cuda", 1, "cuda"),
+        ("cuda:1", 2, "cuda:1"),
+        ("cuda", 0, "--device cuda: torch sees no GPU here"),
+        ("cuda:0", 0, "torch sees no GPU here"),
+        ("cuda:1", 1, "--device cuda:1: torch sees cuda:0 here"),
+        ("cuda:7", 4, "torch sees cuda:0 to cuda:3 here"),
+        ("mps", 0, "--device mps: torch sees no GPU of Apple's"),
+        ("gpu", 1, "--device gpu: there are auto, cpu, cuda"),
+        ("cuda:", 1, "--device cuda:: there are"),
+    ],
+)
+def test_a_device_is_one_that_is_there(name: str, gpus: int, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    if " " in found:
+        with pytest.raises(UserError, match=found):
+            choose_device(name)
+    else:
+        assert str(choose_device(name)) == found
+
+
+def test_train_takes_the_flag_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for flag in ("--device", "--train.device"):
+        assert main(["train", "demo", flag, "cuda:99", "--dry-run"]) == 2
+        assert "--train.device cuda:99: torch sees" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_answers_round_only_if_asked(name: str) -> None:
+    torch.manual_seed(0)
+    method, x = IIAE(IMAGES, SMALL).eval(), torch.rand(2, 3, 16, 16) * 2 - 1
+    exact = Trained(method, None, "iiae", 0).translate(x, "a", "b")
+    rounded = Trained(method, None, "iiae", 0, None, precision_on(torch.device("cpu"), name)).translate(x, "a", "b")
+    assert exact.dtype == rounded.dtype == torch.float32
+    assert not torch.equal(exact, rounded)
+    torch.testing.assert_close(exact, rounded, atol=0.1, rtol=0.1)

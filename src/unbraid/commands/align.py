@@ -7,6 +7,8 @@ import numpy as np
 import tyro
 from PIL import Image
 
+from unbraid.commands.folder import Device
+from unbraid.core.device import choose_device
 from unbraid.core.types import UserError
 from unbraid.data.faces import (
     Background,
@@ -34,6 +36,7 @@ def align(
     detector: str | None = None,
     size: tuple[int, int] = (64, 64),
     background: Background = "keep",
+    device: Device = "auto",
 ) -> None:
     """Brings photos of faces to one size with eyes and mouth at the same places: a PNG file for each in OUT.
 
@@ -57,7 +60,7 @@ def align(
         raise UserError(f"{folder} has several photos {twice[0]} that differ in their ending: rename one")
     check_folder(out, (f"{stem}.png" for stem in stems), [folder, *(folder / name for name in listing.names)])
     known = read_landmarks(landmarks, listing) if landmarks else {}
-    detect = find_detector(detector) if detector else None
+    detect = find_detector(detector, choose_device(device)) if detector else None
     made, cluttered, left_out = 0, 0, []
     for name, stem in zip(listing.names, stems, strict=True):
         try:

@@ -16,6 +16,8 @@ from typing import Annotated
 
 import tyro
 
+from unbraid.commands.folder import Device
+from unbraid.core.device import choose_device
 from unbraid.core.types import UserError
 from unbraid.web.guard import LOOPBACK
 from unbraid.web.runs import Runs
@@ -30,6 +32,7 @@ def explore(
     host: str = "127.0.0.1",
     port: int | None = None,
     browser: bool = False,
+    device: Device = "auto",
 ) -> None:
     """Starts a local page that shows what runs learned: translate, analogies, interpolate, search, codes, training.
 
@@ -49,6 +52,7 @@ def explore(
     for path in runs:
         if not (path / "config.json").exists():
             raise UserError(f"{path} is not a run: it has no config.json")
+    choose_device(device)
     alone = _is_loopback(host)
     token = os.environ.get(TOKEN) or (None if alone else secrets.token_urlsafe(24))
     listening = _socket(host, port)
@@ -59,7 +63,7 @@ def explore(
         with _ended_by("SIGTERM", "SIGHUP"), tempfile.TemporaryDirectory(prefix="unbraid-") as folder:
             # gradio reads where its files belong when it is imported
             os.environ["GRADIO_TEMP_DIR"] = folder
-            opening = Runs(list(runs), root)
+            opening = Runs(list(runs), root, device=device)
             # gradio takes seconds to import: the first run is read meanwhile
             threading.Thread(target=_opened, args=(opening,), daemon=True).start()
             from unbraid.web.app import application

@@ -1,20 +1,35 @@
-"""What several commands ask of a run's folder."""
+"""What several commands ask for: a run's folder, a device, a precision."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from unbraid.core.types import ImageSpec, UserError
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+Device = Annotated[
+    str,
+    tyro.conf.arg(
+        metavar="auto|cpu|cuda|cuda:N|mps", help="Where to compute. auto: the GPU if there is one; mps is untested."
+    ),
+]
+"""The flag --device of all commands that compute; `core.device.choose_device` says what is there."""
+AnswerPrecision = Annotated[
+    Literal["fp32", "bf16", "fp16", "auto"],
+    tyro.conf.arg(
+        name="precision",
+        help="fp32: as `evaluate` measures; bf16 and fp16 are faster on some devices, and round. auto: bf16 where the "
+        "device computes faster in it.",
+    ),
+]
 
 
-def image_model(run: Path) -> Any:
-    """Returns the trained model. UserError if it works on anything but images."""
+def image_model(run: Path, device: str = "auto", precision: str = "fp32") -> Any:
+    """Returns the trained model on a device. UserError if it works on anything but images."""
     from unbraid.model.trained import load
 
-    model = load(run)
+    model = load(run, device, precision)
     if not (isinstance(model.spec.a, ImageSpec) and isinstance(model.spec.b, ImageSpec)):
         raise UserError(f"{run} works on vectors; this command reads image files. Use unbraid.load in Python")
     return model

@@ -5,7 +5,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from unbraid.commands.folder import RunFolder, image_model
+from unbraid.commands.folder import Device, RunFolder, image_model
 from unbraid.core.config import PACKAGED, Distance, PerceptualConfig
 from unbraid.core.types import UserError
 
@@ -40,6 +40,7 @@ def evaluate(
     limit: int | None = None,
     only: str = "",
     list: bool = False,
+    device: Device = "auto",
 ) -> None:
     """Measures a run on its test part: prints the table, writes RUN/metrics.json, pictures, examples and README.md.
 
@@ -57,7 +58,7 @@ def evaluate(
     from unbraid.evaluation.measures import MEASURES
     from unbraid.evaluation.report import table
 
-    opened, model, loaded = _with_data(run, data, limit)
+    opened, model, loaded = _with_data(run, data, limit, device)
     if list:
         subject = subject_of(opened, model, loaded, distance, perceptual, limit)
         for one in MEASURES:
@@ -82,6 +83,7 @@ def cheat(
     data: DataLocation = DataLocation(),
     perceptual: PerceptualConfig = PACKAGED,
     limit: int | None = None,
+    device: Device = "auto",
 ) -> None:
     """Measures on the test part whether translations hide what the way back needs: prints three measures, draws
     RUN/pictures/cheat-*.png, adds hidden_pair and cheat to RUN/metrics.json.
@@ -98,8 +100,8 @@ def cheat(
     from unbraid.evaluation.measures import MEASURES
     from unbraid.evaluation.report import table
 
-    image_model(run)
-    opened, model, loaded = _with_data(run, data, limit)
+    image_model(run, device)
+    opened, model, loaded = _with_data(run, data, limit, device)
     if loaded.test.labelled():
         raise UserError(f"{run} was trained on labelled images; there is no way there and back between two domains")
     metrics = measure(opened, model, loaded, None, perceptual, limit, ("steganography",))
@@ -110,8 +112,9 @@ def cheat(
     print(f"Written: {', '.join(map(str, written))}")
 
 
-def _with_data(run: Path, data: DataLocation, limit: int | None) -> tuple[Any, Any, Any]:
+def _with_data(run: Path, data: DataLocation, limit: int | None, device: str) -> tuple[Any, Any, Any]:
     """A run, its model, and its data as it trains on them. UserError if the images are others now."""
     from unbraid.training.experiment import open_run
 
-    return open_run(run, {name: place for name, place in vars(data).items() if place is not None}, limit)
+    moved = {name: place for name, place in vars(data).items() if place is not None}
+    return open_run(run, moved, limit, device=device)

@@ -11,9 +11,9 @@ import torch
 import tyro
 from rich.table import Table
 
-from unbraid.core.config import Distance, TrainConfig
+from unbraid.commands.folder import AnswerPrecision, Device, RunFolder
+from unbraid.core.config import Distance
 from unbraid.core.console import Console, printable
-from unbraid.core.device import choose_precision
 from unbraid.core.progress import Meter
 from unbraid.core.types import DOMAINS, Domain, ImageSpec, UserError
 from unbraid.data.images import read_image
@@ -31,7 +31,6 @@ from unbraid.search.query import identity, open_index, query, source_of
 from unbraid.search.sheet import contact_sheet
 from unbraid.search.store import Identity, Store, read_identity
 
-RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 Folders = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER...")]
 IndexPlace = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INDEX")]
 Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
@@ -56,8 +55,8 @@ def index(
     cache: bool = False,
     batch: int = 64,
     workers: int | None = None,
-    precision: Literal["fp32", "bf16", "auto"] = "fp32",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: AnswerPrecision = "fp32",
+    device: Device = "auto",
     exact: int = EXACT,
     recall: float = RECALL,
 ) -> None:
@@ -77,15 +76,13 @@ def index(
         cache: Keep the images decoded for the next call. Images that are kept already are always used.
         batch: Images in a step.
         workers: Threads that read images; as many as there are cores, if not given.
-        precision: fp32: codes as `evaluate` makes them; auto: bf16 where processor or GPU has it, which is faster.
-        device: auto: the GPU if there is one.
         exact: Above so many images the search looks at a part of them.
         recall: Share of the ten nearest that it is to find then.
     """
     _check_numbers(batch, workers, exact, recall)
     part = Shard.parse(shard, os.environ)
     _check_images(folders, merge, forget, domain, f"{to}{part.suffix}")
-    model, setting = load(run), choose_precision(TrainConfig(precision=precision, device=device))
+    model = load(run, device, precision)
     distance = (distance or Run.existing(run).config.train.distance) if model.space else "euclidean"
     sources = _listed(folders, model.image_spec(domain or "a"), cache) if folders else []
     about, strangers = read_metadata(metadata, sources) if metadata else (None, 0)
@@ -97,8 +94,8 @@ def index(
         if sources and domain:
             spec = model.image_spec(domain)
             threads = workers or os.cpu_count() or 1
-            changes = update(store, model, sources, domain, spec, part, about, setting, batch, threads)
-            _report(changes, str(setting))
+            changes = update(store, model, sources, domain, spec, part, about, batch, threads)
+            _report(changes, str(model.precision))
         if merge:
             _report(take_over(store, merge), "")
         _say_lacking(store)
@@ -202,6 +199,7 @@ def search(
     where: tuple[str, ...] = (),
     out: Path | None = None,
     exclude_self: bool = False,
+    device: Device = "auto",
 ) -> None:
     """Finds the nearest images of an index for each image, and prints them, nearest first.
 
@@ -217,7 +215,7 @@ def search(
         out: PNG file for a contact sheet: each image with what was found for it.
         exclude_self: Don't find the image itself.
     """
-    model = load(run)
+    model = load(run, device)
     wanted = dict(_condition(text) for text in where)
     opened = open_index(index)
     files: list[Path] = []

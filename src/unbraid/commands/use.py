@@ -11,7 +11,7 @@ import tyro
 from PIL import Image
 from torch import Tensor
 
-from unbraid.commands.folder import RunFolder, image_model
+from unbraid.commands.folder import AnswerPrecision, Device, RunFolder, image_model
 from unbraid.core.console import printable
 from unbraid.core.files import write_atomically
 from unbraid.core.progress import Meter
@@ -40,6 +40,8 @@ def translate(
     samples: int = 4,
     like: Path | None = None,
     seed: int = 0,
+    device: Device = "auto",
+    precision: AnswerPrecision = "fp32",
 ) -> None:
     """Shows images of one domain in the other: a file for each answer, and all of them in OUT/grid.png.
 
@@ -59,7 +61,7 @@ def translate(
     if samples < 1:
         raise UserError(f"--samples {samples}: at least 1")
     target = target or other(source)
-    model = image_model(run)
+    model = image_model(run, device, precision)
     files = ImageFiles(images, model.spec[source])
     reference = _one(like, model.spec[target]) if like else None
     if not like and samples > 1 and not model.exclusive_size(target):
@@ -81,7 +83,12 @@ def translate(
 
 
 def analogy(
-    run: RunFolder, shared: tuple[Path, ...], exclusive: tuple[Path, ...], out: Path, domain: Domain = "a"
+    run: RunFolder,
+    shared: tuple[Path, ...],
+    exclusive: tuple[Path, ...],
+    out: Path,
+    domain: Domain = "a",
+    device: Device = "auto",
 ) -> None:
     """Draws a grid: what the image of the row shares with the other domain, with what that of the column has alone.
 
@@ -92,7 +99,7 @@ def analogy(
         out: PNG file.
         domain: The domain all images are from.
     """
-    model = image_model(run)
+    model = image_model(run, device)
     _draw_analogies(model, shared, exclusive, domain, out, "shared")
 
 
@@ -101,6 +108,7 @@ def transfer(
     content: tuple[Path, ...],
     class_: Annotated[tuple[Path, ...], tyro.conf.arg(name="class")],
     out: Path,
+    device: Device = "auto",
 ) -> None:
     """Draws a grid: the class of the image before the row, with the content of the image over the column.
 
@@ -110,13 +118,13 @@ def transfer(
         class_: Images, or folders of them, that give the rows.
         out: PNG file.
     """
-    model = image_model(run)
+    model = image_model(run, device)
     if not model.spec.classes:
         raise UserError(f"{model.name} was not trained on labelled images; `unbraid analogy` draws what it exchanges")
     _draw_analogies(model, class_, content, "a", out, "class")
 
 
-def swap(run: RunFolder, images: Images, label: str, value: str, out: Path) -> None:
+def swap(run: RunFolder, images: Images, label: str, value: str, out: Path, device: Device = "auto") -> None:
     """Shows images with another value of one label: a file for each, and all of them in OUT/grid.png.
 
     Args:
@@ -128,7 +136,7 @@ def swap(run: RunFolder, images: Images, label: str, value: str, out: Path) -> N
     """
     from unbraid.model.drawing import to_picture
 
-    model = image_model(run)
+    model = image_model(run, device)
     model.check_value(label, value)
     files = ImageFiles(images, model.spec.a)
     names = _answer_names(files.files)
@@ -149,6 +157,7 @@ def interpolate(
     part: Literal["shared", "exclusive"] = "shared",
     domain: Domain = "a",
     steps: int = 9,
+    device: Device = "auto",
 ) -> None:
     """Draws the way from one image to another along one part of the code, as a strip (PNG) and a GIF beside it.
 
@@ -165,7 +174,7 @@ def interpolate(
 
     if steps < 2:
         raise UserError(f"--steps {steps}: at least 2")
-    model = image_model(run)
+    model = image_model(run, device)
     animation = out.with_suffix(".gif")
     check_file(out, [first, second], animation)
     _check_size(1, steps + 2, model.spec[domain])
@@ -176,7 +185,14 @@ def interpolate(
     print(f"Written: {out} and {animation}")
 
 
-def encode(run: RunFolder, images: Images, out: Path, domain: Domain = "a") -> None:
+def encode(
+    run: RunFolder,
+    images: Images,
+    out: Path,
+    domain: Domain = "a",
+    device: Device = "auto",
+    precision: AnswerPrecision = "fp32",
+) -> None:
     """Writes the codes of images to a .npz file with the arrays names, shared and exclusive.
 
     Args:
@@ -185,7 +201,7 @@ def encode(run: RunFolder, images: Images, out: Path, domain: Domain = "a") -> N
         out: .npz file.
         domain: The domain the images are from.
     """
-    model = image_model(run)
+    model = image_model(run, device, precision)
     files = ImageFiles(images, model.spec[domain])
     names, found, kept = _answer_names(files.files), [], []
     check_codes(out, [*images, *files.files])

@@ -5,7 +5,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import tyro
 
 from unbraid.core.data_config import DataConfig
 
@@ -34,7 +36,7 @@ class TrainConfig:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Precision of networks. auto: bf16 where the device supports it, else fp32. Losses and statistics are always
     fp32."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[str, tyro.conf.arg(metavar="auto|cpu|cuda|cuda:N|mps", aliases=["--device"])] = "auto"
     """Device. auto: the GPU if there is one."""
     evaluate_every: int = 1000
     """Steps between two evaluations on the validation part, with sample pictures."""

@@ -1,6 +1,7 @@
-"""Selection of device and precision at run time."""
+"""Selection of device and precision at run time: the one place that decides."""
 
 import contextlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,39 +10,85 @@ import torch
 from unbraid.core.config import TrainConfig
 from unbraid.core.types import UserError
 
+DEVICES = "auto, cpu, cuda, cuda:N (a GPU's number) and mps (Apple's)"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 @dataclass(frozen=True)
 class Precision:
-    """Device, whether matrix products and convolutions run in bf16 there, and the reason."""
+    """Device, the type in which matrix products and convolutions run there, and the reason."""
 
     device: torch.device
-    bf16: bool
+    dtype: torch.dtype
     reason: str
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Returns the autocast context of a training step. Weights, updates and losses stay float32."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+        """Returns the autocast context of a training step, or of answers. Weights, updates and losses stay float32."""
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
 
     def __str__(self) -> str:
-        return f"{'bf16' if self.bf16 else 'fp32'} on {self.device.type} ({self.reason})"
+        name = next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
+        return f"{name} on {self.device.type} ({self.reason})"
+
+
+def choose_device(name: str = "auto", flag: str = "--device") -> torch.device:
+    """Returns the device of this name.
+
+    Args:
+        name: auto (the GPU if torch sees CUDA or ROCm, else the processor), cpu, cuda, cuda:N or mps.
+        flag: The flag that names it, for messages.
+
+    Raises:
+        UserError: There is no such device here, or nothing is called so.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda" if gpus else "cpu")
+    if not isinstance(name, str) or not re.fullmatch(r"cpu|cuda(:\d{1,3})?|mps", name):
+        raise UserError(f"{flag} {name}: there are {DEVICES}")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"{flag} mps: torch sees no GPU of Apple's here. Leave it out to use what there is")
+    if name.startswith("cuda"):
+        if not gpus:
+            raise UserError(f"{flag} {name}: torch sees no GPU here. Leave it out to use the processor")
+        if ":" in name and int(name[5:]) >= gpus:
+            there = "cuda:0" if gpus == 1 else f"cuda:0 to cuda:{gpus - 1}"
+            raise UserError(f"{flag} {name}: torch sees {there} here")
+    return torch.device(name)
 
 
 def choose_precision(config: TrainConfig) -> Precision:
-    """Selects the device and precision that the configuration names, or for "auto" the best available.
+    """Selects the device and precision of training that the configuration names, or for "auto" the best available.
 
-    Raises UserError if a GPU is requested and there is none.
+    Raises UserError for a device that isn't there.
     """
-    has_gpu = torch.cuda.is_available()
-    if config.device == "cuda" and not has_gpu:
-        raise UserError("--train.device cuda: torch sees no GPU here. Leave it out to use the processor")
-    device = torch.device("cuda" if has_gpu and config.device != "cpu" else "cpu")
-    if config.precision != "auto":
-        return Precision(device, config.precision == "bf16", "as asked")
+    return precision_on(choose_device(config.device, "--train.device"), config.precision)
+
+
+def precision_on(device: torch.device, wanted: str) -> Precision:
+    """Selects the precision on a device.
+
+    Args:
+        device: The device.
+        wanted: fp32, bf16, fp16, or auto: bf16 where the device computes faster in it, else fp32.
+
+    Raises:
+        UserError: Nothing is called so.
+    """
+    if wanted in DTYPES:
+        return Precision(device, DTYPES[wanted], "as asked")
+    if wanted != "auto":
+        raise UserError(f"There is no precision {wanted!r}; there are: {', '.join(DTYPES)}, auto")
     if device.type == "cuda":
         found = torch.cuda.is_bf16_supported()
-        return Precision(device, found, f"the GPU has {'' if found else 'no '}bf16")
+        return Precision(device, DTYPES["bf16" if found else "fp32"], f"the GPU has {'' if found else 'no '}bf16")
+    if device.type == "mps":
+        return Precision(device, torch.float32, "bf16 is untested there")
     found = cpu_bf16()
-    return Precision(device, bool(found), f"the processor has {found}" if found else "the processor has no bf16")
+    reason = f"the processor has {found or 'no bf16'}"
+    return Precision(device, DTYPES["bf16" if found else "fp32"], reason)
 
 
 def cpu_bf16() -> str | None:

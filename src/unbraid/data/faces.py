@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 
@@ -138,16 +139,16 @@ def read_landmarks(path: Path, photos: Listing) -> dict[str, Landmarks]:
     return found
 
 
-def find_detector(name: str) -> Detector:
-    """Returns `mtcnn`, or a function given as MODULE:FUNCTION. Raises UserError if it can't be had."""
+def find_detector(name: str, device: torch.device) -> Detector:
+    """Returns `mtcnn`, on a device, or a function given as MODULE:FUNCTION. Raises UserError if it can't be had."""
     if name == "mtcnn":
-        return _mtcnn()
+        return _mtcnn(device)
     if ":" not in name:
         raise UserError(f"--detector {name}: there is mtcnn; one's own is given as MODULE:FUNCTION")
     return import_function(name, "--detector")
 
 
-def _mtcnn() -> Detector:
+def _mtcnn(device: torch.device) -> Detector:
     """Returns MTCNN (Zhang, Zhang, Li and Qiao 2016) by facenet-pytorch, whose wheel holds its weights."""
     try:
         package: Any = importlib.import_module("facenet_pytorch")
@@ -155,7 +156,7 @@ def _mtcnn() -> Detector:
         raise UserError(
             "--detector mtcnn needs a package: pip install --no-deps facenet-pytorch (and requests, if it is missing)"
         ) from error
-    network = package.MTCNN(select_largest=True, post_process=False)
+    network = package.MTCNN(select_largest=True, post_process=False, device=device)
 
     def detect(photo: Face) -> Landmarks | None:
         _, _, points = network.detect(Image.fromarray(photo), landmarks=True)

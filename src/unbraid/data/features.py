@@ -7,7 +7,7 @@ Legend: n items, d size of a feature vector, c classes.
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -345,21 +345,22 @@ class Extractor:
     """From images to the vectors that a model was trained on. Kept in the run as features.safetensors.
 
     name: of the network. images: the specs of its input, by domain. tuned: the head behind it, and its own weights, if
-    they were tuned.
+    they were tuned. device: where they are computed; they come back to the processor.
     """
 
     name: FeatureName
     images: dict[Domain, ImageSpec]
     tuned: Tuned | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     _network: Any = None
 
     def __call__(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         """Converts images in [-1, 1] to vectors, without gradients."""
         if self._network is None:
-            self._network = _network(self.name, self.tuned.network if self.tuned else None)
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            found = self._network(x)
-            return self.tuned.head(found) if self.tuned else found
+            self._network = _network(self.name, self.tuned.network if self.tuned else None).to(self.device)
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            found = self._network(x.to(self.device))
+            return (self.tuned.head.to(self.device)(found) if self.tuned else found).cpu()
 
     def state(self) -> dict[str, Tensor]:
         """Returns all tuned weights."""

@@ -4,6 +4,7 @@ model = unbraid.load("runs/demo")
 answers = model.translate(images, "a", "b", samples=4)
 """
 
+import contextlib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unbraid.core.device import Precision, choose_device, precision_on
 from unbraid.core.method import Disentangler, Latent, Method, Translator
 from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, UserError, VectorSpec
 from unbraid.data.features import Extractor, load_features
@@ -25,14 +27,15 @@ PARTS = ("shared", "exclusive")
 
 
 class Trained:
-    """A trained model, on the processor, in evaluation mode.
+    """A trained model in evaluation mode, on the device where `load` put it.
 
-    spec: what its domains look like. space: how shared codes are compared, if pairs were known. step: when it was best.
-    extractor: what makes its vectors of images, if it was trained on a network's features.
+    precision: its device, and the type it computes in. spec: what its domains look like. space: how shared codes are
+    compared, if pairs were known. step: when it was best. extractor: what makes its vectors of images, if it was
+    trained on a network's features.
     Items go in as `unbraid.model.inputs.Items` says: images as files, Pillow's, arrays or tensors, vectors as arrays or
     tensors, one or several. Images of another size are scaled to cover the model's and cut to the middle; a warning
-    says so where something is cut off. They come out as (n, c, h, w) float32 in [-1, 1], vectors as (n, d). Whatever
-    can't be taken raises UserError.
+    says so where something is cut off. They come out as (n, c, h, w) float32 in [-1, 1], vectors as (n, d), on the
+    processor. Whatever can't be taken raises UserError.
     """
 
     def __init__(
@@ -42,8 +45,11 @@ class Trained:
         name: str,
         step: int,
         extractor: Extractor | None = None,
+        precision: Precision | None = None,
     ) -> None:
         self.method, self.space, self.name, self.step, self.extractor = method, space, name, step, extractor
+        own = next(method.parameters(), torch.empty(0, device="cpu"))
+        self.precision = precision or precision_on(own.device, "fp32")
         self.spec: DataSpec = method.spec
         self._shapes: dict[Domain, dict[str, torch.Size]] = {}
 
@@ -57,6 +63,17 @@ class Trained:
     def disentangler(self) -> Disentangler | None:
         """Returns the method, if it takes items apart into codes."""
         return self.method.as_disentangler()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.precision.device
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Puts the method into evaluation mode, without gradients, in the model's precision, inside the block."""
+        with evaluating(self.method), self.precision.autocast():
+            yield
 
     def items(self, given: Items, domain: Domain) -> Float[Tensor, "n ..."]:
         """Returns items of a domain as the method takes them, (n, *spec[domain].shape).
@@ -74,7 +91,9 @@ class Trained:
     def encode(self, x: Items, domain: Domain) -> Codes:
         """Returns the shared and exclusive codes of items of `domain`."""
         self._disentangler("codes")
-        return encode_all(self.method, self.items(x, domain), domain)
+        x = self.items(x, domain)
+        with self.computing():
+            return encode_all(self.method, x, domain)
 
     def exclusive_size(self, domain: Domain) -> int:
         """Returns the size of an exclusive code of this domain; 0 if nothing varies on its own, or without codes."""
@@ -104,8 +123,12 @@ class Trained:
         codes = self._codes(codes, one_of(domain, "domain", DOMAINS))
         size = at_once(self.spec[domain].shape)
         parts = zip(codes.shared.split(size), codes.exclusive.split(size), strict=True)
-        with evaluating(self.method):
-            return torch.cat([method.decode(Codes(shared, exclusive), domain) for shared, exclusive in parts])
+        with self.computing():
+            made = (
+                method.decode(Codes(shared.to(self.device), exclusive.to(self.device)), domain)
+                for shared, exclusive in parts
+            )
+            return torch.cat([some.float().cpu() for some in made])
 
     def translate(
         self,
@@ -147,14 +170,13 @@ class Trained:
         if style is None and coder is not None:
             with evaluating(self.method):
                 styles = [coder.prior(1, target, generator) for _ in range(samples)]
-        device = next(self.method.parameters()).device
         answers: list[Tensor] = []
         for some in x.split(at_once(self.spec[target].shape)):
-            some = some.to(device)
-            with evaluating(self.method):
+            some = some.to(self.device)
+            with self.computing():
                 made = [
                     method.translate(
-                        some, source, target, None if one is None else one.to(device).expand(len(some), -1)
+                        some, source, target, None if one is None else one.to(self.device).expand(len(some), -1)
                     )
                     for one in styles
                 ]
@@ -197,7 +219,7 @@ class Trained:
         method, number, at = self._label_value(label, value)
         codes = self.encode(x, "a")
         with evaluating(self.method):
-            exclusive = method.with_value(codes.exclusive, number, at)
+            exclusive = method.with_value(codes.exclusive.to(self.device), number, at).cpu()
         return self.decode(Codes(codes.shared, exclusive), "a")
 
     def check_value(self, label: str, value: str) -> None:
@@ -301,10 +323,21 @@ class Trained:
         return method
 
 
-def load(run: str | Path) -> Trained:
+def load(run: str | Path, device: str = "auto", precision: str = "fp32") -> Trained:
     """Loads the best model of a run. Needs the run's folder alone.
 
-    Raises UserError if there is none yet, it is damaged, or of another version.
+    Args:
+        run: the folder.
+        device: where it computes: auto (the GPU if there is one), cpu, cuda, cuda:N or mps. What it gives comes back to
+            the processor.
+        precision: fp32, or bf16 or fp16, which round, or auto: bf16 where the device computes faster in it.
+
+    Raises:
+        UserError: there is no model yet, it is damaged or of another version, or there is no such device.
     """
+    setting = precision_on(choose_device(device), precision)
     method, space, meta = load_model(Path(run))
-    return Trained(method, space, meta["method"], meta["step"], load_features(Path(run))[0])
+    extractor = load_features(Path(run))[0]
+    if extractor is not None:
+        extractor.device = setting.device
+    return Trained(method.to(setting.device), space, meta["method"], meta["step"], extractor, setting)

@@ -17,9 +17,7 @@ import torch
 from torch import Tensor
 
 from unbraid.core.config import Distance
-from unbraid.core.device import Precision
 from unbraid.core.types import DOMAINS, Codes, Domain, UserError
-from unbraid.model.codes import evaluating
 from unbraid.model.trained import Trained
 
 Batch = tuple[list[int], Tensor | None, list[tuple[int, str]]]
@@ -53,7 +51,6 @@ def embed(
     numbers: Sequence[int],
     width: int,
     distance: Distance,
-    precision: Precision,
     batch: int,
     workers: int,
     timing: Timing | None = None,
@@ -67,13 +64,11 @@ def embed(
         numbers: of the images.
         width: values of a code, d + e.
         distance: that shared codes are prepared for; exclusive ones stay as they are.
-        precision: of the model's computation, and the device.
         batch: images at a time.
         workers: threads that read.
         timing: where to add the seconds.
     """
     timing = timing or Timing()
-    model.method.to(precision.device)
     with ThreadPoolExecutor(workers) as pool, contextlib.ExitStack() as stack:
         waiting: deque[Future[Batch]] = deque()
         stack.callback(lambda: [job.cancel() for job in waiting])
@@ -88,20 +83,20 @@ def embed(
             read_at = time.perf_counter()
             codes = np.empty((0, width), np.float32)
             if images is not None:
-                codes = vectors(model, encoded(model, images, domain, precision), domain, distance)
+                codes = vectors(model, encoded(model, images, domain), domain, distance)
             timing.waiting += read_at - began
             timing.model += time.perf_counter() - read_at
             timing.images += len(at)
             yield Embedded(at, codes, bad)
 
 
-def encoded(model: Trained, images: Tensor, domain: Domain, precision: Precision) -> Codes:
+def encoded(model: Trained, images: Tensor, domain: Domain) -> Codes:
     """Encodes images as files are read, (n, c, h, w). Returns codes on the processor, float32."""
     method = model.disentangler()
     if method is None:
         raise UserError(f"{model.name} has no codes to search by: it doesn't take items apart")
-    with evaluating(model.method), precision.autocast():
-        codes = method.encode(model.preprocess(images).to(precision.device), domain)
+    with model.computing():
+        codes = method.encode(model.preprocess(images).to(model.device), domain)
     return Codes(codes.shared.float().cpu(), codes.exclusive.float().cpu())
 
 

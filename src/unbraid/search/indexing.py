@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.core.device import Precision
 from unbraid.core.progress import Meter
 from unbraid.core.types import DOMAINS, Domain, ImageSpec, UserError
 from unbraid.data.cache import CachedImages, cached, found_cached
@@ -143,7 +142,6 @@ def update(
     spec: ImageSpec,
     shard: Shard,
     metadata: Mapping[str, dict[str, str]] | None,
-    precision: Precision,
     batch: int,
     workers: int,
 ) -> Changes:
@@ -188,7 +186,7 @@ def update(
     if gone:
         store.remove(domain, gone)
         changes.removed = len(set(gone))
-    _embed(store, model, wanted, domain, spec, precision, batch, workers, changes)
+    _embed(store, model, wanted, domain, spec, batch, workers, changes)
     return changes
 
 
@@ -216,7 +214,6 @@ def _embed(
     wanted: Sequence[tuple[Source, int, Item]],
     domain: Domain,
     spec: ImageSpec,
-    precision: Precision,
     batch: int,
     workers: int,
     changes: Changes,
@@ -238,7 +235,7 @@ def _embed(
 
     numbers = range(len(wanted))
     width, distance = store.width(domain), store.identity.distance
-    stream = embed(model, domain, read, numbers, width, distance, precision, batch, workers, changes.timing)
+    stream = embed(model, domain, read, numbers, width, distance, batch, workers, changes.timing)
     with Meter("Embedding", len(wanted)) as meter:
         for found in stream:
             held += [wanted[number][2] for number in found.at]

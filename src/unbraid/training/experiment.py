@@ -188,7 +188,7 @@ def train(config: RunConfig[Any], run: str | Path, data: Datasets | None = None,
         experiment.train(quiet)
     except Interrupted as stop:
         raise KeyboardInterrupt(f"{stop}; saved. The same call goes on from there") from stop
-    return load(run)
+    return load(run, config.train.device)
 
 
 def evaluate(
@@ -198,6 +198,7 @@ def evaluate(
     perceptual: PerceptualConfig = PACKAGED,
     limit: int | None = None,
     only: Sequence[str] = (),
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Measures a run on its test part; writes metrics.json, pictures, examples and README.md into its folder.
 
@@ -208,6 +209,7 @@ def evaluate(
         perceptual: Where the weights of perceptual networks come from.
         limit: Items in a figure at most, to be done sooner; retrieval takes all.
         only: Names of the measures to compute, such as ("retrieval",); none for all that apply.
+        device: Where to compute: auto, cpu, cuda, cuda:N or mps.
 
     Returns:
         What was measured, as metrics.json has it.
@@ -217,7 +219,7 @@ def evaluate(
     """
     from unbraid.evaluation.evaluate import evaluate as measure
 
-    opened, model, loaded = open_run(_folder(run), limit=limit, data=data)
+    opened, model, loaded = open_run(_folder(run), limit=limit, data=data, device=device)
     return measure(opened, model, loaded, distance, perceptual, limit, only)
 
 
@@ -226,6 +228,7 @@ def open_run(
     moved: Mapping[str, Path] | None = None,
     limit: int | None = None,
     data: Datasets | None = None,
+    device: str = "auto",
 ) -> tuple[Run, Trained, Data]:
     """Opens a run: the run, its model, and its data with the batches that the model trains on.
 
@@ -234,13 +237,14 @@ def open_run(
         moved: Where the data lie now, by what named the place in `DataConfig`.
         limit: Items in a figure that is to be measured.
         data: The data sets that the run was given by a program, if it was given some.
+        device: Where the model computes: auto, cpu, cuda, cuda:N or mps.
 
     Raises:
         UserError: There is no run, no model yet, the images are others now, or so few items say nothing.
     """
     if limit is not None and limit < FEWEST:
         raise UserError(f"--limit {limit}: at least {FEWEST}")
-    run, model = Run.existing(path), load(path)
+    run, model = Run.existing(path), load(path, device)
     for name in moved or {}:
         if name != "root" and getattr(run.config.data, name) is None:
             raise UserError(f"--data.{name.replace('_', '-')}: {path} was not trained on data that were given so")

@@ -159,12 +159,14 @@ class Opened:
 class Runs:
     """Run folders under short names, at most MOST_OPEN of them open at once.
 
-    root: where known data sets lie, if not where they were in training.
+    root: where known data sets lie, if not where they were in training. device: where models compute.
     """
 
-    def __init__(self, paths: list[Path], root: Path | None = None, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, paths: list[Path], root: Path | None = None, patience: float = PATIENCE, device: str = "auto"
+    ) -> None:
         self.paths = dict(zip(_short(paths), paths, strict=True))
-        self.root, self.patience = root, patience
+        self.root, self.patience, self.device = root, patience, device
         self._open: OrderedDict[str, tuple[int, Opened]] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -208,7 +210,7 @@ class Runs:
         stamp = file.stat().st_mtime_ns if file.exists() else 0
         before = self._open.pop(name, None)
         if before is None or before[0] != stamp:
-            run, model = Run.existing(path), load(path)
+            run, model = Run.existing(path), load(path, self.device)
             same_data = before is not None and before[1].data is not None
             data, trouble, remark = (before[1].data, "", before[1].remark) if before and same_data else self._data(run)
             before = stamp, Opened(name, run, model, data, trouble, remark)
