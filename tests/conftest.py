@@ -15,3 +15,11 @@ install_import_hook("unbraid", "typechecking.checker")
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNBRAID_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without perceptual networks, which take seconds."""
+    from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
+
+    monkeypatch.setattr(PerceptualNetworks, "find", lambda config: NO_NETWORKS)

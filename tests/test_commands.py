@@ -465,3 +465,18 @@ def test_an_output_that_cannot_be_written_is_said(
     image = str(folders / "photo" / "00.png")
     assert main(["translate", str(run), image, "--out", str(tmp_path / "file" / "out")]) == 2
     assert "Could not write" in said(capsys)
+
+
+def test_a_report_shows_a_run_in_one_file(run: Path, capsys: pytest.CaptureFixture[str], blind: None) -> None:
+    before = (run / "metrics.json").read_bytes()
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text("utf-8")
+    assert (run / "metrics.json").read_bytes() == before
+    assert "<h1>photo ↔ sketch</h1>" in page
+    for heading in ("Translations", "One image, several answers", "Search", "Figures", "Go on"):
+        assert f"<h2>{heading}</h2>" in page
+    shown = ("best, ", "median, ", "worst, ", "distance of pixels", "Within photo", "There are 15 pairs")
+    assert all(words in page for words in shown)
+    assert len(page) < 6_000_000
+    output = capsys.readouterr().out
+    assert "photo → sketch: translations are nearer to the truth than another image of sketch is in" in output

@@ -8,8 +8,8 @@ import pytest
 
 from helpers import write_png
 from unbraid.commands.cli import main
+from unbraid.evaluation.card import table
 from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
-from unbraid.evaluation.report import table
 
 SMALL = [
     *("--method.widths", "8", "--method.decoder-widths", "8", "--method.map-size", "4", "--method.shared", "4"),

@@ -137,3 +137,10 @@ def test_leakage_is_a_curve_if_asked_for(images: Path, tmp_path: Path) -> None:
     curve = [row["validation"] for row in rows if "validation" in row]
     assert {row["stage"] for row in rows if "validation" in row} == {0, 1}
     assert all("class from content" in figures for figures in curve)
+
+
+def test_a_report_shows_transfers(run: Path, blind: None) -> None:
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text("utf-8")
+    assert "The class of one image, the content of another" in page
+    assert "Reconstruction" in page

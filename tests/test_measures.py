@@ -9,10 +9,10 @@ import torch
 from helpers import random_data, subject_of
 from test_methods import CASES, Case
 from unbraid.core.types import UserError
+from unbraid.evaluation.card import table
 from unbraid.evaluation.evaluate import chosen, measured
 from unbraid.evaluation.measure import Measure
 from unbraid.evaluation.measures import MEASURES
-from unbraid.evaluation.report import table
 from unbraid.evaluation.subject import Subject
 from unbraid.model.trained import Trained
 

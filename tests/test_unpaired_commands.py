@@ -206,3 +206,13 @@ def test_a_method_whose_domains_have_nothing_alone(folders: Path, tmp_path: Path
     assert pictures == {f"{what}-{way}.png" for what in ("translate", "cheat") for way in ("a-to-b", "b-to-a")}
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert not any("exclusive" in name for name in rows[-1]["validation"])
+
+
+def test_a_report_shows_what_there_is(run: tuple[Path, str], pairs: str, blind: None) -> None:
+    path, method = run
+    assert main(["report", str(path)]) == 0
+    page = (path / "report.html").read_text("utf-8")
+    assert ("worst, " in page) == (pairs == "paired")
+    assert ("back again" in page) == (pairs == "unpaired" and method == "cyclegan")
+    assert ("What is shared" in page) == (method == "uncooperative")
+    assert "There and back, " in page

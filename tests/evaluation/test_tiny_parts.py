@@ -15,9 +15,9 @@ from test_methods import CASES, Case
 from unbraid.core.config import RunConfig, TrainConfig
 from unbraid.core.types import DataSpec, VectorSpec
 from unbraid.data.parts import Data, PairedPart, Part, UnpairedPart
+from unbraid.evaluation.card import table
 from unbraid.evaluation.evaluate import evaluate
 from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
-from unbraid.evaluation.report import table
 from unbraid.evaluation.validation import validate
 from unbraid.model.codes import code_space
 from unbraid.model.log import Log

@@ -17,6 +17,7 @@ MODULES = {
     "explore": "unbraid.commands.explore",
     "index": "unbraid.commands.search",
     "recipes": "unbraid.commands.recipes",
+    "report": "unbraid.commands.report",
     "search": "unbraid.commands.search",
 }
 """Where a command's function is, if not in `unbraid.commands.use`."""

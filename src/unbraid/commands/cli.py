@@ -13,6 +13,7 @@ What two kinds of images of the same things share, what is particular to each, a
   unbraid train RECIPE --run DIR                         train a recipe; the same command goes on after a stop
   unbraid train METHOD --data.a DIR --data.b DIR --run DIR    train on two folders of your own
   unbraid evaluate RUN                                   figures on the test part, pictures, model card
+  unbraid report RUN                                     one page about it, to look at and to send
   unbraid cheat RUN                                      do translations hide what the way back needs? three measures
   unbraid translate RUN IMAGE... --out DIR               show images of one domain in the other
   unbraid analogy RUN --shared IMAGE... --exclusive IMAGE... --out FILE
@@ -33,6 +34,7 @@ COMMANDS = (
     "recipes",
     "train",
     "evaluate",
+    "report",
     "cheat",
     "translate",
     "analogy",

@@ -53,12 +53,12 @@ def evaluate(
             same way.
         list: Print which measures there are, and why some can't be taken of this run, and leave.
     """
+    from unbraid.evaluation.card import table
     from unbraid.evaluation.evaluate import evaluate as measure
     from unbraid.evaluation.evaluate import subject_of
     from unbraid.evaluation.measures import MEASURES
-    from unbraid.evaluation.report import table
 
-    opened, model, loaded = _with_data(run, data, limit, device)
+    opened, model, loaded = with_data(run, data, limit, device)
     if list:
         subject = subject_of(opened, model, loaded, distance, perceptual, limit)
         for one in MEASURES:
@@ -96,12 +96,12 @@ def cheat(
         run: Folder of the run.
         limit: Images of each domain at most; 200, if not given.
     """
+    from unbraid.evaluation.card import table
     from unbraid.evaluation.evaluate import evaluate as measure
     from unbraid.evaluation.measures import MEASURES
-    from unbraid.evaluation.report import table
 
     image_model(run, device)
-    opened, model, loaded = _with_data(run, data, limit, device)
+    opened, model, loaded = with_data(run, data, limit, device)
     if loaded.test.labelled():
         raise UserError(f"{run} was trained on labelled images; there is no way there and back between two domains")
     metrics = measure(opened, model, loaded, None, perceptual, limit, ("steganography",))
@@ -112,7 +112,7 @@ def cheat(
     print(f"Written: {', '.join(map(str, written))}")
 
 
-def _with_data(run: Path, data: DataLocation, limit: int | None, device: str) -> tuple[Any, Any, Any]:
+def with_data(run: Path, data: DataLocation, limit: int | None, device: str) -> tuple[Any, Any, Any]:
     """A run, its model, and its data as it trains on them. UserError if the images are others now."""
     from unbraid.training.experiment import open_run
 

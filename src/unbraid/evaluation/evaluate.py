@@ -10,6 +10,7 @@ from unbraid.core.types import Unpaired, UserError
 from unbraid.core.version import __version__
 from unbraid.data.equal import Pairing
 from unbraid.data.parts import Data, Part
+from unbraid.evaluation.card import card
 from unbraid.evaluation.measure import Measure
 from unbraid.evaluation.measures import MEASURES
 from unbraid.evaluation.measures.steganography import Steganography
@@ -17,7 +18,6 @@ from unbraid.evaluation.measures.zero_shot import says_nothing
 from unbraid.evaluation.metrics.images import FEATURES
 from unbraid.evaluation.networks import PerceptualNetworks
 from unbraid.evaluation.pictures import draw_cycles, examples, pictures
-from unbraid.evaluation.report import card
 from unbraid.evaluation.subject import Subject, has_classes
 from unbraid.model.run import Run
 from unbraid.model.trained import Trained
