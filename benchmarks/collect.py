@@ -21,13 +21,13 @@ from PIL import Image
 
 import figures
 import pages
+import small
 from unbraid.core.config import LOCATIONS, flatten, to_json
 from unbraid.core.files import read_json, write_json
 from unbraid.model.log import read_log
 from unbraid.recipes import RECIPES
 
 PICTURES = pages.DOCS / "pictures"
-QUALITY = 80
 
 
 def command(config: dict[str, Any]) -> str:
@@ -114,7 +114,7 @@ def take_pictures(run: Path) -> None:
         if rest == "watched":
             draw_diagnostics(run, PICTURES / f"{name}.webp")
         elif (drawn := run / "pictures" / f"{rest}.png").exists():
-            Image.open(drawn).convert("RGB").save(PICTURES / f"{name}.webp", quality=QUALITY, method=6)
+            small.save(Image.open(drawn), PICTURES / f"{name}.webp")
 
 
 def main(runs: list[str]) -> None:

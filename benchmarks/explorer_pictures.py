@@ -18,6 +18,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+import small
+
 OUT = Path(__file__).parent.parent / "docs" / "pictures"
 HIGHEST = 1700
 """Pixels of a screenshot; there are more curves than it takes to see how they look."""
@@ -81,10 +83,9 @@ def open_view(page: Page, address: str, view: str) -> None:
 
 
 def shot(page: Page, name: str) -> None:
-    """The page, no longer than HIGHEST, in few colours, so that the file is small."""
-    picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
-    picture = picture.crop((0, 0, picture.width, min(picture.height, HIGHEST)))
-    picture.quantize(256, method=Image.Quantize.MEDIANCUT).save(OUT / f"{name}.png", optimize=True)
+    """The page, no longer than HIGHEST."""
+    picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+    small.save(picture.crop((0, 0, picture.width, min(picture.height, HIGHEST))), OUT / f"{name}.png")
     print(f"written: {OUT.name}/{name}.png")
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+import small
+
 PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
 STEP, HEAD, ROWS, GAP = 66, 20, 5, 28
 PARTS = (
@@ -40,7 +42,7 @@ def main() -> None:
         draw.text((left, 2), caption, "black", font=ImageFont.load_default(13))
         made.paste(picture, (left, HEAD))
         left += picture.width + GAP
-    made.save(PICTURES / "readme.webp", quality=90, method=6)
+    small.save(made, PICTURES / "readme.webp")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+import small
 from machine import facts, table
 from unbraid.commands.cli import main as unbraid
 from unbraid.core.files import read_json, write_json
@@ -117,7 +118,7 @@ def sheet(run: Path, root: Path, place: Path) -> dict[str, Any]:
         [right[i][:HITS] for i in at],
         [sketches[i].split("/")[0] for i in at],
     )
-    picture.save(HERE.parent / "docs" / "pictures" / "sketchy-search.webp", quality=90, method=6)
+    small.save(picture, HERE.parent / "docs" / "pictures" / "sketchy-search.webp")
     hits = torch.tensor(right).float()
     return {
         "queries": len(sketches),

@@ -292,6 +292,11 @@ def test_efficientnet_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> N
         (DataSpec(ImageSpec(32, 32), ImageSpec(64, 64)), SMALL, "one size in both domains"),
         (DataSpec(ImageSpec(8, 8), ImageSpec(8, 8)), SMALL, "need 16 pixels"),
         (SPEC, replace(SMALL, decoder_widths=(8, 8)), "as many of each"),
+        (
+            DataSpec(ImageSpec(32, 32), ImageSpec(32, 32, 1)),
+            replace(SMALL, widths=(8, 8), decoder_widths=(8, 8)),
+            "Give three --method.widths",
+        ),
         (SPEC, replace(SMALL, teacher="vgg16", teacher_domains=("a", "b")), "two directions"),
     ],
 )

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 import unbraid
-from helpers import write_pairs
+from helpers import SMALL_LORD, write_pairs
 from unbraid.commands.cli import main
 from unbraid.core.types import UserError
 from unbraid.data import from_datasets
@@ -195,6 +195,21 @@ def test_data_that_were_moved_are_found(folders: Path, run: Path, tmp_path: Path
 def own(count: int = 24, seed: int = 0) -> Any:
     images = torch.rand(count, 6, 16, 16, generator=torch.Generator().manual_seed(seed))
     return from_datasets(pairs=TensorDataset(images[:, :3], images[:, 3:]))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (unbraid.DataConfig(by_class=True), "the items that --data.by-class pairs are drawn anew in each pass"),
+        (unbraid.DataConfig(augment=("flip",)), "--data.augment moves them"),
+        (unbraid.DataConfig(by_class=True, styles_per_class=2), "so no image keeps its style"),
+    ],
+)
+def test_a_method_that_keeps_a_code_of_each_image_wants_images_that_stay(data: unbraid.DataConfig, words: str) -> None:
+    items = [(x, i % 4) for i, x in enumerate(torch.rand(24, 3, 16, 16))]
+    config = unbraid.RunConfig(SMALL_LORD, data, TRAIN)
+    with pytest.raises(UserError, match=words):
+        Experiment.prepare(config, data=from_datasets(a=items, b=items[::-1]))
 
 
 def test_data_sets_of_ones_own_are_trained_on_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

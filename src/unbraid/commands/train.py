@@ -14,7 +14,7 @@ from unbraid.commands.flags import of_method, present_flags
 from unbraid.core.config import RunConfig, TrainConfig, to_json
 from unbraid.core.data_config import DataConfig
 from unbraid.core.memory import keep_freed_memory
-from unbraid.core.types import Labelled, UserError
+from unbraid.core.types import UserError
 from unbraid.data.loading import load as load_data
 from unbraid.data.parts import Data
 from unbraid.evaluation.subject import has_classes
@@ -140,7 +140,7 @@ def train_run(
             file=sys.stderr,
         )
         raise KeyboardInterrupt from stop
-    labelled = experiment.method.needs is Labelled
+    labelled = experiment.method.needs.labelled
     figure = ("PSNR", "dB") if labelled else ("mAP" if has_classes(experiment.data.val) else "recall@1", "%")
     score = f" (validation {figure[0]} {position.best:.1f} {figure[1]})" if position.best > 0 else ""
     steps = f"{position.step} steps{' of the last stage' if position.stage else ''}"

@@ -89,6 +89,10 @@ class Batch:
 
     advice: ClassVar[str] = "batches of its own kind"
     """Which data give such batches, and how a user names them. Completes "this method needs ..."."""
+    labelled: ClassVar[bool] = False
+    """Whether they have labels, by which a model is judged in place of the other domain."""
+    hides_pairs: ClassVar[bool] = False
+    """Whether training doesn't see which items of two domains belong together, so that pairs may only measure."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ class Unpaired(Batch):
     """
 
     advice: ClassVar[str] = "two domains: --data.a and --data.b, with or without --data.unpaired"
+    hides_pairs: ClassVar[bool] = True
 
     a: Float[Tensor, "n ..."]
     b: Float[Tensor, "n ..."]
@@ -142,6 +147,7 @@ class Labelled(Batch):
     """
 
     advice: ClassVar[str] = "labels: --data.classes, or --data.csv; or two domains: --data.a and --data.b"
+    labelled: ClassVar[bool] = True
 
     x: Float[Tensor, "n ..."]
     label: Int[Tensor, "n k"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from unbraid.core.config import PACKAGED, Distance, PerceptualConfig
 from unbraid.core.files import write_atomically, write_json
-from unbraid.core.types import Unpaired, UserError
+from unbraid.core.types import UserError
 from unbraid.core.version import __version__
 from unbraid.data.equal import Pairing
 from unbraid.data.parts import Data, Part
@@ -145,7 +145,7 @@ def _protocol(subject: Subject) -> dict[str, Any]:
 
 def _chosen_by(model: Trained, data: Data) -> str:
     """How training chose the model."""
-    if model.method.needs is Unpaired:
+    if model.method.needs.hides_pairs:
         return "the last that was measured in training"
     if not _chooses(data.val):
         return "the last, for the validation part is too small to choose by"

@@ -5,7 +5,6 @@ import math
 from typing import Any
 
 from unbraid.core.method import Method
-from unbraid.core.types import Labelled
 from unbraid.data.parts import Data
 from unbraid.evaluation.measure import Measure, Watched
 from unbraid.evaluation.measures.leakage import Leakage
@@ -42,7 +41,7 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
     otherwise, and samples get better for longer than retrieval does. Other scores count as they are.
     """
     encodes = method.as_disentangler() is not None and method.stages()[position.stage].encodes
-    labelled = method.needs is Labelled
+    labelled = method.needs.labelled
     pairs = data.train.pairs() if encodes and not labelled else None
     space = code_space(method, pairs) if pairs else None
     distance = run.config.train.distance if space else "euclidean"

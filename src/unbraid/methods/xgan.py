@@ -438,6 +438,11 @@ def _check(spec: DataSpec, config: XGANConfig) -> dict[Domain, ImageSpec]:
             f"--method.widths has {len(config.widths)} entries, --method.decoder-widths {len(config.decoder_widths)}; "
             "give as many of each, two at least"
         )
+    if config.sharing == "high" and len(config.widths) == 2 and a.channels != b.channels:
+        raise UserError(
+            f"--method.sharing high shares the last two convolutions, of two --method.widths all, which then take {a} "
+            f"and {b} alike. Give three --method.widths, --method.sharing middle, or --data.channels"
+        )
     smallest = 2 ** len(config.widths)
     if min(a.height, a.width) < smallest:
         raise UserError(f"These encoders halve {len(config.widths)} times and need {smallest} pixels; found {a}")

@@ -45,8 +45,10 @@ KNOWN: Mapping[str, KnownSet] = {
 
 
 def redrawn(config: DataConfig) -> str:
-    """Returns, in words, what is new about the items of a configuration's set in each pass; empty if nothing is."""
-    return f"{words} in each pass" if config.set and (words := KNOWN[config.set].redrawn) else ""
+    """Returns, in words, what is new about the items of a configuration's data in each pass; empty if nothing is."""
+    drawn = "the items that --data.by-class pairs are drawn anew" if config.by_class else ""
+    words = KNOWN[config.set].redrawn if config.set else ""
+    return f"{words or drawn} in each pass" if words or drawn else ""
 
 
 def sets_with(ability: Callable[[KnownSet], bool]) -> list[str]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from unbraid.core.config import Distance
-from unbraid.core.types import DOMAINS, Domain, Unpaired
+from unbraid.core.types import DOMAINS, Domain
 from unbraid.data.equal import equal_items
 from unbraid.evaluation.measure import Block, Measure, Watched, Ways
 from unbraid.evaluation.metrics.retrieval import KS, NEIGHBOURS, recall, union, union_chance
@@ -110,7 +110,7 @@ class Retrieval(Measure[RetrievalResult]):
         figures = {
             f"{name}{way}": values["1"] for name, ways in found.items() for way, values in ways.items() if values
         }
-        hidden = subject.model.method.needs is Unpaired  # pairs that training doesn't see don't choose its model
+        hidden = subject.model.method.needs.hides_pairs  # pairs that training doesn't see don't choose its model
         if hidden or "a->b" not in figures or "b->a" not in figures:
             return Watched(figures)
         return Watched(figures, (figures["a->b"] + figures["b->a"]) / 2, len(subject.paired))

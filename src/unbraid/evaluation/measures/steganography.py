@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.core.types import DOMAINS, Codes, Domain, Unpaired, other
+from unbraid.core.types import DOMAINS, Codes, Domain, other
 from unbraid.data.equal import differ
 from unbraid.data.parts import Items, Part, Recombining, Rows, derangement, unique_rows
 from unbraid.evaluation.images import DistanceTable, blocks
@@ -116,7 +116,7 @@ class Steganography(Measure[SteganographyResult]):
         return needs_translations(subject)
 
     def by_default(self, subject: Subject) -> bool:
-        return subject.model.method.needs is Unpaired
+        return subject.model.method.needs.hides_pairs
 
     def compute(self, subject: Subject) -> SteganographyResult:
         hidden: Ways[dict[str, Any]] = {}
