@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers import IMAGES
+from test_methods import CASES, Case
 from unbraid.core import memory
 from unbraid.core.memory import build_method, format_bytes, keep_freed_memory, out_of_memory_message
 from unbraid.core.types import UserError
+from unbraid.methods import METHODS
 from unbraid.methods.iiae import IIAE, IIAEConfig
 
 PAGES = """
@@ -83,3 +86,23 @@ def test_only_commands_change_how_memory_is_freed() -> None:
     source = Path(memory.__file__).parents[1]
     users = {path.relative_to(source).parts[0] for path in source.rglob("*.py") if "keep_freed" in path.read_text()}
     assert users == {"core", "commands"}
+
+
+class Drawn(TorchDispatchMode):
+    """Gathers the devices on which random numbers are drawn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.devices: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func._overloadpacket.__name__ in ("normal_", "uniform_"):
+            self.devices.add(args[0].device.type)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("case", [CASES[name] for name in ("cddn", "iiae-spatial", "lord", "xgan", "cyclegan")])
+def test_networks_are_counted_without_drawing_weights_for_which_torch_imports_its_compiler(case: Case) -> None:
+    with Drawn() as drawn:
+        build_method(METHODS[case.method], case.spec, case.config)
+    assert drawn.devices == {"cpu"}

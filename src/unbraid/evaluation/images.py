@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unbraid.data.parts import Rows
 from unbraid.evaluation.metrics.images import rms_distance
-from unbraid.evaluation.networks import PerceptualNetworks, mean
+from unbraid.evaluation.networks import Images, PerceptualNetworks, mean
 
 VALUES = 16_000_000
 """Values of images that a block holds, about."""
@@ -45,9 +45,10 @@ def blocks(rows: Rows, shape: tuple[int, ...], times: int = 1) -> list[Rows]:
     return np.array_split(rows, -(-len(rows) // size))
 
 
-def near(made: Tensor, true: Tensor, networks: PerceptualNetworks) -> dict[str, Tensor]:
-    """Returns the distances that are small for like images: (n,) each."""
-    return {"distance": rms_distance(made, true), **networks.looks(made, true)}
+def near(generated: Images, true: Tensor, networks: PerceptualNetworks) -> dict[str, dict[str, Tensor]]:
+    """Returns the distances that are small for like images: (n,) each, for images by name with the same targets."""
+    looks = networks.looks(generated, true)
+    return {name: {"distance": rms_distance(x, true), **looks[name]} for name, x in generated.items()}
 
 
 def two_of(rows: Rows, count: int, seed: int) -> tuple[Rows, Rows]:

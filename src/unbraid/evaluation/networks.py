@@ -1,5 +1,6 @@
 """The pretrained networks that images are compared by."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,8 @@ from unbraid.nn.pretrained.perceptual import SMALLEST, Vgg16, find_weights
 
 FEWEST = 8
 """Items that a distance of sets, or a correlation, needs at least."""
+Images = Mapping[str, Tensor]
+"""Images by name, (n, c, h, w) each."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +47,25 @@ class PerceptualNetworks:
                 raise
             return cls(None, None, f"LPIPS, Fréchet and kernel distances are not measured. {error}")
 
-    def pairs(self, generated: Tensor, true: Tensor) -> dict[str, float]:
-        """Returns the mean LPIPS, PSNR and SSIM of images and their targets."""
-        return {name: mean(values) for name, values in self.each(generated, true).items()}
+    def pairs(self, generated: Images, true: Tensor) -> dict[str, dict[str, float]]:
+        """Returns the mean LPIPS, PSNR and SSIM of images, by name, to the same targets."""
+        table = self.each(generated, true)
+        return {name: {what: mean(values) for what, values in found.items()} for name, found in table.items()}
 
-    def each(self, generated: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """Returns LPIPS, PSNR and SSIM of each image and its target: (n,) each."""
-        return {**self.looks(generated, true), "psnr": psnr(generated, true), "ssim": ssim(generated, true)}
+    def each(self, generated: Images, true: Tensor) -> dict[str, dict[str, Tensor]]:
+        """Returns LPIPS, PSNR and SSIM of each image to its target, (n,) each, for images by name."""
+        looks = self.looks(generated, true)
+        return {name: {**looks[name], "psnr": psnr(x, true), "ssim": ssim(x, true)} for name, x in generated.items()}
 
-    def looks(self, generated: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """Returns LPIPS of each image to its target, (n,); empty without weights, or for other than grey and colour."""
-        if self.lpips is None or generated.shape[1] not in (1, 3):
-            return {}
-        return {"lpips": self.lpips(generated, true)}
+    def looks(self, generated: Images, true: Tensor) -> dict[str, dict[str, Tensor]]:
+        """Returns LPIPS of each image to its target, (n,), for images by name, which all have the same targets.
+
+        Nothing without weights, or for other than grey and colour.
+        """
+        if self.lpips is None or true.shape[1] not in (1, 3):
+            return {name: {} for name in generated}
+        found = self.lpips.from_one(list(generated.values()), true)
+        return {name: {"lpips": values} for name, values in zip(generated, found, strict=True)}
 
     def features(self, images: Tensor, real: bool = False) -> Tensor:
         """Returns the features that the protocol names, (n, d); those of real images are kept for the next model.

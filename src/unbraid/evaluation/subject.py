@@ -14,9 +14,17 @@ from unbraid.core.config import Distance
 from unbraid.core.method import Disentangler, Translator
 from unbraid.core.types import DOMAINS, Codes, Domain, ImageSpec, other
 from unbraid.data.equal import Pairing
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, Rows
+from unbraid.data.parts import Data, Items, LabelledPart, PairedPart, Part, Rows
 from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
-from unbraid.model.codes import BATCH, encode_part, evaluating, exclusive_size
+from unbraid.model.codes import (
+    BATCH,
+    device_of,
+    encode_all,
+    encode_part,
+    evaluating,
+    exclusive_size,
+    sample_codes,
+)
 from unbraid.model.trained import Trained
 
 KEPT_BYTES = 2**28
@@ -79,6 +87,11 @@ class Subject:
         images = all(isinstance(self.model.spec[domain], ImageSpec) for domain in DOMAINS)
         return self.model.method.as_translator() if images else None
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes, and what is measured of it too."""
+        return device_of(self.model.method)
+
     @cached_property
     def pairing(self) -> Pairing:
         """The pairing of the part: which items of a part with pairs are equal, and belong together."""
@@ -98,6 +111,27 @@ class Subject:
         key = ("codes", domain, min(count or size, size), exclusive)
         return self._once(key, lambda: encode_part(self.model.method, self.part, domain, count, exclusive))
 
+    def read(self, items: Items, rows: Rows) -> Tensor:
+        """Returns items as they are stored, (len(rows), *spec.shape), on the model's device."""
+        return items.read(rows, 0).to(self.device)
+
+    def codes_of(self, domain: Domain, rows: Rows) -> Codes:
+        """Returns the codes of these rows of a domain of the part; of those of all its items, where these are kept."""
+        items, known = self.part.domain(domain)
+        kept = self._kept.get(("codes", domain, len(known), True))
+        if not isinstance(kept, Codes):
+            return encode_all(self.model.method, items.read(rows, 0), domain)
+        order = np.argsort(known, kind="stable")
+        at = torch.from_numpy(order[np.searchsorted(known, rows, sorter=order)])
+        return Codes(kept.shared[at], kept.exclusive[at])
+
+    def samples(self, source: Domain, rows: Rows, count: int, generator: torch.Generator) -> Tensor:
+        """Returns `count` translations of each of these rows of a domain, each with an exclusive code of its own.
+
+        (len(rows), count, *spec.shape). generator: for the exclusive codes.
+        """
+        return sample_codes(self.model.method, self.codes_of(source, rows).shared, other(source), count, generator)
+
     def both_encoded(self) -> tuple[Codes, Codes]:
         """Returns the codes of a and of b; exclusive ones if they have one size, else (n, 0)."""
         one, two = (exclusive_size(self.model.method, domain) for domain in DOMAINS)
@@ -111,6 +145,11 @@ class Subject:
             ("translations", source, np.asarray(rows).tobytes()),
             lambda: sampled(self.model, items.read(rows, 0), source),
         )
+
+    def translated_features(self, source: Domain, rows: Rows) -> Tensor:
+        """Returns the features of `translated`, see `PerceptualNetworks.features`."""
+        key = ("features", source, np.asarray(rows).tobytes())
+        return self._once(key, lambda: self.networks.features(self.translated(source, rows)))
 
     def _once(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
         if key in self._kept:
@@ -128,13 +167,13 @@ def has_classes(part: Part) -> bool:
 
 
 def sampled(model: Trained, x: Tensor, source: Domain) -> Tensor:
-    """Returns a translation of each item, its exclusive code drawn for it alone, on the CPU: (n, *shape)."""
+    """Returns a translation of each item, its exclusive code drawn for it alone, where the method is: (n, *shape)."""
     target, translator, codes = other(source), model.method.as_translator(), model.method.as_disentangler()
     assert translator
-    device, generator = next(model.method.parameters()).device, torch.Generator().manual_seed(0)
+    device, generator = device_of(model.method), torch.Generator().manual_seed(0)
     answers = []
     with evaluating(model.method):
         for some in x.split(BATCH):
             style = codes.prior(len(some), target, generator).to(device) if codes else None
-            answers.append(translator.translate(some.to(device), source, target, style).cpu())
+            answers.append(translator.translate(some.to(device), source, target, style))
     return torch.cat(answers)

@@ -29,6 +29,11 @@ def evaluating(method: nn.Module) -> Iterator[None]:
         method.train(was)
 
 
+def device_of(method: nn.Module) -> torch.device:
+    """Returns the device where a method's weights are."""
+    return next(method.parameters()).device
+
+
 def encode_all(method: Any, x: Tensor, domain: Domain) -> Codes:
     """Encodes any number of items in batches.
 
@@ -38,14 +43,14 @@ def encode_all(method: Any, x: Tensor, domain: Domain) -> Codes:
         domain: of the items.
 
     Returns:
-        The codes, float32 on the CPU.
+        The codes, float32, where the method is.
     """
-    device = next(method.parameters()).device
+    device = device_of(method)
     with evaluating(method):
         batches: list[Codes] = [method.encode(part.to(device), domain) for part in x.split(BATCH)]
     return Codes(
-        torch.cat([codes.shared.float().cpu() for codes in batches]),
-        torch.cat([codes.exclusive.float().cpu() for codes in batches]),
+        torch.cat([codes.shared.float() for codes in batches]),
+        torch.cat([codes.exclusive.float() for codes in batches]),
     )
 
 
@@ -124,12 +129,12 @@ def decode_all(method: Any, codes: Codes, domain: Domain) -> Tensor:
         domain: to decode to.
 
     Returns:
-        (n, *spec[domain].shape), float32 on the CPU.
+        (n, *spec[domain].shape), float32, where the method is.
     """
-    device = next(method.parameters()).device
+    device = device_of(method)
     with evaluating(method):
         made = [
-            method.decode(Codes(shared.to(device), exclusive.to(device)), domain).float().cpu()
+            method.decode(Codes(shared.to(device), exclusive.to(device)), domain).float()
             for shared, exclusive in zip(codes.shared.split(BATCH), codes.exclusive.split(BATCH), strict=True)
         ]
     return torch.cat(made)
@@ -146,11 +151,14 @@ def sample_all(method: Any, x: Tensor, source: Domain, count: int, generator: to
         generator: for the exclusive codes.
 
     Returns:
-        (n, count, *spec[target].shape), on the CPU.
+        (n, count, *spec[target].shape), where the method is.
     """
-    target = other(source)
-    shared = encode_all(method, x, source).shared
-    styles = (method.prior(len(x), target, generator).cpu() for _ in range(count))
+    return sample_codes(method, encode_all(method, x, source).shared, other(source), count, generator)
+
+
+def sample_codes(method: Any, shared: Tensor, target: Domain, count: int, generator: torch.Generator) -> Tensor:
+    """Decodes shared codes `count` times, see `sample_all`. shared: (n, ...)."""
+    styles = (method.prior(len(shared), target, generator) for _ in range(count))
     return torch.stack([decode_all(method, Codes(shared, style), target) for style in styles], 1)
 
 

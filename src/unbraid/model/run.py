@@ -544,6 +544,7 @@ def load_model(path: Path) -> tuple[Method[Any], CodeSpace | None, dict[str, Any
     weights = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
     load_weights(method, present_names(weights, kind.renamed), file)
     parts = {name.removeprefix("space."): value for name, value in tensors.items() if name.startswith("space.")}
+    method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # convolves a quarter faster
     return method.eval(), _space(parts, file) if parts else None, meta
 
 

@@ -72,15 +72,13 @@ def _of_domain(subject: Subject, domain: Domain) -> dict[str, Any]:
     queries, references = two_of(rows, subject.at_most(ANALOGIES), subject.seed)
     found = DistanceTable()
     for at in blocks(np.arange(len(queries)), items.spec.shape, 8):
-        query, reference = items.read(queries[at], 0), items.read(references[at], 0)
-        truth = items.recombined(queries[at], references[at])
-        shared, exclusive = (encode_all(method, x, domain) for x in (query, reference))
+        truth = items.recombined(queries[at], references[at]).to(subject.device)
+        shared, exclusive = (subject.codes_of(domain, some[at]) for some in (queries, references))
         answers = {
             "made": decode_all(method, Codes(shared.shared, exclusive.exclusive), domain),
-            "copy": query,
+            "copy": subject.read(items, queries[at]),
             "again": decode_all(method, encode_all(method, truth, domain), domain),
         }
-        for name, answer in answers.items():
-            distance = rms_distance(answer, truth)
-            found.add(name, {"distance": distance, **subject.networks.each(answer, truth)})
+        for name, distances in subject.networks.each(answers, truth).items():
+            found.add(name, {"distance": rms_distance(answers[name], truth), **distances})
     return {"tasks": len(queries), **found.figures()}

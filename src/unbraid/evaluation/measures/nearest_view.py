@@ -14,7 +14,7 @@ from unbraid.evaluation.measure import Block, Measure, Ways
 from unbraid.evaluation.measures.analogies import generated_block
 from unbraid.evaluation.measures.translation import needs_translations
 from unbraid.evaluation.subject import Subject
-from unbraid.model.codes import evenly_spaced, sample_all
+from unbraid.model.codes import evenly_spaced
 
 INPUTS = 500
 """Images of each domain whose samples are compared with their true views, at most."""
@@ -69,16 +69,16 @@ def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
     np.logical_and.at(apart, own, differ(targets, np.concatenate(views), others[own]))
     generator, found = torch.Generator().manual_seed(subject.seed), DistanceTable()
     for at in blocks(np.arange(len(inputs)), targets.spec.shape, max(map(len, views)) + SAMPLES):
-        x = items.read(np.array([groups[inputs[i]][0] for i in at]), 0)
-        true = targets.read(np.concatenate([views[i] for i in at]), 0)
-        owner = torch.from_numpy(np.repeat(np.arange(len(at)), [len(views[i]) for i in at]))
-        for answer in sample_all(subject.model.method, x, source, SAMPLES, generator).unbind(1):
-            far = near(answer[owner], true, subject.networks)
-            found.add("sample", {key: _least(each, owner, len(at)) for key, each in far.items()})
+        own = subject.samples(source, np.array([groups[inputs[i]][0] for i in at]), SAMPLES, generator).unbind(1)
+        true = subject.read(targets, np.concatenate([views[i] for i in at]))
+        owner = torch.from_numpy(np.repeat(np.arange(len(at)), [len(views[i]) for i in at])).to(true.device)
+        answers = {f"sample {i}": answer[owner] for i, answer in enumerate(own)}
+        known = torch.from_numpy(apart[at]).to(true.device)
         if apart[at].any():
-            far = near(targets.read(others[at], 0)[owner], true, subject.networks)
-            known = torch.from_numpy(apart[at])
-            found.add("random", {key: _least(each, owner, len(at))[known] for key, each in far.items()})
+            answers["random"] = subject.read(targets, others[at])[owner]
+        for name, far in near(answers, true, subject.networks).items():
+            least = {key: _least(each, owner, len(at)) for key, each in far.items()}
+            found.add(name.split()[0], {key: each[known] if name == "random" else each for key, each in least.items()})
     counts = {"images": len(inputs), "samples": SAMPLES, "views": sum(map(len, views)) / len(views)}
     return {**counts, **found.figures()}
 

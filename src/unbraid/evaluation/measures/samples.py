@@ -81,46 +81,47 @@ def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
     inputs, gallery = evenly_spaced(unique_rows(items, rows), count), unique_rows(targets, target_rows)
     generator, found, first = torch.Generator().manual_seed(subject.seed), DistanceTable(), []
     for at in blocks(inputs, targets.spec.shape, SAMPLES):
-        made = sample_all(subject.model.method, items.read(at, 0), source, SAMPLES, generator)
+        made = subject.samples(source, at, SAMPLES, generator)
         first.append(made[:, 0])
-        for samples in made:
-            found.add("samples", _among(samples, networks))
-    found.add("sample to real", _nearest_real(torch.cat(first), targets, gallery, networks))
+        found.add("samples", _among(made, networks))
+    found.add("sample to real", _nearest_real(torch.cat(first), subject, targets, gallery))
     if len(gallery) > 1:
-        one, two = (targets.read(some, 0) for some in two_of(gallery, 5 * count, subject.seed))
-        found.add("real pairs", near(one, two, networks))
+        one, two = (subject.read(targets, some) for some in two_of(gallery, 5 * count, subject.seed))
+        found.add("real pairs", near({"": one}, two, networks)[""])
         at = evenly_spaced(np.arange(len(gallery)), count)
-        real = targets.read(gallery[at], 0)
-        found.add("real to real", _nearest_real(real, targets, gallery, networks, at))
+        real = subject.read(targets, gallery[at])
+        found.add("real to real", _nearest_real(real, subject, targets, gallery, at))
     counts = {"images": len(inputs), "translations": SAMPLES, "gallery": len(gallery)}
     return {**counts, **found.figures()}
 
 
 def _distinct(subject: Subject, domain: Domain) -> Tensor:
     items, rows = subject.part.domain(domain)
-    return items.read(evenly_spaced(unique_rows(items, rows), WATCHED), 0)
+    return subject.read(items, evenly_spaced(unique_rows(items, rows), WATCHED))
 
 
-def _among(images: Tensor, networks: PerceptualNetworks) -> dict[str, Tensor]:
-    """Distances of all pairs of a few images, once each."""
-    one, two = torch.triu_indices(len(images), len(images), 1)
-    found = {"distance": rms_distance(images[one], images[two])}
-    if networks.lpips and images.shape[1] in (1, 3):
-        found["lpips"] = networks.lpips.among(images)[one, two]
+def _among(samples: Tensor, networks: PerceptualNetworks) -> dict[str, Tensor]:
+    """Distances of all pairs of a few samples, once each, of input after input. samples: (n, samples, c, h, w)."""
+    one, two = torch.triu_indices(samples.shape[1], samples.shape[1], 1, device=samples.device)
+    found = {"distance": torch.cat([rms_distance(some[one], some[two]) for some in samples])}
+    if networks.lpips and samples.shape[2] in (1, 3):
+        found["lpips"] = networks.lpips.among(samples)[:, one, two].flatten()
     return found
 
 
 def _nearest_real(
-    images: Tensor, items: Items, gallery: Rows, networks: PerceptualNetworks, own: Rows | None = None
+    images: Tensor, subject: Subject, items: Items, gallery: Rows, own: Rows | None = None
 ) -> dict[str, Tensor]:
     """Distance to the nearest real image; by LPIPS, to the nearest of the SHORTLIST nearest by rms distance.
 
     own: where in the gallery the images themselves are, which then don't count.
     """
     flat = images.flatten(1)
-    far = torch.cat([distances(flat, items.read(some, 0).flatten(1)) for some in blocks(gallery, items.spec.shape)], 1)
+    some = blocks(gallery, items.spec.shape)
+    far = torch.cat([distances(flat, subject.read(items, rows).flatten(1)) for rows in some], 1)
     if own is not None:
         far[torch.arange(len(own), device=far.device), torch.from_numpy(own).to(far.device)] = torch.inf
-    short = far.topk(min(SHORTLIST, len(gallery) - (own is not None)), largest=False).indices
-    found = [near(images, items.read(gallery[column.numpy()], 0), networks) for column in short.T]
+    short = far.topk(min(SHORTLIST, len(gallery) - (own is not None)), largest=False).indices.cpu().numpy()
+    real = {str(place): subject.read(items, gallery[column]) for place, column in enumerate(short.T)}
+    found = list(near(real, images, subject.networks).values())
     return {name: torch.stack([one[name] for one in found]).amin(0) for name in found[0]}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unbraid.core.types import DOMAINS, Domain, other
-from unbraid.data.parts import Part, unique_rows
+from unbraid.data.parts import Part, Rows, unique_rows
 from unbraid.evaluation.measure import Block, Measure, Ways
 from unbraid.evaluation.measures.translation import TRANSLATED, needs_translations
 from unbraid.evaluation.metrics.attributes import AttributeReader, agreement, chance
@@ -74,7 +74,7 @@ def _names(subject: Subject, source: Domain) -> list[str]:
 
 def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
     """Empty without VGG16's weights, and for images it can't take."""
-    compared, names, networks = _compared(subject, source), _names(subject, source), subject.networks
+    compared, names = _compared(subject, source), _names(subject, source)
     if not names:
         return {}
     count = subject.at_most(TRANSLATED)
@@ -82,11 +82,10 @@ def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
         evenly_spaced(unique_rows(*part.domain(domain)), most)
         for (part, domain), most in zip(compared, (READ, count, count), strict=True)
     )
-    learned = networks.features(compared[0][0].domain(compared[0][1])[0].read(fitted, 0), real=True)
+    learned = _real_features(subject, compared[0], fitted)
     if not learned.shape[1]:
         return {}
-    made = networks.features(subject.translated(source, inputs))
-    true = networks.features(compared[2][0].domain(compared[2][1])[0].read(real, 0), real=True)
+    made, true = subject.translated_features(source, inputs), _real_features(subject, compared[2], real)
     way: dict[str, Any] = {}
     for name in names:
         values = [
@@ -105,6 +104,11 @@ def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
         except ValueError:  # one value only, or too few images
             continue
     return way
+
+
+def _real_features(subject: Subject, of: tuple[Part, Domain], rows: Rows) -> Tensor:
+    part, domain = of
+    return subject.networks.features(subject.read(part.domain(domain)[0], rows), real=True)
 
 
 def _agreement(

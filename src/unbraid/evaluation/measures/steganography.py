@@ -28,8 +28,9 @@ from unbraid.evaluation.images import DistanceTable, blocks
 from unbraid.evaluation.measure import Block, Measure, Ways, cells
 from unbraid.evaluation.measures.translation import needs_translations
 from unbraid.evaluation.metrics.images import rms_distance
+from unbraid.evaluation.networks import Images
 from unbraid.evaluation.subject import Subject
-from unbraid.model.codes import decode_all, encode_all, evaluating, evenly_spaced
+from unbraid.model.codes import decode_all, device_of, encode_all, evaluating, evenly_spaced
 from unbraid.model.trained import Trained
 
 CYCLED = 200
@@ -68,7 +69,7 @@ class Cycle:
         translator = method.as_translator()
         assert translator
         with evaluating(method):
-            return translator.translate(x, source, other(source)).float().cpu()
+            return translator.translate(x.to(device_of(method)), source, other(source)).float()
 
 
 def rounded(y: Tensor) -> Tensor:
@@ -78,7 +79,7 @@ def rounded(y: Tensor) -> Tensor:
 
 def noisy(y: Tensor, deviation: float, seed: int) -> Tensor:
     """Returns images with normal noise, the same for each call."""
-    return y + deviation * torch.randn(y.shape, generator=torch.Generator().manual_seed(seed))
+    return y + deviation * torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).to(y.device)
 
 
 def disturbances(seed: int) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -161,7 +162,7 @@ class _Measured:
     """The distances of one way."""
 
     def __init__(self, cycle: Cycle, subject: Subject) -> None:
-        self.cycle, self.networks, self.seed = cycle, subject.networks, subject.seed
+        self.cycle, self.subject = cycle, subject
         self.hidden, self.decoding, self.sensitivity = DistanceTable(), DistanceTable(), DistanceTable()
         self.items, rows, self.targets, targets = two_sides(subject.part, cycle.source, subject.at_most(CYCLED))
         self.count = len(rows)
@@ -171,19 +172,20 @@ class _Measured:
 
     def _block(self, rows: Rows, targets: Rows, partners: Rows, paired: bool) -> None:
         cycle = self.cycle
-        x, y = self.items.read(rows, 0), self.targets.read(targets, 0)
+        x, y = self.subject.read(self.items, rows), self.subject.read(self.targets, targets)
         style, own = cycle.exclusive(y, cycle.target), cycle.exclusive(x, cycle.source)
         made = cycle.there(x, style)
-        for name, disturb in disturbances(self.seed).items():
-            again = cycle.back(disturb(made), own)
-            self.sensitivity.add(name, self._far(again, x))
-            if name == "none":
-                self.decoding.add("matched", self._far(again, x))
+        disturbed = disturbances(self.subject.seed).items()
+        answers = {name: cycle.back(disturb(made), own) for name, disturb in disturbed}
+        far = self._far(answers | ({"real": cycle.back(y, own)} if paired else {}), x)
+        for name in answers:
+            self.sensitivity.add(name, far[name])
+        self.decoding.add("matched", far["none"])
         if paired:
-            self.hidden.add("translation", self._far(made, y))
+            self._add(self.hidden, {"translation": made}, y)
             if len(apart := np.flatnonzero(differ(self.targets, targets, partners))):
-                self.hidden.add("random", self._far(self.targets.read(partners[apart], 0), y[apart]))
-            self.decoding.add("real", self._far(cycle.back(y, own), x))
+                self._add(self.hidden, {"random": self.subject.read(self.targets, partners[apart])}, y[apart])
+            self.decoding.add("real", far["real"])
         apart = np.flatnonzero(differ(self.items, rows, partners))
         if own is not None and own.shape[1] and len(apart):
             style = None if style is None else style[apart]
@@ -191,18 +193,23 @@ class _Measured:
 
     def _mismatched(self, rows: Rows, partners: Rows, x: Tensor, own: Tensor, style: Tensor | None) -> None:
         cycle = self.cycle
-        theirs = self.items.read(partners, 0)
+        theirs = self.subject.read(self.items, partners)
         shown = cycle.there(theirs, style)
         mixed = cycle.back(shown, own)
-        self.decoding.add("mismatched", self._far(mixed, x))
-        self.decoding.add("others", self._far(theirs, x))
-        self.decoding.add("read out", self._far(cycle.there(mixed, style), shown))
-        self.decoding.add("translations", self._far(cycle.there(x, style), shown))
+        self._add(self.decoding, {"mismatched": mixed, "others": theirs}, x)
+        again = {"read out": cycle.there(mixed, style), "translations": cycle.there(x, style)}
+        self._add(self.decoding, again, shown)
         if isinstance(self.items, Recombining):
-            self.decoding.add("composition", self._far(mixed, self.items.recombined(partners, rows)))
+            composed = self.items.recombined(partners, rows).to(self.subject.device)
+            self._add(self.decoding, {"composition": mixed}, composed)
 
-    def _far(self, made: Tensor, true: Tensor) -> dict[str, Tensor]:
-        return {"distance": rms_distance(made, true), **self.networks.each(made, true)}
+    def _add(self, table: DistanceTable, generated: Images, true: Tensor) -> None:
+        for name, far in self._far(generated, true).items():
+            table.add(name, far)
+
+    def _far(self, generated: Images, true: Tensor) -> dict[str, dict[str, Tensor]]:
+        found = self.subject.networks.each(generated, true)
+        return {name: {"distance": rms_distance(generated[name], true), **far} for name, far in found.items()}
 
 
 def two_sides(part: Part, source: Domain, limit: int) -> tuple[Items, Rows, Items, Rows]:

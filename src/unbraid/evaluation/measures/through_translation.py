@@ -14,7 +14,7 @@ from unbraid.evaluation.measures.retrieval import recall_block
 from unbraid.evaluation.measures.translation import needs_translations
 from unbraid.evaluation.metrics.retrieval import FirstHits, distances, first_hits, recall_at
 from unbraid.evaluation.subject import Subject, sampled
-from unbraid.model.codes import evenly_spaced, sample_all
+from unbraid.model.codes import evenly_spaced
 
 THROUGH = 1000
 """Images of each domain that are translated to retrieve by, at most."""
@@ -41,7 +41,7 @@ class ThroughTranslation(Measure[ThroughTranslationResult]):
         return needs_translations(subject) if subject.paired else "it needs pairs"
 
     def compute(self, subject: Subject) -> ThroughTranslationResult:
-        part, pairing, method = subject.paired, subject.pairing, subject.model.method
+        part, pairing = subject.paired, subject.pairing
         assert part
         groups = {"pair": np.arange(len(part))}
         if part.labels is not None:
@@ -56,14 +56,15 @@ class ThroughTranslation(Measure[ThroughTranslationResult]):
             generator = torch.Generator().manual_seed(subject.seed)
             found: dict[str, list[FirstHits]] = {name: [] for name in groups}
             for some in blocks(at, targets.spec.shape, samples):
-                x = items.read(part.rows[first[some]], 0)
+                rows = part.rows[first[some]]
                 if subject.codes:
-                    made = sample_all(method, x, source, samples, generator)
+                    made = subject.samples(source, rows, samples, generator)
                 else:
-                    made = sampled(subject.model, x, source)[:, None]
-                far = _far(made, targets, gallery)
+                    made = sampled(subject.model, items.read(rows, 0), source)[:, None]
+                far = _far(made, subject, targets, gallery)
                 for name, of in groups.items():
-                    found[name].append(first_hits(far, torch.from_numpy(pairing.hits(of, source, some))))
+                    hits = torch.from_numpy(pairing.hits(of, source, some)).to(far.device)
+                    found[name].append(first_hits(far, hits))
             for name, blocks_of in found.items():
                 if figures := recall_at(FirstHits.join(blocks_of)):
                     table[name][f"{source}->{other(source)}"] = figures
@@ -76,11 +77,11 @@ class ThroughTranslation(Measure[ThroughTranslationResult]):
         return [recall_block({f"translated ({hit})": found[hit] for hit in ("pair", "label") if hit in found})]
 
 
-def _far(made: Tensor, items: Items, rows: Rows) -> Tensor:
+def _far(made: Tensor, subject: Subject, items: Items, rows: Rows) -> Tensor:
     """Squared pixel distance of each real image from the nearest of an input's samples. (n, samples, ...) -> (n, g)."""
     flat = made.flatten(2).flatten(0, 1)
     nearest = [
-        distances(flat, items.read(some, 0).flatten(1)).unflatten(0, made.shape[:2]).amin(1)
+        distances(flat, subject.read(items, some).flatten(1)).unflatten(0, made.shape[:2]).amin(1)
         for some in blocks(rows, items.spec.shape, 8)
     ]
     return torch.cat(nearest, 1)

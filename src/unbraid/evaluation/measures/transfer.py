@@ -46,19 +46,17 @@ class Transfer(Measure[TransferResult]):
         part, networks, method = subject.labelled, subject.networks, subject.model.method
         assert part
         tasks = self._tasks(subject)
-        true = part.x.read(part.rows[tasks.truth], 0)
+        true = subject.read(part.x, part.rows[tasks.truth])
         made = transferred(method, part, tasks)
         codes = encode_rows(method, part, tasks.truth)
-        table = {
-            "tasks": len(tasks),
-            "transfer": {
-                **networks.pairs(made, true),
-                **networks.sets(networks.features(made), networks.features(true, real=True)),
-            },
-            "again": networks.pairs(decode_all(method, codes, "a"), true),
-            "class image": networks.pairs(part.x.read(part.rows[tasks.class_from], 0), true),
+        answers = {
+            "transfer": made,
+            "again": decode_all(method, codes, "a"),
+            "class image": subject.read(part.x, part.rows[tasks.class_from]),
         }
-        return {"content_transfer": table}
+        table = networks.pairs(answers, true)
+        table["transfer"] |= networks.sets(networks.features(made), networks.features(true, real=True))
+        return {"content_transfer": {"tasks": len(tasks), **table}}
 
     def rows(self, metrics: TransferResult) -> list[Block]:
         return [distances_block({"content": metrics.get("content_transfer", {})})]
@@ -74,17 +72,17 @@ class Transfer(Measure[TransferResult]):
         if not part:
             limit = WATCHED // 2
             sides = {domain: subject.part.domain(domain) for domain in DOMAINS}
-            true = [items.read(evenly_spaced(rows, limit), 0) for items, rows in sides.values()]
+            true = [subject.read(items, evenly_spaced(rows, limit)) for items, rows in sides.values()]
             made = [decode_all(method, subject.encoded(domain, limit), domain) for domain in DOMAINS]
             figures = {"psnr": mean(psnr(torch.cat(made), torch.cat(true)))}
             return Watched(figures, figures["psnr"])
         at = evenly_spaced(np.arange(len(part)), WATCHED)
         made = decode_all(method, encode_rows(method, part, at), "a")
-        figures = {"psnr": mean(psnr(made, part.x.read(part.rows[at], 0)))}
+        figures = {"psnr": mean(psnr(made, subject.read(part.x, part.rows[at])))}
         tasks = transfers(part, WATCHED, seed=0)
         if len(tasks):
             made = transferred(method, part, tasks)
-            figures["transfer_psnr"] = mean(psnr(made, part.x.read(part.rows[tasks.truth], 0)))
+            figures["transfer_psnr"] = mean(psnr(made, subject.read(part.x, part.rows[tasks.truth])))
         return Watched(figures, figures["psnr"])
 
     def _tasks(self, subject: Subject) -> Any:

@@ -3,17 +3,14 @@
 from typing import Any, TypedDict
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from unbraid.core.types import DOMAINS, Codes, Domain, other
 from unbraid.data.equal import differ
-from unbraid.data.parts import derangement
+from unbraid.data.parts import Rows, derangement
 from unbraid.evaluation.measure import Block, Measure, Ways
 from unbraid.evaluation.measures.transfer import distances_block
 from unbraid.evaluation.subject import Subject
-from unbraid.model.codes import BATCH, decode_all, evenly_spaced
-from unbraid.model.trained import Trained
+from unbraid.model.codes import decode_all, evenly_spaced
 
 TRANSLATED = 500
 """Images of each domain that are translated and compared, at most."""
@@ -60,27 +57,21 @@ def needs_translations(subject: Subject) -> str | None:
 
 def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
     part, networks, target, count = subject.part, subject.networks, other(source), subject.at_most(TRANSLATED)
-    (inputs, rows), (items, target_rows) = part.domain(source), part.domain(target)
+    rows, (items, target_rows) = part.domain(source)[1], part.domain(target)
     rows, target_rows = evenly_spaced(rows, count), evenly_spaced(target_rows, count)
-    y, made = items.read(target_rows, 0), subject.translated(source, rows)
+    y, made = subject.read(items, target_rows), subject.translated(source, rows)
     figures: dict[str, Any] = {"images": len(rows)}
     if subject.paired:
-        figures["sample"] = networks.pairs(made, y)
+        answers = {"sample": made}
         if subject.codes:
-            figures["guided"] = networks.pairs(guided(subject.model, inputs.read(rows, 0), y, source), y)
+            sides: tuple[tuple[Domain, Rows], ...] = ((source, rows), (target, target_rows))
+            shared, exclusive = (subject.codes_of(d, at) for d, at in sides)
+            answers["guided"] = decode_all(subject.model.method, Codes(shared.shared, exclusive.exclusive), target)
+        figures |= networks.pairs(answers, y)
         others = derangement(len(y))
         if len(apart := np.flatnonzero(differ(items, target_rows, target_rows[others]))):
-            figures["random"] = networks.pairs(y[others[apart]], y[apart])
+            figures |= networks.pairs({"random": y[others[apart]]}, y[apart])
     real = networks.features(y, real=True)
-    figures["sample set"] = networks.sets(networks.features(made), real)
+    figures["sample set"] = networks.sets(subject.translated_features(source, rows), real)
     figures["real set"] = networks.sets(real[::2], real[1::2])
     return figures
-
-
-def guided(model: Trained, x: Tensor, y: Tensor, source: Domain) -> Tensor:
-    """Returns a translation of each item of x, with the exclusive code of that of y."""
-    made = []
-    for some, others in zip(x.split(BATCH), y.split(BATCH), strict=True):
-        codes = Codes(model.encode(some, source).shared, model.encode(others, other(source)).exclusive)
-        made.append(decode_all(model.method, codes, other(source)))
-    return torch.cat(made)

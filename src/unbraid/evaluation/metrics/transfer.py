@@ -56,7 +56,7 @@ def transfers(part: LabelledPart, count: int, seed: int) -> Transfers:
 
 
 def transferred(method: Any, part: LabelledPart, tasks: Transfers) -> Tensor:
-    """Returns what the method makes of the tasks: (n, c, h, w) in [-1, 1], on the CPU (eq. 9)."""
+    """Returns what the method makes of the tasks: (n, c, h, w) in [-1, 1], where the method is (eq. 9)."""
     classes = encode_rows(method, part, tasks.class_from).exclusive
     return decode_all(method, Codes(encode_rows(method, part, tasks.content_from).shared, classes), "a")
 
