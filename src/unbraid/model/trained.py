@@ -93,7 +93,8 @@ class Trained:
         self._disentangler("codes")
         x = self.items(x, domain)
         with self.computing():
-            return encode_all(self.method, x, domain)
+            codes = encode_all(self.method, x, domain)
+        return Codes(codes.shared.cpu(), codes.exclusive.cpu())
 
     def exclusive_size(self, domain: Domain) -> int:
         """Returns the size of an exclusive code of this domain; 0 if nothing varies on its own, or without codes."""

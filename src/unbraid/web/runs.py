@@ -151,7 +151,7 @@ class Opened:
             at = evenly_spaced(np.arange(len(rows)), most)
             parts = np.array_split(rows[at], -(-len(at) // ENCODED))
             found = [encode_all(self.model.method, items.read(some, 0), domain) for some in parts]
-            codes = Codes(torch.cat([c.shared for c in found]), torch.cat([c.exclusive for c in found]))
+            codes = Codes(torch.cat([c.shared for c in found]).cpu(), torch.cat([c.exclusive for c in found]).cpu())
             self._galleries[domain] = Gallery(at, codes)
         return self._galleries[domain]
 
