@@ -18,8 +18,10 @@ from torch import Tensor
 from helpers import write_pairs, write_png
 from unbraid.commands import use
 from unbraid.commands.cli import COMMANDS, main
-from unbraid.core.types import ImageSpec
+from unbraid.core.types import UserError
+from unbraid.data.images import read_header
 from unbraid.model import inputs
+from unbraid.model.trained import load
 
 SMALL = [
     *("--method.widths", "8", "--method.decoder-widths", "8", "--method.map-size", "4", "--method.shared", "4"),
@@ -120,7 +122,10 @@ def test_translate_writes_a_file_for_each_answer_and_a_grid(run: Path, folders: 
         main(["translate", str(run), *images, "--source", "a", "--target", "b", "--samples", "2", "--out", str(out)])
         == 0
     )
-    assert {path.name for path in out.iterdir()} == {f"0{i}-{j}.png" for i in range(3) for j in (1, 2)} | {"grid.png"}
+    assert {path.name for path in out.iterdir()} == {f"0{i}-{j}.png" for i in range(3) for j in (1, 2)} | {
+        "grid.png",
+        "answers.json",
+    }
     assert size_of(out / "00-1.png") == (16, 16)
 
 
@@ -138,7 +143,7 @@ def test_translate_is_the_same_for_the_same_seed_and_takes_a_reference(
     files = {name: (tmp_path / name / "01-1.png").read_bytes() for name in ("one", "two", "three", "like")}
     assert files["one"] == files["two"]
     assert files["one"] != files["three"]
-    assert len(list((tmp_path / "like").iterdir())) == 2
+    assert len(list((tmp_path / "like").glob("*.png"))) == 2
 
 
 def test_translate_takes_folders_and_leaves_out_what_it_cannot_read(
@@ -149,16 +154,16 @@ def test_translate_takes_folders_and_leaves_out_what_it_cannot_read(
     (mixed / "bad.png").write_text("no image")
     assert main(["translate", str(run), str(mixed), "--out", str(tmp_path / "out"), "--samples", "1"]) == 0
     assert "bad.png" in capsys.readouterr().err
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good-1.png", "grid.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good-1.png", "grid.png", "answers.json"}
 
 
 def test_translate_keeps_answers_of_equal_names_apart(run: Path, tmp_path: Path) -> None:
     images = [write_png(tmp_path / folder / "x.png", i) for i, folder in enumerate("pqr")]
     assert main(["translate", str(run), *map(str, images), "--samples", "1", "--out", str(tmp_path / "out")]) == 0
-    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert len(list((tmp_path / "out").glob("*.png"))) == 4
     long = [write_png(tmp_path / folder / f"{'x' * 250}.png", i) for i, folder in enumerate("pq")]
     assert main(["translate", str(run), *map(str, long), "--samples", "1", "--out", str(tmp_path / "long")]) == 0
-    assert len(list((tmp_path / "long").iterdir())) == 3
+    assert len(list((tmp_path / "long").glob("*.png"))) == 3
 
 
 def test_names_that_no_file_can_have_are_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,7 +196,7 @@ def test_no_image_that_was_given_is_written_over(run: Path, tmp_path: Path, caps
     assert "ends in .png" in capsys.readouterr().err
     twice = [*images, str(write_png(tmp_path / "other" / "x.png", 9))]
     assert main(["translate", str(run), *twice, "--samples", "1", "--out", str(tmp_path / "answers")]) == 0
-    assert len(list((tmp_path / "answers").iterdir())) == 6  # five answers and the picture of all
+    assert len(list((tmp_path / "answers").glob("*.png"))) == 6  # five answers and the picture of all
 
 
 def test_answers_stay_apart_from_images_and_from_what_others_wrote(
@@ -228,23 +233,97 @@ def test_answers_are_written_when_they_are_made(run: Path, tmp_path: Path, monke
     for i in range(8):
         write_png(tmp_path / "mine" / f"{i}.png", i)
     (tmp_path / "mine" / "5.png").write_text("no image")
-    read, seen = inputs.read_image, []
+    monkeypatch.setattr(inputs, "READERS", 1)
+    read, seen = inputs.decode, []
 
-    def watched(path: Path, spec: ImageSpec) -> Tensor:
+    def watched(path: Path) -> Tensor:
         seen.append(len(list((tmp_path / "out").glob("*.png"))))
-        return read(path, spec)
+        return read(path)
 
-    monkeypatch.setattr(inputs, "read_image", watched)
+    monkeypatch.setattr(inputs, "decode", watched)
     command = ["translate", str(run), str(tmp_path / "mine"), "--samples", "2"]
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
-    assert seen == [0, 0, 0, 6, 6, 6, 10, 10]
+    assert seen[:3] == [0, 0, 0]
+    assert len(seen) == 8 - 1  # the damaged one isn't decoded
+    assert seen[-1] >= 6
     monkeypatch.undo()
     assert main([*command, "--out", str(tmp_path / "whole")]) == 0
     names = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert names == sorted(path.name for path in (tmp_path / "out").iterdir())
-    for name in names:
+    for name in filter(lambda name: name.endswith(".png"), names):
         one, two = (np.asarray(Image.open(tmp_path / place / name), dtype=int) for place in ("out", "whole"))
         assert abs(one - two).max() <= 1
+
+
+def test_translate_goes_on_where_it_was_stopped(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(4):
+        write_png(tmp_path / "mine" / f"{i}.png", i)
+    out = tmp_path / "out"
+    command = ["translate", str(run), str(tmp_path / "mine"), "--samples", "2", "--out", str(out)]
+    assert main(command) == 0
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    (out / "2-1.png").unlink()
+    assert main(command) == 0
+    assert "3 of 4 images have their answers already" in capsys.readouterr().out
+    after = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert {name for name in after if after[name] != before[name]} == {"2-1.png", "2-2.png", "answers.json"}
+    assert main([*command, "--seed", "5"]) == 0  # other answers
+    assert after["0-1.png"] != (out / "0-1.png").stat().st_mtime_ns
+    assert "already" not in capsys.readouterr().out
+
+
+def test_answers_have_the_size_and_format_that_are_asked_for(run: Path, tmp_path: Path) -> None:
+    image = str(write_png(tmp_path / "wide.png", 1, (40, 70)))
+    command = ["translate", str(run), image]
+    for fit, size in (("cover", (40, 40)), ("contain", (70, 40)), ("tile", (70, 40))):
+        out = tmp_path / fit
+        assert main([*command, "--samples", "1", "--fit", fit, "--size", "input", "--out", str(out)]) == 0
+        assert size_of(out / "wide-1.png") == size
+        assert size_of(out / "grid.png")[1] < 150
+    for name, words in (("one.jpg", "JPEG"), ("one.webp", "WEBP"), ("one.png", "PNG")):
+        assert main([*command, "--fit", "tile", "--out", str(tmp_path / name)]) == 0
+        with Image.open(tmp_path / name) as picture:
+            assert (picture.format, picture.size) == (words, (70, 40))
+    assert main([*command, "--format", "png16", "--out", str(tmp_path / "deep.png")]) == 0
+    assert read_header(tmp_path / "deep.png").deep
+    out = tmp_path / "jpegs"
+    assert main([*command, "--format", "jpeg", "--quality", "50", "--samples", "2", "--out", str(out)]) == 0
+    assert {path.name for path in out.iterdir()} == {"wide-1.jpg", "wide-2.jpg", "grid.png", "answers.json"}
+    assert main(["encode", str(run), image, "--fit", "contain", "--out", str(tmp_path / "codes.npz")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--samples", "2", "--out", "x.png"], "is one file: give --samples 1, or a folder"),
+        (["--format", "jpeg", "--out", "x.png"], "with --format jpeg give a name that ends in .jpg"),
+        (["--quality", "0", "--format", "jpeg", "--out", "x"], "--quality 0: from 1 to 100"),
+    ],
+)
+def test_one_file_takes_one_answer(
+    arguments: list[str], words: str, run: Path, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = str(folders / "photo" / "00.png")
+    assert main(["translate", str(run), image, *arguments[:-1], str(tmp_path / arguments[-1])]) == 2
+    assert words in said(capsys)
+    assert main(["translate", str(run), image, image, "--out", str(tmp_path / "x.png")]) == 2
+    assert "is one file, for 2 images: give a folder" in said(capsys)
+    assert not any(tmp_path.iterdir())
+
+
+def test_python_translates_images_of_any_size(run: Path, tmp_path: Path) -> None:
+    model = load(run)
+    file = write_png(tmp_path / "wide.png", 1, (40, 70))
+    array = np.asarray(Image.open(file))
+    deep = array.astype(np.uint16) * 257
+    for given in (file, str(file), Image.open(file), array, deep, [file, file], (array for _ in range(2))):
+        made = list(model.translate_images(given, "a", "b", samples=2, fit="tile"))
+        assert [[one.shape for one in row] for row in made] == [[(40, 70, 3)] * 2] * len(made)
+        np.testing.assert_array_equal(made[0][1], next(model.translate_images(file, "a", "b", 2, fit="tile"))[1])
+    assert next(model.translate_images(file, "a", "b", size="model", deep=True))[0].dtype == np.uint16
+    for wrong in (3, np.zeros((4, 4), np.float32), np.zeros((4, 4, 2), np.uint16), [None]):
+        with pytest.raises(UserError):
+            next(model.translate_images(wrong, "a", "b"))
 
 
 def test_a_grid_that_would_fill_memory_is_refused(

@@ -1,4 +1,4 @@
-"""Nothing that lies where a command is to write is lost."""
+"""Answers at any size are put together without seams, and nothing that lies where a command is to write is lost."""
 
 import os
 from collections.abc import Callable
@@ -8,11 +8,26 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from helpers import write_png
-from unbraid.core.types import UserError
+from unbraid.core.types import ImageSpec, UserError
+from unbraid.data.images import decode
 from unbraid.model.drawing import save_gif, save_picture
-from unbraid.model.outputs import MADE, check_codes, check_file, check_folder
+from unbraid.model.inputs import Fitting, view
+from unbraid.model.outputs import (
+    MADE,
+    FormatName,
+    Picture,
+    PictureFormat,
+    check_codes,
+    check_file,
+    check_folder,
+    quantised,
+    rendered,
+    tiled,
+    tiles_along,
+)
 
 
 def copied(given: Path, place: Path) -> Path:
@@ -90,3 +105,100 @@ def test_answers_do_not_lie_among_the_images(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="stay apart"):
             check_file(out / "new.png", [tmp_path / "mine"])
     check_folder(tmp_path / "answers", ["x-1.png"], [tmp_path / "mine"])
+
+
+SPEC = ImageSpec(16, 24)
+
+
+def identity(x: Tensor) -> Tensor:
+    return x[:, None]
+
+
+def pixels(height: int, width: int, kind: type = np.uint8, channels: int = 3) -> Tensor:
+    most = np.iinfo(kind).max + 1
+    return torch.from_numpy(np.random.default_rng(0).integers(most, size=(channels, height, width)).astype(kind))
+
+
+def as_rows(x: Tensor) -> np.ndarray:
+    return x.numpy().transpose(1, 2, 0)
+
+
+@pytest.mark.parametrize("size", [(16, 24), (17, 24), (50, 100), (5, 7), (16, 200), (131, 30)])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_tiles_of_a_model_that_changes_nothing_give_the_image(size: tuple[int, int], kind: type) -> None:
+    x = pixels(*size, kind)
+    (made,) = tiled(x, SPEC, identity, deep=kind is np.uint16)
+    assert made.dtype == kind
+    np.testing.assert_array_equal(made, as_rows(x))
+
+
+def test_tiles_that_differ_meet_without_a_seam() -> None:
+    """Each tile is answered by a grey of its own: between neighbours no step is larger than the blend makes it."""
+    greys = iter(torch.linspace(-1, 1, 1000)[torch.randperm(1000)])
+    (made,) = tiled(
+        pixels(100, 300),
+        ImageSpec(64, 64),
+        lambda x: torch.stack([torch.full((1, 3, 64, 64), float(next(greys))) for _ in x]),
+    )
+    steps = max(np.abs(np.diff(made.astype(int), axis=axis)).max() for axis in (0, 1))
+    assert 0 < steps <= 255 * 1.2 * np.pi / 2 / 16  # the steepest part of a squared sine over 16 px
+
+
+@pytest.mark.parametrize(("length", "size"), [(1, 8), (8, 8), (9, 8), (1000, 64), (64, 1), (7, 3)])
+def test_weights_of_tiles_add_up_to_one(length: int, size: int) -> None:
+    starts, weights = tiles_along(length, size)
+    total = torch.zeros(max(length, size))
+    for start, own in zip(starts, weights, strict=True):
+        total[start : start + size] += own
+    torch.testing.assert_close(total, torch.ones_like(total))
+    assert starts[0] == 0
+    assert starts[-1] + size == max(length, size)
+
+
+@pytest.mark.parametrize(
+    ("fitting", "size", "shape"),
+    [
+        ("cover", (40, 24), (16, 24)),  # what was kept, at the image's scale
+        ("cover", (32, 48), (32, 48)),
+        ("contain", (40, 24), (40, 24)),
+        ("contain", (3, 400), (3, 400)),
+        ("tile", (40, 60), (40, 60)),
+    ],
+)
+def test_answers_have_the_size_of_the_input(fitting: Fitting, size: tuple[int, int], shape: tuple[int, int]) -> None:
+    x = torch.linspace(0, 255, size[1]).expand(3, *size).round().to(torch.uint8)
+    ((_, _, (made,)),) = rendered([(0, view(x, SPEC, fitting))], (SPEC, SPEC), identity, size="input")
+    assert made.shape == (*shape, 3)
+    top, left = (size[0] - shape[0]) // 2, (size[1] - shape[1]) // 2
+    kept = as_rows(x)[top : top + shape[0], left : left + shape[1]].astype(int)
+    assert abs(made - kept).mean() < 8
+    if fitting == "contain":
+        seen = view(x, SPEC, fitting).x
+        assert seen.shape == SPEC.shape
+        assert seen.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["png", "png16", "jpeg", "webp"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_formats_hold_what_was_written_and_know_it_again(name: FormatName, channels: int, tmp_path: Path) -> None:
+    smooth = torch.linspace(-1, 1, 40).expand(channels, 30, 40)
+    form = PictureFormat(name, 95)
+    picture: Picture = quantised(smooth, form.deep)
+    path = tmp_path / f"x{form.ending}"
+    form.save(picture, path)
+    with Image.open(path) as opened:
+        assert opened.size == (40, 30)
+        opened.verify()
+    read = decode(path)
+    assert read.dtype == (torch.uint16 if name == "png16" else torch.uint8)
+    difference = np.abs(as_rows(read).astype(int) - picture).max()
+    assert difference == 0 if "png" in name else difference <= 6
+    check_folder(tmp_path, [path.name], [])  # made by unbraid, so it may be replaced
+    Image.new("RGB", (4, 4)).save(path)
+    with pytest.raises(UserError, match="has not made it"):
+        check_folder(tmp_path, [path.name], [])
+
+
+def test_a_quality_is_from_1_to_100() -> None:
+    with pytest.raises(UserError, match="--quality 0: from 1 to 100"):
+        PictureFormat("jpeg", 0)

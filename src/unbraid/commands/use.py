@@ -1,7 +1,9 @@
 """What a trained model does: `unbraid translate`, `analogy`, `transfer`, `swap`, `interpolate` and `encode`."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,8 +18,26 @@ from unbraid.core.console import printable
 from unbraid.core.files import write_atomically
 from unbraid.core.progress import Meter
 from unbraid.core.types import Codes, Domain, ImageSpec, UserError
-from unbraid.model.inputs import ImageFiles
-from unbraid.model.outputs import MADE, check_codes, check_file, check_folder
+from unbraid.data.images import SUFFIXES, scaled
+from unbraid.model.inputs import Fitting, ImageFiles, View
+from unbraid.model.outputs import (
+    MADE,
+    RECORD,
+    FormatName,
+    Picture,
+    PictureFormat,
+    Size,
+    answered_before,
+    as_picture,
+    check_codes,
+    check_file,
+    check_folder,
+    check_tiles,
+    format_of,
+    quantised,
+    record_answers,
+    rendered,
+)
 
 GRID_ROWS = 50
 """Rows of a picture of answers at most."""
@@ -30,6 +50,28 @@ Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar
 First = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FIRST")]
 Second = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SECOND")]
 
+FIT = tyro.conf.arg(
+    help="How images of other sizes are brought to the model's. cover: scaled to cover it, the middle kept; contain: "
+    "scaled to lie within it, padded by their borders; tile (translate, swap): not scaled, but answered in overlapping "
+    "tiles that are blended."
+)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Flags that say how images are fitted and answers written."""
+
+    fit: Annotated[Fitting, FIT] = "cover"
+    size: Size = "model"
+    """Of the answers: the model's, or that of the image, or what --fit kept of it. Tiles give the image's."""
+    format: FormatName = "png"
+    """Of the answers. png16: 16 bits a value."""
+    quality: int = 90
+    """Of JPEG and WebP, from 1 to 100."""
+
+
+PictureFlags = Annotated[Pictures, tyro.conf.arg(name="")]
+
 
 def translate(
     run: RunFolder,
@@ -37,49 +79,48 @@ def translate(
     out: Path,
     source: Domain = "a",
     target: Domain | None = None,
-    samples: int = 4,
+    samples: int | None = None,
     like: Path | None = None,
     seed: int = 0,
+    pictures: PictureFlags = Pictures(),
     device: Device = "auto",
     precision: AnswerPrecision = "fp32",
 ) -> None:
-    """Shows images of one domain in the other: a file for each answer, and all of them in OUT/grid.png.
+    """Shows images of one domain in the other: a file for each answer, and the first of them in OUT/grid.png.
+
+    The same command goes on with a folder where it was stopped: images that have their answers are left out.
 
     Args:
         run: Folder of the run.
         images: Image files, or folders of them.
-        out: Folder for the answers.
+        out: Folder for the answers; or a file, for one answer to one image.
         source: The domain the images are from.
         target: The domain to show them in; the other one, if not given.
-        samples: Answers for each image, drawn from what the model learned can vary; one where nothing can.
+        samples: Answers for each image, drawn from what the model learned can vary; one where nothing can. Four, if not
+            given, or one for a file.
         like: Image of the target domain; answers take from it what the target domain has alone.
         seed: Seed of the answers.
     """
     from unbraid.core.types import other
     from unbraid.model.drawing import to_picture
 
-    if samples < 1:
+    if samples is not None and samples < 1:
         raise UserError(f"--samples {samples}: at least 1")
     target = target or other(source)
     model = image_model(run, device, precision)
-    files = ImageFiles(images, model.spec[source])
+    answers = _Answers(model, images, out, pictures, model.spec[source], model.spec[target])
+    asked = 1 if like or answers.one_file else 4 if samples is None else samples
     reference = _one(like, model.spec[target]) if like else None
-    if not like and samples > 1 and not model.exclusive_size(target):
-        samples = 1
+    if not like and asked > 1 and not model.exclusive_size(target):
+        asked = 1
         print(f"One answer for each image: nothing of domain {target} varies in this model of {model.name}")
-    asked = 1 if like else samples
-    _drawn_rows(2 + asked, model.spec[target])
-    names = _answer_names(files.files)
-    made = (f"{name}-{number}.png" for name in names for number in range(1, asked + 1))
-    check_folder(out, (*made, "grid.png"), [*images, *files.files, *([like] if like else [])])
+    if answers.one_file and (samples or 1) > 1:
+        raise UserError(f"--out {out} is one file: give --samples 1, or a folder")
     guide = [] if reference is None else [to_picture(reference[0])]
-
-    def answered(x: Tensor) -> Iterator[dict[str, Image.Image]]:
-        for row in model.translate(x, source, target, asked, reference, seed):
-            yield {f"-{number}": to_picture(answer) for number, answer in enumerate(row, 1)}
-
-    columns = ["input", *(["like", "answer"] if like else [f"sample {i + 1}" for i in range(samples)])]
-    _write_answers("Translating", files, names, answered, out, columns, guide)
+    columns = ["input", *(["like", "answer"] if like else [f"sample {i + 1}" for i in range(asked)])]
+    settings = {"source": source, "target": target, "seed": seed, "like": _digest(like) if like else None}
+    answers.check([f"-{number}" for number in range(1, asked + 1)], columns, settings, [like] if like else [])
+    answers.write("Translating", lambda x: model.translate(x, source, target, asked, reference, seed), columns, guide)
 
 
 def analogy(
@@ -124,29 +165,29 @@ def transfer(
     _draw_analogies(model, class_, content, "a", out, "class")
 
 
-def swap(run: RunFolder, images: Images, label: str, value: str, out: Path, device: Device = "auto") -> None:
-    """Shows images with another value of one label: a file for each, and all of them in OUT/grid.png.
+def swap(
+    run: RunFolder,
+    images: Images,
+    label: str,
+    value: str,
+    out: Path,
+    pictures: PictureFlags = Pictures(),
+    device: Device = "auto",
+) -> None:
+    """Shows images with another value of one label: a file for each, and the first of them in OUT/grid.png.
 
     Args:
         run: Folder of the run, of a method trained on labelled images.
         images: Image files, or folders of them.
         label: Which label: a column of the CSV file, or what the data call it.
         value: The value to give it.
-        out: Folder for the answers.
+        out: Folder for the answers; or a file, for the answer to one image.
     """
-    from unbraid.model.drawing import to_picture
-
     model = image_model(run, device)
     model.check_value(label, value)
-    files = ImageFiles(images, model.spec.a)
-    names = _answer_names(files.files)
-    check_folder(out, (f"{name}.png" for name in (*names, "grid")), [*images, *files.files])
-
-    def answered(x: Tensor) -> Iterator[dict[str, Image.Image]]:
-        for answer in model.swap(x, label, value):
-            yield {"": to_picture(answer)}
-
-    _write_answers("Swapping", files, names, answered, out, ["input", printable(value)])
+    answers, columns = _Answers(model, images, out, pictures, model.spec.a, model.spec.a), ["input", printable(value)]
+    answers.check([""], columns, {"label": label, "value": value}, [])
+    answers.write("Swapping", lambda x: model.swap(x, label, value)[:, None], columns)
 
 
 def interpolate(
@@ -190,6 +231,7 @@ def encode(
     images: Images,
     out: Path,
     domain: Domain = "a",
+    fit: Annotated[Literal["cover", "contain"], FIT] = "cover",
     device: Device = "auto",
     precision: AnswerPrecision = "fp32",
 ) -> None:
@@ -202,7 +244,7 @@ def encode(
         domain: The domain the images are from.
     """
     model = image_model(run, device, precision)
-    files = ImageFiles(images, model.spec[domain])
+    files = ImageFiles(images, model.spec[domain], fit)
     names, found, kept = _answer_names(files.files), [], []
     check_codes(out, [*images, *files.files])
     with Meter("Encoding", len(files.files)) as meter:
@@ -221,37 +263,125 @@ def encode(
     print(f"Written: {out}: shared {codes.shared.shape}, exclusive {codes.exclusive.shape}".replace("torch.Size", ""))
 
 
-def _write_answers(
-    title: str,
-    files: ImageFiles,
-    names: Sequence[str],
-    answered: Any,
-    out: Path,
-    columns: Sequence[str],
-    guide: Sequence[Image.Image] = (),
-) -> None:
-    """Writes the answers to each image when they are made, OUT/NAME and what `answered` calls them, and in the end a
-    picture of the first.
+class _Answers:
+    """The answers to image files, written one by one into a folder, or into one file.
 
-    answered: images (n, c, h, w) -> for each the answers by name. guide: what stands behind the image in each row.
+    one_file: whether `out` is a file.
     """
-    from unbraid.model.drawing import grid, save_picture, to_picture
 
-    rows: list[list[Image.Image]] = []
-    drawn = min(GRID_ROWS, _drawn_rows(len(columns), files.spec))
-    written = answers = 0
-    with Meter(title, len(files.files)) as meter:
-        for at, x, looked_at in files.batches(len(columns)):
-            for number, image, made in zip(at, x, answered(x), strict=True):
-                for name, picture in made.items():
-                    save_picture(picture, out / f"{names[number]}{name}.png", MADE)
+    def __init__(
+        self, model: Any, images: Sequence[Path], out: Path, pictures: Pictures, source: ImageSpec, target: ImageSpec
+    ) -> None:
+        self.model, self.images, self.out, self.pictures, self.specs = model, images, out, pictures, (source, target)
+        check_tiles(pictures.fit, self.specs)
+        self.files = ImageFiles(images, source, pictures.fit)
+        self.format = PictureFormat(pictures.format, pictures.quality)
+        self.one_file = out.suffix.lower() in SUFFIXES and not out.is_dir()
+        self.names: list[list[str]] = []
+        self.done: set[int] = set()
+        if self.one_file:
+            self.format = format_of(out, self.format)
+            if len(self.files.files) != 1:
+                raise UserError(f"--out {out} is one file, for {len(self.files.files)} images: give a folder")
+
+    def check(
+        self, endings: Sequence[str], columns: Sequence[str], settings: dict[str, Any], guides: Sequence[Path]
+    ) -> None:
+        """Raises UserError if something would be lost; finds which images have their answers already.
+
+        endings: of the answers' names. columns: of the picture of all. guides: images that were given with these.
+        """
+        given = [*self.images, *self.files.files, *guides]
+        if self.one_file:
+            self.names = [[self.out.name]]
+            check_file(self.out, given, ending=self.out.suffix.lower())
+            return
+        _drawn_rows(len(columns), self.specs[1])
+        stems = _answer_names(self.files.files)
+        self.names = [[f"{stem}{ending}{self.format.ending}" for ending in endings] for stem in stems]
+        from unbraid.search.store import fingerprint
+
+        self.settings = {
+            "model": fingerprint(self.model.method, None),
+            "precision": str(self.model.precision.dtype),
+            **vars(self.pictures),
+            **settings,
+        }
+        self.done = answered_before(self.out, self.settings, self.names, self.files.files)
+        written = (name for number, own in enumerate(self.names) if number not in self.done for name in own)
+        check_folder(self.out, (*written, "grid.png", RECORD), given)
+
+    def write(
+        self,
+        title: str,
+        answering: Callable[[Tensor], Tensor],
+        columns: Sequence[str],
+        guide: Sequence[Image.Image] = (),
+    ) -> None:
+        """Writes the answers to each image when they are made, and a picture of the first.
+
+        answering: images (n, c, h, w) -> answers (n, k, c, h, w). guide: what stands behind the image in each row.
+        """
+        folder = self.out.parent if self.one_file else self.out
+        drawn = 0 if self.one_file else min(GRID_ROWS, _drawn_rows(len(columns), self.specs[1]))
+        if self.done:
+            print(f"{len(self.done)} of {len(self.names)} images have their answers already: these stay as they are")
+            drawn = 0 if (self.out / "grid.png").exists() else drawn
+        if len(self.done) == len(self.names):
+            return
+        rows: list[list[Image.Image]] = []
+        written = answers = 0
+        with Meter(title, len(self.names) - len(self.done)) as meter:
+            stream = rendered(self._views(meter), self.specs, answering, len(columns), self.pictures.size, self.deep)
+            for number, seen, made in stream:
+                if not (self.one_file or written):
+                    record_answers(self.out, self.settings)
+                for name, picture in zip(self.names[number], made, strict=True):
+                    self.format.save(picture, folder / name)
                 answers, written = answers + 1, written + len(made)
                 if len(rows) < drawn:
-                    rows.append([to_picture(image), *guide, *made.values()])
-            meter.advance(looked_at)
-    save_picture(grid(rows, columns), out / "grid.png", MADE)
-    some = f", the first {drawn}" if answers > drawn else ""
-    print(f"Written: {written} pictures, and {out}/grid.png of them{some}")
+                    rows.append([self._small(quantised(_shown(seen))), *guide, *map(self._small, made)])
+                    if len(rows) == drawn:
+                        self._draw(rows, columns)
+        if rows and len(rows) < drawn:
+            self._draw(rows, columns)
+        if self.one_file:
+            print(f"Written: {self.out}")
+            return
+        some = f", the first {drawn}" if answers > drawn else ""
+        print(f"Written: {written} pictures{f', and {self.out}/grid.png of them{some}' if rows else ''}")
+
+    @property
+    def deep(self) -> bool:
+        """Returns whether answers have 16 bits a value."""
+        return self.format.deep
+
+    def _views(self, meter: Meter) -> Iterator[tuple[int, View]]:
+        for number, seen in self.files.views(self.done):
+            meter.advance(1)
+            if seen is not None:
+                yield number, seen
+
+    def _small(self, picture: Picture) -> Image.Image:
+        image = as_picture(picture)
+        image.thumbnail((self.specs[1].width, self.specs[1].height))
+        return image
+
+    def _draw(self, rows: Sequence[Sequence[Image.Image]], columns: Sequence[str]) -> None:
+        from unbraid.model.drawing import grid, save_picture
+
+        save_picture(grid(rows, columns), self.out / "grid.png", MADE)
+
+
+def _shown(seen: View) -> Tensor:
+    return scaled(seen.x) if seen.size is None else seen.x
+
+
+def _digest(file: Path) -> str:
+    try:
+        return sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror or error}") from error
 
 
 def _draw_analogies(

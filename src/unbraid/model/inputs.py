@@ -2,29 +2,48 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate, pad
 
 from unbraid.core.console import printable
 from unbraid.core.types import ImageSpec, UserError, VectorSpec
 from unbraid.data.fit import Fit
-from unbraid.data.images import MOST_PIXELS, fitted, from_picture, read_header, read_image, scaled
+from unbraid.data.images import (
+    MOST_PIXELS,
+    Pixels,
+    decode,
+    fitted,
+    from_picture,
+    read_header,
+    read_image,
+    room,
+    scaled,
+)
 from unbraid.data.listing import list_images
 
 Items = Tensor | np.ndarray | Image.Image | str | Path | Sequence[Any]
 """Items of a domain: (n, *spec.shape) or one (*spec.shape), float in [-1, 1] or uint8; or images of any size, as files,
 Pillow's, or uint8 arrays (h, w) or (h, w, c), one or several."""
+Fitting = Literal["cover", "contain", "tile"]
+"""cover: scaled to cover the model's size, the middle kept. contain: scaled to lie within it, its border repeated
+around it. tile: not scaled, but translated in overlapping tiles of the model's size, which are blended."""
 AT_ONCE = 100
 """Items that a model works on at a time, at most."""
 PIXELS_AT_ONCE = 1_000_000
 """Pixels that a model works on at a time, if that is more than one image."""
+READERS = min(8, os.cpu_count() or 1)
+"""Threads that read images ahead."""
 LARGEST = 10.0
 """Values of images beyond this are of another scale than [-1, 1]; what networks make stays well below."""
 
@@ -34,13 +53,71 @@ def at_once(shape: tuple[int, ...], answers: int = 1) -> int:
     return max(1, min(AT_ONCE, PIXELS_AT_ONCE // max(1, answers * int(np.prod(shape[-2:])))))
 
 
+@dataclass(frozen=True)
+class View:
+    """What a model sees of one image.
+
+    Args:
+        x: The image at the model's size, (c, h, w) in [-1, 1]; or its pixels, if it is to be tiled.
+        size: Height and width that answers get at the input's size; None if it is to be tiled.
+        box: Top, bottom, left and right of the image in x, as shares of its height and width.
+    """
+
+    x: Tensor
+    size: tuple[int, int] | None
+    box: tuple[float, float, float, float] = (0.0, 1.0, 0.0, 1.0)
+
+    def restored(self, answer: Float[Tensor, "k c2 h2 w2"]) -> Float[Tensor, "k c2 _ _"]:
+        """Returns answers without what was padded, at the input's size."""
+        assert self.size is not None
+        height, width = answer.shape[2:]
+        top, bottom, left, right = self.box
+        rows = slice(round(top * height), max(round(top * height) + 1, round(bottom * height)))
+        columns = slice(round(left * width), max(round(left * width) + 1, round(right * width)))
+        shown = answer[:, :, rows, columns]
+        if shown.shape[2:] == self.size:
+            return shown
+        return interpolate(shown, self.size, mode="bicubic", antialias=True)
+
+
+def view(pixels: Pixels, spec: ImageSpec, fitting: Fitting) -> View:
+    """Returns what a model of images of this spec sees of some pixels.
+
+    Args:
+        pixels: (1 or 3, H, W).
+        spec: Of the model's images.
+        fitting: How they are brought to its size.
+    """
+    height, width = pixels.shape[1:]
+    if fitting == "cover":
+        scale = max(spec.height / height, spec.width / width)
+        kept = (min(height, round(spec.height / scale)), min(width, round(spec.width / scale)))
+        return View(scaled(fitted(pixels, spec)), kept)
+    pixels = fitted(pixels, ImageSpec(height, width, spec.channels))
+    if fitting == "tile":
+        return View(pixels, None)
+    scale = min(spec.height / height, spec.width / width)
+    inner = (max(1, round(height * scale)), max(1, round(width * scale)))
+    top, left = (spec.height - inner[0]) // 2, (spec.width - inner[1]) // 2
+    channels = (  # one at a time: floats are large
+        interpolate(scaled(channel)[None, None], inner, mode="bicubic", antialias=True) for channel in pixels
+    )
+    x = torch.cat(list(channels), 1).clamp(-1, 1)
+    edges = (left, spec.width - inner[1] - left, top, spec.height - inner[0] - top)
+    box = (
+        *(top / spec.height, (top + inner[0]) / spec.height),
+        *(left / spec.width, (left + inner[1]) / spec.width),
+    )
+    return View(pad(x, edges, mode="replicate")[0], (height, width), box)
+
+
 class ImageFiles:
-    """Image files, and those of folders, read a few at a time.
+    """Image files, and those of folders, read ahead a few at a time.
 
     files: all of them, in order. bad: lines about those that could not be read so far, which are printed on stderr.
     """
 
-    def __init__(self, paths: Sequence[Path], spec: ImageSpec) -> None:
+    def __init__(self, paths: Sequence[Path], spec: ImageSpec, fitting: Fitting = "cover") -> None:
         if not paths:
             raise UserError("Which images? Give files or folders")
         self.files = [
@@ -49,44 +126,83 @@ class ImageFiles:
             for file in ([path / name for name in list_images(path).names] if os.path.isdir(path) else [path])
         ]
         self.spec, self.fit = spec, Fit(spec)
+        self.fitting: Fitting = fitting
         self.bad: list[str] = []
+        self._count = 0
 
-    def batches(self, answers: int = 1) -> Iterator[tuple[list[int], Float[Tensor, "n c h w"], int]]:
-        """Yields positions in `files`, their images in [-1, 1], and how many files were looked at for them.
+    def views(self, skip: Collection[int] = ()) -> Iterator[tuple[int, View | None]]:
+        """Yields positions in `files` and what a model sees of them, None of one that can't be read.
 
-        answers: how many images are made of each. Raises UserError at the end if none could be read.
+        skip: positions to leave out. Raises UserError at the end if there were files and none could be read.
         """
-        said, size = 0, at_once(self.spec.shape, answers)
-        for start in range(0, len(self.files), size):
-            some = range(start, min(start + size, len(self.files)))
-            at, images = [], []
-            for number in some:
-                try:
-                    images.append(self._read(self.files[number]))
-                    at.append(number)
-                except UserError as error:
-                    self.bad.append(str(error))
-            if images:
-                yield at, torch.stack(images), len(some)
-            if self.fit.count:
+        wanted = [number for number in range(len(self.files)) if number not in skip]
+        said = 0
+        for number, found in zip(wanted, self._read_ahead(wanted), strict=True):
+            if isinstance(found, View):
+                self._count += 1
+            else:
+                self.bad.append(str(found))
+            if self._count:
                 for line in self.bad[said:]:
                     print(f"left out: {printable(line)}", file=sys.stderr)
                 said = len(self.bad)
-        if not self.fit.count:
+            yield number, found if isinstance(found, View) else None
+        if wanted and not self._count:
             first, count = self.bad[0], len(self.bad)
             raise UserError(first if count == 1 else f"None of {count} images could be read; the first: {first}")
         if note := str(self.fit):
             print(printable(note), file=sys.stderr)
+
+    def batches(self) -> Iterator[tuple[list[int], Float[Tensor, "n c h w"], int]]:
+        """Yields positions in `files`, their images in [-1, 1], and how many files were looked at for them.
+
+        Raises UserError at the end if none could be read.
+        """
+        at, images, looked_at = [], [], 0
+        for number, found in self.views():
+            looked_at += 1
+            if found is not None:
+                at.append(number)
+                images.append(found.x)
+            if len(images) == at_once(self.spec.shape):
+                yield at, torch.stack(images), looked_at
+                at, images, looked_at = [], [], 0
+        if images:
+            yield at, torch.stack(images), looked_at
 
     def read(self) -> tuple[list[Path], Float[Tensor, "n c h w"]]:
         """Returns those that can be read, and their images in [-1, 1]. Raises UserError if there are none."""
         found = list(self.batches())
         return [self.files[number] for at, _, _ in found for number in at], torch.cat([x for _, x, _ in found])
 
-    def _read(self, file: Path) -> Tensor:
-        image, header = read_image(file, self.spec), read_header(file)
-        self.fit.add(str(file), header.height, header.width)
-        return image
+    def _read_ahead(self, wanted: Sequence[int]) -> Iterator[View | UserError]:
+        """Yields the images in order while threads read the next; whole ones, for tiles, one by one."""
+        ahead = 1 if self.fitting == "tile" else 2 * READERS
+        with ThreadPoolExecutor(min(ahead, READERS)) as pool:
+            waiting: deque[Future[View | UserError]] = deque()
+            try:
+                for number in wanted:
+                    waiting.append(pool.submit(self._read, self.files[number]))
+                    if len(waiting) == ahead:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for job in waiting:
+                    job.cancel()
+
+    def _read(self, file: Path) -> View | UserError:
+        try:
+            if self.spec.channels not in (1, 3):
+                raise UserError(f"{file} is an image file, but {self.spec.channels} channels are wanted: give an array")
+            with room(file, self.spec):
+                pixels = decode(file)
+                found = view(pixels, self.spec, self.fitting)
+        except UserError as error:
+            return error
+        if self.fitting == "cover":
+            self.fit.add(str(file), *pixels.shape[1:])
+        return found
 
 
 def as_images(given: Any, spec: ImageSpec) -> tuple[Float[Tensor, "n c h w"], Fit]:
@@ -101,6 +217,40 @@ def as_images(given: Any, spec: ImageSpec) -> tuple[Float[Tensor, "n c h w"], Fi
     else:
         images = _one_kind(given, spec, fit)
     return _checked(images), fit
+
+
+def as_views(given: Any, spec: ImageSpec, fitting: Fitting) -> Iterator[View]:
+    """Yields what a model sees of images of any size, one by one: files, Pillow's, uint8 or uint16 arrays (h, w) or
+    (h, w, c), or several of them, which may be drawn from a generator.
+
+    Args:
+        given: The images.
+        spec: Of the model's images.
+        fitting: How they are brought to its size.
+
+    Raises:
+        UserError: Something is no image, or can't be read.
+    """
+    if isinstance(given, Iterable) and not isinstance(given, (str, Path, Image.Image, np.ndarray)):
+        for one in given:
+            yield from as_views(one, spec, fitting)
+    elif isinstance(given, (str, Path)):
+        with room(given, spec):
+            found = view(decode(given), spec, fitting)
+        yield found
+    elif isinstance(given, Image.Image):
+        yield view(from_picture(given), spec, fitting)
+    elif isinstance(given, np.ndarray) and given.dtype == np.uint16 and given.ndim in (2, 3):
+        values = np.ascontiguousarray(given[None] if given.ndim == 2 else given.transpose(2, 0, 1))
+        if len(values) not in (1, 3):
+            raise UserError(f"An array of 16 bits has {len(values)} channels: 1 or 3 are needed, (h, w) or (h, w, c)")
+        yield view(torch.from_numpy(values), spec, fitting)
+    elif isinstance(given, np.ndarray) and given.dtype == np.uint8 and (pictures := _pictures(given)):
+        for picture in pictures:
+            yield view(from_picture(picture), spec, fitting)
+    else:
+        what = f"an array of {given.dtype}, {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
+        raise UserError(f"{what}: give files, Pillow's images, or uint8 or uint16 arrays (h, w) or (h, w, c)")
 
 
 def as_vectors(given: Any, spec: VectorSpec) -> Float[Tensor, "n d"]:

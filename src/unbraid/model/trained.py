@@ -7,6 +7,7 @@ answers = model.translate(images, "a", "b", samples=4)
 import contextlib
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,19 @@ from unbraid.core.method import Disentangler, Latent, Method, Translator
 from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, UserError, VectorSpec
 from unbraid.data.features import Extractor, load_features
 from unbraid.model.codes import BATCH, encode_all, evaluating, exclusive_size
-from unbraid.model.inputs import Items, as_images, as_vectors, at_once, floats, is_images, one_of, whole_number
+from unbraid.model.inputs import (
+    Fitting,
+    Items,
+    as_images,
+    as_vectors,
+    as_views,
+    at_once,
+    floats,
+    is_images,
+    one_of,
+    whole_number,
+)
+from unbraid.model.outputs import Picture, Size, check_tiles, rendered
 from unbraid.model.run import load_model
 from unbraid.model.space import CodeSpace
 
@@ -184,6 +197,48 @@ class Trained:
             answers.append(torch.stack(made, 1).float().cpu())
         return torch.cat(answers)
 
+    def translate_images(
+        self,
+        images: Any,
+        source: Domain,
+        target: Domain,
+        samples: int = 1,
+        like: Items | None = None,
+        seed: int = 0,
+        fit: Fitting = "cover",
+        size: Size = "input",
+        deep: bool = False,
+    ) -> Iterator[list[Picture]]:
+        """Translates images of any size, a few at a time.
+
+        Args:
+            images: files, Pillow's images, uint8 or uint16 arrays (h, w) or (h, w, c), or several, or a generator.
+            source: their domain.
+            target: the domain to translate to.
+            samples: translations of each.
+            like: see `translate`.
+            seed: see `translate`.
+            fit: cover (scaled, the middle kept), contain (scaled and padded) or tile (overlapping, not scaled).
+            size: the model's, or that of the image, or of what was kept of it. Tiles give the image's.
+            deep: whether to give 16 bits a value instead of 8.
+
+        Yields:
+            For each image its translations, (H, W, 1 or 3) uint8 or uint16.
+
+        Raises:
+            UserError: as `translate`, and for tiles where the domains differ in size.
+        """
+        one_of(target, "target domain", DOMAINS)
+        one_of(fit, "fit", ("cover", "contain", "tile"))
+        one_of(size, "size", ("model", "input"))
+        specs = self._images(source), self._images(target)
+        check_tiles(fit, specs)
+        reference = None if like is None else self._single(like, target, "like")
+        views = enumerate(as_views(images, specs[0], fit))
+        answering = partial(self.translate, source=source, target=target, samples=samples, like=reference, seed=seed)
+        for _, _, made in rendered(views, specs, answering, 2 + samples, size, deep):
+            yield made
+
     def analogy(self, shared: Items, exclusive: Items, domain: Domain) -> Float[Tensor, "r c ..."]:
         """Combines the shared code of each item of `shared` with the exclusive code of each item of `exclusive`.
 
@@ -280,6 +335,13 @@ class Trained:
             some = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
             raise UserError(f"{label} has no value {value!r}; it has: {some}")
         return method, number, known.index(value)
+
+    def _images(self, domain: Domain) -> ImageSpec:
+        """Returns the spec of a domain of images."""
+        spec = self.spec[one_of(domain, "domain", DOMAINS)]
+        if not isinstance(spec, ImageSpec):
+            raise UserError(f"{self.name} works on vectors here, not on images")
+        return spec
 
     def _single(self, given: Items, domain: Domain, name: str) -> Tensor:
         """Returns one item of a domain, (1, *spec[domain].shape)."""
