@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from classes import write_classes
 from helpers import write_png
@@ -77,10 +77,11 @@ def test_one_class_says_nothing_and_that_is_said(tmp_path: Path, capsys: pytest.
 def test_image_files_are_searched_by_their_features(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def network(x: Tensor) -> Tensor:
-        return x.flatten(1).repeat(1, 2)[:, :1280]
+    class Network(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1).repeat(1, 2)[:, :1280]
 
-    monkeypatch.setattr(teacher, "named_teacher", lambda *_: network)
+    monkeypatch.setattr(teacher, "named_teacher", lambda *_: Network())
     for i in range(42):
         write_png(tmp_path / "photo" / f"c{i % 6}" / f"{i}.png", i)
         write_png(tmp_path / "sketch" / f"c{i % 6}" / f"{i}.png", 100 + i)

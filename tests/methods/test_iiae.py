@@ -212,8 +212,9 @@ def test_without_weights_or_for_images_vgg16_cannot_see_there_is_no_perceptual_l
 def test_what_vgg16_cannot_see_has_no_perceptual_loss() -> None:
     with pytest.raises(UserError, match="at least 32 x 32; found 16x16"):
         IIAE(IMAGES, replace(SMALL, perceptual_weight=1.0))
-    with pytest.raises(UserError, match="patches of images; found vectors"):
-        IIAE(DataSpec(VectorSpec(8), VectorSpec(8)), IIAEConfig(gan=0.1))
+    for spec in (VectorSpec(8), ImageSpec(8, 5)):
+        with pytest.raises(UserError, match="patches of images of 6 px at least; found"):
+            IIAE(DataSpec(spec, spec), IIAEConfig(gan=0.1))
 
 
 def test_the_perceptual_loss_is_weighed_beside_the_absolute_difference(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,10 +28,8 @@ from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import History
 from unbraid.nn.patch import (
     DiscriminatorNorm,
-    PatchDiscriminator,
-    VectorDiscriminator,
     discriminator_loss,
-    patch_halvings,
+    domain_discriminator,
 )
 from unbraid.nn.residual import Norm, ResidualTranslator, VectorTranslator, check_same_shape
 
@@ -165,11 +163,7 @@ def _translator(source: Spec, target: Spec, config: CycleGANConfig) -> nn.Module
 
 
 def _discriminator(spec: Spec, config: CycleGANConfig) -> nn.Module:
-    if isinstance(spec, VectorSpec):
-        return VectorDiscriminator(spec.size, config.hidden, config.discriminator_norm)
-    return PatchDiscriminator(
-        spec.channels, config.discriminator_width, patch_halvings(spec), config.discriminator_norm
-    )
+    return domain_discriminator(spec, config.discriminator_width, config.hidden, config.discriminator_norm)
 
 
 def _check(spec: DataSpec, config: CycleGANConfig) -> None:

@@ -24,7 +24,7 @@ from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, small_
 from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec
 from unbraid.nn.blocks import FitSize, Initial, dense, dense_stack, down, down_stack, draw_normal, halvings, up
 from unbraid.nn.functional import bounded_log_variance, kl_normal, least_squares, reparameterise, tile
-from unbraid.nn.patch import PatchDiscriminator, discriminator_loss, patch_halvings
+from unbraid.nn.patch import LEAST, PatchDiscriminator, discriminator_loss, patch_halvings
 from unbraid.nn.pretrained.perceptual import SMALLEST, FrozenVgg16, find_weights, perceptual_loss
 
 
@@ -413,8 +413,11 @@ def _check(spec: DataSpec, config: IIAEConfig) -> None:
     """Raises UserError for settings that don't fit the data."""
     if isinstance(spec.a, VectorSpec) != isinstance(spec.b, VectorSpec):
         raise UserError(f"IIAE needs two domains of one kind; found {spec.a} and {spec.b}")
-    if config.gan and not isinstance(spec.a, ImageSpec):
-        raise UserError(f"--method.gan {config.gan:g}: discriminators score patches of images; found {spec.a}")
+    for own in (spec.a, spec.b) if config.gan else ():
+        if not (isinstance(own, ImageSpec) and min(own.height, own.width) >= LEAST):
+            raise UserError(
+                f"--method.gan {config.gan:g}: it scores patches of images of {LEAST} px at least; found {own}"
+            )
     if config.perceptual_weight and (reason := _unseen(spec)):
         raise UserError(f"--method.perceptual-weight {config.perceptual_weight:g}: {reason}")
     if len(config.widths) != len(config.decoder_widths):

@@ -34,10 +34,8 @@ from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import Bank, History
 from unbraid.nn.patch import (
     DiscriminatorNorm,
-    PatchDiscriminator,
-    VectorDiscriminator,
     discriminator_loss,
-    patch_halvings,
+    domain_discriminator,
     r1_penalty,
 )
 from unbraid.nn.residual import (
@@ -414,11 +412,7 @@ def _difference(generated: Residual, true: Residual) -> Float[Tensor, ""]:
 
 
 def _discriminator(spec: Spec, config: UncooperativeConfig) -> nn.Module:
-    if isinstance(spec, VectorSpec):
-        return VectorDiscriminator(spec.size, config.hidden, config.discriminator_norm)
-    return PatchDiscriminator(
-        spec.channels, config.discriminator_width, patch_halvings(spec), config.discriminator_norm
-    )
+    return domain_discriminator(spec, config.discriminator_width, config.hidden, config.discriminator_norm)
 
 
 def _image(spec: Spec) -> ImageSpec:

@@ -11,13 +11,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, mse_loss
 
-from unbraid.core.types import ImageSpec
+from unbraid.core.types import ImageSpec, Spec
 from unbraid.nn.blocks import SLOPE, InstanceNorm, draw_normal
 from unbraid.nn.spectral import SpectralConv, SpectralLinear
 
 DiscriminatorNorm = Literal["instance", "spectral+instance", "spectral", "none"]
 """Normalisation of a discriminator: instance norm of maps (CycleGAN), spectral norm of weights (Miyato et al. 2018),
 both (Harley et al. 2019), or none. For vectors, instance norm has no effect."""
+LEAST = 6
+"""Smallest height and width of images with a patch to score."""
 
 
 def patch_halvings(spec: ImageSpec) -> int:
@@ -83,6 +85,20 @@ class VectorDiscriminator(nn.Module):
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n 1"]:
         """Returns the scores, float32."""
         return self.last(leaky_relu(self.first(x), SLOPE)).float()
+
+
+def domain_discriminator(spec: Spec, width: int, hidden: int, norm: DiscriminatorNorm) -> nn.Module:
+    """Builds the discriminator of a domain.
+
+    Args:
+        spec: Of the domain's items: images, whose patches are scored, or vectors.
+        width: Channels of the first map.
+        hidden: Size of the hidden layer for vectors.
+        norm: Normalisation.
+    """
+    if isinstance(spec, ImageSpec):
+        return PatchDiscriminator(spec.channels, width, patch_halvings(spec), norm)
+    return VectorDiscriminator(spec.size, hidden, norm)
 
 
 def discriminator_loss(discriminator: nn.Module, real: Tensor, generated: Tensor) -> Float[Tensor, ""]:
