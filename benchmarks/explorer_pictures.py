@@ -49,7 +49,6 @@ def main() -> None:
             digits, many, meant, cycled = (run.name for run in asked.runs)
             shots = {
                 "translate": f"?view=translate&run={many}&item=7&samples=5&seed=1",
-                "guided": f"?view=translate&run={digits}&item=420&like=37",
                 "analogies": f"?view=analogies&run={digits}&rows=10,300,520,910&columns=33,140,477,700",
                 "interpolate": f"?view=interpolate&run={digits}&first=130&second=930&part=shared&steps=8",
                 "search": f"?view=search&run={meant}&item=1&among=b&neighbours=8",
@@ -58,8 +57,7 @@ def main() -> None:
                 "compare": f"?view=compare&run={meant}&runs={meant},{cycled}&item=5&samples=1",
             }
             for name, query in shots.items():
-                view = "translate" if name == "guided" else name
-                open_view(page, place + query, view)
+                open_view(page, place + query, name)
                 if name == "codes":
                     page.locator("#codes-maps .point").nth(150).hover(force=True)
                 shot(page, f"explorer-{name}")

@@ -116,7 +116,7 @@ BOTH = rows([0, 1, 2], [3], [4, 5])
         ([*"aaaa"], DataConfig(), None, "all training images have the same class, a"),
         ([*"aabb"], DataConfig(split="class"), None, "has 2 classes; --data.split class needs 3 at least"),
         ([*"aa"], DataConfig(), None, "of 2 images none can be spared for validation"),
-        ([*"ababab"], DataConfig(), rows([0, 1, 2, 3], [], [4, 5]), "there are train 4, val 0, test 2"),
+        ([*"ababab"], DataConfig(), rows([], [0, 1, 2, 3], [4, 5]), "there are train 0, val 4, test 2"),
         ([*"aabccb"], DataConfig(), rows([0, 1, 2], [3], [4, 5]), "1 values of class are in validation but not in"),
         ([*"ababab"], DataConfig(split="class"), BOTH, "2 classes of test are also in training, a with 1 test and 2"),
         ([*"ababcc"], DataConfig(split="image"), BOTH, "--data.split image, but 1 values of class are in test and not"),

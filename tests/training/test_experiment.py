@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 import unbraid
-from helpers import SMALL_LORD, write_pairs
+from helpers import SMALL_LORD, write_pairs, write_png
 from unbraid.commands.cli import main
 from unbraid.core.types import UserError
 from unbraid.data import from_datasets
@@ -21,6 +22,7 @@ from unbraid.methods import method_name
 from unbraid.methods.iiae import IIAEConfig
 from unbraid.training.experiment import Experiment, checked, open_run
 from unbraid.training.loop import Session
+from unbraid.training.places import place_of
 
 SMALL = IIAEConfig(widths=(8,), decoder_widths=(8,), map_size=4, shared=4)
 TRAIN = unbraid.TrainConfig(steps=6, batch=4, evaluate_every=3)
@@ -190,6 +192,86 @@ def test_data_that_were_moved_are_found(folders: Path, run: Path, tmp_path: Path
     assert len(data.test) == 3
     with pytest.raises(UserError, match=r"--data.side-by-side: .* was not trained on data that were given so"):
         open_run(run, {"side_by_side": tmp_path})
+
+
+def on_others(run: Path, **places: Path) -> tuple[str, dict[str, Any]]:
+    """What evaluate is given by these flags: "moved" or the name of the other data, and metrics of these."""
+    flags = [word for name, place in places.items() for word in (f"--data.{name.replace('_', '-')}", str(place))]
+    assert main(["evaluate", str(run), *flags, "--only", "retrieval"]) == 0
+    _, on = place_of(run, places)
+    metrics = json.loads((run / "metrics.json").read_text())
+    return ("moved", metrics) if on is None else ("others", metrics["others"])
+
+
+def test_images_the_run_was_not_given_are_measured_apart(folders: Path, run: Path, tmp_path: Path) -> None:
+    """The same names, other pixels, another size, two of them training images."""
+    shutil.copytree(run, tmp_path / "run")
+    own = unbraid.evaluate(tmp_path / "run", only=("retrieval",))
+    for i in range(10):
+        write_png(tmp_path / "p" / f"{i:02d}.png", 1000 + i, (24, 24))
+        write_png(tmp_path / "s" / f"{i:02d}.png", 2000 + i, (24, 24))
+    trained = set(range(30)) - {
+        int(name) for part in ("val", "test") for name in json.loads((run / "parts.json").read_text())[part]
+    }
+    for i in sorted(trained)[:2]:
+        shutil.copy(folders / "photo" / f"{i:02d}.png", tmp_path / "p" / f"x{i}.png")
+        shutil.copy(folders / "sketch" / f"{i:02d}.png", tmp_path / "s" / f"x{i}.png")
+    what, others = on_others(tmp_path / "run", a=tmp_path / "p", b=tmp_path / "s")
+    assert what == "others"
+    protocol = others["p and s"]["protocol"]
+    assert protocol["items"] == 12
+    assert "not given" in protocol["part"]
+    assert "2 of 12 test items of a and 2 of 12 test items of b are equal to items of training" in protocol["remark"]
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert {**metrics, "others": None} == {**own, "others": None}
+    assert "on p and s, which it was not given" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_the_runs_own_images_elsewhere_are_its_test_part(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    write_pairs(tmp_path / "moved")
+    what, metrics = on_others(tmp_path / "run", a=tmp_path / "moved" / "photo", b=tmp_path / "moved" / "sketch")
+    assert (what, metrics["protocol"]["items"]) == ("moved", 3)
+    held_out = json.loads((run / "parts.json").read_text())["test"][0]
+    write_png(tmp_path / "moved" / "photo" / f"{held_out}.png", 999)
+    assert place_of(run, {"a": tmp_path / "moved" / "photo", "b": tmp_path / "moved" / "sketch"})[1] is not None
+
+
+def test_others_are_measured_where_the_runs_own_images_are_gone(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "own", 12)
+    unbraid.train(config_of(tmp_path / "own", steps=2, evaluate_every=2), tmp_path / "run", quiet=True)
+    (tmp_path / "own").rename(tmp_path / "away")
+    for i in range(4):
+        write_png(tmp_path / "p" / f"new{i}.png", 500 + i)
+        write_png(tmp_path / "s" / f"else{i}.png", 600 + i)
+    metrics = unbraid.evaluate(
+        tmp_path / "run", on=unbraid.DataConfig(a=tmp_path / "p", b=tmp_path / "s"), only=("samples",)
+    )
+    assert "is not known" in metrics["protocol"]["remark"]
+    shutil.copytree(tmp_path / "away", tmp_path / "most")
+    (tmp_path / "most" / "photo" / "00.png").unlink()
+    with pytest.raises(UserError, match="not those the run began with"):
+        place_of(tmp_path / "run", {"a": tmp_path / "most" / "photo", "b": tmp_path / "most" / "sketch"})
+
+
+def test_parts_of_ones_own_train_and_are_measured_as_they_are(folders: Path, tmp_path: Path) -> None:
+    for part, start, count in (("train", 0, 9), ("test", 50, 5)):
+        for i in range(start, start + count):
+            write_png(tmp_path / "data" / f"{part}A" / f"{i}.png", i)
+            write_png(tmp_path / "data" / f"{part}B" / f"{i}.png", 100 + i)
+    config = replace(config_of(folders, steps=2, evaluate_every=2), data=unbraid.DataConfig(folder=tmp_path / "data"))
+    unbraid.train(config, tmp_path / "run", quiet=True)
+    unbraid.train(config, tmp_path / "run", quiet=True)  # the parts are those it began with
+    parts = json.loads((tmp_path / "run" / "parts.json").read_text())
+    assert (parts["data"], parts["train"], len(parts["val"])) == ("data", 8, 1)
+    assert parts["test"] == [str(i) for i in range(50, 55)]
+    there = tmp_path / "there" / "data"
+    shutil.move(tmp_path / "data", there)
+    flags = ["--data.folder", str(there), "--only", "retrieval"]
+    assert main(["evaluate", str(tmp_path / "run"), *flags]) == 0
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["protocol"]["items"] == 5
+    with pytest.raises(UserError, match="lies in"):
+        unbraid.train(replace(config, data=unbraid.DataConfig(folder=there)), there / "run")
 
 
 def own(count: int = 24, seed: int = 0) -> Any:

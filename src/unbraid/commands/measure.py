@@ -12,14 +12,25 @@ from unbraid.core.types import UserError
 
 @dataclass(frozen=True)
 class DataLocation:
-    """Where the data lies now, if not where it lay in training, by the flags that named it then."""
+    """Where the data lies now, if not where it lay in training, by the flags that named it then; or other images to
+    measure on, which the run has never seen."""
 
     root: Path | None = None
     """Folder that holds the known data sets."""
+    folder: Path | None = None
+    """Folder with a folder for each part."""
     a: Path | None = None
     """Folder with the images of domain a."""
     b: Path | None = None
     """Folder with the images of domain b."""
+    val_a: Path | None = None
+    """Folder of domain a for validation."""
+    val_b: Path | None = None
+    """Folder of domain b for validation."""
+    test_a: Path | None = None
+    """Folder of domain a for test."""
+    test_b: Path | None = None
+    """Folder of domain b for test."""
     pairs: Path | None = None
     """CSV file of pairs."""
     side_by_side: Path | None = None
@@ -44,6 +55,10 @@ def evaluate(
 ) -> None:
     """Measures a run on its test part: prints the table, writes RUN/metrics.json, pictures, examples and README.md.
 
+    Other images than the run's, given by --data.a and --data.b, --data.side-by-side, --data.classes, --data.csv or
+    --data.arrays, are measured as they are, all of them. Their figures stand apart from those of the test part, in
+    `others` of metrics.json.
+
     Args:
         run: Folder of the run.
         distance: Distance of shared codes; the one the run was trained with, if not given.
@@ -55,10 +70,10 @@ def evaluate(
     """
     from unbraid.evaluation.card import table
     from unbraid.evaluation.evaluate import evaluate as measure
-    from unbraid.evaluation.evaluate import subject_of
+    from unbraid.evaluation.evaluate import other_folder, subject_of
     from unbraid.evaluation.measures import MEASURES
 
-    opened, model, loaded = with_data(run, data, limit, device)
+    opened, model, loaded, other = with_data(run, data, limit, device)
     if list:
         subject = subject_of(opened, model, loaded, distance, perceptual, limit)
         for one in MEASURES:
@@ -67,14 +82,16 @@ def evaluate(
             print(fill(text, 80, initial_indent=f"{one.name:<21}", subsequent_indent=" " * 21))
         return
     names = tuple(filter(None, (name.strip() for name in only.split(","))))
-    metrics = measure(opened, model, loaded, distance, perceptual, limit, names)
+    metrics = measure(opened, model, loaded, distance, perceptual, limit, names, other)
     print(table(metrics, [one for one in MEASURES if one.name in names] if names else MEASURES))
     protocol = metrics["protocol"]
     by = f", {protocol['distance']} distance" if "distance" in protocol else ""
-    print(f"\n{protocol['items']} test items of {protocol['data']}{by}; {protocol['model']}")
+    what = "items that the run was not given" if other else "test items"
+    print(f"\n{protocol['items']} {what}, of {protocol['data']}{by}; {protocol['model']}")
     if protocol["remark"]:
         print(f"Say with it: {protocol['remark']}")
-    written = [run / name for name in ("metrics.json", "README.md", "pictures", "examples")]
+    folder = other_folder(run, protocol["data"]) if other else run
+    written = [run / "metrics.json", run / "README.md", folder / "pictures", folder / "examples"]
     print(f"Written: {', '.join(str(path) for path in written if path.exists())}")
 
 
@@ -98,23 +115,26 @@ def cheat(
     """
     from unbraid.evaluation.card import table
     from unbraid.evaluation.evaluate import evaluate as measure
+    from unbraid.evaluation.evaluate import other_folder
     from unbraid.evaluation.measures import MEASURES
 
     image_model(run, device)
-    opened, model, loaded = with_data(run, data, limit, device)
+    opened, model, loaded, other = with_data(run, data, limit, device)
     if loaded.test.labelled():
         raise UserError(f"{run} was trained on labelled images; there is no way there and back between two domains")
-    metrics = measure(opened, model, loaded, None, perceptual, limit, ("steganography",))
+    metrics = measure(opened, model, loaded, None, perceptual, limit, ("steganography",), other)
     print(table(metrics, [one for one in MEASURES if one.name == "steganography"]))
     if metrics["protocol"]["remark"]:
         print(f"Say with it: {metrics['protocol']['remark']}")
-    written = (run / "metrics.json", *sorted((run / "pictures").glob("cheat-*.png")))
+    folder = other_folder(run, metrics["protocol"]["data"]) if other else run
+    written = (run / "metrics.json", *sorted((folder / "pictures").glob("cheat-*.png")))
     print(f"Written: {', '.join(map(str, written))}")
 
 
-def with_data(run: Path, data: DataLocation, limit: int | None, device: str) -> tuple[Any, Any, Any]:
-    """A run, its model, and its data as it trains on them. UserError if the images are others now."""
+def with_data(run: Path, data: DataLocation, limit: int | None, device: str) -> tuple[Any, Any, Any, bool]:
+    """A run, its model, its data as it trains on them, and whether the test part is of other images."""
     from unbraid.training.experiment import open_run
+    from unbraid.training.places import place_of
 
-    moved = {name: place for name, place in vars(data).items() if place is not None}
-    return open_run(run, moved, limit, device=device)
+    moved, on = place_of(run, {name: place for name, place in vars(data).items() if place is not None})
+    return *open_run(run, moved, limit, on=on, device=device), on is not None

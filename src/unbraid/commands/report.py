@@ -5,6 +5,7 @@ from pathlib import Path
 
 from unbraid.commands.folder import Device, RunFolder
 from unbraid.commands.measure import DataLocation, with_data
+from unbraid.core.types import UserError
 from unbraid.data.parts import Data
 from unbraid.model.run import Run
 from unbraid.model.trained import Trained
@@ -32,7 +33,9 @@ def report(
 
     out = out or run / "report.html"
     check_out(out)
-    opened, model, loaded = with_data(run, data, limit, device)
+    opened, model, loaded, other = with_data(run, data, limit, device)
+    if other:
+        raise UserError("A report shows a run's own test part; `unbraid evaluate` measures on other images")
     written = measured_report(opened, model, loaded, out, limit)
     print(*written, sep="\n")
     print(f"Written: {out} ({out.stat().st_size / 1e6:.1f} MB), one file to open or to send")

@@ -90,7 +90,13 @@ FREE_KEYS = (
 """Settings that may differ when a run is resumed: they affect where and how it is computed, not its result."""
 LENGTH = ("steps", "epochs", "minutes", "patience")
 """Settings of training that say how long a run is. They may be others later: the run then goes on to its new end."""
-LOCATIONS = tuple(f"data.{name}" for name in ("root", "a", "b", "pairs", "side_by_side", "classes", "csv", "arrays"))
+LOCATIONS = tuple(
+    f"data.{name}"
+    for name in (
+        *("root", "folder", "a", "b", "val_a", "val_b", "test_a", "test_b"),
+        *("pairs", "side_by_side", "classes", "csv", "arrays"),
+    )
+)
 """Locations of data, which may differ when a run is resumed; parts.json identifies the images."""
 
 

@@ -43,19 +43,31 @@ Kind = Literal["pairs", "a and b", "labelled"]
 class DataConfig:
     """Data source, image size and split.
 
-    Set one source: set, a and b, side-by-side, classes, csv or arrays.
+    Set one source: set, folder, a and b, side-by-side, classes, csv or arrays.
     """
 
     set: SetName | None = None
     """Name of a known data set; all but `digits` and the synthetic ones need --data.root."""
     root: Path | None = None
     """Folder that contains the known data sets."""
+    folder: Path | None = None
+    """Folder with a folder for each part: trainA trainB testA testB; or train and test with folders A and B, with
+    images of two halves, or with a folder for each class; or a folder for each class with train and test in it."""
     a: Path | None = None
     """Folder of images of domain a."""
     b: Path | None = None
     """Folder of images of domain b."""
+    val_a: Path | None = None
+    """Folder of images of domain a for validation, if they are kept apart from --data.a."""
+    val_b: Path | None = None
+    """Folder of images of domain b for validation."""
+    test_a: Path | None = None
+    """Folder of images of domain a for test, if they are kept apart from --data.a."""
+    test_b: Path | None = None
+    """Folder of images of domain b for test."""
     pairs: Path | None = None
-    """CSV file that pairs files of --data.a with files of --data.b: two columns, with or without the header a,b."""
+    """CSV file that pairs files of --data.a with files of --data.b: two columns, with or without the header a,b; with
+    the header a,b,part also the part of each pair: train, val or test."""
     unpaired: bool = False
     """Train without pairs: ignore that files of --data.a and --data.b have equal names, or that a data set is
     paired."""

@@ -28,9 +28,10 @@ from torch import Tensor
 
 from unbraid.core.cache import cache_folder, make_private, open_array, tighten
 from unbraid.core.console import Console, Progress, printable
+from unbraid.core.data_config import DataConfig
 from unbraid.core.files import parse_json
 from unbraid.core.memory import format_bytes
-from unbraid.core.types import ImageSpec, UserError
+from unbraid.core.types import DataSpec, Domain, ImageSpec, UserError
 from unbraid.data.fit import Fit
 from unbraid.data.images import Header, ImageError, Pixels, decode, fitted, read_header, room, scaled
 from unbraid.data.parts import Rows
@@ -39,6 +40,8 @@ VERSION = 1
 """Counted up when the same files would give another array, so that old ones are not read."""
 WAITING = 500_000_000
 """Bytes of decoded images that wait to be written, at most, if that is more than one image."""
+Form = tuple[tuple[int, int] | None, int | None]
+"""Size (height, width) and channels that images are brought to; None where they stay as they are."""
 T = TypeVar("T")
 
 
@@ -149,6 +152,18 @@ def cached(
     if found.cut:
         Console(stderr=True).print(printable(f"{folder}: {found.cut}"), highlight=False, soft_wrap=True)
     return found
+
+
+def form(config: DataConfig, like: DataSpec | None, domain: Domain) -> Form:
+    """Returns size and channels that images of a domain are brought to.
+
+    Args:
+        config: whose size and channels count,
+        like: unless this says what the items of each domain look like.
+        domain: of the images.
+    """
+    spec = like[domain] if like else None
+    return ((spec.height, spec.width), spec.channels) if isinstance(spec, ImageSpec) else (config.size, config.channels)
 
 
 def found_cached(

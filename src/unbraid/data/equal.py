@@ -41,7 +41,7 @@ def equal_items(items: Items, rows: Rows) -> Rows:
     if array is None:
         return identities(items, rows)
     first, number = first_of_each(at)
-    return first_of_each(_digests(array, at[first]))[1][number]
+    return first_of_each(_digests((array, at[first])))[1][number]
 
 
 def differ(items: Items, rows: Rows, others: Rows) -> np.ndarray:
@@ -76,14 +76,21 @@ def _stored(items: Items, rows: Rows) -> tuple[np.ndarray | None, Rows]:
     return (array if isinstance(array, np.ndarray) else None), rows
 
 
-def _digests(array: np.ndarray, at: Rows) -> list[int]:
-    """Returns a hash of each item; only items with equal middles are read whole."""
-    array = np.asarray(array)  # a memory map is slow to index
-    middle = max(0, (int(np.prod(array.shape[1:])) - LOOKED_AT) // 2)
-    coarse = [hash(array[row].reshape(-1)[middle : middle + LOOKED_AT].tobytes()) for row in at]
+def _digests(*stored: tuple[np.ndarray, Rows]) -> list[int]:
+    """Returns a hash of each item of these rows of arrays; only items with equal middles are read whole."""
+    arrays = [(np.asarray(array), at) for array, at in stored]  # a memory map is slow to index
+    items = [(array, row) for array, at in arrays for row in at]
+    coarse = [hash(_middle(array[row]).tobytes()) for array, row in items]
     _, number, count = np.unique(coarse, return_inverse=True, return_counts=True)
-    whole = [hash(array[row].tobytes()) if count[which] > 1 else 0 for row, which in zip(at, number, strict=True)]
+    whole = [
+        hash(array[row].tobytes()) if count[which] > 1 else 0 for (array, row), which in zip(items, number, strict=True)
+    ]
     return [hash(both) for both in zip(coarse, whole, strict=True)]
+
+
+def _middle(item: np.ndarray) -> np.ndarray:
+    start = max(0, (item.size - LOOKED_AT) // 2)
+    return item.reshape(-1)[start : start + LOOKED_AT]
 
 
 @dataclass(frozen=True)
@@ -131,21 +138,35 @@ class Pairing:
         return connected_components(coo_array((np.ones(len(a)), (a, b)), shape=(size, size)))[1][a]
 
 
+def same_items(one: Part, other: Part) -> bool:
+    """Returns whether two parts have equal items, value for value, in one order. Items that are computed when they are
+    read are taken for equal."""
+    for domain in one.domains:
+        (first, rows), (second, others) = (_stored(*part.domain(domain)) for part in (one, other))
+        if first is None or second is None:
+            continue
+        if len(rows) != len(others):
+            return False
+        digests = _digests((first, rows), (second, others))
+        if digests[: len(rows)] != digests[len(rows) :]:
+            return False
+    return True
+
+
 def overlap(data: Data) -> str:
     """Returns what to say if items of the test part are among those that train or choose the checkpoint, "" if none
     are."""
     found = []
     for domain in data.test.domains:
-        array, test = _rows(data.test, domain)
-        others = [_rows(part, domain) for part in (data.train, data.val)]
-        if array is None or any(other is not array for other, _ in others):
+        stored = [_rows(part, domain) for part in (data.test, data.train, data.val)]
+        known = [(array, rows) for array, rows in stored if array is not None]
+        if len(known) < len(stored):
             continue
-        rows = np.concatenate([test, *(some for _, some in others)])
-        number = first_of_each(_digests(array, rows))[1]
-        count = int(np.isin(number[: len(test)], number[len(test) :]).sum())
+        test, number = len(known[0][1]), first_of_each(_digests(*known))[1]
+        count = int(np.isin(number[:test], number[test:]).sum())
         if count:
             of = f" of {domain}" if len(data.test.domains) > 1 else ""
-            found.append(f"{count} of {len(test)} test items{of}")
+            found.append(f"{count} of {test} test items{of}")
     return f"{' and '.join(found)} are equal to items of training or validation, value for value" if found else ""
 
 

@@ -4,12 +4,13 @@ Legend: n items, k labels; `labels` are (n, k) int64.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import DataSpec, UserError
-from unbraid.data.parts import Data, Items, LabelledPart, Rows, Split, shuffled
+from unbraid.data.parts import ELSEWHERE, Data, Items, LabelledPart, Rows, Split, shuffled
 
 
 def labelled_data(
@@ -34,7 +35,8 @@ def labelled_data(
         x: the items.
         names: of the items.
         columns: k of (n,) words or whole numbers, by name.
-        own: the division of the set's own; without one, --data.split says how to divide.
+        own: the division of the set's own, of which validation or test may be empty: it is drawn from training then;
+            without one, --data.split says how to divide.
         remark: on the data.
         skipped: files that could not be read.
         content: (n,) int64, see `LabelledPart`.
@@ -45,23 +47,26 @@ def labelled_data(
     """
     found = [np.unique(column, return_inverse=True) for column in columns.values()]
     values, labels = [value for value, _ in found], np.stack([number for _, number in found], axis=1).astype(np.int64)
-    if len(columns) == 1:
+    whole = config.val == config.test == ELSEWHERE
+    if len(columns) == 1 and not whole:
         _check_single(name, labels[:, 0], values[0])
-    elif config.split == "class":
+    elif len(columns) > 1 and config.split == "class":
         raise UserError(
             f"--data.split class needs one label for each image; {name} has {len(columns)}: {', '.join(columns)}. "
             "Give one, or leave --data.split out"
         )
-    if own is not None:
-        split = own
+    if whole:
+        split = Split(np.arange(len(names)), np.arange(0), np.arange(0))
+    elif own is not None:
+        split = _filled(config, name, own, labels, names)
         _check_own(config, name, split, labels, values, list(columns))
-    elif config.split == "class":
+    elif config.split == "class" and config.test != ELSEWHERE:
         split = _by_class(config, name, labels, names, values[0])
     else:
         split = _by_image(config, name, labels, names)
     for j, column in enumerate(columns):
         trained = np.unique(labels[split.train, j])
-        if len(trained) < 2:
+        if len(trained) < 2 and not whole:
             raise UserError(
                 f"{name}: all training images have the same {column}, {values[j][trained[0]]}. "
                 "There is nothing to tell apart: add images of another, or choose another label"
@@ -90,7 +95,7 @@ def unseen_classes(config: DataConfig, name: str, labels: np.ndarray, names: Seq
     rest = np.flatnonzero(~test)
     order = _shuffled_rows(rest, names, config.seed)
     val = _spared(order[::-1], labels, _share(config.val, len(rest)))
-    _check_parts(name, {"validation": val}, len(rest))
+    _check_parts(name, {"validation": val} if config.val != ELSEWHERE else {}, len(rest))
     return Split(np.setdiff1d(rest, val), val, np.flatnonzero(test))
 
 
@@ -100,8 +105,22 @@ def _by_image(config: DataConfig, name: str, labels: np.ndarray, names: Sequence
     test = _spared(order, labels, _share(config.test, len(order)))
     rest = order[~np.isin(order, test)]
     val = _spared(rest[::-1], labels, _share(config.val, len(order)))
-    _check_parts(name, {"test": test, "validation": val}, len(order))
+    shares = {"test": (test, config.test), "validation": (val, config.val)}
+    _check_parts(name, {part: rows for part, (rows, share) in shares.items() if share != ELSEWHERE}, len(order))
     return Split(np.setdiff1d(rest, val), val, test)
+
+
+def _filled(config: DataConfig, name: str, own: Split, labels: np.ndarray, names: Sequence[str]) -> Split:
+    """Returns a set's own division; validation and test are drawn from training where they are empty."""
+    if not len(own.train) or (len(own.val) and len(own.test)):
+        return own
+    shares = {
+        part: ELSEWHERE if len(rows) else share
+        for part, rows, share in (("val", own.val, config.val), ("test", own.test, config.test))
+    }
+    drawn = _by_image(replace(config, **shares), name, labels[own.train], [names[int(row)] for row in own.train])
+    train, val, test = (own.train[rows] for rows in (drawn.train, drawn.val, drawn.test))
+    return Split(train, np.concatenate([val, own.val]), np.concatenate([test, own.test]))
 
 
 def _by_class(config: DataConfig, name: str, labels: np.ndarray, names: Sequence[str], classes: np.ndarray) -> Split:
@@ -123,7 +142,7 @@ def _shuffled_rows(rows: Rows, names: Sequence[object], seed: int) -> Rows:
 
 
 def _share(share: float, count: int) -> int:
-    return max(1, round(share * count))
+    return 0 if share == ELSEWHERE else max(1, round(share * count))
 
 
 def _spared(order: Rows, labels: np.ndarray, count: int) -> Rows:
@@ -167,9 +186,9 @@ def _check_own(
 ) -> None:
     """Raises UserError unless a set's own division can be used and is what --data.split asks for."""
     sizes = {"train": len(split.train), "val": len(split.val), "test": len(split.test)}
-    if not all(sizes.values()):
+    if not len(split.train):
         found = ", ".join(f"{part} {size}" for part, size in sizes.items())
-        raise UserError(f"{name}: each part needs an image at least; there are {found}")
+        raise UserError(f"{name}: training needs images; there are {found}")
     for j, column in enumerate(columns):
         counts = [
             np.bincount(labels[rows, j], minlength=len(values[j])) for rows in (split.train, split.val, split.test)

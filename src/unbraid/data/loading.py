@@ -4,15 +4,23 @@ from dataclasses import replace
 
 from unbraid.core.data_config import DataConfig
 from unbraid.core.memory import require_memory
-from unbraid.core.types import Batch, ImageSpec, Unpaired, UserError, VectorSpec
+from unbraid.core.types import Batch, DataSpec, ImageSpec, Unpaired, UserError, VectorSpec
 from unbraid.data.equal import overlap
 from unbraid.data.features import extracted
 from unbraid.data.images import BYTES_WANTED
-from unbraid.data.parts import Data
+from unbraid.data.joining import with_part
+from unbraid.data.layout import by_part
+from unbraid.data.parts import ELSEWHERE, Data, LabelledPart
 from unbraid.data.sources import arrays, datasets, folders, tables
 from unbraid.data.sources.datasets import Datasets
 from unbraid.data.sources.known import KNOWN, redrawn, sets_with
 from unbraid.data.styles import Styles, cluster_styles
+
+PLACES = (
+    *("folder", "a", "b", "val_a", "val_b", "test_a", "test_b"),
+    *("pairs", "side_by_side", "classes", "csv", "arrays"),
+)
+"""Settings that say where data lie, known sets apart."""
 
 
 def load(config: DataConfig, given: Datasets | None = None) -> Data:
@@ -22,20 +30,107 @@ def load(config: DataConfig, given: Datasets | None = None) -> Data:
     Raises UserError if there is not exactly one source, or something is wrong with it or with the other settings.
     """
     _check(config)
-    if config.set is not None:
-        data = KNOWN[config.set].load(config)
-    elif config.from_python is not None:
-        data = datasets.load_datasets(config, given)
-    elif config.side_by_side is not None:
-        data = folders.load_side_by_side(config)
-    elif config.classes is not None:
-        data = folders.load_classes(config)
-    elif config.csv is not None:
-        data = tables.load_csv(config)
-    elif config.arrays is not None:
-        data = arrays.load_arrays(config)
+    return _finished(config, _in_parts(config, given))
+
+
+def load_other(
+    config: DataConfig, on: DataConfig | Datasets, given: Datasets | None = None, spec: DataSpec | None = None
+) -> Data:
+    """Loads other data than those that `config` names, all of them as test part, to measure a model on.
+
+    Training and validation are those of `config`, so that equal items are found and labels have their numbers. If these
+    can't be read, the other data stand for all parts, and the remark says that nothing could be compared.
+
+    Args:
+        config: of the data that a model was trained on.
+        on: the other data: where they lie, or data sets of a program's own.
+        given: the data sets that the model was trained on, if they were a program's own.
+        spec: what items look like that the model takes, before they are put through a network.
+
+    Raises:
+        UserError: if the other data can't be read, or don't fit those of `config`.
+    """
+    if config.by_class:
+        raise UserError("A model of pairs within classes is measured on the classes that were held out, not on others")
+    try:
+        data = _in_parts(config, given)
+    except UserError as error:
+        if spec is None:
+            raise
+        data, reason = None, str(error)
     else:
-        data = folders.load_two_folders(config)
+        reason, spec = "", data.spec
+    if data is not None and isinstance(data.test, LabelledPart) != (_kind(on) == "labelled"):
+        raise UserError(f"{data.name} has {data.test.describe()}: give other data of this kind")
+    source, sets = _asked(config, on, data)
+    other = _whole(source, sets, spec)
+    if data is None:
+        unknown = f"whether images that trained are among them is not known, for those can't be read: {reason}"
+        data = replace(
+            other, val=other.train, test=other.train, remark="; ".join(filter(None, (other.remark, unknown)))
+        )
+        return _finished(config, data)
+    return _finished(config, replace(with_part(data, "test", other), name=other.name))
+
+
+def _in_parts(config: DataConfig, given: Datasets | None) -> Data:
+    """Loads a source and the parts that are given apart from it."""
+    places = by_part(config) if config.set is None and config.from_python is None else {"train": config}
+    apart: dict[str, tuple[DataConfig, Datasets | None]] = {
+        **{name: (place, None) for name, place in places.items() if name != "train"},
+        **{name: (config, sets) for name, sets in (given.parts if given else {}).items()},
+    }
+    data = _read(replace(places["train"], **dict.fromkeys(apart, ELSEWHERE)), given)
+    for name, (place, sets) in apart.items():
+        other = _whole(place, sets, data.spec)
+        data = with_part(data, name, other)
+        if sets:  # the hash of their items
+            data = replace(data, name=f"{data.name}, {name} {other.name}")
+    return replace(data, name=config.folder.name) if config.folder else data
+
+
+def _whole(config: DataConfig, given: Datasets | None, like: DataSpec | None) -> Data:
+    """Loads a source of which all items train."""
+    return _read(replace(config, val=ELSEWHERE, test=ELSEWHERE), given, like)
+
+
+def _read(config: DataConfig, given: Datasets | None, like: DataSpec | None = None) -> Data:
+    """Loads the one source that `config` names. like: what items are fitted to."""
+    if config.set is not None:
+        return KNOWN[config.set].load(config)
+    if config.from_python is not None:
+        return datasets.load_datasets(config, given, like)
+    if config.side_by_side is not None:
+        return folders.load_side_by_side(config, like)
+    if config.classes is not None:
+        return folders.load_classes(config, like)
+    if config.csv is not None:
+        return tables.load_csv(config, like)
+    if config.arrays is not None:
+        return arrays.load_arrays(config, like)
+    return folders.load_two_folders(config, like)
+
+
+def _kind(on: DataConfig | Datasets) -> str:
+    """Returns "labelled" or "two domains"."""
+    labelled = on.kind == "labelled" if isinstance(on, Datasets) else bool(on.classes or on.csv)
+    return "labelled" if labelled else "two domains"
+
+
+def _asked(config: DataConfig, on: DataConfig | Datasets, data: Data | None) -> tuple[DataConfig, Datasets | None]:
+    """Returns the settings to read other data by: the places of `on`, everything else as the model was trained."""
+    if isinstance(on, Datasets):
+        return replace(config, **dict.fromkeys(PLACES), set=None, from_python=on.kind), on
+    places = {name: getattr(on, name) for name in PLACES}
+    found = replace(config, **places, set=None, from_python=None)
+    paired = data.test.pairs() is not None if data else not config.unpaired
+    if on.a and on.b and not on.pairs and not (paired and folders.paired_by_name(on.a, on.b)):
+        found = replace(found, unpaired=True)
+    return found, None
+
+
+def _finished(config: DataConfig, data: Data) -> Data:
+    """Compares the parts, and makes of the data what the other settings say."""
     data = replace(data, remark="; ".join(filter(None, (data.remark, overlap(data)))))
     if config.features and not config.tuned_network:  # images are what a network is tuned on
         data = extracted(data, config.features)
@@ -107,6 +202,7 @@ def _check(config: DataConfig) -> None:
 
     sources = {
         "--data.set": config.set,
+        "--data.folder": config.folder,
         "--data.a or --data.b": config.a or config.b,
         "--data.side-by-side": config.side_by_side,
         "--data.classes": config.classes,
@@ -117,7 +213,7 @@ def _check(config: DataConfig) -> None:
     given = [flag for flag, value in sources.items() if value is not None]
     if len(given) != 1:
         raise UserError(
-            f"Give one source of data; given: {', '.join(given) or 'none'}. There are --data.set, "
+            f"Give one source of data; given: {', '.join(given) or 'none'}. There are --data.set, --data.folder, "
             "--data.a with --data.b, --data.side-by-side, --data.classes, --data.csv and --data.arrays"
         )
     if config.pairs and not (config.a or config.b):

@@ -23,6 +23,9 @@ BatchType = TypeVar("BatchType")
 Key = TypeVar("Key", bound=Hashable)
 Rows = np.ndarray
 """(n,) int64."""
+PARTS = ("train", "val", "test")
+ELSEWHERE = -1.0
+"""The share of a part that is not drawn, for its items come from elsewhere."""
 
 
 @runtime_checkable
@@ -154,21 +157,49 @@ def divide(keys: Sequence[Hashable], val: float, test: float, seed: int) -> Spli
 
     Args:
         keys: of the items.
-        val: share of validation.
-        test: share of test.
+        val: share of validation; ELSEWHERE leaves it empty.
+        test: share of test; ELSEWHERE leaves it empty.
         seed: of the order.
 
     Raises:
-        UserError: if there are fewer than three different keys.
+        UserError: if there are fewer different keys than parts.
     """
     order = shuffled(set(keys), seed)
-    if len(order) < 3:
-        raise UserError(f"{len(order)} items are too few: training, validation and test need at least one each")
-    tests = min(max(1, round(test * len(order))), len(order) - 2)
-    vals = min(max(1, round(val * len(order))), len(order) - tests - 1)
-    part = dict.fromkeys(order, 0) | dict.fromkeys(order[-vals:], 1) | dict.fromkeys(order[:tests], 2)
+    drawn = [name for name, share in (("validation", val), ("test", test)) if share != ELSEWHERE]
+    if len(order) < 1 + len(drawn):
+        parts = " and ".join(filter(None, (", ".join(["training", *drawn[:-1]]), *drawn[-1:])))
+        raise UserError(f"{len(order)} items are too few: {parts} need at least one each")
+    tests = 0 if test == ELSEWHERE else min(max(1, round(test * len(order))), len(order) - len(drawn))
+    vals = 0 if val == ELSEWHERE else min(max(1, round(val * len(order))), len(order) - tests - 1)
+    of_val = order[len(order) - vals :]
+    part = dict.fromkeys(order, 0) | dict.fromkeys(of_val, 1) | dict.fromkeys(order[:tests], 2)
     of = np.fromiter((part[key] for key in keys), dtype=np.int64, count=len(keys))
     return Split(*(np.flatnonzero(of == i) for i in range(3)))
+
+
+def divide_rest(keys: Sequence[Hashable], parts: Sequence[str], val: float, test: float, seed: int) -> Split:
+    """Divides items of which some have their part already: draws val and test from train where they have no item.
+
+    Args:
+        keys: of the items; see `divide`.
+        parts: "train", "val" or "test", for each item.
+        val: share of validation, of what trains.
+        test: share of test, of what trains.
+        seed: of the draw.
+
+    Raises:
+        UserError: if too few items train.
+    """
+    own = np.asarray(parts)
+    train = np.flatnonzero(own == "train")
+    shares = [ELSEWHERE if (own == name).any() else share for name, share in (("val", val), ("test", test))]
+    drawn = divide([keys[int(row)] for row in train], shares[0], shares[1], seed)
+    val_rows, test_rows = (np.flatnonzero(own == name) for name in ("val", "test"))
+    return Split(
+        train[drawn.train],
+        np.concatenate([train[drawn.val], val_rows]),
+        np.concatenate([train[drawn.test], test_rows]),
+    )
 
 
 def linked(first: Sequence[str], second: Sequence[str]) -> list[str]:

@@ -21,9 +21,17 @@ def table(metrics: dict[str, Any], measures: Iterable[Measure[Any]] = MEASURES) 
     return "\n\n".join("\n".join([heading, *lines]) for heading, lines in blocks.items() if lines)
 
 
+def _scores(heading: str, metrics: dict[str, Any]) -> str:
+    protocol = "\n".join(f"- {key}: {value}" for key, value in metrics["protocol"].items() if value != "")
+    return f"## {heading}\n\n```\n{table(metrics)}\n```\n\n{protocol}\n\n"
+
+
 def card(run: Run, metrics: dict[str, Any], model: Trained) -> str:
     """Returns the run's README.md: what it is, how it was made, what it scores, how to use it."""
-    protocol = "\n".join(f"- {key}: {value}" for key, value in metrics["protocol"].items() if value != "")
+    scores = [_scores("What it scores", metrics)] if "protocol" in metrics else []
+    others = metrics.get("others", {})
+    scores += [_scores(f"What it scores on {name}, which it was not given", found) for name, found in others.items()]
+    name = (metrics if "protocol" in metrics else next(iter(others.values())))["protocol"]["data"]
     if "content_transfer" in metrics or (not model.spec.domains and model.spec.classes):
         about = f"Images: {model.spec.a}; {' x '.join(map(str, model.spec.classes))} classes."
         python = 'grid = model.analogy(content, classes, "a")   # images: (n, c, h, w) in [-1, 1]'
@@ -32,19 +40,11 @@ def card(run: Run, metrics: dict[str, Any], model: Trained) -> str:
         about = f"Domain a: {model.spec.a}. Domain b: {model.spec.b}."
         python = 'answers = model.translate(images, "a", "b", samples=4)   # images: (n, c, h, w) in [-1, 1]'
         command = f"unbraid translate {run.path} IMAGE... --source a --target b --out answers"
-    return f"""# {model.name} on {metrics["protocol"]["data"]}
+    return f"""# {model.name} on {name}
 
 {about} Made by unbraid {__version__}.
 
-## What it scores
-
-```
-{table(metrics)}
-```
-
-{protocol}
-
-## How to use it
+{"".join(scores)}## How to use it
 
 ```python
 model = unbraid.load("{run.path}")

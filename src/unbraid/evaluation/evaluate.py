@@ -1,7 +1,9 @@
 """Measures a run on its test part: metrics.json, pictures, example files, and the model card."""
 
 import datetime
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from unbraid.core.config import PACKAGED, Distance, PerceptualConfig
@@ -36,6 +38,7 @@ def evaluate(
     perceptual: PerceptualConfig = PACKAGED,
     limit: int | None = None,
     only: Sequence[str] = (),
+    other: bool = False,
 ) -> dict[str, Any]:
     """Measures a run and writes metrics.json, pictures, examples and the model card into its folder.
 
@@ -48,32 +51,42 @@ def evaluate(
         limit: Items, or tasks, of a figure, at most; retrieval takes all.
         only: Names of the measures to compute; none for all that apply. Nothing is drawn then but what belongs to them,
             and other figures in metrics.json stay if they were measured in the same way.
+        other: Whether the test part is of other images than the run's: what is measured stands in metrics.json under
+            `others`, by the name of the data, and what is drawn in `other_folder`.
 
     Returns:
-        What metrics.json holds.
+        What metrics.json holds, or of other images the part that is theirs.
 
     Raises:
         UserError: A measure doesn't exist or can't be measured here, or weights that were asked for are no good.
     """
-    before = run.metrics()  # first, so that nothing is measured for a file that can't be read
+    kept = run.metrics()  # first, so that nothing is measured for a file that can't be read
+    before = kept.get("others", {}).get(data.name, {}) if other else kept
     subject = subject_of(run, model, data, distance, perceptual, limit)
     measures = chosen(subject, only)
-    metrics: dict[str, Any] = {"protocol": _protocol(subject), **measured(subject, measures)}
+    metrics: dict[str, Any] = {"protocol": _protocol(subject, other), **measured(subject, measures)}
     if only and _alike(before.get("protocol", {}), metrics["protocol"]):
         reasons = {**before.get("not_measured", {}), **metrics.pop("not_measured", {})}
         metrics = {**before, **metrics} | ({"not_measured": reasons} if reasons else {})
     elif not only:  # what other commands wrote stays
         gone = ("recall", "not_measured")
         metrics = {**{key: value for key, value in before.items() if not key.startswith(gone)}, **metrics}
-    write_json(run.path / "metrics.json", metrics)
+    whole = {**kept, "others": {**kept.get("others", {}), data.name: metrics}} if other else metrics
+    write_json(run.path / "metrics.json", whole)
+    folder = other_folder(run.path, data.name) if other else run.path
     if not only:
-        pictures(model, data, run.path / "pictures", subject.seed)
-        examples(data, run.path / "examples")
+        pictures(model, data, folder / "pictures", subject.seed)
+        examples(data, folder / "examples")
     if subject.translator and any(isinstance(measure, Steganography) for measure in measures):
-        draw_cycles(model, data, run.path / "pictures", subject.seed)
-    text = card(run, metrics, model)
+        draw_cycles(model, data, folder / "pictures", subject.seed)
+    text = card(run, whole, model)
     write_atomically(run.path / "README.md", lambda file: file.write_text(text, "utf-8"))
     return metrics
+
+
+def other_folder(run: Path, name: str) -> Path:
+    """Returns the folder in a run for what is drawn of other images than its own."""
+    return run / "others" / (re.sub(r"[^\w.-]+", "-", name).strip(".-") or "images")
 
 
 def subject_of(
@@ -121,12 +134,12 @@ def measured(subject: Subject, measures: Sequence[Measure[Any]]) -> dict[str, An
     return metrics | ({"not_measured": reasons} if reasons else {})
 
 
-def _protocol(subject: Subject) -> dict[str, Any]:
-    """How it was measured, and what must be said with every figure."""
+def _protocol(subject: Subject, other: bool) -> dict[str, Any]:
+    """How it was measured, and what must be said with every figure. other: of images that aren't the run's."""
     model, networks = subject.model, subject.networks
     protocol: dict[str, Any] = {
         "data": subject.data.name,
-        "part": "test",
+        "part": "other images, which the run was not given" if other else "test",
         "items": len(subject.part),
         "model": f"{model.name}, step {model.step}, {subject.chosen_by}",
         "features": FEATURES if networks.vgg else "",

@@ -25,8 +25,8 @@ from unbraid.core.method import Method
 from unbraid.core.recipe import Recipe
 from unbraid.core.types import UserError
 from unbraid.data.features import Tuned, save_extractor, with_head
+from unbraid.data.loading import PLACES, load_other, needs
 from unbraid.data.loading import load as load_data
-from unbraid.data.loading import needs
 from unbraid.data.parts import Data, listing
 from unbraid.data.sources.datasets import Datasets
 from unbraid.data.sources.known import redrawn
@@ -140,7 +140,8 @@ class Experiment:
         config, path = self.config, self.run
         if path is None:
             raise UserError("Where to? Give --run DIR, a folder for the run")
-        for folder in (config.data.a, config.data.b, config.data.side_by_side, config.data.classes):
+        for name in PLACES:
+            folder = None if name == "arrays" else getattr(config.data, name)
             if folder is not None and is_inside(path, folder):
                 raise UserError(
                     f"--run {path} lies in {folder}: its pictures would be taken for data. Give another --run"
@@ -199,6 +200,7 @@ def evaluate(
     limit: int | None = None,
     only: Sequence[str] = (),
     device: str = "auto",
+    on: DataConfig | Datasets | None = None,
 ) -> dict[str, Any]:
     """Measures a run on its test part; writes metrics.json, pictures, examples and README.md into its folder.
 
@@ -210,17 +212,19 @@ def evaluate(
         limit: Items in a figure at most, to be done sooner; retrieval takes all.
         only: Names of the measures to compute, such as ("retrieval",); none for all that apply.
         device: Where to compute: auto, cpu, cuda, cuda:N or mps.
+        on: Data to measure on in place of the run's test part, all of them: where they lie, as
+            `DataConfig(a=..., b=...)`, or data sets of the program's own. Their figures stand apart in metrics.json.
 
     Returns:
-        What was measured, as metrics.json has it.
+        What was measured, as metrics.json has it; with `on`, of these data alone.
 
     Raises:
         UserError: There is no run, no model yet, or the data are not those it was trained on.
     """
     from unbraid.evaluation.evaluate import evaluate as measure
 
-    opened, model, loaded = open_run(_folder(run), limit=limit, data=data, device=device)
-    return measure(opened, model, loaded, distance, perceptual, limit, only)
+    opened, model, loaded = open_run(_folder(run), limit=limit, data=data, on=on, device=device)
+    return measure(opened, model, loaded, distance, perceptual, limit, only, on is not None)
 
 
 def open_run(
@@ -229,6 +233,7 @@ def open_run(
     limit: int | None = None,
     data: Datasets | None = None,
     device: str = "auto",
+    on: DataConfig | Datasets | None = None,
 ) -> tuple[Run, Trained, Data]:
     """Opens a run: the run, its model, and its data with the batches that the model trains on.
 
@@ -238,6 +243,7 @@ def open_run(
         limit: Items in a figure that is to be measured.
         data: The data sets that the run was given by a program, if it was given some.
         device: Where the model computes: auto, cpu, cuda, cuda:N or mps.
+        on: Data that take the place of the test part.
 
     Raises:
         UserError: There is no run, no model yet, the images are others now, or so few items say nothing.
@@ -248,9 +254,23 @@ def open_run(
     for name in moved or {}:
         if name != "root" and getattr(run.config.data, name) is None:
             raise UserError(f"--data.{name.replace('_', '-')}: {path} was not trained on data that were given so")
+    if on is not None:
+        loaded = _read_other(run, model, on, moved, data)
+        fits = loaded.train.offer(model.method.needs) is not None  # where what trained can't be read, it may not
+        return run, model, needs(loaded, model.method.needs, model.name) if fits else loaded
     loaded = read_data(run, moved, data)
     check_parts(path, listing(loaded))
     return run, model, needs(loaded, model.method.needs, model.name, run.config.data.balanced)
+
+
+def _read_other(
+    run: Run, model: Trained, on: DataConfig | Datasets, moved: Mapping[str, Path] | None, data: Datasets | None
+) -> Data:
+    """Reads data that a run was not trained on, as test part; see `load_other`."""
+    config = replace(run.config.data, **(moved or {}))
+    images = replace(model.spec, **model.extractor.images) if model.extractor else model.spec
+    loaded = load_other(config, on, data, None if model.spec.classes and not model.spec.domains else images)
+    return with_head(loaded, config, run.path)[0]
 
 
 def read_data(run: Run, moved: Mapping[str, Path] | None = None, data: Datasets | None = None) -> Data:

@@ -3,7 +3,7 @@
 .npy files are memory-mapped, so they may be larger than memory; the arrays of an .npz file are read whole.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unbraid.core.data_config import DataConfig
-from unbraid.core.types import DataSpec, ImageSpec, UserError, VectorSpec
+from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, UserError, VectorSpec
+from unbraid.data.cache import form
 from unbraid.data.classes import class_pairs
 from unbraid.data.images import fit, middle
 from unbraid.data.labelled import labelled_data
@@ -57,18 +58,22 @@ class ArrayVectors:
         return torch.from_numpy(np.asarray(self.array[rows]).astype(np.float32))
 
 
-def load_arrays(config: DataConfig) -> Data:
+def load_arrays(config: DataConfig, like: DataSpec | None = None) -> Data:
     """Loads arrays a and b (and label): pairs, or unpaired with --data.unpaired. Arrays x and label (and content):
     classes or, with a label (n, k), attributes.
 
+    like: what images of each domain are fitted to, in place of --data.size and --data.channels.
     Raises UserError that lists what is there if arrays are missing, don't fit together, or hold other values than
     images (uint8, uint16, floats in [0, 1] or [-1, 1]) or vectors (floats).
     """
     assert config.arrays is not None
-    return from_arrays(config, config.arrays.stem, read_arrays(config.arrays, "--data.arrays"), str(config.arrays))
+    arrays = read_arrays(config.arrays, "--data.arrays")
+    return from_arrays(config, config.arrays.stem, arrays, str(config.arrays), like)
 
 
-def from_arrays(config: DataConfig, name: str, arrays: dict[str, np.ndarray], where: str) -> Data:
+def from_arrays(
+    config: DataConfig, name: str, arrays: dict[str, np.ndarray], where: str, like: DataSpec | None = None
+) -> Data:
     """Makes data of arrays that were read. See `load_arrays`.
 
     Args:
@@ -76,11 +81,12 @@ def from_arrays(config: DataConfig, name: str, arrays: dict[str, np.ndarray], wh
         name: of the data.
         arrays: by name.
         where: their origin, for messages.
+        like: what images of each domain are fitted to.
     """
     if {"a", "b"} <= set(arrays):
-        return _two(config, name, arrays, where)
+        return _two(config, name, arrays, where, like)
     if {"x", "label"} <= set(arrays):
-        x, remark = array_items(arrays["x"], "x", config)
+        x, remark = array_items(arrays["x"], "x", _fitting(config, like, "a"))
         label, names = arrays["label"], [str(i) for i in range(len(x))]
         _check_labels(label, "label", len(x), "x", dimensions=(1, 2))
         columns = {"label": label} if label.ndim == 1 else {f"label {j}": label[:, j] for j in range(label.shape[1])}
@@ -135,8 +141,14 @@ def array_items(array: np.ndarray, name: str, config: DataConfig) -> tuple[Items
     return ArrayImages(array, spec, 0.5, 1.0), f"{name}: values taken as lying in [0, 1]"
 
 
-def _two(config: DataConfig, called: str, arrays: dict[str, np.ndarray], where: str) -> Data:
-    (a, remark_a), (b, remark_b) = (array_items(arrays[name], name, config) for name in ("a", "b"))
+def _fitting(config: DataConfig, like: DataSpec | None, domain: Domain) -> DataConfig:
+    """Returns the settings that fit images to a domain of `like`."""
+    size, channels = form(config, like, domain)
+    return replace(config, size=size, channels=channels)
+
+
+def _two(config: DataConfig, called: str, arrays: dict[str, np.ndarray], where: str, like: DataSpec | None) -> Data:
+    (a, remark_a), (b, remark_b) = (array_items(arrays[name], name, _fitting(config, like, name)) for name in DOMAINS)
     remarks = [remark for remark in (remark_a, remark_b) if remark]
     names = [[str(i) for i in range(len(side))] for side in (a, b)]
     spec = DataSpec(a.spec, b.spec)

@@ -17,7 +17,8 @@ from PIL import Image
 from unbraid.core.cache import cache_folder, make_private
 from unbraid.core.console import Console, Progress
 from unbraid.core.data_config import DataConfig, Kind
-from unbraid.core.types import ImageSpec, UserError
+from unbraid.core.types import DOMAINS, DataSpec, ImageSpec, UserError
+from unbraid.data.cache import Form, form
 from unbraid.data.images import fit, fitted, from_picture
 from unbraid.data.parts import Data
 from unbraid.data.sources.arrays import from_arrays
@@ -31,15 +32,24 @@ CHANNELS = (1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class Datasets:
-    """Data sets as `from_datasets` takes them. sets: one or two, by what they are called in messages."""
+    """Data sets as `from_datasets` takes them. sets: one or two, by what they are called in messages. parts: those of
+    validation and test, "val" and "test", if they are given apart."""
 
     kind: Kind
     sets: Mapping[str, Any] = field(repr=False)
     columns: tuple[str, ...] = ()
+    parts: Mapping[str, "Datasets"] = field(default_factory=dict, repr=False)
 
 
 def from_datasets(
-    pairs: Any = None, *, a: Any = None, b: Any = None, labelled: Any = None, columns: Sequence[str] = ()
+    pairs: Any = None,
+    *,
+    a: Any = None,
+    b: Any = None,
+    labelled: Any = None,
+    columns: Sequence[str] = (),
+    val: Any = None,
+    test: Any = None,
 ) -> Datasets:
     """Data for `unbraid.train` and `unbraid.evaluate` from data sets of a program's own.
 
@@ -57,6 +67,9 @@ def from_datasets(
             one kind.
         columns: What a dictionary's entries are called, in this order, if otherwise; of a and b apart, the item's in a
             and in b.
+        val: What validation takes, in the form of the rest: a data set of pairs or labelled, or a tuple of one for a
+            and one for b. None divides the rest.
+        test: What `evaluate` takes, in the same form; nothing of it trains.
 
     Raises:
         UserError: It is not one of pairs, a with b, labelled, or can't be read by number.
@@ -83,13 +96,31 @@ def from_datasets(
             )
         if not len(one):
             raise UserError(f"{name}: the data set is empty")
-    return Datasets(kind, sets, tuple(columns))
+    parts: dict[str, Datasets] = {}
+    for part, one in (("val", val), ("test", test)):
+        if one is None:
+            continue
+        if kind == "a and b":
+            if not (isinstance(one, tuple) and len(one) == 2):
+                raise UserError(
+                    f"{part}: a tuple is needed, a data set for a and one for b; found {type(one).__name__}"
+                )
+            parts[part] = from_datasets(a=one[0], b=one[1], columns=columns)
+        else:
+            parts[part] = from_datasets(**{kind: one}, columns=columns)
+    return Datasets(kind, sets, tuple(columns), parts)
 
 
-def load_datasets(config: DataConfig, given: Datasets | None) -> Data:
+def load_datasets(config: DataConfig, given: Datasets | None, like: DataSpec | None = None) -> Data:
     """Data sets from Python, read, fitted and divided. The data's name holds a hash of all items.
 
-    Raises UserError if none were given, they are of another kind than at first, or their items don't fit.
+    Args:
+        config: of the data.
+        given: the data sets.
+        like: what images of each domain are fitted to, in place of the configuration's size and channels.
+
+    Raises:
+        UserError: if none were given, they are of another kind than at first, or their items don't fit.
     """
     if given is None or given.kind != config.from_python:
         call = {"pairs": "pairs=...", "a and b": "a=..., b=...", "labelled": "labelled=..."}[str(config.from_python)]
@@ -100,31 +131,33 @@ def load_datasets(config: DataConfig, given: Datasets | None) -> Data:
         )
     if given.kind == "a and b":
         arrays: dict[str, np.ndarray] = {}
-        for number, name in enumerate(("a", "b")):
+        for number, name in enumerate(DOMAINS):
             columns = [given.columns[number : number + 1] or ITEM, LABEL][: 1 + config.by_class]
-            item, *label = _read(config, name, given.sets[name], columns, len(columns))
+            item, *label = _read([form(config, like, name)], name, given.sets[name], columns, len(columns))
             arrays |= {name: item} | ({f"label_{name}": label[0]} if label else {})
     elif given.kind == "pairs":
         columns = [given.columns[i : i + 1] or names for i, names in enumerate((("a",), ("b",), LABEL))]
-        arrays = dict(zip(("a", "b", "label"), _read(config, "pairs", given.sets["pairs"], columns, 2), strict=False))
+        forms = [form(config, like, domain) for domain in DOMAINS]
+        arrays = dict(zip(("a", "b", "label"), _read(forms, "pairs", given.sets["pairs"], columns, 2), strict=False))
     else:
         columns = [given.columns[i : i + 1] or names for i, names in enumerate((ITEM, LABEL))]
-        x, label = _read(config, "labelled", given.sets["labelled"], columns, 2)
+        x, label = _read([form(config, like, "a")], "labelled", given.sets["labelled"], columns, 2)
         arrays = {"x": x, "label": _in_words(given, label)}
     name = f"{given.kind} from Python ({_digest(arrays)[:8]})"
-    return from_arrays(replace(config, unpaired=given.kind == "a and b"), name, arrays, "The data set")
+    return from_arrays(replace(config, unpaired=given.kind == "a and b"), name, arrays, "The data set", like)
 
 
 def _read(
-    config: DataConfig, name: str, source: Any, columns: Sequence[Sequence[str]], needed: int
+    forms: Sequence[Form], name: str, source: Any, columns: Sequence[Sequence[str]], needed: int
 ) -> list[np.ndarray]:
     """The columns of a data set, each as one array; labels last, which are not fitted.
 
+    forms: what images are brought to, for each column of them.
     columns: how each may be called. needed: how many there must be; what is beyond is read if it is there.
     """
-    images = 2 if name == "pairs" else 1
+    images = len(forms)
     first, second = (_values(source[0], name, 0, columns, needed) for _ in range(2))
-    kept = [_Kept(config, f"{name}, {'ab'[i]}" if name == "pairs" else name, len(source)) for i in range(images)]
+    kept = [_Kept(one, f"{name}, {'ab'[i]}" if images > 1 else name, len(source)) for i, one in enumerate(forms)]
     for value, other, one in zip(first, second, kept, strict=False):
         if not np.array_equal(one.array(value, 0), one.array(other, 0), equal_nan=True):
             raise UserError(
@@ -170,8 +203,8 @@ def _values(item: Any, name: str, i: int, columns: Sequence[Sequence[str]], need
 class _Kept:
     """Items of one domain in an array, all of one shape and type."""
 
-    def __init__(self, config: DataConfig, name: str, count: int) -> None:
-        self.config, self.name, self.count = config, name, count
+    def __init__(self, form: Form, name: str, count: int) -> None:
+        (self.size, self.channels), self.name, self.count = form, name, count
         self.stored: np.ndarray = np.empty(0)
 
     def put(self, i: int, value: Any) -> None:
@@ -211,10 +244,10 @@ class _Kept:
     def _fitted(self, pixels: np.ndarray, i: int) -> np.ndarray:
         """(c, h, w) -> the wanted channels, height and width. Types stay."""
         channels, height, width = pixels.shape
-        wanted = self.config.channels or channels
+        wanted = self.channels or channels
         if wanted != channels and {wanted, channels} != {1, 3}:
             raise UserError(f"{self.name}: item {i} has {channels} channels, which can't become {wanted}")
-        spec = ImageSpec(*(self.config.size or (height, width)), wanted)
+        spec = ImageSpec(*(self.size or (height, width)), wanted)
         if spec.shape == pixels.shape or pixels.dtype not in (np.uint8, np.uint16, np.float32):
             return pixels
         x = torch.from_numpy(np.ascontiguousarray(pixels))

@@ -6,18 +6,31 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from unbraid.core.data_config import DataConfig
-from unbraid.core.types import DataSpec, UserError
-from unbraid.data.cache import CachedImages, cached
+from unbraid.core.types import DOMAINS, DataSpec, UserError
+from unbraid.data.cache import CachedImages, cached, form
 from unbraid.data.classes import class_of, class_pairs
 from unbraid.data.csvfile import Files, folded, read_rows
 from unbraid.data.labelled import labelled_data
+from unbraid.data.layout import PART_NAMES
 from unbraid.data.listing import Listing, list_images
-from unbraid.data.parts import Chosen, Data, PairedPart, UnpairedPart, divide, linked
+from unbraid.data.parts import (
+    ELSEWHERE,
+    PARTS,
+    Chosen,
+    Data,
+    PairedPart,
+    Split,
+    UnpairedPart,
+    divide,
+    divide_rest,
+    linked,
+)
 
 
-def load_two_folders(config: DataConfig) -> Data:
+def load_two_folders(config: DataConfig, like: DataSpec | None = None) -> Data:
     """Loads --data.a and --data.b, paired by name or by --data.pairs, or --data.unpaired.
 
+    like: what the images of each domain are fitted to, in place of --data.size and --data.channels.
     Raises UserError if a folder is missing or empty, the names don't match, or the images can't be used.
     """
     if config.a is None or config.b is None:
@@ -28,11 +41,12 @@ def load_two_folders(config: DataConfig) -> Data:
     if config.by_class:
         return _by_class(config, a, b)
     if config.unpaired:
-        return _unpaired(config, a, b)
+        return _unpaired(config, a, b, like)
+    own: list[str] = []
     if config.pairs:
-        pairs, remark = read_pairs(config.pairs, a, b)
+        pairs, own, remark = read_pairs(config.pairs, a, b)
         names, keys = [" | ".join(pair) for pair in pairs], linked(*zip(*pairs, strict=True))
-        if len(set(keys)) < 3:
+        if not own and config.test != ELSEWHERE and len(set(keys)) < 3:
             raise UserError(
                 f"--data.pairs {config.pairs}: through images that stand in several pairs, its {len(pairs)} pairs are "
                 f"connected to {len(set(keys))} groups. Training, validation and test need one each, so that no image "
@@ -42,44 +56,49 @@ def load_two_folders(config: DataConfig) -> Data:
         pairs, remark = match_names(a, b)
         names = keys = [_stem(name) for name, _ in pairs]
     images, rows = [], []
-    for listing, side in zip((a, b), zip(*pairs, strict=True), strict=True):
+    for domain, listing, side in zip(DOMAINS, (a, b), zip(*pairs, strict=True), strict=True):
         used = sorted(set(side))
         at = {name: i for i, name in enumerate(used)}
-        images.append(cached(listing.folder, used, config.size, config.channels, strict=config.strict))
+        images.append(cached(listing.folder, used, *form(config, like, domain), strict=config.strict))
         rows.append(np.array([at[name] for name in side], dtype=np.int64))
     kept = np.flatnonzero(np.isin(rows[0], images[0].readable) & np.isin(rows[1], images[1].readable))
     left, right = (Chosen(cache, row[kept]) for cache, row in zip(images, rows, strict=True))
-    split = divide([keys[i] for i in kept], config.val, config.test, config.seed)
+    own = own if own and config.test != ELSEWHERE else ["train"] * len(keys)
+    split = divide_rest([keys[i] for i in kept], [own[i] for i in kept], config.val, config.test, config.seed)
     names = [names[i] for i in kept]
     parts = [PairedPart(left, right, part, names) for part in (split.train, split.val, split.test)]
     return Data(
         f"{config.a.name} and {config.b.name}",
         DataSpec(images[0].spec, images[1].spec),
         *parts,
-        remark=_join(remark, a.remark, b.remark),
+        remark=_join(remark, a.remark, b.remark, _mixed(a), _mixed(b)),
         skipped=images[0].skipped + images[1].skipped,
     )
 
 
-def load_side_by_side(config: DataConfig) -> Data:
+def load_side_by_side(config: DataConfig, like: DataSpec | None = None) -> Data:
     """Loads images whose left half is a and whose right half is b.
 
+    like: what halves are fitted to, in place of --data.size and --data.channels.
     Raises UserError if the folder is missing or empty, a width is odd, or the images can't be used.
     """
     assert config.side_by_side is not None
     listing = list_images(config.side_by_side)
-    images = cached(listing.folder, listing.names, config.size, config.channels, (1, 2), config.strict)
+    images = cached(listing.folder, listing.names, *form(config, like, "a"), (1, 2), config.strict)
     names = [_stem(listing.names[i]) for i in images.readable]
     split = divide(names, config.val, config.test, config.seed)
     left, right = Chosen(images, 2 * images.readable), Chosen(images, 2 * images.readable + 1)
     parts = [PairedPart(left, right, rows, names) for rows in (split.train, split.val, split.test)]
     spec = DataSpec(images.spec, images.spec)
-    return Data(listing.folder.name, spec, *parts, remark=listing.remark, skipped=images.skipped)
+    remark = _join(listing.remark, _mixed(listing))
+    return Data(listing.folder.name, spec, *parts, remark=remark, skipped=images.skipped)
 
 
-def load_classes(config: DataConfig) -> Data:
+def load_classes(config: DataConfig, like: DataSpec | None = None) -> Data:
     """Loads a folder with one folder of images for each class; see `labelled_data` for their numbers.
 
+    With --data.folder, class folders have folders train, test and perhaps val.
+    like: what images are fitted to, in place of --data.size and --data.channels.
     Raises UserError if the folder is missing or empty, an image lies outside the class folders, a class has a single
     image, or images can't be used.
     """
@@ -91,11 +110,23 @@ def load_classes(config: DataConfig) -> Data:
             f"--data.classes wants one folder for each class: {len(outside)} images lie in {listing.folder} itself, "
             f"{outside[0]} among them"
         )
-    images = cached(listing.folder, listing.names, config.size, config.channels, strict=config.strict)
+    images = cached(listing.folder, listing.names, *form(config, like, "a"), strict=config.strict)
     names = [listing.names[i] for i in images.readable]
     columns = {"class": np.array([name.split("/")[0] for name in names])}
-    x = Chosen(images, images.readable)
-    return labelled_data(config, listing.folder.name, x, names, columns, remark=listing.remark, skipped=images.skipped)
+    own = None
+    if config.folder:
+        parts = np.array([PART_NAMES.get(name.split("/")[1].casefold(), "") for name in names])
+        own = Split(*(np.flatnonzero(parts == part) for part in PARTS))
+    return labelled_data(
+        config,
+        listing.folder.name,
+        Chosen(images, images.readable),
+        names,
+        columns,
+        own,
+        _join(listing.remark, "" if own else _mixed(listing)),
+        images.skipped,
+    )
 
 
 def match_names(a: Listing, b: Listing) -> tuple[list[tuple[str, str]], str]:
@@ -123,8 +154,18 @@ def match_names(a: Listing, b: Listing) -> tuple[list[tuple[str, str]], str]:
     return matched, f"{len(matched)} pairs; without partner: {' and '.join(left)}" if left else ""
 
 
-def read_pairs(path: Path, a: Listing, b: Listing) -> tuple[list[tuple[str, str]], str]:
-    """Reads a CSV file of two columns, names of files in the two folders, with or without the header a,b.
+def paired_by_name(a: Path, b: Path) -> bool:
+    """Returns whether `match_names` pairs most of the images of two folders."""
+    one, two = list_images(a), list_images(b)
+    try:
+        return 2 * len(match_names(one, two)[0]) > min(len(one.names), len(two.names))
+    except UserError:
+        return False
+
+
+def read_pairs(path: Path, a: Listing, b: Listing) -> tuple[list[tuple[str, str]], list[str], str]:
+    """Reads a CSV file of two columns, names of files in the two folders, with or without the header a,b; or of three,
+    with the header a,b,part.
 
     Args:
         path: of the file.
@@ -132,38 +173,52 @@ def read_pairs(path: Path, a: Listing, b: Listing) -> tuple[list[tuple[str, str]
         b: the images of the second folder.
 
     Returns:
-        The pairs, each once, and a remark on rows that repeat one.
+        The pairs, each once; their parts, train, val or test, if the file says them, else nothing; and a remark on
+        rows that repeat a pair.
 
     Raises:
-        UserError: that names the row if it has not two columns or a file is not among the folder's images.
+        UserError: that names the row if it has not as many columns, a file is not among the folder's images, or a part
+            is none or another one than before.
     """
     rows = read_rows(path, "--data.pairs")
-    if rows and [cell.lower() for cell in rows[min(rows)]] == ["a", "b"]:
+    header = [cell.lower() for cell in rows[min(rows)]] if rows else []
+    with_part = header == ["a", "b", "part"]
+    if with_part or header == ["a", "b"]:
         rows.pop(min(rows))
     files = [(listing, Files([(listing.folder, listing.names)])) for listing in (a, b)]
-    pairs: list[tuple[str, str]] = []
+    found_parts: dict[tuple[str, str], str] = {}
     for number, row in rows.items():
         where = f"{path}, row {number}"
-        if len(row) != 2:
-            raise UserError(f"{where} has {len(row)} columns; two are needed, a file of a and a file of b")
+        if len(row) != 2 + with_part:
+            needed = (
+                "three are needed, a file of a, a file of b and its part"
+                if with_part
+                else ("two are needed, a file of a and a file of b; or a header a,b,part and three")
+            )
+            raise UserError(f"{where} has {len(row)} columns; {needed}")
+        part = row[2] if with_part else "train"
+        if part not in PARTS:
+            raise UserError(f"{where}: part is {part!r}; it must be train, val or test")
         names = []
-        for cell, (listing, known) in zip(row, files, strict=True):
+        for cell, (listing, known) in zip(row[:2], files, strict=True):
             if (found := known.find(cell, where)) is None:
                 raise UserError(f"{where}: there is no image {cell} in {listing.folder}")
             names.append(found[1])
-        pairs.append((names[0], names[1]))
-    if not pairs:
+        pair = (names[0], names[1])
+        if found_parts.setdefault(pair, part) != part:
+            raise UserError(f"{where}: part is {part}, and it was {found_parts[pair]} where the pair was named before")
+    if not found_parts:
         raise UserError(f"--data.pairs {path} names no pairs")
-    different = list(dict.fromkeys(pairs))
-    repeated = len(pairs) - len(different)
-    return different, f"{repeated} rows of {path.name} name a pair again and are left out" if repeated else ""
+    repeated = len(rows) - len(found_parts)
+    remark = f"{repeated} rows of {path.name} name a pair again and are left out" if repeated else ""
+    return list(found_parts), list(found_parts.values()) if with_part else [], remark
 
 
-def _unpaired(config: DataConfig, a: Listing, b: Listing) -> Data:
+def _unpaired(config: DataConfig, a: Listing, b: Listing, like: DataSpec | None) -> Data:
     images: list[CachedImages] = []
     names, splits = [], []
-    for listing in (a, b):
-        images.append(cached(listing.folder, listing.names, config.size, config.channels, strict=config.strict))
+    for domain, listing in zip(DOMAINS, (a, b), strict=True):
+        images.append(cached(listing.folder, listing.names, *form(config, like, domain), strict=config.strict))
         readable = [listing.names[i] for i in images[-1].readable]
         names.append(readable)
         # without the ending, so that two images of one thing fall into the same part if their names say so
@@ -177,7 +232,7 @@ def _unpaired(config: DataConfig, a: Listing, b: Listing) -> Data:
         f"{a.folder.name} and {b.folder.name}",
         DataSpec(images[0].spec, images[1].spec),
         *parts,
-        remark=_join(a.remark, b.remark),
+        remark=_join(a.remark, b.remark, _mixed(a), _mixed(b)),
         skipped=images[0].skipped + images[1].skipped,
     )
 
@@ -195,6 +250,15 @@ def _by_class(config: DataConfig, a: Listing, b: Listing) -> Data:
         remark=_join(a.remark, b.remark),
         skipped=images[0].skipped + images[1].skipped,
     )
+
+
+def _mixed(listing: Listing) -> str:
+    """Returns a remark on folders called as parts are, whose images are divided as if they were one."""
+    found = sorted({name.split("/")[0] for name in listing.names if "/" in name})
+    parts = {PART_NAMES.get(name.casefold()) for name in found}
+    if None in parts or len(parts) < 2:
+        return ""
+    return f"the images of {' and '.join(found)} in {listing.folder} are mixed; --data.folder keeps them apart"
 
 
 def _stem(name: str) -> str:

@@ -8,14 +8,13 @@ from unicodedata import normalize
 import numpy as np
 
 from unbraid.core.data_config import DataConfig
-from unbraid.core.types import UserError
-from unbraid.data.cache import cached
+from unbraid.core.types import DataSpec, UserError
+from unbraid.data.cache import cached, form
 from unbraid.data.csvfile import Files, Table, read_table
 from unbraid.data.labelled import labelled_data
 from unbraid.data.listing import Listing, list_images
-from unbraid.data.parts import Chosen, Data, Split
+from unbraid.data.parts import PARTS, Chosen, Data, Split
 
-PARTS = ("train", "val", "test")
 SPECIAL = ("file", "part", "content")
 """Columns that are no labels."""
 DIGITS = 1000
@@ -24,10 +23,11 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
 
 
-def load_csv(config: DataConfig) -> Data:
+def load_csv(config: DataConfig, like: DataSpec | None = None) -> Data:
     """Loads a CSV file with a header: `file`, relative to the CSV file's folder, a column for each label, and perhaps
     `part` (train, val or test) and `content` (what the image shows apart from its class; may be empty).
 
+    like: what images are fitted to, in place of --data.size and --data.channels.
     Raises UserError that names the row if a file is not there or named twice or a value is missing, or if the columns
     can't be used as labels.
     """
@@ -38,7 +38,7 @@ def load_csv(config: DataConfig) -> Data:
     listing = list_images(path.parent)
     at = _rows_by_file(table, listing)
     files = sorted(at)
-    images = cached(listing.folder, files, config.size, config.channels, strict=config.strict)
+    images = cached(listing.folder, files, *form(config, like, "a"), strict=config.strict)
     kept = [files[i] for i in images.readable]
 
     def column(name: str) -> list[str]:
