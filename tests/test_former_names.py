@@ -39,8 +39,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ["cddn", "cyclegan", "iiae", "uncooperative", "uncooperative-images"])
 def test_a_model_with_former_names_is_loaded(runs: Path, name: str) -> None:
-    method, _, meta = load_model(runs / name)
-    former = {*meta["config"]} & {*method.renamed}
+    method, _, saved = load_model(runs / name)
+    former = {*saved.config} & {*method.renamed}
     assert former
     assert {method.renamed[key] for key in former} <= {*vars(method.config)}
 

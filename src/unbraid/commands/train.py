@@ -129,7 +129,7 @@ def train_run(
     experiment = Experiment.prepare(config, path, None, data, notes, dry_run)
     if dry_run:
         experiment.method.prepare()
-        print(experiment.about, *experiment.notes, sep="\n")
+        print(experiment.about, *experiment.notes, *experiment.start_from(config.train.init), sep="\n")
         return
     try:
         keep_freed_memory()

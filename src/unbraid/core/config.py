@@ -29,6 +29,9 @@ class TrainConfig:
     """Length in minutes of training time, without interruptions."""
     patience: int | None = None
     """Measurements in a row without a better score on the validation part after which training stops."""
+    init: Annotated[Path | None, tyro.conf.arg(prefix_name=False)] = None
+    """Folder of a run of the same method whose weights this one starts from. Tensors that don't fit are named, and
+    start anew, as optimisers do."""
     batch: int = 8
     """Batch size, in items or pairs."""
     average: float = 0.0
@@ -124,6 +127,11 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return rows
 
 
+def flag_of(key: str) -> str:
+    """Returns the flag of a setting: "train.evaluate_every" -> "--train.evaluate-every"."""
+    return "--init" if key == "train.init" else f"--{key.replace('_', '-')}"
+
+
 def differences(old: dict[str, Any], new: dict[str, Any], free: Sequence[str] = ()) -> list[str]:
     """Lists settings that differ, as "--train.batch: 8 -> 16", except those that may differ when a run is resumed.
 
@@ -135,7 +143,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], free: Sequence[str] = 
     before, after = flatten(old), flatten(new)
     moved = {key for key in LOCATIONS if before.get(key) is not None and after.get(key) is not None}
     return [
-        f"--{key.replace('_', '-')}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
+        f"{flag_of(key)}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
         for key in sorted({*before, *after} - {*FREE_KEYS, *free, *moved})
         if before.get(key) != after.get(key)
     ]

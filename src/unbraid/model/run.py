@@ -18,7 +18,7 @@ import dataclasses
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -208,6 +208,9 @@ class Run:
         if there.method_name != method_name:
             raise UserError(f"{path} is a run of {there.method_name}. Give another --run for {method_name}")
         former = _config(path, there)
+        if config.train.init is None and former.train.init is not None:  # what it began with needn't be said again
+            config = replace(config, train=replace(config.train, init=former.train.init))
+            run.config, asked = config, {"method_name": method_name, **to_json(config)}
         lengths = [f"train.{name}" for name in LENGTH] if any_length else []
         before = {"method_name": there.method_name, **to_json(former)}
         if changed := differences(before, asked, lengths):
@@ -310,25 +313,7 @@ class Run:
 
     def load_state(self) -> dict[str, Any] | None:
         """What state.pt holds, or None before the first checkpoint. Raises UserError if it is damaged."""
-        path = self.path / "state.pt"
-        if not path.exists():
-            return None
-        try:
-            check_seal(path)
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            if isinstance(state, dict) and state.get("format", FORMAT) != FORMAT:
-                raise OtherFormat(f"{path} has format {state['format']}; this version reads {FORMAT}")
-            check_value(state, str(path), SavedState)
-            return state
-        except OtherFormat:
-            raise
-        except Exception as error:  # torch raises many kinds for a damaged file
-            kept = "; the best model so far, model.safetensors, can still be used"
-            found = str(error) if isinstance(error, UserError) else f"{path} is damaged ({type(error).__name__})"
-            raise UserError(
-                f"{found}. Nothing was changed. Move it away to train again from the start"
-                f"{kept if (self.path / 'model.safetensors').exists() else ''}"
-            ) from error
+        return read_state(self.path)
 
     def save_model(self, method: Method[Any], space: CodeSpace | None, step: int) -> None:
         """Writes model.safetensors: weights, and the geometry of shared codes. UserError as from `save_position`."""
@@ -353,6 +338,29 @@ class Run:
         }
         self.check_there()
         write_tensors(self.path / "model.safetensors", tensors, json.dumps(about))
+
+
+def read_state(run: Path) -> dict[str, Any] | None:
+    """What state.pt in the folder of a run holds, or None if there is none. Raises UserError if it is damaged."""
+    path = run / "state.pt"
+    if not path.exists():
+        return None
+    try:
+        check_seal(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(state, dict) and state.get("format", FORMAT) != FORMAT:
+            raise OtherFormat(f"{path} has format {state['format']}; this version reads {FORMAT}")
+        check_value(state, str(path), SavedState)
+        return state
+    except OtherFormat:
+        raise
+    except Exception as error:  # torch raises many kinds for a damaged file
+        kept = "; the best model so far, model.safetensors, can still be used"
+        found = str(error) if isinstance(error, UserError) else f"{path} is damaged ({type(error).__name__})"
+        raise UserError(
+            f"{found}. Nothing was changed. Move it away to train again from the start"
+            f"{kept if (run / 'model.safetensors').exists() else ''}"
+        ) from error
 
 
 def moved(path: Path) -> str:
@@ -517,13 +525,11 @@ def _spec(saved: SavedImages | SavedVectors) -> Spec:
     return kind(**msgspec.structs.asdict(saved))
 
 
-def load_model(path: Path) -> tuple[Method[Any], CodeSpace | None, dict[str, Any]]:
-    """The best model of the run in folder `path`: (method in evaluation mode, geometry of shared codes, metadata).
+def read_model(path: Path) -> tuple[SavedModel, Mapping[str, Tensor]]:
+    """Returns what model.safetensors of the run in folder `path` says of itself, and its tensors.
 
     Raises UserError if there is no model yet, it is damaged, or of another version.
     """
-    from unbraid.methods import method_class
-
     file = path / "model.safetensors"
     if not path.is_dir():
         raise UserError(f"There is no run folder {path}")
@@ -533,7 +539,17 @@ def load_model(path: Path) -> tuple[Method[Any], CodeSpace | None, dict[str, Any
     meta = parse_json(about, str(file), dict[str, Any])
     if meta.get("format") != FORMAT:
         raise UserError(f"{file} has format {meta.get('format')}; this version of unbraid reads {FORMAT}")
-    saved: SavedModel = check_value(meta, str(file), SavedModel)
+    return check_value(meta, str(file), SavedModel), tensors
+
+
+def load_model(path: Path) -> tuple[Method[Any], CodeSpace | None, SavedModel]:
+    """The best model of the run in folder `path`: (method in evaluation mode, geometry of shared codes, metadata).
+
+    Raises UserError if there is no model yet, it is damaged, or of another version.
+    """
+    from unbraid.methods import method_class
+
+    saved, tensors, file = *read_model(path), path / "model.safetensors"
     kind, about = method_class(saved.method), vars(saved.spec)
     spec = DataSpec(**{**about, "a": _spec(saved.spec.a), "b": _spec(saved.spec.b)})
     config = _method_config(kind, saved.config, file)
@@ -545,7 +561,7 @@ def load_model(path: Path) -> tuple[Method[Any], CodeSpace | None, dict[str, Any
     load_weights(method, present_names(weights, kind.renamed), file)
     parts = {name.removeprefix("space."): value for name, value in tensors.items() if name.startswith("space.")}
     method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # convolves a quarter faster
-    return method.eval(), _space(parts, file) if parts else None, meta
+    return method.eval(), _space(parts, file) if parts else None, saved
 
 
 def _space(parts: dict[str, Tensor], file: Path) -> CodeSpace:

@@ -399,8 +399,8 @@ def load(run: str | Path, device: str = "auto", precision: str = "fp32") -> Trai
         UserError: there is no model yet, it is damaged or of another version, or there is no such device.
     """
     setting = precision_on(choose_device(device), precision)
-    method, space, meta = load_model(Path(run))
+    method, space, saved = load_model(Path(run))
     extractor = load_features(Path(run))[0]
     if extractor is not None:
         extractor.device = setting.device
-    return Trained(method.to(setting.device), space, meta["method"], meta["step"], extractor, setting)
+    return Trained(method.to(setting.device), space, saved.method, saved.step, extractor, setting)

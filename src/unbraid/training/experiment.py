@@ -35,6 +35,7 @@ from unbraid.methods import method_class, method_name
 from unbraid.model.log import Log
 from unbraid.model.run import Position, Run
 from unbraid.model.trained import Trained, load
+from unbraid.training.initial import start_from
 from unbraid.training.length import change_length
 from unbraid.training.loop import Interrupted, check, check_numbers, fit
 
@@ -124,6 +125,15 @@ class Experiment:
         looks = f"a: {data.spec.a}, b: {data.spec.b}"
         return f"{self.name}, {size / 1e6:.2f} M parameters; {data.name}: {items}; {looks}"
 
+    def start_from(self, init: Path | None) -> list[str]:
+        """Loads the weights that a new run starts from, if it starts from another run's; returns lines about it.
+
+        Raises UserError if they are not there or don't fit. A run with a checkpoint needs them no longer.
+        """
+        if init is None or (self.run is not None and (self.run / "state.pt").exists()):
+            return []
+        return start_from(init, self.name, self.method)
+
     def train(self, quiet: bool = False) -> Position:
         """Trains to the end of the run's length, from wherever the run in the folder stands.
 
@@ -147,6 +157,7 @@ class Experiment:
                     f"--run {path} lies in {folder}: its pictures would be taken for data. Give another --run"
                 )
         check(config.train, self.method)
+        began = self.start_from(config.train.init)
         run, log = Run.open(path, self.name, config, self.recipe, any_length=True), None
         try:
             with run.locked():
@@ -158,6 +169,8 @@ class Experiment:
                 skipped = [f"left out: {line}" for line in self.data.skipped]
                 for line in (self.about, *self.notes, *remarks, *skipped):
                     log.console.print(line, highlight=False, soft_wrap=True)
+                for line in began or self.start_from(run.config.train.init):
+                    log.event(Position(), line)
                 if run.former is not None:
                     change_length(run, run.former, self.method, len(self.data.train), log)
                 return fit(run, self.method, self.data, log)
