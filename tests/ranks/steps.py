@@ -1,4 +1,4 @@
-"""Trains small methods on 1, 2 and 4 ranks, in float64, and prints how far their weights are apart.
+"""Trains small methods on 1, 2 and 4 ranks, in float64, and writes apart.json: how far their weights are apart.
 
 A program of its own: it forks, which a process with threads should not. Arguments: a folder, and names of cases.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # which optimisers import, once
 import torch.distributed as dist
 from torch import Tensor, nn
 
@@ -25,7 +26,7 @@ from unbraid.core.ranks import SINGLE, Ranks
 from unbraid.nn.tables import RowAdam
 from unbraid.training.step import Checks, train_step
 
-WORLD, BATCH, STEPS = 4, 8, 3
+WORLD, BATCH, STEPS = 4, 4, 3
 
 
 class Share:
@@ -71,7 +72,8 @@ def trained(case: Case, ranks: Ranks) -> dict[str, Tensor]:
 
 def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     assert one.keys() == other.keys()
-    return max((one[name].double() - other[name].double()).abs().max().item() for name in one if one[name].numel())
+    pairs = [(one[name].double(), other[name].double()) for name in one if one[name].numel()]
+    return max(((x - y).abs() / x.abs().clamp(min=1)).max().item() for x, y in pairs)
 
 
 def work(rank: int, folder: Path, names: list[str]) -> None:
@@ -79,11 +81,11 @@ def work(rank: int, folder: Path, names: list[str]) -> None:
     dist.init_process_group("gloo", f"file://{folder}/meet", timedelta(seconds=120), WORLD, rank)
     pair, everyone = dist.new_group([0, 1]), dist.new_group(list(range(WORLD)))
     results: dict[str, Any] = {}
-    for name in names:
+    for number, name in enumerate(names):
         case, result = CASES[name], {}
         single = trained(case, SINGLE) if rank == 0 else {}
         for count, group in ((2, pair), (WORLD, everyone)):
-            if rank < count:
+            if rank < count and (count > 2 or number % 3 == 0):
                 assert isinstance(group, dist.ProcessGroup)
                 ranks = Ranks(rank, count, group, group)
                 found = trained(case, ranks)
@@ -94,7 +96,7 @@ def work(rank: int, folder: Path, names: list[str]) -> None:
                     result[count] = distance(found, single)
         results[name] = result
     if rank == 0:
-        print(json.dumps(results), flush=True)
+        (folder / "apart.json").write_text(json.dumps(results))
     dist.barrier()
     dist.destroy_process_group()
 

@@ -11,6 +11,7 @@ Shape legend: w ranks, n items of a rank's share, k tensors of shares in one: ro
 import contextlib
 import datetime
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -162,11 +163,11 @@ def number() -> int:
 
 
 @contextlib.contextmanager
-def joined(cuda: bool) -> Iterator[Ranks]:
+def joined(device: torch.device) -> Iterator[Ranks]:
     """Joins the ranks that torchrun has started. Without it, or for one process, yields `SINGLE`.
 
     Args:
-        cuda: Train on GPUs, one for each rank.
+        device: Device to train on; of GPUs each rank takes its own.
 
     Raises:
         UserError: There are fewer GPUs on this machine than ranks.
@@ -174,7 +175,7 @@ def joined(cuda: bool) -> Iterator[Ranks]:
     if count() == 1:
         yield SINGLE
         return
-    if cuda:
+    if device.type == "cuda":
         local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
         if local >= there:
             raise UserError(
@@ -182,7 +183,7 @@ def joined(cuda: bool) -> Iterator[Ranks]:
                 f"--nproc-per-node {there}, or --train.device cpu"
             )
         torch.cuda.set_device(local)
-    _call(dist.init_process_group, "nccl" if cuda else "gloo")
+    _call(dist.init_process_group, "nccl" if device.type == "cuda" else "gloo")
     control = dist.new_group(backend="gloo", timeout=PATIENCE)
     assert isinstance(control, dist.ProcessGroup)
     yield Ranks(number(), count(), None, control)
@@ -194,9 +195,10 @@ def _call(operation: Callable[..., Any], *arguments: Any, **named: Any) -> None:
     try:
         operation(*arguments, **named)
     except RuntimeError as error:
+        found = re.sub(r"^\[\S*\] *", "", str(error)).split(". ")[0]
         raise LostRank(
-            f"Rank {number()} lost another rank, whose own message says why. The last checkpoint is kept: the same "
-            f"command goes on from there ({str(error).splitlines()[0]})"
+            "Another rank ended or can't be reached; its own message says why, if it has one. The last checkpoint is "
+            f"kept: the same command goes on from there ({found})"
         ) from error
 
 

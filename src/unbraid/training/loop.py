@@ -22,7 +22,7 @@ from unbraid.core.config import TrainConfig
 from unbraid.core.device import Precision, choose_precision
 from unbraid.core.memory import available_memory, format_bytes, require_memory, saved_bytes
 from unbraid.core.method import Clock, Method, Stage
-from unbraid.core.ranks import SINGLE, Ranks
+from unbraid.core.ranks import SINGLE, Ranks, count
 from unbraid.core.types import UserError
 from unbraid.data.parts import Batches, Data
 from unbraid.evaluation.validation import validate
@@ -155,6 +155,7 @@ def check_numbers(config: TrainConfig) -> None:
             raise UserError(f"--train.{name} {value}: it must be more than 0" + " and finite" * (value > 0))
     if math.isnan(config.checkpoint_seconds):
         raise UserError(f"--train.checkpoint-seconds {config.checkpoint_seconds}: it must be a number of seconds")
+    Ranks(count=count()).share(config.batch)
     if not 0 <= config.seed < SEEDS:
         raise UserError(f"--train.seed {config.seed}: it must be at least 0 and less than 2^63")
     if not 0 <= config.average < 1:
