@@ -67,7 +67,8 @@ def compare(subject: Subject, source: Domain) -> Compared:
     true = targets.read(target_rows[at], 0)
 
     def distance(images: Tensor, beside: Tensor) -> Tensor:
-        return subject.networks.looks(images, beside).get("lpips", rms_distance(images, beside))
+        found = subject.networks.looks({"": images}, beside)[""]
+        return found.get("lpips", rms_distance(images, beside))
 
     others = derangement(len(at))
     apart = np.flatnonzero(differ(targets, target_rows[at], target_rows[at[others]]))
@@ -123,7 +124,7 @@ def plain_sheet(subject: Subject, found: Compared, names: Names) -> Sheet:
     at = evenly_spaced(np.arange(len(found.x)), SHOWN).tolist()
     columns, back = ["input", "translation"], None
     translator = subject.translator
-    if translator and subject.codes is None:
+    if translator and subject.codes is None and target in subject.sources:
         device = next(subject.model.method.parameters()).device
         with evaluating(subject.model.method):
             back = translator.translate(found.made[at].to(device), target, source).cpu()
