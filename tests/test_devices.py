@@ -99,7 +99,7 @@ def test_unnamed_devices_are_found() -> None:
         torch.zeros(3, device="cpu")
 
 
-COMPUTING = [name for name in COMMANDS if name not in ("recipes", "train")]
+COMPUTING = [name for name in COMMANDS if name not in ("recipes", "start", "train")]
 
 
 @pytest.mark.parametrize("name", COMPUTING)

@@ -33,6 +33,10 @@ def find(name: str) -> Callable[[Sequence[str]], None]:
         from unbraid.commands.train import train
 
         return train
+    if name == "start":
+        from unbraid.commands.start import start
+
+        return start
     function = getattr(importlib.import_module(MODULES.get(name, "unbraid.commands.use")), name)
 
     def run(arguments: Sequence[str]) -> None:

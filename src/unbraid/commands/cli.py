@@ -1,7 +1,6 @@
 """The commands. Each is a typed function in `commands`, imported when it is called: torch takes a second."""
 
 import importlib
-import os
 import sys
 
 from unbraid.core.console import escape_unprintable
@@ -10,6 +9,7 @@ HELP = """usage: unbraid COMMAND ...
 
 What two kinds of images of the same things share, what is particular to each, and how to move between them.
 
+  unbraid start FOLDER FOLDER [--minutes 30]             from two folders to a report, by itself
   unbraid recipes                                        what there is, how long it takes, figures
   unbraid train RECIPE --run DIR                         train a recipe; the same command goes on after a stop
   unbraid train METHOD --data.a DIR --data.b DIR --run DIR    train on two folders of your own
@@ -32,6 +32,7 @@ What two kinds of images of the same things share, what is particular to each, a
 unbraid COMMAND --help says more. Exit status: 0 done, 2 something you can mend, 130 stopped (and saved).
 """
 COMMANDS = (
+    "start",
     "recipes",
     "train",
     "evaluate",
@@ -60,19 +61,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _status(arguments: list[str]) -> int:
-    """As `main`. What the user can mend is said in one line, which of several ranks names the one."""
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    speaker = f"unbraid (rank {os.environ.get('RANK')})" if several else "unbraid"
+    """As `main`. What the user can mend is said in one line."""
     try:
         return _run(arguments)
     except KeyboardInterrupt:
-        print(f"{speaker}: stopped", file=sys.stderr)
+        print("unbraid: stopped", file=sys.stderr)
         return 130
     except Exception as error:
         message = _to_mend(error)
         if message is None:
             raise
-    print(f"{speaker}: error: {message}", file=sys.stderr)
+    print(f"unbraid: error: {message}", file=sys.stderr)
     return 2
 
 

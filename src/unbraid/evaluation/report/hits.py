@@ -58,7 +58,8 @@ def _side(subject: Subject, domain: Domain) -> _Side:
     else:
         at = np.flatnonzero(np.isin(rows, unique_rows(items, rows)))
     space = subject.model.space
-    vectors = space.prepared(codes.shared, domain, subject.distance) if space else codes.shared.flatten(1).float()
+    shared = codes.shared.cpu()
+    vectors = space.prepared(shared, domain, subject.distance) if space else shared.flatten(1).float()
     return _Side(at, vectors[torch.from_numpy(at)])
 
 

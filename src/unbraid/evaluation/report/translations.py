@@ -58,17 +58,17 @@ def compare(subject: Subject, source: Domain) -> Compared:
     target, part = other(source), subject.part
     (items, rows), (targets, target_rows) = part.domain(source), part.domain(target)
     at = evenly_spaced(np.arange(len(rows)), subject.at_most(COMPARED))
-    x, made = items.read(rows[at], 0), subject.translated(source, rows[at])
+    x, made = subject.read(items, rows[at]), subject.translated(source, rows[at])
     known = part.names_of(source)
     names = [str(known[int(row)]) for row in rows[at]]
     none = torch.zeros(0)
     if part.pairs() is None:
-        return Compared(source, names, x, made, None, "", none, none, None)
-    true = targets.read(target_rows[at], 0)
+        return Compared(source, names, x.cpu(), made.cpu(), None, "", none, none, None)
+    true = subject.read(targets, target_rows[at])
 
     def distance(images: Tensor, beside: Tensor) -> Tensor:
-        found = subject.networks.looks({"": images}, beside)[""]
-        return found.get("lpips", rms_distance(images, beside))
+        found = subject.networks.looks({"images": images}, beside)["images"]
+        return found.get("lpips", rms_distance(images, beside)).cpu()
 
     others = derangement(len(at))
     apart = np.flatnonzero(differ(targets, target_rows[at], target_rows[at[others]]))
@@ -83,7 +83,8 @@ def compare(subject: Subject, source: Domain) -> Compared:
         channels = max(x.shape[1], true.shape[1])
         copied = distance(x.expand(-1, channels, -1, -1), true.expand(-1, channels, -1, -1))
     measure = "LPIPS" if subject.networks.lpips and made.shape[1] in (1, 3) else "distance of pixels"
-    return Compared(source, names, x, made, true, measure, distance(made, true), another, copied, coarse)
+    own = distance(made, true)
+    return Compared(source, names, x.cpu(), made.cpu(), true.cpu(), measure, own, another, copied, coarse)
 
 
 def ranked_sheet(found: Compared, names: Names) -> Sheet:
@@ -124,7 +125,7 @@ def plain_sheet(subject: Subject, found: Compared, names: Names) -> Sheet:
     at = evenly_spaced(np.arange(len(found.x)), SHOWN).tolist()
     columns, back = ["input", "translation"], None
     translator = subject.translator
-    if translator and subject.codes is None and target in subject.sources:
+    if translator and subject.codes is None:
         device = next(subject.model.method.parameters()).device
         with evaluating(subject.model.method):
             back = translator.translate(found.made[at].to(device), target, source).cpu()

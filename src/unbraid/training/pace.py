@@ -1,0 +1,50 @@
+"""How long a step of training takes here: a few are made, on an experiment that is thrown away."""
+
+import time
+
+import torch
+
+from unbraid.core.device import choose_precision
+from unbraid.core.method import Clock, Stage
+from unbraid.data.parts import Batches
+from unbraid.training.experiment import Experiment
+from unbraid.training.loop import DeviceBatches, train_step
+
+FIRST = 2
+"""Steps that don't count: memory is taken and kernels are chosen in them."""
+SECONDS = 2.0
+"""Seconds of steps that are measured in each stage, or MOST steps."""
+MOST = 20
+
+
+def seconds_a_step(experiment: Experiment) -> float:
+    """Returns the mean time of a step over the stages of a method, by their shares of the run.
+
+    The experiment's weights are changed: prepare another one to be trained.
+    """
+    config, method = experiment.config, experiment.method
+    method.prepare()
+    method.to(choose_precision(config.train).device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    method.train()
+    stages = method.stages()
+    total = sum(stage.share for stage in stages)
+    return sum(stage.share / total * _measured(experiment, stage) for stage in stages)
+
+
+def _measured(experiment: Experiment, stage: Stage) -> float:
+    config, method = experiment.config, experiment.method
+    precision = choose_precision(config.train)
+    batches = Batches(
+        experiment.data.train, config.train.batch, config.train.seed, config.data.augment, 0, config.data.balanced
+    )
+    on_device, optimisers = DeviceBatches(batches, precision.device), method.optimisers(stage.name)
+    began = time.monotonic()
+    for step in range(FIRST + MOST):
+        if step == FIRST:
+            began = time.monotonic()
+        elif step > FIRST and time.monotonic() - began > SECONDS:
+            return (time.monotonic() - began) / (step - FIRST)
+        train_step(
+            method, optimisers, on_device, Clock(step, 0.0, stage.name), precision.autocast()
+        )  # it waits for losses
+    return (time.monotonic() - began) / MOST
