@@ -20,8 +20,11 @@ from unbraid.core.device import choose_device, precision_on
 from unbraid.core.method import Clock, Disentangler, Method, Translator
 from unbraid.core.types import DataSpec, ImageSpec, UserError
 from unbraid.methods import METHODS
+from unbraid.methods.cut import CUTConfig
+from unbraid.methods.dtn import DTNConfig
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.methods.lord import LORD
+from unbraid.methods.munit import MUNITConfig
 from unbraid.model.trained import Trained
 from unbraid.nn.tables import RowAdam, code_table
 from unbraid.training.loop import train_step
@@ -30,6 +33,9 @@ CONFIGS = {
     "cddn": SMALL_CDDN,
     "iiae": IIAEConfig(widths=(8,), decoder_widths=(8,), map_size=4, shared=4),
     "lord": SMALL_LORD,
+    "cut": CUTConfig(width=8, blocks=1, discriminator_width=8),
+    "munit": MUNITConfig(width=8, blocks=1, hidden=8, discriminator_width=8),
+    "dtn": DTNConfig(teacher="random", widths=(8,), discriminator_widths=(8, 8)),
 }
 LABELLED = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32), items=8, classes=(4,))
 LARGER = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32))
