@@ -180,6 +180,9 @@ METHODS = (
     ("xgan", "XGAN, Royer et al. 2017", "two unpaired folders", "xgan-mnist-cdcb"),
     ("uncooperative", "Harley et al. 2019", "two unpaired folders", "uncooperative-synthetic-identifiable"),
     ("cyclegan", "CycleGAN, Zhu et al. 2017", "two unpaired folders", "cyclegan-emoji"),
+    ("cut", "CUT, Park et al. 2020", "two unpaired folders", "cut-relit-32"),
+    ("munit", "MUNIT, Huang et al. 2018", "two unpaired folders", "munit-relit-32"),
+    ("dtn", "DTN, Taigman et al. 2017", "two unpaired folders", "dtn-emoji"),
     ("lord", "LORD, Gabbay and Hoshen 2020", "class labels", "lord-cars3d"),
 )
 """The README's table: method, paper, what it trains on, the recipe whose figure is shown."""

@@ -1,16 +1,17 @@
-"""Which norm and which discriminator: CycleGAN, uncooperative and cooperative re-entanglement at equal steps.
+"""Which norm and which discriminator: methods without pairs at equal steps.
 
     python benchmarks/unpaired_trials.py --root DATA
 
 Trains each method on relit cars and on MNIST-CDCB, both without pairs, 32 px, with each norm of the translators, each
 norm of the discriminators and each size of the residual, by several seeds, and measures hidden pairs of the validation
-part. Writes benchmarks/results/unpaired-trials.json; what stands there is left out, so the same command goes on where
-it was stopped. Then writes the means over the seeds into docs/notes/unpaired-norms.md, between the marks; with
-`--table` nothing more. With `--pictures FOLDER`, draws each run's translations.
+part. MUNIT and DTN have norms of their own; only re-entanglement has a residual. Writes
+benchmarks/results/unpaired-trials.json; what stands there is left out, so the same command goes on where it was
+stopped. Then writes the means over the seeds into docs/notes/unpaired-norms.md, between the marks; with `--table`
+nothing more. With `--pictures FOLDER`, draws each run's translations.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -30,14 +31,17 @@ from unbraid.core.device import choose_precision
 from unbraid.core.files import read_json, write_json
 from unbraid.core.memory import keep_freed_memory
 from unbraid.core.method import Clock, Disentangler, Method
-from unbraid.core.types import DOMAINS, other
+from unbraid.core.types import other
 from unbraid.data.loading import load
 from unbraid.data.parts import Batches, Data, Recombining, derangement
 from unbraid.evaluation.measures.steganography import Cycle, two_sides
 from unbraid.evaluation.metrics.images import rms_distance
 from unbraid.evaluation.metrics.retrieval import first_hits, recall_at
 from unbraid.evaluation.networks import PerceptualNetworks
+from unbraid.methods.cut import CUT, CUTConfig
 from unbraid.methods.cyclegan import CycleGAN, CycleGANConfig
+from unbraid.methods.dtn import DTN, DTNConfig
+from unbraid.methods.munit import MUNIT, MUNITConfig
 from unbraid.methods.uncooperative import Uncooperative, UncooperativeConfig
 from unbraid.model.drawing import save_picture
 from unbraid.model.trained import Trained
@@ -50,7 +54,9 @@ SETS: dict[str, DataConfig] = {
     "relit": DataConfig(set="relit", size=(32, 32)),
     "mnist-cdcb": DataConfig(set="mnist-cdcb", unpaired=True),
 }
-MethodName = Literal["cyclegan", "uncooperative", "cooperative"]
+MethodName = Literal["cyclegan", "uncooperative", "cooperative", "cut", "munit", "dtn"]
+OWN_NORMS = ("munit", "dtn")
+NO_RESIDUAL = ("cyclegan", "cut", *OWN_NORMS)
 WIDTH, BLOCKS, BATCH, RATE = 8, 2, 4, 1e-3
 LAST = 50
 """Steps at the end over which losses are averaged."""
@@ -92,6 +98,11 @@ class Trial:
     def build(self, data: Data) -> Method[Any]:
         """The method, with weights drawn by the seed."""
         torch.manual_seed(self.seed)
+        if self.method == "munit":
+            small = {"width": WIDTH, "blocks": BLOCKS, "hidden": 64, "discriminator_width": WIDTH}
+            return MUNIT(data.spec, MUNITConfig(**small, rate=RATE))
+        if self.method == "dtn":
+            return DTN(data.spec, DTNConfig(widths=(64, 32, 16), discriminator_widths=(16, 32, 32), rate=RATE))
         sizes: dict[str, Any] = {
             "width": WIDTH,
             "blocks": BLOCKS,
@@ -102,6 +113,8 @@ class Trial:
         }
         if self.method == "cyclegan":
             return CycleGAN(data.spec, CycleGANConfig(**sizes))
+        if self.method == "cut":
+            return CUT(data.spec, CUTConfig(**sizes, towards="both", head=64))
         few = None if self.residual == 4 * WIDTH else self.residual
         config = UncooperativeConfig(
             **sizes,
@@ -114,20 +127,31 @@ class Trial:
 
 
 def trials(arguments: Arguments) -> Iterator[Trial]:
-    """All of them; CycleGAN has no residual."""
+    """All of them, each once."""
     a = arguments
     for seed, name, method, norm, discriminator, residual in product(
         a.seeds, a.sets, a.methods, a.norms, a.discriminators, a.residuals
     ):
-        if method == "cyclegan" and residual != a.residuals[0]:
+        if method in NO_RESIDUAL and residual != a.residuals[0]:
             continue
-        yield Trial(name, method, norm, discriminator, 0 if method == "cyclegan" else residual, seed, a.steps)
+        if method in OWN_NORMS and (norm, discriminator) != (a.norms[0], a.discriminators[0]):
+            continue
+        yield Trial(name, method, norm, discriminator, 0 if method in NO_RESIDUAL else residual, seed, a.steps)
 
 
-def trained(method: Method[Any], data: Data, steps: int, batch: int, seed: int) -> dict[str, float]:
-    """Trains for so many steps in float32; returns the mean losses of the last ones."""
+def trained(
+    method: Method[Any],
+    data: Data,
+    steps: int,
+    batch: int,
+    seed: int,
+    every: int = 0,
+    watch: Callable[[int], None] = lambda step: None,
+) -> dict[str, float]:
+    """Trains for so many steps in float32, and watches after every so many; returns the mean losses of the last."""
     keep_freed_memory()
     precision = choose_precision(TrainConfig(precision="fp32"))
+    method.prepare()
     method.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimisers = method.optimisers("train")
     rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in optimisers.items()}
@@ -139,6 +163,8 @@ def trained(method: Method[Any], data: Data, steps: int, batch: int, seed: int) 
         for name, optimiser in optimisers.items():
             optimiser.param_groups[0]["lr"] = rates[name] * method.rate_factor("train", clock)
         losses = train_step(method, optimisers, batches, clock)
+        if every and (step + 1) % every == 0:
+            watch(step + 1)
         if step >= steps - LAST:
             sums = {name: sums.get(name, 0.0) + float(loss) / LAST for name, loss in losses.items()}
     method.eval()
@@ -153,7 +179,7 @@ def measured(method: Method[Any], data: Data, networks: PerceptualNetworks, pict
     translated, and, where it is known, beside the truth.
     """
     model, found, rows = Trained(method, None, "", 0), {}, []
-    for source in DOMAINS:
+    for source in method.sources():
         way = f"{source}->{other(source)}"
         cycle = Cycle(model, source)
         items, at, targets, target_at = two_sides(data.val, source, MEASURED)
@@ -164,7 +190,7 @@ def measured(method: Method[Any], data: Data, networks: PerceptualNetworks, pict
             found |= {f"{way} {name} {what}": value for what, value in far(one, y, networks).items()}
         near = torch.cdist(made.flatten(1), y.flatten(1))
         found[f"{way} recall"] = recall_at(first_hits(near, torch.eye(len(x), dtype=torch.bool)))["1"]
-        rows += [x, made, y, cycle.back(made, own)]
+        rows += [x, made, y, *([cycle.back(made, own)] if len(method.sources()) > 1 else [])]
         if own is not None and own.shape[1]:
             mixed = cycle.back(made[partners], own)
             beside = {"residual's owner": x, "translated item": x[partners]}
@@ -179,7 +205,7 @@ def measured(method: Method[Any], data: Data, networks: PerceptualNetworks, pict
 
 def far(made: Tensor, true: Tensor, networks: PerceptualNetworks) -> dict[str, float]:
     """Mean LPIPS and root mean square distance."""
-    looks = {name: float(each.mean()) for name, each in networks.looks(made, true).items()}
+    looks = {name: float(each.mean()) for name, each in networks.looks({"": made}, true)[""].items()}
     return {"distance": float(rms_distance(made, true).mean()), **looks}
 
 

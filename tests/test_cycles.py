@@ -73,6 +73,9 @@ class Ignores(Splits):
             return codes.exclusive.unflatten(1, (3, 8, 8))
         return torch.cat([codes.shared, codes.shared], 3)
 
+    def prior(self, n: int, domain: Domain, generator: torch.Generator) -> Tensor:
+        return torch.zeros(n, 192 if domain == "a" else 0)
+
 
 class Recombined(Stored):
     def recombined(self, shared: Rows, exclusive: Rows) -> Tensor:

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from helpers import Repeated
 from test_methods import Case, each_case
 from unbraid.core.method import Clock, Method
-from unbraid.training.loop import gradients
+from unbraid.training.step import gradients
 
 FP32, BF16 = 1e-3, 0.6
 """Largest relative error of a player's gradient. In bf16 a product has 3 digits, and norms over few values make more of

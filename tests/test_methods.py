@@ -30,8 +30,11 @@ from unbraid.core.memory import saved_bytes
 from unbraid.core.method import Clock, Disentangler, Method, Translator
 from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, other
 from unbraid.methods import METHODS
+from unbraid.methods.cut import CUTConfig
 from unbraid.methods.cyclegan import CycleGANConfig
+from unbraid.methods.dtn import DTNConfig
 from unbraid.methods.iiae import IIAEConfig
+from unbraid.methods.munit import MUNITConfig
 from unbraid.methods.uncooperative import UncooperativeConfig
 from unbraid.methods.xgan import XGANConfig
 from unbraid.model.codes import evaluating
@@ -159,6 +162,14 @@ CASES |= {
     "xgan-colour-and-grey": Case("xgan", COLOUR_AND_GREY, replace(XGAN, gan_towards="both"), REBUILT),
     "xgan-bare": Case("xgan", IMAGES, XGAN_BARE),
 }
+CUT = CUTConfig(width=4, blocks=1, discriminator_width=4, head=8, patches=32)
+MUNIT = MUNITConfig(width=4, blocks=1, style=2, hidden=8, discriminator_width=4, scales=2)
+DTN = DTNConfig(teacher="random", widths=(8, 8), discriminator_widths=(4, 8), smoothness=0.1)
+CASES |= {
+    "cut": Case("cut", ODD, CUT, ("contrast_b", "identity_b")),
+    "munit": Case("munit", ODD, MUNIT, REBUILT),
+    "dtn": Case("dtn", COLOUR_AND_GREY, DTN, None),
+}
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
@@ -269,7 +280,7 @@ def test_each_player_alone_learns_a_single_batch(case: Case) -> None:
 def test_an_answer_does_not_depend_on_its_batch(case: Case) -> None:
     method, optimisers, clock = case.first()
     train_step(method, optimisers, Repeated(case.batch()), clock)
-    for domain in DOMAINS:
+    for domain in method.sources():
         x = random_items(case.spec[domain], 5, 3).x
         with evaluating(method):
             together, alone = answers(method, x, domain), answers(method, x[2:3], domain)
@@ -290,7 +301,7 @@ def answers(method: Method[Any], x: Tensor, domain: Domain) -> list[Tensor]:
 def test_translations_and_decoded_codes_look_like_the_domain(case: Case) -> None:
     method = case.build()
     assert isinstance(method, Translator)
-    for source in DOMAINS:
+    for source in method.sources():
         target = other(source)
         x = random_items(case.spec[source], 3, 0).x
         with evaluating(method):

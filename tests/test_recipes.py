@@ -66,7 +66,7 @@ def test_the_papers_recipes_have_the_papers_networks(name: str) -> None:
         "cyclegan": tuple(field.name for field in dataclasses.fields(plain)),
         "uncooperative": tuple(field.name for field in dataclasses.fields(plain)),
         "lord": tuple(field.name for field in dataclasses.fields(plain)),
-        "xgan": tuple(field.name for field in dataclasses.fields(plain)),
+        **{name: tuple(field.name for field in dataclasses.fields(plain)) for name in ("xgan", "cut", "munit", "dtn")},
     }
     own = ("shared", "exclusive") if name == "iiae-sketchy-paper" else ()  # 64 values for vectors
     for field in set(paper[method_name(config)]) - set(own):
@@ -101,11 +101,14 @@ def test_a_recipe_dry_runs(
 COMPARED = (
     *(("iiae-" + name, "cddn-" + name) for name in ("mnist-cdcb", "maps", "facades", "emoji", "sketchy")),
     ("iiae-car-sides", "cddn-cars"),
-    ("uncooperative-relit", "cooperative-relit", "cyclegan-relit"),
-    ("uncooperative-maps", "cyclegan-maps"),
+    *(
+        tuple(f"{method}-{name}" for method in ("uncooperative", "cooperative", "cyclegan", "cut", "munit"))
+        for name in ("relit-32", "relit", "maps", "cuhk", "facades")
+    ),
+    ("xgan-mnist-cdcb", "dtn-mnist-cdcb"),
     ("uncooperative-synthetic", "cooperative-synthetic"),
     ("uncooperative-synthetic-identifiable", "cooperative-synthetic-identifiable"),
-    ("xgan-emoji", "cyclegan-emoji"),
+    ("xgan-emoji", "cyclegan-emoji", "dtn-emoji"),
     ("uncooperative-relit-paper", "cooperative-relit-paper", "cyclegan-relit-paper"),
     tuple(recipe.name for recipe in recipes.CDDN_ABLATIONS),
     tuple(recipe.name for recipe in recipes.XGAN_ABLATIONS),

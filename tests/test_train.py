@@ -27,7 +27,8 @@ from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.model.log import Log, read_log
 from unbraid.model.run import Position, Run, load_model
 from unbraid.training import loop as train
-from unbraid.training.loop import Average, Interrupted, Length, NonFiniteLoss, fit, step_seed, train_step
+from unbraid.training.loop import Average, Interrupted, Length, fit, step_seed
+from unbraid.training.step import NonFiniteLoss, train_step
 
 SMALL = IIAEConfig(widths=(8,), decoder_widths=(8,), map_size=4, shared=4)
 

@@ -9,11 +9,14 @@ from PIL import Image
 
 from helpers import write_pairs, write_png
 from unbraid.commands.cli import main
+from unbraid.evaluation.measure import Watched
+from unbraid.evaluation.measures.unpaired import SCORE, UnpairedScore
 
 LENGTH = ["--train.batch", "4", "--train.steps", "6", "--train.evaluate-every", "3"]
 SMALL = {
     "cyclegan": ["--method.width", "4", "--method.blocks", "1", "--method.discriminator-width", "4"],
     "uncooperative": ["--method.width", "4", "--method.blocks", "2", "--method.discriminator-width", "4"],
+    "cut": ["--method.width", "4", "--method.blocks", "1", "--method.discriminator-width", "4"],
     "xgan": ["--method.embedding", "8", "--method.dense", "8", "--method.decoder-widths", "8", "8", "8", "8"],
 }
 
@@ -63,6 +66,8 @@ def test_a_run_is_complete(run: tuple[Path, str], pairs: str) -> None:
         assert ("guided" in figures) == (known and codes)
     assert metrics["cheat"].keys() == {"a->b", "b->a"}
     assert ("hidden_pair" in metrics) == known
+    if known:
+        assert all(0 <= metrics["hidden_pair"][way]["recall"] <= 100 for way in ("a->b", "b->a"))
     assert ("mismatched" in metrics["cheat"]["a->b"]["decoding"]) == codes
     expected = {f"{what}-{way}.png" for what in ("translate", "cheat") for way in ("a-to-b", "b-to-a")}
     if codes:  # domain a alone has something of its own
@@ -86,6 +91,39 @@ def test_hidden_pairs_do_not_choose_the_model(run: tuple[Path, str]) -> None:
     assert (state["position"]["best"], state["position"]["best_step"]) == (0.0, 6)
     metrics = json.loads((run[0] / "metrics.json").read_text())
     assert metrics["protocol"]["model"].endswith("step 6, the last that was measured in training")
+
+
+def test_a_score_without_pairs_chooses_the_model(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([5.0, 1.0])
+    monkeypatch.setattr(UnpairedScore, "watches", lambda *_: True)
+    monkeypatch.setattr(UnpairedScore, "watch", lambda *_: Watched({SCORE: (score := next(scores))}, score))
+    sides = ["--data.a", str(folders / "photo"), "--data.b", str(folders / "sketch")]
+    assert main(["train", "cut", *sides, "--run", str(tmp_path / "run"), *SMALL["cut"], *LENGTH]) == 0
+    assert main(["evaluate", str(tmp_path / "run"), "--only", "translation", "--limit", "8"]) == 0
+    model = json.loads((tmp_path / "run" / "metrics.json").read_text())["protocol"]["model"]
+    assert model == "cut, step 3, chosen on the validation part without its pairs"
+
+
+def test_a_model_of_one_way_is_refused_for_the_other(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, sketch = str(tmp_path / "run"), str(folders / "sketch" / "01.png")
+    sides = ["--data.a", str(folders / "photo"), "--data.b", str(folders / "sketch")]
+    assert main(["train", "cut", *sides, "--run", path, *SMALL["cut"], *LENGTH]) == 0
+    assert main(["evaluate", path, "--limit", "8"]) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["translation"].keys() == metrics["hidden_pair"].keys() == {"a->b"}
+    assert "cheat" not in metrics
+    assert {file.name for file in (tmp_path / "run" / "pictures").iterdir()} == {"translate-a-to-b.png"}
+    assert main(["report", path]) == 0
+    capsys.readouterr()
+    assert main(["cheat", path]) == 2
+    assert "translates one way: without a way back there is nothing to hide" in capsys.readouterr().err
+    assert main(["translate", path, sketch, "--source", "b", "--out", str(tmp_path / "out")]) == 2
+    assert "from a to b only, not from b to a: train another with --method.towards both" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.png"))
 
 
 def test_both_translate_both_ways(run: tuple[Path, str], folders: Path, tmp_path: Path) -> None:

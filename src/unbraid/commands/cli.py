@@ -1,6 +1,7 @@
 """The commands. Each is a typed function in `commands`, imported when it is called: torch takes a second."""
 
 import importlib
+import os
 import sys
 
 from unbraid.core.console import escape_unprintable
@@ -61,17 +62,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _status(arguments: list[str]) -> int:
-    """As `main`. What the user can mend is said in one line."""
+    """As `main`. What the user can mend is said in one line, which of several ranks names the one."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    speaker = f"unbraid (rank {os.environ.get('RANK')})" if several else "unbraid"
     try:
         return _run(arguments)
     except KeyboardInterrupt:
-        print("unbraid: stopped", file=sys.stderr)
+        print(f"{speaker}: stopped", file=sys.stderr)
         return 130
     except Exception as error:
         message = _to_mend(error)
         if message is None:
             raise
-    print(f"unbraid: error: {message}", file=sys.stderr)
+    print(f"{speaker}: error: {message}", file=sys.stderr)
     return 2
 
 

@@ -122,6 +122,11 @@ def cheat(
     opened, model, loaded, other = with_data(run, data, limit, device)
     if loaded.test.labelled():
         raise UserError(f"{run} was trained on labelled images; there is no way there and back between two domains")
+    if len(model.method.sources()) < 2:
+        raise UserError(
+            f"{run} is of {model.name}, which here translates one way: without a way back there is nothing to hide. "
+            "Its hidden pairs: unbraid evaluate"
+        )
     metrics = measure(opened, model, loaded, None, perceptual, limit, ("steganography",), other)
     print(table(metrics, [one for one in MEASURES if one.name == "steganography"]))
     if metrics["protocol"]["remark"]:

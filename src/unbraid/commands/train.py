@@ -112,6 +112,7 @@ def train_run(
         dry_run: Whether to say what would be done and leave.
         notes: Lines about the configuration, for the user.
     """
+    from unbraid.core.ranks import number
     from unbraid.methods import method_name
     from unbraid.training.experiment import Experiment
     from unbraid.training.loop import Interrupted
@@ -135,11 +136,14 @@ def train_run(
         keep_freed_memory()
         position = experiment.train()
     except Interrupted as stop:
-        print(
-            f"{stop}; saved. The same command goes on from there:\n  unbraid {shlex.join(sys.argv[1:])}",
-            file=sys.stderr,
-        )
+        if not number():
+            print(
+                f"{stop}; saved. The same command goes on from there:\n  unbraid {shlex.join(sys.argv[1:])}",
+                file=sys.stderr,
+            )
         raise KeyboardInterrupt from stop
+    if number():
+        return
     labelled = experiment.method.needs.labelled
     figure = ("PSNR", "dB") if labelled else ("mAP" if has_classes(experiment.data.val) else "recall@1", "%")
     score = f" (validation {figure[0]} {position.best:.1f} {figure[1]})" if position.best > 0 else ""

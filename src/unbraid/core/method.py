@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unbraid.core.bounds import check_bounds
-from unbraid.core.types import Batch, Codes, DataSpec, Domain, ImageSpec
+from unbraid.core.types import DOMAINS, Batch, Codes, DataSpec, Domain, ImageSpec, UserError, other
 
 BatchType = TypeVar("BatchType")
 Value = TypeVar("Value")
@@ -136,6 +136,10 @@ class Method(nn.Module, ABC, Generic[BatchType]):
             Losses by the players that minimise them. When the generator resumes, these players have been updated.
         """
 
+    def sources(self) -> tuple[Domain, ...]:
+        """Returns the domains whose items it translates: both, or one where there is no way back."""
+        return DOMAINS
+
     def as_translator(self) -> "Translator | None":
         """Returns the method itself if it has what a `Translator` has."""
         return self if isinstance(self, Translator) else None
@@ -147,6 +151,22 @@ class Method(nn.Module, ABC, Generic[BatchType]):
     def as_latent(self) -> "Latent | None":
         """Returns the method itself if it has what a `Latent` has."""
         return self if isinstance(self, Latent) else None
+
+
+def check_source(method: Method[Any], source: Domain, remedy: str) -> None:
+    """Raises UserError if a method doesn't translate items of this domain.
+
+    Args:
+        method: The method.
+        source: Domain of the items.
+        remedy: Settings with which it would, for the message.
+    """
+    if source not in method.sources():
+        ways = " and ".join(f"from {known} to {other(known)}" for known in method.sources())
+        raise UserError(
+            f"This {type(method).__name__} translates {ways} only, not from {source} to {other(source)}: train another "
+            f"with {remedy}"
+        )
 
 
 def present_names(values: Mapping[str, Value], renamed: Mapping[str, str]) -> dict[str, Value]:

@@ -645,6 +645,7 @@ class Batches(Generic[BatchType], Iterator[BatchType]):
 
     The last batch of a pass is filled from the next pass, so every batch has the same size.
     balanced: draws classes equally often instead of items; UserError if the part has no classes.
+    share: the rows of each batch that are read; all by default.
     """
 
     def __init__(
@@ -655,7 +656,9 @@ class Batches(Generic[BatchType], Iterator[BatchType]):
         augmentation: tuple[str, ...] = (),
         step: int = 0,
         balanced: bool = False,
+        share: slice = slice(None),
     ) -> None:
+        self.share = share
         self.part, self.size, self.seed, self.augmentation, self.step = part, size, seed, augmentation, step
         self._orders: dict[int, Rows] = {}
         self._balanced: BalancedOrder | None = None
@@ -680,7 +683,7 @@ class Batches(Generic[BatchType], Iterator[BatchType]):
             at = np.concatenate([self._order(epoch)[offsets[epochs == epoch]] for epoch in passes])
             draw = int(epochs[0]) + 1
         self.step += 1
-        return self.part.batch(at, draw, self.augmentation, self.seed)
+        return self.part.batch(at[self.share], draw, self.augmentation, self.seed)
 
 
 def listing(data: Data) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from unbraid.core.types import other
 from unbraid.core.version import __version__
 from unbraid.evaluation.measure import Measure
 from unbraid.evaluation.measures import MEASURES
@@ -38,8 +39,10 @@ def card(run: Run, metrics: dict[str, Any], model: Trained) -> str:
         command = f"unbraid transfer {run.path} --content IMAGE... --class IMAGE... --out grid.png"
     else:
         about = f"Domain a: {model.spec.a}. Domain b: {model.spec.b}."
-        python = 'answers = model.translate(images, "a", "b", samples=4)   # images: (n, c, h, w) in [-1, 1]'
-        command = f"unbraid translate {run.path} IMAGE... --source a --target b --out answers"
+        source = model.method.sources()[0]
+        way, shape = f'"{source}", "{other(source)}"', "(n, c, h, w) in [-1, 1]"
+        python = f"answers = model.translate(images, {way}, samples=4)   # images: {shape}"
+        command = f"unbraid translate {run.path} IMAGE... --source {source} --target {other(source)} --out answers"
     return f"""# {model.name} on {name}
 
 {about} Made by unbraid {__version__}.

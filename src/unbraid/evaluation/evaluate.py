@@ -16,11 +16,13 @@ from unbraid.evaluation.card import card
 from unbraid.evaluation.measure import Measure
 from unbraid.evaluation.measures import MEASURES
 from unbraid.evaluation.measures.steganography import Steganography
+from unbraid.evaluation.measures.unpaired import SCORE
 from unbraid.evaluation.measures.zero_shot import says_nothing
 from unbraid.evaluation.metrics.images import FEATURES
 from unbraid.evaluation.networks import PerceptualNetworks
 from unbraid.evaluation.pictures import draw_cycles, examples, pictures
 from unbraid.evaluation.subject import Subject, has_classes
+from unbraid.model.log import read_log
 from unbraid.model.run import Run
 from unbraid.model.trained import Trained
 
@@ -102,7 +104,7 @@ def subject_of(
         limit,
         run.config.train.seed,
         run.path / "log.jsonl",
-        chosen_by=_chosen_by(model, data),
+        chosen_by=_chosen_by(run, model, data),
     )
 
 
@@ -156,10 +158,13 @@ def _protocol(subject: Subject, other: bool) -> dict[str, Any]:
     return protocol
 
 
-def _chosen_by(model: Trained, data: Data) -> str:
+def _chosen_by(run: Run, model: Trained, data: Data) -> str:
     """How training chose the model."""
     if model.method.needs.hides_pairs:
-        return "the last that was measured in training"
+        log = run.path / "log.jsonl"
+        rows = read_log(log) if log.exists() else []
+        scored = any(SCORE in row.get("validation", {}) for row in rows)  # not by earlier versions
+        return "chosen on the validation part without its pairs" if scored else "the last that was measured in training"
     if not _chooses(data.val):
         return "the last, for the validation part is too small to choose by"
     return f"chosen on the validation part ({len(data.val)} items)"

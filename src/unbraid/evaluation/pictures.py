@@ -35,7 +35,8 @@ def pictures(model: Trained, data: Data, folder: Path, seed: int) -> None:
     for domain in DOMAINS:
         x = read(data.test, domain, PICTURED)
         y = read(data.test, other(domain), PICTURED) if data.test.pairs() else None
-        _translations(model, x, y, domain, folder / f"translate-{domain}-to-{other(domain)}.png")
+        if domain in model.method.sources():
+            _translations(model, x, y, domain, folder / f"translate-{domain}-to-{other(domain)}.png")
         if model.exclusive_size(domain) > 0:
             made = model.analogy(x[:5], x[-5:], domain)
             rows = [[None, *x[-5:]], *([item, *row] for item, row in zip(x[:5], made, strict=True))]
@@ -83,9 +84,10 @@ def _translations(model: Trained, x: Tensor, y: Tensor | None, source: Domain, p
 
 def draw_cycles(model: Trained, data: Data, folder: Path, seed: int) -> list[Path]:
     """Draws there and back from each domain: undisturbed, after rounding to 8 bits, with noise; and, where the domain
-    has exclusive codes, the translation of another item decoded with them. Returns the files."""
+    has exclusive codes, the translation of another item decoded with them. Returns the files; none without a way
+    back."""
     written = []
-    for source in DOMAINS:
+    for source in DOMAINS if len(model.method.sources()) > 1 else ():
         cycle = Cycle(model, source)
         items, rows, targets, target_rows = two_sides(data.test, source, PICTURED)
         x, y = items.read(rows, 0), targets.read(target_rows, 0)

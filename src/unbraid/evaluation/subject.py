@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from unbraid.model.trained import Trained
 KEPT_BYTES = 2**28
 """Codes or images that are kept for the next measure, at most; larger ones are computed again."""
 T = TypeVar("T", Tensor, Codes)
+V = TypeVar("V")
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Subject:
     chosen_by: str = ""
     encodes: bool = True
     _kept: dict[tuple[object, ...], Tensor | Codes] = field(default_factory=dict)
+    _figures: dict[str, Any] = field(default_factory=dict)
 
     @property
     def paired(self) -> PairedPart | None:
@@ -97,6 +99,11 @@ class Subject:
         """The pairing of the part: which items of a part with pairs are equal, and belong together."""
         assert self.paired
         return Pairing.of(self.paired)
+
+    @property
+    def sources(self) -> tuple[Domain, ...]:
+        """The domains whose items the method translates."""
+        return self.model.method.sources()
 
     def at_most(self, count: int) -> int:
         """Returns a measure's own limit, or the smaller one that was asked for."""
@@ -150,6 +157,12 @@ class Subject:
         """Returns the features of `translated`, see `PerceptualNetworks.features`."""
         key = ("features", source, np.asarray(rows).tobytes())
         return self._once(key, lambda: self.networks.features(self.translated(source, rows)))
+
+    def figures(self, name: str, compute: Callable[[], V]) -> V:
+        """Returns figures that several measures give, computed once."""
+        if name not in self._figures:
+            self._figures[name] = compute()
+        return self._figures[name]
 
     def _once(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
         if key in self._kept:

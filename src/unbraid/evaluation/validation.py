@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+from functools import cache
 from typing import Any
 
+from unbraid.core.config import PACKAGED
 from unbraid.core.method import Method
 from unbraid.data.parts import Data
 from unbraid.evaluation.measure import Measure, Watched
@@ -12,7 +14,9 @@ from unbraid.evaluation.measures.residual import Residual
 from unbraid.evaluation.measures.retrieval import Retrieval
 from unbraid.evaluation.measures.samples import Samples
 from unbraid.evaluation.measures.transfer import Transfer
+from unbraid.evaluation.measures.unpaired import UnpairedScore
 from unbraid.evaluation.measures.zero_shot import ZeroShot
+from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
 from unbraid.evaluation.subject import Subject
 from unbraid.model.codes import code_space
 from unbraid.model.drawing import sample_grid, save_picture, transfer_grid
@@ -22,6 +26,8 @@ from unbraid.model.trained import Trained
 
 WATCHED: tuple[Measure[Any], ...] = (Retrieval(), Residual(), ZeroShot(), Samples())
 """What training watches, as far as it applies, while items that it doesn't see have codes."""
+WATCHED_UNPAIRED: tuple[Measure[Any], ...] = (UnpairedScore(),)
+"""The same of a method that trains without pairs, whether it has codes or not."""
 WATCHED_LABELLED: tuple[Measure[Any], ...] = (Transfer(), Samples())
 """The same of a method that trains on labels."""
 
@@ -32,9 +38,9 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
     A method on pairs scores its mean recall@1 over both directions, in percent, or its mean average precision, where
     validation has classes and no pairs. Each item is in the gallery once, and any of its partners is a hit. A method on
     labels scores how well it makes held-out images again, in PSNR, for that needs no labels; while it can't encode such
-    images, and where there are neither codes nor pairs, or no query can miss, the latest model is kept. So it is for a
-    method on unpaired data: recall is logged where validation has pairs, but pairs that are hidden from training don't
-    choose the model either.
+    images, and where there are neither codes nor pairs, or no query can miss, the latest model is kept. A method on
+    unpaired images scores what `UnpairedScore` says, and keeps the latest model where that can't be measured: recall is
+    logged where validation has pairs, but pairs that are hidden from training don't choose the model either.
 
     Recall counts as better by more than its standard error, and the later of like models is kept (the rule of Breiman,
     Friedman, Olshen and Stone 1984, with the longer training for the simpler tree): chance would choose among them
@@ -45,8 +51,11 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
     pairs = data.train.pairs() if encodes and not labelled else None
     space = code_space(method, pairs) if pairs else None
     distance = run.config.train.distance if space else "euclidean"
-    subject = Subject(Trained(method, space, "", position.step), data, data.val, distance, encodes=encodes)
+    unpaired = method.needs.hides_pairs
+    networks = _networks() if unpaired else NO_NETWORKS
+    subject = Subject(Trained(method, space, "", position.step), data, data.val, distance, networks, encodes=encodes)
     measures = (WATCHED_LABELLED if labelled else WATCHED) if encodes else ()
+    measures += WATCHED_UNPAIRED if unpaired else ()
     found = [measure.watch(subject) for measure in measures if measure.watches(subject)]
     if run.config.train.probe and method.as_disentangler():
         found.append(Leakage().watch(subject))
@@ -61,6 +70,11 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
         run.save_model(method, space, position.step)
         position = dataclasses.replace(position, best=score, best_step=position.step)
     return dataclasses.replace(position, highest=highest, waited=waited)
+
+
+@cache
+def _networks() -> PerceptualNetworks:
+    return PerceptualNetworks.find(PACKAGED)
 
 
 def standard_error(percent: float, count: int) -> float:

@@ -10,17 +10,23 @@ from typing import Any
 from unbraid.core.method import Method
 from unbraid.core.types import UserError
 from unbraid.methods.cddn import CdDN
+from unbraid.methods.cut import CUT
 from unbraid.methods.cyclegan import CycleGAN
+from unbraid.methods.dtn import DTN
 from unbraid.methods.iiae import IIAE
 from unbraid.methods.lord import LORD
+from unbraid.methods.munit import MUNIT
 from unbraid.methods.uncooperative import Uncooperative
 from unbraid.methods.xgan import XGAN
 
 METHODS: dict[str, type[Method[Any]]] = {
     "cddn": CdDN,
+    "cut": CUT,
     "cyclegan": CycleGAN,
+    "dtn": DTN,
     "iiae": IIAE,
     "lord": LORD,
+    "munit": MUNIT,
     "uncooperative": Uncooperative,
     "xgan": XGAN,
 }

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
+from unbraid.core import ranks
 from unbraid.core.bounds import Count, Positive, Shares, Size, Sizes, Weight
 from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, small_images
 from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec, other
@@ -447,7 +448,9 @@ class CdDN(Method[Paired]):
                 kinds["latent"][f"latent_shared_{domain}"] = c.latent * shared.abs().mean()
                 kinds["latent"][f"latent_exclusive_{domain}"] = c.latent * exclusive.abs().mean()
             if c.contrastive:
-                kinds["contrastive"][f"contrastive_{domain}"] = c.contrastive * sample_contrastive_loss(code.shared)
+                kinds["contrastive"][f"contrastive_{domain}"] = c.contrastive * sample_contrastive_loss(
+                    ranks.gather(code.shared)
+                )
         if c.shared_alignment:
             difference = codes["a"].shared - codes["b"].shared
             kinds["shared_alignment"]["shared_alignment"] = c.shared_alignment * difference.abs().mean()  # eq. 1
@@ -491,14 +494,16 @@ class CdDN(Method[Paired]):
                 terms[f"latent_discriminator_{domain}"] = (
                     functional.softplus(-real).mean() + functional.softplus(generated).mean()
                 )
-            shared = codes[domain].shared.detach()
+            shared = ranks.gather(codes[domain].shared.detach())
             # over images; the decoders' noise lies on top
             self.diagnostics[f"shared deviation {domain}"] = shared.std(0, correction=0).mean()
             # vectors of k independent values of one size have squared cosines of 1/k on average
             self.diagnostics[f"shared dimensions {domain}"] = shared.shape[1] / sample_contrastive_loss(shared).clamp(
                 min=1e-6
             )
-            exclusive = codes[domain].exclusive.detach()  # the noise that is drawn in its place has 0 and 1
+            exclusive = ranks.gather(
+                codes[domain].exclusive.detach()
+            )  # the noise that is drawn in its place has 0 and 1
             self.diagnostics[f"exclusive mean {domain}"] = exclusive.mean(0).abs().mean()
             self.diagnostics[f"exclusive deviation {domain}"] = exclusive.std(0, correction=0).mean()
         return terms

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from unbraid.core import ranks
 from unbraid.core.bounds import Bounds, Positive, Size, Sizes, Weight
 from unbraid.core.config import PerceptualConfig
 from unbraid.core.method import Clock, Method, Stage, Terms, Update
@@ -309,8 +310,8 @@ class LORD(Method[Labelled]):
         """Returns e_y from the table, or the mean over the batch's images of the class (section 5)."""
         if self.config.inference != "amortised":
             return self._class_rows(batch.label)
-        codes = self.class_encoder(batch.x).float()
-        same_class = (batch.label[:, None] == batch.label[None]).all(2).float()
+        codes, labels = ranks.gather(self.class_encoder(batch.x).float()), ranks.gather(batch.label)
+        same_class = (batch.label[:, None] == labels[None]).all(2).float()
         return (same_class / same_class.sum(1, keepdim=True)) @ codes
 
     def _class_rows(self, label: Int[Tensor, "n k"]) -> Float[Tensor, "n d"]:

@@ -150,7 +150,8 @@ def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int
     """Draws items of both domains: reconstruction, samples in the other domain, a guided translation, and the item that
     guides it, which is the true counterpart, or without pairs some item.
 
-    A method without codes shows the item, its translation, and that translated back. Vectors give an empty sheet.
+    A method without codes shows the item, its translation, and that translated back, if it goes both ways. Vectors give
+    an empty sheet.
 
     Args:
         method: any.
@@ -192,12 +193,13 @@ def _there_and_back(method: Any, part: Part, count: int) -> Image.Image:
     device = next(method.parameters()).device
     rows: list[list[Tensor]] = []
     with evaluating(method):
-        for src in DOMAINS:
+        for src in method.sources():
             x = read(part, src, count).to(device)
-            there = method.translate(x, src, other(src))
-            back = method.translate(there, other(src), src)
-            rows += [[x[i], there[i], back[i]] for i in range(len(x))]
-    return grid(rows, ["input", "there", "back"])
+            images = [x, method.translate(x, src, other(src))]
+            if other(src) in method.sources():
+                images.append(method.translate(images[1], other(src), src))
+            rows += [[*row] for row in zip(*images, strict=True)]
+    return grid(rows, ["input", "there", "back"][: len(rows[0])])
 
 
 def _specs(method: Any) -> tuple[Any, Any]:

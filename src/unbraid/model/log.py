@@ -24,10 +24,17 @@ RENAMED = {"watched": "diagnostics", "domain told, %": "domain accuracy, %"}
 
 
 class Log:
-    """Writes log.jsonl and shows progress."""
+    """Writes log.jsonl and shows progress.
 
-    def __init__(self, folder: Path, tensorboard: bool = False, quiet: bool = False) -> None:
-        self.path = folder / "log.jsonl"
+    Args:
+        folder: The run's folder.
+        tensorboard: Write TensorBoard files too.
+        quiet: Show nothing.
+        writes: Write anything; False for ranks other than the first.
+    """
+
+    def __init__(self, folder: Path, tensorboard: bool = False, quiet: bool = False, writes: bool = True) -> None:
+        self.path, self.writes = folder / "log.jsonl", writes
         self.console = Console(stderr=True, quiet=quiet)
         self._bar: tuple[Progress, TaskID] | None = None
         self._began: tuple[int, float, float] | None = None
@@ -36,7 +43,7 @@ class Log:
 
     def resume(self, position: Position) -> None:
         """Drops the lines that were written after the checkpoint: they come again."""
-        if not self.path.exists():
+        if not self.writes or not self.path.exists():
             return
         kept = [row for row in read_log(self.path) if (row["stage"], row["step"]) <= (position.stage, position.step)]
         write_atomically(self.path, lambda file: file.write_text("".join(json_text(row) + "\n" for row in kept)))
@@ -109,6 +116,8 @@ class Log:
             self._board.close()
 
     def _write(self, position: Position, row: dict[str, Any]) -> None:
+        if not self.writes:
+            return
         head = {"stage": position.stage, "step": position.step, "seconds": round(position.seconds, 1)}
         try:
             with self.path.open("a") as file:

@@ -33,6 +33,8 @@ def draw_normal(module: nn.Module) -> None:
     Weights of convolutions are drawn from N(0, .02), scales of batch-norm from N(1, .02), weights of fully connected
     layers as in Glorot and Bengio 2010; biases are 0.
     """
+    if any(parameter.is_meta for parameter in module.parameters(recurse=False)):
+        return  # torch would load its compiler, which takes seconds, to draw nothing
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, UpConv)):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.Linear):

@@ -11,6 +11,9 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from unbraid.core import ranks
+from unbraid.core.ranks import Ranks
+
 FORGOTTEN = 256
 """Number of steps for which an unread row keeps moving; its first moment has then decayed by a factor of 2e-12."""
 BLOCK = 4096
@@ -89,6 +92,13 @@ class RowAdam(Optimizer):
         for hook in self._hooks:
             hook.remove()
 
+    def follow(self, group: Ranks) -> None:
+        """Brings up to date the rows that the first rank has read without the others, as measuring does."""
+        for weight, state in self.state.items():
+            present = (state["last"] == int(state["now"])).byte()
+            group.copy_first([present])
+            self._catch_up(weight, present.nonzero()[:, 0])
+
     @torch.no_grad()
     def _catch_up(self, weight: Tensor, rows: Int[Tensor, " r"]) -> None:
         """The steps that these rows have missed, taken at once."""
@@ -125,6 +135,8 @@ class RowAdam(Optimizer):
                 step = int(state["now"]) + 1
                 gradient = weight.grad.coalesce()
                 rows, values = gradient.indices()[0], gradient.values()
+                if ranks.stepping():  # other ranks have read rows that this one has not
+                    self._catch_up(weight, rows)
                 if step > len(state["rates"]):
                     state["rates"] = torch.cat([state["rates"], torch.zeros_like(state["rates"])])
                 correction = (1 - b2**step) ** 0.5

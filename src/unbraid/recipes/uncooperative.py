@@ -17,6 +17,10 @@ is ours; training doesn't see it."""
 RELIT = DataConfig(set="relit", size=(64, 64))
 """The renders have 64 px and keep them in the paper's setting too: enlarged they would show no more, and convolutions
 take any size."""
+RELIT_32 = DataConfig(set="relit", size=(32, 32))
+TRAIN_32 = TrainConfig(steps=6000, batch=8, average=0.999, evaluate_every=1000)
+"""At most 30 minutes on two cores for each method."""
+FACADES = DataConfig(set="facades", size=(64, 64), augment=("flip", "shift"))
 
 UNCOOPERATIVE_SYNTHETIC = Recipe(
     UncooperativeConfig(informative="a"),
@@ -84,6 +88,19 @@ COOPERATIVE_RELIT = replace(
     name="cooperative-relit",
     about="relit and plain cars, both networks learn in both cycles",
 )
+UNCOOPERATIVE_RELIT_32 = replace(
+    UNCOOPERATIVE_RELIT,
+    data=RELIT_32,
+    train=TRAIN_32,
+    name="uncooperative-relit-32",
+    about="relit and plain cars, 32 px",
+)
+COOPERATIVE_RELIT_32 = replace(
+    UNCOOPERATIVE_RELIT_32,
+    method=COOPERATIVE_RELIT.method,
+    name="cooperative-relit-32",
+    about="relit cars, 32 px, both networks learn in both cycles",
+)
 UNCOOPERATIVE_MAPS = Recipe(
     SMALL,
     DataConfig(set="maps", size=(64, 64), augment=("turn", "shift")),
@@ -91,6 +108,21 @@ UNCOOPERATIVE_MAPS = Recipe(
     name="uncooperative-maps",
     about="aerial photos and maps, 64 px",
     shows="hidden pair",
+)
+UNCOOPERATIVE_FACADES = replace(
+    UNCOOPERATIVE_MAPS,
+    data=FACADES,
+    name="uncooperative-facades",
+    about="facades and labels without pairs, 64 px",
+)
+COOPERATIVE_CUHK, COOPERATIVE_MAPS, COOPERATIVE_FACADES = (
+    replace(
+        recipe,
+        method=COOPERATIVE_RELIT.method,
+        name=f"co{recipe.name.removeprefix('unco')}",
+        about=f"{recipe.about.removesuffix(', 64 px')}, both networks learn in both cycles",
+    )
+    for recipe in (UNCOOPERATIVE_CUHK, UNCOOPERATIVE_MAPS, UNCOOPERATIVE_FACADES)
 )
 UNCOOPERATIVE_CUHK_PAPER = Recipe(
     UncooperativeConfig(),

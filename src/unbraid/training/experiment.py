@@ -10,18 +10,31 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import dacite
 import torch
 
-from unbraid.core.config import PACKAGED, Distance, PerceptualConfig, RunConfig, TrainConfig, to_json
+from unbraid.core import ranks
+from unbraid.core.config import (
+    FREE_KEYS,
+    LOCATIONS,
+    PACKAGED,
+    Distance,
+    PerceptualConfig,
+    RunConfig,
+    TrainConfig,
+    flatten,
+    to_json,
+)
 from unbraid.core.data_config import DataConfig
 from unbraid.core.device import choose_precision
 from unbraid.core.files import check_value, is_inside, read_json, write_json
 from unbraid.core.memory import build_method, require_memory
 from unbraid.core.method import Method
+from unbraid.core.ranks import Ranks
 from unbraid.core.recipe import Recipe
 from unbraid.core.types import UserError
 from unbraid.data.features import Tuned, save_extractor, with_head
@@ -157,7 +170,18 @@ class Experiment:
                     f"--run {path} lies in {folder}: its pictures would be taken for data. Give another --run"
                 )
         check(config.train, self.method)
-        began = self.start_from(config.train.init)
+        if ranks.count() > 1 and self.tuned and not (path / "features.safetensors").exists():
+            raise UserError(
+                "--data.tuned learns its features before training, in one process: start this command without "
+                "torchrun, stop it when its first steps are done, and go on with torchrun"
+            )
+        with ranks.joined(choose_precision(config.train).device) as group:
+            group.check_same(self._digest(), "The command, or the data that it finds, is")
+            return self._first(path, quiet, group) if group.first else self._other(path, group)
+
+    def _first(self, path: Path, quiet: bool, group: Ranks) -> Position:
+        """Trains and writes the run's folder."""
+        config, began = self.config, self.start_from(self.config.train.init)
         run, log = Run.open(path, self.name, config, self.recipe, any_length=True), None
         try:
             with run.locked():
@@ -173,10 +197,23 @@ class Experiment:
                     log.event(Position(), line)
                 if run.former is not None:
                     change_length(run, run.former, self.method, len(self.data.train), log)
-                return fit(run, self.method, self.data, log)
+                group.wait()
+                return fit(run, self.method, self.data, log, group)
         finally:
             if log:
                 log.close()
+
+    def _other(self, path: Path, group: Ranks) -> Position:
+        """Trains with the first rank, and writes nothing."""
+        group.wait()
+        run, log = Run(path, self.name, self.config), Log(path, quiet=True, writes=False)
+        return fit(run, self.method, self.data, log, group)
+
+    def _digest(self) -> str:
+        """Returns a digest of what must be the same on all ranks."""
+        settings = flatten(to_json(self.config))
+        same = {name: value for name, value in settings.items() if name not in (*FREE_KEYS, *LOCATIONS)}
+        return sha256(json.dumps([same, self.parts, str(self.data.spec)], default=str).encode()).hexdigest()
 
 
 def train(config: RunConfig[Any], run: str | Path, data: Datasets | None = None, quiet: bool = False) -> Trained:

@@ -15,14 +15,14 @@ from types import FrameType
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unbraid.core.config import TrainConfig
 from unbraid.core.device import Precision, choose_precision
 from unbraid.core.memory import available_memory, format_bytes, require_memory, saved_bytes
-from unbraid.core.method import Clock, Method, Stage, Terms
+from unbraid.core.method import Clock, Method, Stage
+from unbraid.core.ranks import SINGLE, Ranks, count
 from unbraid.core.types import UserError
 from unbraid.data.parts import Batches, Data
 from unbraid.evaluation.validation import validate
@@ -30,6 +30,7 @@ from unbraid.model.log import LOG_EVERY, Log
 from unbraid.model.run import Position, Run, load_average, load_optimiser, load_weights, model_state, upgrade_state
 from unbraid.nn.tables import RowAdam
 from unbraid.training.patience import is_over, remarks
+from unbraid.training.step import Checks, train_step
 
 SEEDS = 2**63
 """Upper bound of seeds in torch and numpy."""
@@ -41,110 +42,11 @@ LASTING = 10
 """Consecutive lines of the log with the same warning before the user is warned."""
 
 
-REMEDY = (
-    "The last good checkpoint is kept. Try, in another run folder, a lower --method.rate, --train.precision fp32, or a "
-    "larger --train.batch"
-)
-"""End of the message for a loss that is not finite."""
-
-
-class NonFiniteLoss(UserError):
-    """A loss or a gradient is infinite or not a number."""
-
-
 class Interrupted(Exception):
     """The user stopped the run, which has been saved."""
 
 
-def train_step(
-    method: Method[Any],
-    optimisers: Mapping[str, Optimizer],
-    batches: Iterator[Any],
-    clock: Clock,
-    precision: contextlib.AbstractContextManager[Any] | None = None,
-    gradient_norms: dict[str, float] | None = None,
-) -> dict[str, Tensor]:
-    """Performs one training step: backward and optimiser steps for each update that the method yields.
-
-    Returns the weighted losses by name, and adds gradient norms by player to `gradient_norms`. Raises NonFiniteLoss
-    before an update that is not finite. Gradients of all players of an update are computed before the first of them
-    steps.
-    """
-    losses: dict[str, Tensor] = {}
-    assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
-    with precision or contextlib.nullcontext():
-        for update in method.updates(batches, clock):
-            totals = [total(terms, clock.step) for terms in update.values()]
-            for terms in update.values():
-                losses.update({name: term.detach() for name, term in terms.items()})
-            teams = [{who: optimisers[who] for who in ((key,) if isinstance(key, str) else key)} for key in update]
-            moves = [
-                gradients(team, loss, clock.step, retain=number < len(update))
-                for number, (team, loss) in enumerate(zip(teams, totals, strict=True), 1)
-            ]
-            for team, move in zip(teams, moves, strict=True):
-                apply(team, move, gradient_norms)
-            assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
-    return losses
-
-
-Move = list[tuple[Tensor, Tensor | None]]
-"""Parameters and their gradients."""
-
-
-def gradients(team: Mapping[str, Optimizer], loss: Tensor, step: int, retain: bool) -> Move:
-    """Returns the gradients of the loss with respect to the team's parameters only; other networks receive none.
-
-    Args:
-        team: Optimisers by player.
-        loss: Sum of the losses that the players minimise.
-        step: Number of the step, for messages.
-        retain: Keep the graph for another player's gradients.
-
-    Raises:
-        NonFiniteLoss: A player's gradient, or its squared norm, is not finite. The loss may be finite even so, and Adam
-            would turn weights into NaN or stop updating them.
-    """
-    movers = [p for optimiser in team.values() for group in optimiser.param_groups for p in group["params"]]
-    for parameter in movers:
-        parameter.grad = None
-    loss.backward(inputs=movers, retain_graph=retain)
-    for who, optimiser in team.items():
-        if not math.isfinite(gradient_norm(optimiser)):
-            raise NonFiniteLoss(f"Step {step}: the gradient of {who} is no longer finite. {REMEDY}")
-    return [(parameter, parameter.grad) for parameter in movers]
-
-
-def apply(team: Mapping[str, Optimizer], move: Move, gradient_norms: dict[str, float] | None = None) -> None:
-    """Steps the team's optimisers with these gradients.
-
-    Then clears autocast's cache of bf16 weights, or later turns of the step would use stale ones.
-
-    Args:
-        team: Optimisers by player.
-        move: Parameters and their gradients.
-        gradient_norms: Receives the gradient norm of each player, if given.
-    """
-    for parameter, gradient in move:
-        parameter.grad = gradient
-    for who, optimiser in team.items():
-        if gradient_norms is not None:
-            gradient_norms[who] = gradient_norm(optimiser)
-        optimiser.step()
-    torch.clear_autocast_cache()
-
-
-def total(terms: Terms, step: int) -> Float[Tensor, ""]:
-    """Returns the sum of the losses. Raises NonFiniteLoss, which names those that are not finite."""
-    loss = torch.stack(list(terms.values())).sum()
-    if not math.isfinite(loss.detach().item()):
-        values = {name: term.detach().item() for name, term in terms.items()}
-        bad = ", ".join(f"{name} = {value:g}" for name, value in values.items() if not math.isfinite(value))
-        raise NonFiniteLoss(f"Step {step}: the loss is no longer finite ({bad or 'the sum of its terms'}). {REMEDY}")
-    return loss
-
-
-def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
+def fit(run: Run, method: Method[Any], data: Data, log: Log, ranks: Ranks = SINGLE) -> Position:
     """Trains from the run's present state to the end of its length, and saves the best checkpoint in the run.
 
     Args:
@@ -152,6 +54,7 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
         method: The method.
         data: The data.
         log: The log of the run.
+        ranks: The ranks that train together, of which the first measures and writes.
 
     Returns:
         The final position.
@@ -170,9 +73,12 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
     position = Position(**state["position"]) if state else Position()
     if position.stage >= len(method.stages()):
         raise UserError(f"{run.path / 'state.pt'} is damaged: it stands in a stage that {run.method_name} doesn't have")
+    ranks.check_same(f"{position.stage} {position.step}", f"What the ranks find in {run.path} is")
     log.resume(position)
-    log.event(position, f"{'going on at' if state else 'starting at'} step {position.step}, {precision}")
-    if warning := check_batch(config, method, data, precision, position.stage):
+    together = f", {ranks.count} ranks" * (ranks.count > 1)
+    log.event(position, f"{'going on at' if state else 'starting at'} step {position.step}, {precision}{together}")
+    share = config.batch // ranks.count if precision.device.type == "cuda" else config.batch
+    if warning := check_batch(dataclasses.replace(config, batch=share), method, data, precision, position.stage):
         log.event(position, warning)
     with _interrupts() as interrupts:
         for number, stage in enumerate(method.stages()):
@@ -180,9 +86,10 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log) -> Position:
                 continue
             if number > position.stage:
                 position, state = dataclasses.replace(position, stage=number, step=0, seconds=0.0, waited=0), None
-            session = Session(run, method, data, log, stage, precision, state)
+            session = Session(run, method, data, log, stage, precision, state, ranks)
             position = session.train(position, interrupts)
             session.finish()
+    ranks.wait()
     return position
 
 
@@ -248,6 +155,7 @@ def check_numbers(config: TrainConfig) -> None:
             raise UserError(f"--train.{name} {value}: it must be more than 0" + " and finite" * (value > 0))
     if math.isnan(config.checkpoint_seconds):
         raise UserError(f"--train.checkpoint-seconds {config.checkpoint_seconds}: it must be a number of seconds")
+    Ranks(count=count()).share(config.batch)
     if not 0 <= config.seed < SEEDS:
         raise UserError(f"--train.seed {config.seed}: it must be at least 0 and less than 2^63")
     if not 0 <= config.average < 1:
@@ -266,9 +174,10 @@ class Session:
         stage: Stage,
         precision: Precision,
         state: dict[str, Any] | None,
+        ranks: Ranks = SINGLE,
     ) -> None:
         self.run, self.method, self.data, self.log = run, method, data, log
-        self.stage, self.precision = stage, precision
+        self.stage, self.precision, self.ranks = stage, precision, ranks
         self.optimisers = method.optimisers(stage.name)
         self.rates = {
             name: [group["lr"] for group in optimiser.param_groups] for name, optimiser in self.optimisers.items()
@@ -277,6 +186,9 @@ class Session:
             load_weights(method, state["method"], run.path / "state.pt")
             for name, optimiser in self.optimisers.items():
                 load_optimiser(optimiser, state["optimisers"].get(name, {}), run.path / "state.pt")
+        ranks.copy_first([*method.state_dict().values()])
+        self.checks = Checks(ranks, precision.device, later=checks_later(precision.device, self.optimisers))
+        self.values: dict[str, float] = {}
         average = load_average(method, state["average"], run.path / "state.pt") if state else None
         self.average = Average(method, run.config.train.average, average)
         self.troubles: dict[str, int] = {}
@@ -285,44 +197,41 @@ class Session:
         """Trains until the stage ends: sets learning rates, steps, logs, evaluates and writes checkpoints."""
         config = self.run.config.train
         length = Length.of(config, self.stage, len(self.data.train))
-        balanced = self.run.config.data.balanced
+        balanced, share = self.run.config.data.balanced, self.ranks.share(config.batch)
         batches: Batches[Any] = Batches(
-            self.data.train, config.batch, config.seed, self.run.config.data.augment, position.drawn, balanced
+            self.data.train, config.batch, config.seed, self.run.config.data.augment, position.drawn, balanced, share
         )
         device_batches = DeviceBatches(batches, self.precision.device)
         shares = [stage.share for stage in self.method.stages()]
-        before, share = (each / sum(shares) for each in (sum(shares[: position.stage]), shares[position.stage]))
+        before, part = (each / sum(shares) for each in (sum(shares[: position.stage]), shares[position.stage]))
         saved, began = time.monotonic(), time.monotonic() - position.seconds
         self.method.train()
         if over := is_over(config, position):
             self.say(position)
         while not over and (clock := length.clock(position.step, position.seconds, self.stage.name)).progress < 1:
-            self.seed(step_seed(config.seed, position.stage, position.step))
-            self.set_rates(clock)
             gradient_norms: dict[str, float] | None = {} if position.counted + 1 == LOG_EVERY else None
-            terms = train_step(
-                self.method, self.optimisers, device_batches, clock, self.precision.autocast(), gradient_norms
-            )
-            self.average.update()
-            logged = {**terms, **self.method.diagnostics}
-            values = dict(zip(logged, torch.stack([v.float() for v in logged.values()]).tolist(), strict=True))
-            losses = {name: values[name] for name in terms}
-            position = self.after_step(position, values, gradient_norms, batches.step, time.monotonic() - began)
+            losses = self.step(device_batches, clock, position, gradient_norms)
+            position = self.after_step(position, gradient_norms, batches.step, began)
             done = length.clock(position.step, position.seconds).progress
             measured = position.step % config.evaluate_every == 0 or done >= 1
-            self.log.progress(position, before + share * done, config.batch, losses)
-            if measured:
-                self.run.check_there()
-                with self.average.applied():
-                    position = validate(self.run, self.method, self.data, position, self.log)
-                self.say(position)
+            latest = {name: self.values[name] for name in losses if name in self.values}  # of a GPU's last but one
+            self.log.progress(position, before + part * done, config.batch, latest)
+            if measured and self.ranks.first:
+                position = self.measure(position)
                 over = is_over(config, position)
-            if measured or interrupts.count or time.monotonic() - saved > config.checkpoint_seconds:
-                last = done >= 1 or over or interrupts.count > 0
-                self.run.save_position(self.method, self.optimisers, position, self.average.state(), wait=last)
+            due = time.monotonic() - saved > config.checkpoint_seconds
+            stop, (measured, due, over, seconds) = self.ranks.agree(
+                interrupts.count > 0, measured, due, over, position.seconds
+            )
+            position = dataclasses.replace(position, seconds=seconds)
+            if measured:
+                self.follow()
+            if measured or due or stop:
+                position = self.save(position, wait=bool(stop or over or done >= 1))
                 saved = time.monotonic()
                 began = saved - position.seconds  # measuring and saving are not training
-            if interrupts.count:
+            if stop:
+                self.ranks.wait()
                 raise Interrupted(f"stopped at step {position.step}")
         return position
 
@@ -330,6 +239,50 @@ class Session:
         """Logs what there is to say of held-out figures that get no better."""
         for text in remarks(self.run.config.train, position):
             self.log.event(position, text)
+
+    def step(
+        self, batches: Iterator[Any], clock: Clock, position: Position, gradient_norms: dict[str, float] | None
+    ) -> dict[str, Tensor]:
+        """Performs one step; returns its losses.
+
+        Args:
+            batches: Batches, or this rank's shares of them.
+            clock: Progress of the stage.
+            position: Position before the step.
+            gradient_norms: Receives gradient norms by player, if given.
+        """
+        config = self.run.config.train
+        self.seed(step_seed(config.seed, position.stage, position.step))
+        self.set_rates(clock)
+        autocast = self.precision.autocast()
+        with self.ranks.step(config.batch):
+            losses = train_step(self.method, self.optimisers, batches, clock, autocast, gradient_norms, self.checks)
+        self.average.update()
+        self.checks.put(position.step, {**losses, **self.method.diagnostics})
+        return losses
+
+    def measure(self, position: Position) -> Position:
+        """Measures the model on the validation part."""
+        position = self.collect(position, wait=True)
+        self.run.check_there()
+        with self.average.applied():
+            position = validate(self.run, self.method, self.data, position, self.log)
+        self.say(position)
+        return position
+
+    def follow(self) -> None:
+        """Brings tables of codes on all ranks to where measuring left the first rank's."""
+        for optimiser in self.optimisers.values():
+            if isinstance(optimiser, RowAdam) and self.ranks.count > 1:
+                optimiser.follow(self.ranks)
+
+    def save(self, position: Position, wait: bool) -> Position:
+        """Writes a checkpoint, if this is the first rank; returns the position with all losses that were on their
+        way."""
+        position = self.collect(position, wait=True)
+        if self.ranks.first:
+            self.run.save_position(self.method, self.optimisers, position, self.average.state(), wait)
+        return position
 
     def finish(self) -> None:
         """Brings tables of codes up to date, whose rows are otherwise updated when they are read."""
@@ -351,30 +304,41 @@ class Session:
             for group, rate in zip(optimiser.param_groups, self.rates[name], strict=True):
                 group["lr"] = rate * factor
 
+    def collect(self, position: Position, wait: bool = False) -> Position:
+        """Adds losses and diagnostics that have arrived from the device to the position's sums.
+
+        Raises NonFiniteLoss.
+        """
+        for values in self.checks.take(wait):
+            self.values = values
+            sums = {name: position.sums.get(name, 0.0) + value for name, value in values.items()}
+            position = dataclasses.replace(position, sums=sums)
+        return position
+
     def after_step(
         self,
         position: Position,
-        values: dict[str, float],
         gradient_norms: dict[str, float] | None,
         drawn: int,
-        seconds: float,
+        began: float,
     ) -> Position:
         """Returns the position after one more step; given gradient norms, logs mean losses and diagnostics.
 
         Args:
             position: Position before the step.
-            values: Losses and diagnostics of the step.
             gradient_norms: Gradient norms by player, at steps that are logged.
             drawn: Number of batches drawn so far.
-            seconds: Training time of the stage so far.
+            began: When the stage would have begun without interruptions, by time.monotonic.
         """
-        sums = {name: position.sums.get(name, 0.0) + value for name, value in values.items()}
+        if gradient_norms is not None or self.ranks.count == 1:  # several ranks look at one time
+            position = self.collect(position, wait=gradient_norms is not None)
+        seconds = time.monotonic() - began
         position = dataclasses.replace(
-            position, step=position.step + 1, drawn=drawn, seconds=seconds, sums=sums, counted=position.counted + 1
+            position, step=position.step + 1, drawn=drawn, seconds=seconds, counted=position.counted + 1
         )
         if gradient_norms is None:
             return position
-        means = {name: value / position.counted for name, value in sums.items()}
+        means = {name: value / position.counted for name, value in position.sums.items()}
         diagnostics = {name: value for name, value in means.items() if name in self.method.diagnostics}
         self.log.losses(position, {name: value for name, value in means.items() if name not in diagnostics})
         if diagnostics:
@@ -387,10 +351,11 @@ class Session:
         return dataclasses.replace(position, sums={}, counted=0)
 
 
-def gradient_norm(optimiser: Optimizer) -> float:
-    """Returns the norm of the gradient of an optimiser's parameters."""
-    found = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
-    return float(torch.stack([gradient.float().norm() for gradient in found]).norm()) if found else 0.0
+def checks_later(device: torch.device, optimisers: Mapping[str, Optimizer]) -> bool:
+    """Returns whether losses are looked at later than a step: on a GPU, with optimisers that can then stay where they
+    are."""
+    fit = (isinstance(each, RowAdam) or each.defaults.get("fused") for each in optimisers.values())
+    return device.type == "cuda" and all(fit)
 
 
 def step_seed(seed: int, stage: int, step: int) -> int:

@@ -8,7 +8,8 @@ from unbraid.core.device import choose_precision
 from unbraid.core.method import Clock, Stage
 from unbraid.data.parts import Batches
 from unbraid.training.experiment import Experiment
-from unbraid.training.loop import DeviceBatches, train_step
+from unbraid.training.loop import DeviceBatches
+from unbraid.training.step import train_step
 
 FIRST = 2
 """Steps that don't count: memory is taken and kernels are chosen in them."""

@@ -14,6 +14,7 @@ from unbraid.evaluation.measures.steganography import Steganography
 from unbraid.evaluation.measures.through_translation import ThroughTranslation
 from unbraid.evaluation.measures.transfer import Transfer
 from unbraid.evaluation.measures.translation import Translation
+from unbraid.evaluation.measures.unpaired import UnpairedScore
 from unbraid.evaluation.measures.zero_shot import ZeroShot
 
 MEASURES: tuple[Measure[Any], ...] = (
@@ -26,6 +27,7 @@ MEASURES: tuple[Measure[Any], ...] = (
     Analogies(),
     NearestView(),
     Samples(),
+    UnpairedScore(),
     Steganography(),
     Semantics(),
     Leakage(),

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.core.types import DOMAINS, Domain, other
+from unbraid.core.types import Domain, other
 from unbraid.data.parts import Part, Rows, unique_rows
 from unbraid.evaluation.measure import Block, Measure, Ways
 from unbraid.evaluation.measures.translation import TRANSLATED, needs_translations
@@ -42,10 +42,11 @@ class Semantics(Measure[SemanticsResult]):
     def applies(self, subject: Subject) -> str | None:
         if reason := needs_translations(subject):
             return reason
-        return None if any(_names(subject, source) for source in DOMAINS) else "no attribute is known in both domains"
+        known = any(_names(subject, source) for source in subject.sources)
+        return None if known else "no attribute is known in both domains"
 
     def compute(self, subject: Subject) -> SemanticsResult:
-        table = {f"{source}->{other(source)}": way for source in DOMAINS if (way := _one_way(subject, source))}
+        table = {f"{source}->{other(source)}": way for source in subject.sources if (way := _one_way(subject, source))}
         return {"attributes": table} if table else {}
 
     def rows(self, metrics: SemanticsResult) -> list[Block]:

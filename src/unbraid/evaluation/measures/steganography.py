@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.core.types import DOMAINS, Codes, Domain, other
+from unbraid.core.types import Codes, Domain, other
 from unbraid.data.equal import differ
 from unbraid.data.parts import Items, Part, Recombining, Rows, derangement, unique_rows
 from unbraid.evaluation.images import DistanceTable, blocks
 from unbraid.evaluation.measure import Block, Measure, Ways, cells
+from unbraid.evaluation.measures.through_translation import ThroughTranslation
 from unbraid.evaluation.measures.translation import needs_translations
 from unbraid.evaluation.metrics.images import rms_distance
 from unbraid.evaluation.networks import Images
@@ -98,14 +99,15 @@ class SteganographyResult(TypedDict, total=False):
 
 
 class Steganography(Measure[SteganographyResult]):
-    """`hidden_pair` and `cheat`, as the module says, both ways.
+    """`hidden_pair` and `cheat`, as the module says, each way that the model translates.
 
     hidden_pair, where pairs are known: `translation` beside the counterpart, and `random`, another image of the target
-    domain in its place. Where the target domain has something alone, the translation gets the counterpart's.
-    cheat: `decoding` and `sensitivity`. In `decoding`, `matched` is x'' beside x, `real` the same of the counterpart.
-    Where the source domain has something alone, `mismatched` is E(y'_j, own_i) beside x_i, `others` another item beside
-    x_i; `read out` is that translated again beside y'_j, `translations` another y' beside y'_j; `composition`, where
-    the truth is known, E(y'_j, own_i) beside it.
+    domain in its place. Where the target domain has something alone, the translation gets the counterpart's. `lpips` is
+    that of `translation`, `recall` recall@1 through translation, whose codes are drawn.
+    cheat, where there is a way back: `decoding` and `sensitivity`. In `decoding`, `matched` is x'' beside x, `real` the
+    same of the counterpart. Where the source domain has something alone, `mismatched` is E(y'_j, own_i) beside x_i,
+    `others` another item beside x_i; `read out` is that translated again beside y'_j, `translations` another y' beside
+    y'_j; `composition`, where the truth is known, E(y'_j, own_i) beside it.
     `jump` is how many times as far from x the way back ends after rounding as without, by root mean square; what is
     nearer than rounding moves an image counts as that far.
     """
@@ -114,6 +116,8 @@ class Steganography(Measure[SteganographyResult]):
     says = "does a translation hide what the way back needs? what rounding and noise do to the way back"
 
     def applies(self, subject: Subject) -> str | None:
+        if len(subject.sources) < 2 and not subject.paired:
+            return f"{subject.model.name} translates one way, and no pairs are known"
         return needs_translations(subject)
 
     def by_default(self, subject: Subject) -> bool:
@@ -122,11 +126,13 @@ class Steganography(Measure[SteganographyResult]):
     def compute(self, subject: Subject) -> SteganographyResult:
         hidden: Ways[dict[str, Any]] = {}
         cheat: Ways[dict[str, Any]] = {}
-        for source in DOMAINS:
+        for source in subject.sources:
             way = f"{source}->{other(source)}"
             found = _Measured(Cycle(subject.model, source), subject)
             if subject.paired:
-                hidden[way] = {"images": found.count, **found.hidden.figures()}
+                hidden[way] = {"images": found.count, **_summary(subject, found, way), **found.hidden.figures()}
+            if len(subject.sources) < 2:
+                continue
             sensitivity = found.sensitivity.figures()
             clean, after = (max(sensitivity[name]["distance"], FINEST) for name in ("none", "8 bits"))
             cheat[way] = {
@@ -135,17 +141,23 @@ class Steganography(Measure[SteganographyResult]):
                 "sensitivity": sensitivity,
                 "jump": round(after / clean, 4),
             }
-        return {"hidden_pair": hidden, "cheat": cheat} if hidden else {"cheat": cheat}
+        result: SteganographyResult = {}
+        if hidden:
+            result["hidden_pair"] = hidden
+        if cheat:
+            result["cheat"] = cheat
+        return result
 
     def rows(self, metrics: SteganographyResult) -> list[Block]:
         names = ("lpips", "psnr", "ssim", "distance")
         heading = f"{'there and back':<40}" + "".join(f"{name:<10}" for name in names).rstrip()
         lines = []
-        for way, figures in metrics.get("cheat", {}).items():
+        hidden, cheat = metrics.get("hidden_pair", {}), metrics.get("cheat", {})
+        for way in {**hidden, **cheat}:
             groups = {
-                "hidden pair": metrics.get("hidden_pair", {}).get(way, {}),
-                "decoding": figures["decoding"],
-                "disturbed by": figures["sensitivity"],
+                "hidden pair": hidden.get(way, {}),
+                "decoding": cheat.get(way, {}).get("decoding", {}),
+                "disturbed by": cheat.get(way, {}).get("sensitivity", {}),
             }
             lines += [
                 f"{f'{way} {title}: {what}':<40}{cells(values, names)}".rstrip()
@@ -153,9 +165,21 @@ class Steganography(Measure[SteganographyResult]):
                 for what, values in rows.items()
                 if isinstance(values, dict)
             ]
-            jump = figures["jump"]
-            lines.append(f"{way} rounded to 8 bits, the way back ends {jump:.3f} times as far from its input")
+            if "recall" in hidden.get(way, {}):
+                lines.append(f"{way} through translation {hidden[way]['recall']:.2f} % find their counterpart")
+            if way in cheat:
+                jump = cheat[way]["jump"]
+                lines.append(f"{way} rounded to 8 bits, the way back ends {jump:.3f} times as far from its input")
         return [Block(heading, lines)]
+
+
+def _summary(subject: Subject, found: "_Measured", way: str) -> dict[str, float]:
+    """The two figures of a translation that say most: its LPIPS to the hidden counterpart, and how often it finds it,
+    percent."""
+    through = ThroughTranslation().compute(subject).get("recall_through_translation", {})
+    lpips = found.hidden.figures().get("translation", {}).get("lpips")
+    recall = through.get("pair", {}).get(way, {}).get("1")
+    return {name: value for name, value in (("lpips", lpips), ("recall", recall)) if value is not None}
 
 
 class _Measured:
@@ -163,6 +187,7 @@ class _Measured:
 
     def __init__(self, cycle: Cycle, subject: Subject) -> None:
         self.cycle, self.subject = cycle, subject
+        self.back = len(subject.sources) > 1
         self.hidden, self.decoding, self.sensitivity = DistanceTable(), DistanceTable(), DistanceTable()
         self.items, rows, self.targets, targets = two_sides(subject.part, cycle.source, subject.at_most(CYCLED))
         self.count = len(rows)
@@ -175,6 +200,12 @@ class _Measured:
         x, y = self.subject.read(self.items, rows), self.subject.read(self.targets, targets)
         style, own = cycle.exclusive(y, cycle.target), cycle.exclusive(x, cycle.source)
         made = cycle.there(x, style)
+        if paired:
+            self._add(self.hidden, {"translation": made}, y)
+            if len(apart := np.flatnonzero(differ(self.targets, targets, partners))):
+                self._add(self.hidden, {"random": self.subject.read(self.targets, partners[apart])}, y[apart])
+        if not self.back:
+            return
         disturbed = disturbances(self.subject.seed).items()
         answers = {name: cycle.back(disturb(made), own) for name, disturb in disturbed}
         far = self._far(answers | ({"real": cycle.back(y, own)} if paired else {}), x)
@@ -182,9 +213,6 @@ class _Measured:
             self.sensitivity.add(name, far[name])
         self.decoding.add("matched", far["none"])
         if paired:
-            self._add(self.hidden, {"translation": made}, y)
-            if len(apart := np.flatnonzero(differ(self.targets, targets, partners))):
-                self._add(self.hidden, {"random": self.subject.read(self.targets, partners[apart])}, y[apart])
             self.decoding.add("real", far["real"])
         apart = np.flatnonzero(differ(self.items, rows, partners))
         if own is not None and own.shape[1] and len(apart):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.core.types import DOMAINS, other
+from unbraid.core.types import other
 from unbraid.data.parts import Items, Rows
 from unbraid.evaluation.images import blocks
 from unbraid.evaluation.measure import Block, Measure
@@ -41,6 +41,9 @@ class ThroughTranslation(Measure[ThroughTranslationResult]):
         return needs_translations(subject) if subject.paired else "it needs pairs"
 
     def compute(self, subject: Subject) -> ThroughTranslationResult:
+        return subject.figures(self.name, lambda: self._compute(subject))
+
+    def _compute(self, subject: Subject) -> ThroughTranslationResult:
         part, pairing = subject.paired, subject.pairing
         assert part
         groups = {"pair": np.arange(len(part))}
@@ -48,7 +51,7 @@ class ThroughTranslation(Measure[ThroughTranslationResult]):
             groups["label"] = part.labels[part.rows]
         samples = SAMPLES if subject.codes else 1
         table: dict[str, Any] = {"queries": {}, "samples": samples, **{name: {} for name in groups}}
-        for source in DOMAINS:
+        for source in subject.sources:
             (items, _), (targets, _) = part.domain(source), part.domain(other(source))
             first, gallery = pairing.first[source], part.rows[pairing.first[other(source)]]
             at = evenly_spaced(np.arange(len(first)), subject.at_most(THROUGH))

@@ -3,12 +3,15 @@
 from typing import Any, TypedDict
 
 import numpy as np
+from torch import Tensor
 
-from unbraid.core.types import DOMAINS, Codes, Domain, other
+from unbraid.core.types import Codes, Domain, other
 from unbraid.data.equal import differ
 from unbraid.data.parts import Rows, derangement
 from unbraid.evaluation.measure import Block, Measure, Ways
 from unbraid.evaluation.measures.transfer import distances_block
+from unbraid.evaluation.metrics.coverage import coverage
+from unbraid.evaluation.networks import FEWEST
 from unbraid.evaluation.subject import Subject
 from unbraid.model.codes import decode_all, evenly_spaced
 
@@ -26,17 +29,18 @@ class Translation(Measure[TranslationResult]):
     """Translations both ways, against true counterparts where they are known, and as a set against the target domain.
 
     sample: exclusive code drawn, one for each image. guided: exclusive code of the true counterpart. random: another
-    image of the target domain in place of an answer. real: one half of the target domain against the other.
+    image of the target domain in place of an answer. real: one half of the target domain against the other. coverage:
+    how many of the real images the answers cover, percent.
     """
 
     name = "translation"
-    says = "LPIPS, PSNR and SSIM of translations to the truth; Fréchet and kernel distance to the target domain"
+    says = "LPIPS, PSNR and SSIM of translations to the truth; Fréchet, kernel distance, coverage of the target domain"
 
     def applies(self, subject: Subject) -> str | None:
         return needs_translations(subject)
 
     def compute(self, subject: Subject) -> TranslationResult:
-        return {"translation": {f"{source}->{other(source)}": _one_way(subject, source) for source in DOMAINS}}
+        return {"translation": {f"{source}->{other(source)}": _one_way(subject, source) for source in subject.sources}}
 
     def missing(self, subject: Subject, result: TranslationResult) -> dict[str, str]:
         if not subject.paired:
@@ -72,6 +76,12 @@ def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
         if len(apart := np.flatnonzero(differ(items, target_rows, target_rows[others]))):
             figures |= networks.pairs({"random": y[others[apart]]}, y[apart])
     real = networks.features(y, real=True)
-    figures["sample set"] = networks.sets(subject.translated_features(source, rows), real)
-    figures["real set"] = networks.sets(real[::2], real[1::2])
+    translated = subject.translated_features(source, rows)
+    figures["sample set"] = networks.sets(translated, real) | _covered(y, made)
+    figures["real set"] = networks.sets(real[::2], real[1::2]) | _covered(y[::2], y[1::2])
     return figures
+
+
+def _covered(real: Tensor, made: Tensor) -> dict[str, float]:
+    """The percentage of real images that generated ones cover; empty for few."""
+    return {"coverage": round(coverage(real, made), 2)} if min(len(real), len(made)) >= FEWEST else {}

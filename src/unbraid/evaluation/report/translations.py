@@ -125,7 +125,7 @@ def plain_sheet(subject: Subject, found: Compared, names: Names) -> Sheet:
     at = evenly_spaced(np.arange(len(found.x)), SHOWN).tolist()
     columns, back = ["input", "translation"], None
     translator = subject.translator
-    if translator and subject.codes is None:
+    if translator and subject.codes is None and target in subject.sources:
         device = next(subject.model.method.parameters()).device
         with evaluating(subject.model.method):
             back = translator.translate(found.made[at].to(device), target, source).cpu()

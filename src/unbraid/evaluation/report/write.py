@@ -120,7 +120,7 @@ def make_report(run: Run, model: Trained, data: Data, metrics: dict[str, Any]) -
     subject = subject_of(run, model, data, None, PACKAGED, None)
     labelled = data.test.labelled() is not None
     names = names_of(run.config.data, labelled)
-    compared = [] if labelled or not subject.translator else [compare(subject, source) for source, _ in ways()]
+    compared = [] if labelled or not subject.translator else [compare(subject, source) for source in subject.sources]
     log = run.path / "log.jsonl"
     rows = read_log(log) if log.exists() else []
     validation = series(rows, "validation")
@@ -215,7 +215,8 @@ def _commands(run: Run, model: Trained, data: Data, steps: int) -> list[Command]
             )
         )
     elif images:
-        found.append(Command("Translate images of your own", f"unbraid translate {path} IMAGES --out answers"))
+        way = "" if "a" in model.method.sources() else " --source b"
+        found.append(Command("Translate images of your own", f"unbraid translate {path} IMAGES{way} --out answers"))
         if model.disentangler() is not None:
             found.append(
                 Command(

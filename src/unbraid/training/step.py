@@ -1,0 +1,242 @@
+"""One training step, the same for all methods: gradients, checks and moves for each update that a method yields."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim import Optimizer
+
+from unbraid.core.method import Clock, Method, Terms
+from unbraid.core.ranks import SINGLE, Ranks
+from unbraid.core.types import UserError
+
+REMEDY = (
+    "The last good checkpoint is kept. Try, in another run folder, a lower --method.rate, --train.precision fp32, or a "
+    "larger --train.batch"
+)
+"""End of the message for a loss that is not finite."""
+
+Move = list[tuple[Tensor, Tensor | None]]
+"""Parameters and their gradients."""
+
+
+class NonFiniteLoss(UserError):
+    """A loss or a gradient is infinite or not a number."""
+
+
+class Check(NamedTuple):
+    """A figure that must be finite: the sum of some losses, or the norm of a player's gradient."""
+
+    value: Tensor
+    losses: tuple[str, ...] = ()
+    player: str = ""
+
+
+class Reading(NamedTuple):
+    """Figures of a step on their way from the device: those of `names`, then those of `checks`."""
+
+    step: int
+    names: list[str]
+    checks: list[Check]
+    figures: Tensor
+    event: torch.cuda.Event | None
+
+
+class Checks:
+    """Checks that losses and gradients are finite before players move, on all ranks.
+
+    By default at once, which waits for the device. Or later: then nobody waits; from the first step on that is not
+    finite, optimisers leave everything as it is, by torch's `found_inf`, and `take` raises the error when the figures
+    of that step have arrived.
+
+    Args:
+        ranks: The ranks that train together; gradients are averaged over them.
+        device: Device of the losses.
+        later: Check later. Optimisers must be fused ones, or those of tables.
+    """
+
+    def __init__(self, ranks: Ranks = SINGLE, device: torch.device | None = None, later: bool = False) -> None:
+        self.ranks, self.later = ranks, later
+        self._readings: list[Reading] = []
+        self._checks: list[Check] = []
+        self._bad = torch.zeros((), device=device or "cpu")
+
+    def total(self, terms: Terms, step: int) -> Float[Tensor, ""]:
+        """Returns the sum of the losses. Raises NonFiniteLoss, which names those that are not finite."""
+        loss = torch.stack(list(terms.values())).sum()
+        if not self.later and self.ranks.count == 1 and not math.isfinite(loss.detach().item()):
+            raise loss_error(step, {name: term.detach().item() for name, term in terms.items()})
+        return loss
+
+    def gradients(
+        self, team: Mapping[str, Optimizer], movers: Sequence[Tensor], loss: Tensor, terms: Terms, step: int
+    ) -> None:
+        """Averages the gradients of a team over ranks, and checks them and, unless `total` has, the loss.
+
+        Raises NonFiniteLoss: the loss of some rank, a player's gradient or its squared norm is not finite. The loss may
+        be finite even so, and Adam would turn weights into NaN or stop updating them.
+
+        Args:
+            team: Optimisers by player.
+            movers: Their parameters.
+            loss: Sum of the losses.
+            terms: The losses.
+            step: Number of the step.
+        """
+        loss = self.ranks.average_gradients(movers, loss.detach())
+        if self.later:
+            self._check_later(team, Check(loss, tuple(terms)))
+            return
+        if self.ranks.count > 1 and not math.isfinite(loss.item()):
+            means = torch.stack([term.detach() for term in terms.values()])
+            self.ranks.average([means])
+            raise loss_error(step, dict(zip(terms, means.tolist(), strict=True)))
+        for who, optimiser in team.items():
+            if not math.isfinite(gradient_norm(optimiser).item()):
+                raise gradient_error(step, who)
+
+    def _check_later(self, team: Mapping[str, Optimizer], loss: Check) -> None:
+        checks = [loss, *(Check(gradient_norm(optimiser), player=who) for who, optimiser in team.items())]
+        self._checks += checks
+        finite = torch.stack([check.value for check in checks]).isfinite().all()
+        self._bad.copy_(torch.where(finite, self._bad, 1.0))
+        for optimiser in team.values():
+            optimiser.found_inf = self._bad  # pyright: ignore[reportAttributeAccessIssue]
+
+    def put(self, step: int, values: Mapping[str, Tensor]) -> None:
+        """Sends a step's losses and diagnostics on their way from the device, as means over ranks."""
+        checks, self._checks = self._checks, []
+        figures = torch.stack([v.detach().float() for v in (*values.values(), *(check.value for check in checks))])
+        self.ranks.average([figures])
+        event = None
+        if self.later and figures.is_cuda:
+            figures, event = figures.to("cpu", non_blocking=True), torch.cuda.Event()
+            event.record()
+        self._readings.append(Reading(step, list(values), checks, figures, event))
+
+    def take(self, wait: bool = False) -> Iterator[dict[str, float]]:
+        """Yields the losses and diagnostics that have arrived, step by step. Raises NonFiniteLoss.
+
+        Args:
+            wait: Wait for those that are on their way.
+        """
+        while self._readings and (wait or self._arrived(self._readings[0])):
+            step, names, checks, figures, event = self._readings.pop(0)
+            if event is not None:
+                event.synchronize()
+            values = dict(zip(names, (numbers := figures.tolist()), strict=False))
+            for check, number in zip(checks, numbers[len(names) :], strict=True):
+                if not math.isfinite(number):
+                    bad = gradient_error(step, check.player) if check.player else None
+                    raise bad or loss_error(step, {name: values[name] for name in check.losses})
+            yield values
+
+    def _arrived(self, reading: Reading) -> bool:
+        return not self.later if reading.event is None else reading.event.query()
+
+
+def loss_error(step: int, values: Mapping[str, float]) -> NonFiniteLoss:
+    """Returns the error for losses of which some, or the sum, are not finite."""
+    bad = ", ".join(f"{name} = {value:g}" for name, value in values.items() if not math.isfinite(value))
+    return NonFiniteLoss(f"Step {step}: the loss is no longer finite ({bad or 'the sum of its terms'}). {REMEDY}")
+
+
+def gradient_error(step: int, who: str) -> NonFiniteLoss:
+    """Returns the error for a player's gradient that is not finite."""
+    return NonFiniteLoss(f"Step {step}: the gradient of {who} is no longer finite. {REMEDY}")
+
+
+def train_step(
+    method: Method[Any],
+    optimisers: Mapping[str, Optimizer],
+    batches: Iterator[Any],
+    clock: Clock,
+    precision: contextlib.AbstractContextManager[Any] | None = None,
+    gradient_norms: dict[str, float] | None = None,
+    checks: Checks | None = None,
+) -> dict[str, Tensor]:
+    """Performs one training step: backward and optimiser steps for each update that the method yields.
+
+    Returns the weighted losses by name, and adds gradient norms by player to `gradient_norms`. Raises NonFiniteLoss
+    before an update that is not finite. Gradients of all players of an update are computed before the first of them
+    steps.
+    """
+    losses, checks = dict[str, Tensor](), checks or Checks()
+    assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
+    with precision or contextlib.nullcontext():
+        for update in method.updates(batches, clock):
+            totals = [checks.total(terms, clock.step) for terms in update.values()]
+            losses.update({name: term.detach() for terms in update.values() for name, term in terms.items()})
+            teams = [{who: optimisers[who] for who in ((key,) if isinstance(key, str) else key)} for key in update]
+            moves: list[Move] = []
+            for team, loss, terms in zip(teams, totals, update.values(), strict=True):
+                moves.append(gradients(team, loss, clock.step, len(moves) + 1 < len(teams), terms, checks))
+            for team, move in zip(teams, moves, strict=True):
+                apply(team, move, gradient_norms)
+            assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
+    return losses
+
+
+def gradients(
+    team: Mapping[str, Optimizer],
+    loss: Tensor,
+    step: int,
+    retain: bool,
+    terms: Terms | None = None,
+    checks: Checks | None = None,
+) -> Move:
+    """Returns the gradients of the loss with respect to the team's parameters only; other networks receive none.
+
+    Args:
+        team: Optimisers by player.
+        loss: Sum of the losses that the players minimise.
+        step: Number of the step, for messages.
+        retain: Keep the graph for another player's gradients.
+        terms: The losses, for messages.
+        checks: What is checked, and when.
+
+    Raises:
+        NonFiniteLoss: See `Checks.gradients`.
+    """
+    movers = [p for optimiser in team.values() for group in optimiser.param_groups for p in group["params"]]
+    for parameter in movers:
+        parameter.grad = None
+    loss.backward(inputs=movers, retain_graph=retain)
+    (checks or Checks()).gradients(team, movers, loss, terms or {}, step)
+    return [(parameter, parameter.grad) for parameter in movers]
+
+
+def apply(team: Mapping[str, Optimizer], move: Move, gradient_norms: dict[str, float] | None = None) -> None:
+    """Steps the team's optimisers with these gradients.
+
+    Then clears autocast's cache of bf16 weights, or later turns of the step would use stale ones.
+
+    Args:
+        team: Optimisers by player.
+        move: Parameters and their gradients.
+        gradient_norms: Receives the gradient norm of each player, if given.
+    """
+    for parameter, gradient in move:
+        parameter.grad = gradient
+    for who, optimiser in team.items():
+        if gradient_norms is not None:
+            gradient_norms[who] = gradient_norm(optimiser).item()
+        optimiser.step()
+    torch.clear_autocast_cache()
+
+
+def gradient_norm(optimiser: Optimizer) -> Float[Tensor, ""]:
+    """Returns the norm of the gradient of an optimiser's parameters."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    norms = [_norm(p.grad) for p in parameters if p.grad is not None]
+    return torch.stack(norms).norm() if norms else torch.zeros((), device=parameters[0].device)
+
+
+def _norm(gradient: Tensor) -> Tensor:
+    if gradient.is_sparse and gradient.is_cuda:  # rows may repeat; to add them up, the device would be waited for
+        gradient = gradient._values()
+    return gradient.float().norm()
