@@ -79,7 +79,9 @@ def test_it_translates_the_ways_that_are_trained_and_refuses_the_others(towards:
         if source in sources:
             assert model.translate(x, source, target).shape == x.shape
         else:
-            with pytest.raises(UserError, match=f"not from {source} to {target}: train another with --method.towards"):
+            with pytest.raises(
+                UserError, match=f"from {target} to {source} only, not to {target}: train another with --method.towards"
+            ):
                 model.translate(x, source, target)
 
 

@@ -153,19 +153,18 @@ class Method(nn.Module, ABC, Generic[BatchType]):
         return self if isinstance(self, Latent) else None
 
 
-def check_source(method: Method[Any], source: Domain, remedy: str) -> None:
-    """Raises UserError if a method doesn't translate items of this domain.
+def check_target(method: Method[Any], target: Domain, remedy: str) -> None:
+    """Raises UserError if a method doesn't translate to this domain.
 
     Args:
         method: The method.
-        source: Domain of the items.
+        target: The domain.
         remedy: Settings with which it would, for the message.
     """
-    if source not in method.sources():
-        ways = " and ".join(f"from {known} to {other(known)}" for known in method.sources())
+    if other(target) not in method.sources():
         raise UserError(
-            f"This {type(method).__name__} translates {ways} only, not from {source} to {other(source)}: train another "
-            f"with {remedy}"
+            f"This {type(method).__name__} translates from {target} to {other(target)} only, not to {target}: train "
+            f"another with {remedy}"
         )
 
 

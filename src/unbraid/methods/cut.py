@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy, normalize
 from torch.optim import Adam, Optimizer
 
 from unbraid.core.bounds import Positive, Share, Size, Weight
-from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, check_source, small_images
+from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, check_target, small_images
 from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, Unpaired, UserError, other
 from unbraid.nn.blocks import Upsampling, draw_normal
 from unbraid.nn.functional import least_squares, plateau_then_linear
@@ -185,7 +185,7 @@ class CUT(Method[Unpaired]):
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
         """Translates x by G; ignores `style`. See `Translator.translate`. Raises UserError for the way that isn't
         trained."""
-        check_source(self, src, "--method.towards both")
+        check_target(self, dst, "--method.towards both")
         return self.translators[dst](x)
 
 

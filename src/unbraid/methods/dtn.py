@@ -23,7 +23,7 @@ from torch.optim import Adam, Optimizer
 
 from unbraid.core.bounds import Positive, Sizes, Weight
 from unbraid.core.config import PerceptualConfig
-from unbraid.core.method import Clock, Method, Terms, Update, check_source
+from unbraid.core.method import Clock, Method, Terms, Update, check_target
 from unbraid.core.types import DataSpec, Domain, ImageSpec, Unpaired, UserError, other
 from unbraid.nn.blocks import SLOPE, FitSize, InstanceNorm, draw_normal, up
 from unbraid.nn.pretrained.teacher import NAMED, Teacher, find_teacher
@@ -201,7 +201,7 @@ class DTN(Method[Unpaired]):
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
         """Translates x by G; ignores `style`. Raises UserError for the other way. See `Translator.translate`."""
-        check_source(self, src, f"--method.towards {dst}")
+        check_target(self, dst, f"--method.towards {dst}")
         return self.decoder(self.features(x))
 
 
