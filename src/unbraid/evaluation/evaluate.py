@@ -100,7 +100,7 @@ def subject_of(
         data,
         data.test,
         (distance or run.config.train.distance) if model.space else "euclidean",
-        PerceptualNetworks.find(perceptual),
+        PerceptualNetworks.find(perceptual).to(model.device),
         limit,
         run.config.train.seed,
         run.path / "log.jsonl",

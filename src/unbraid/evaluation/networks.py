@@ -1,7 +1,7 @@
 """The pretrained networks that images are compared by."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,6 +47,11 @@ class PerceptualNetworks:
                 raise
             return cls(None, None, f"LPIPS, Fréchet and kernel distances are not measured. {error}")
 
+    def to(self, device: torch.device) -> "PerceptualNetworks":
+        """Returns the networks on a device."""
+        lpips, vgg = (None if network is None else network.to(device) for network in (self.lpips, self.vgg))
+        return replace(self, lpips=lpips, vgg=vgg)
+
     def pairs(self, generated: Images, true: Tensor) -> dict[str, dict[str, float]]:
         """Returns the mean LPIPS, PSNR and SSIM of images, by name, to the same targets."""
         table = self.each(generated, true)
@@ -83,6 +88,7 @@ class PerceptualNetworks:
         """
         if min(len(x), len(y)) < FEWEST or not x.shape[1]:
             return {}
+        x, y = x.cpu(), y.cpu()  # in float64, which not every device has
         return {"frechet": frechet_distance(x, y), "kernel": kernel_distance(x, y)}
 
 

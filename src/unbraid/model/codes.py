@@ -165,4 +165,4 @@ def sample_codes(method: Any, shared: Tensor, target: Domain, count: int, genera
 def code_space(method: Any, train: PairedPart) -> CodeSpace:
     """Fits the geometry of shared codes on training pairs as they are stored."""
     a, b = (encode_part(method, train, domain, SPACE_PAIRS, exclusive=False).shared for domain in DOMAINS)
-    return CodeSpace.fit(a, b)
+    return CodeSpace.fit(a.cpu(), b.cpu())

@@ -56,10 +56,11 @@ class CodeSpace:
         flat = codes.flatten(1).float()
         if distance == "euclidean":
             return flat
-        flat = flat - (self.centre_a if domain == "a" else self.centre_b)
+        flat = flat - (self.centre_a if domain == "a" else self.centre_b).to(flat.device)
         if distance == "whitened":
-            flat = flat * self.scale
-            flat = flat - (flat @ self.directions * self.shrink) @ self.directions.T
+            scale, directions, shrink = (part.to(flat.device) for part in (self.scale, self.directions, self.shrink))
+            flat = flat * scale
+            flat = flat - (flat @ directions * shrink) @ directions.T
         return torch.nn.functional.normalize(flat, dim=1)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -427,7 +427,8 @@ class Average:
         if decay:
             self.mean = {name: value.detach().clone() for name, value in model_state(self.method).items()}
             if state:
-                self.updates, self.mean = state["updates"], {n: v.clone() for n, v in state["mean"].items()}
+                self.updates = state["updates"]
+                self.mean = {n: v.to(self.mean[n].device, copy=True) for n, v in state["mean"].items()}
 
     @torch.no_grad()
     def update(self) -> None:

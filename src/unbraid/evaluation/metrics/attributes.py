@@ -35,11 +35,11 @@ class AttributeReader:
         """Images it was fitted to."""
         self._model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
         with warnings.catch_warnings(action="ignore"):  # of the limit on iterations
-            self._model.fit(features.numpy()[rows], values[rows])
+            self._model.fit(features.cpu().numpy()[rows], values[rows])
 
     def read(self, features: Float[Tensor, "n d"]) -> Int[np.ndarray, " n"]:
         """Returns the value that each image shows: (n,)."""
-        return self._model.predict(features.numpy())
+        return self._model.predict(features.cpu().numpy())
 
 
 def chance(found: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " n"]) -> dict[str, float]:

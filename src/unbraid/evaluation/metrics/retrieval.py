@@ -61,7 +61,7 @@ class _Gallery:
     def __init__(self, gallery: Float[Tensor, "g d"], center: Float[Tensor, " d"]) -> None:
         self.center = center
         columns = gallery - center
-        first, number = first_of_each([hash(row.tobytes()) for row in columns.numpy()])
+        first, number = first_of_each([hash(row.tobytes()) for row in columns.cpu().numpy()])
         self.number = None if len(first) == len(gallery) else torch.from_numpy(number)
         self.columns = (columns if self.number is None else columns[torch.from_numpy(first)]).T.contiguous()
 
@@ -76,12 +76,12 @@ class _Gallery:
 def _center(queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"]) -> Float[Tensor, " d"]:
     """What to take away: the gallery's mean, but nothing from small whole numbers, such as signs, which are exact."""
     whole = all(bool((x == x.round()).all()) and bool((x.square().sum(1) < EXACT).all()) for x in (queries, gallery))
-    return torch.zeros(gallery.shape[1]) if whole else gallery.mean(0)
+    return torch.zeros_like(gallery[0]) if whole else gallery.mean(0)
 
 
 @dataclass(frozen=True)
 class FirstHits:
-    """Where the first hit of each query stands, (q,) each.
+    """Where the first hit of each query stands, (q,) each, on the processor.
 
     nearer: items that are nearer than it. tied: items as far as it, it among them. hits: hits among those. others:
     items of the gallery that are no hits. What has no hit at a finite distance finds it behind all others.
@@ -97,7 +97,7 @@ class FirstHits:
         cls, block: Float[Tensor, "q g"], nearest: Float[Tensor, "q 1"], hits: Tensor, others: Int[Tensor, " q"]
     ) -> "FirstHits":
         """Returns places from distances, that of the nearest hit, and how many hits are as far as it."""
-        found = nearest[:, 0].isfinite()
+        found = nearest[:, 0].isfinite().cpu()
         nearer, tied = _count(block < nearest), _count(block == nearest)
         one = torch.ones_like(tied)
         return cls(
@@ -111,7 +111,7 @@ class FirstHits:
 
     def within(self, k: int) -> Float[Tensor, " q"]:
         """Returns the probability that a hit is among the k nearest."""
-        missed = torch.ones(len(self.nearer), dtype=torch.float64)
+        missed = torch.ones(len(self.nearer), dtype=torch.float64, device="cpu")
         for drawn in range(k):  # of those that are as far as the nearest hit
             miss = (self.tied - self.hits - drawn) / (self.tied - drawn).clamp(min=1)
             missed = torch.where(drawn < k - self.nearer, missed * miss.clamp(min=0), missed)
@@ -123,8 +123,8 @@ class FirstHits:
 
 
 def _count(mask: Bool[Tensor, "q g"]) -> Int[Tensor, " q"]:
-    """How many are true in each row; numpy is ten times as fast at this."""
-    return torch.from_numpy(np.count_nonzero(mask.numpy(), axis=1))
+    """How many are true in each row, on the processor, where numpy is ten times as fast at this."""
+    return torch.from_numpy(np.count_nonzero(mask.numpy(), axis=1)) if mask.is_cpu else mask.sum(1).cpu()
 
 
 def first_hits(block: Float[Tensor, "q g"], hits: Bool[Tensor, "q g"]) -> FirstHits:
@@ -174,8 +174,8 @@ def pair_figures(
 def _pair_hits(queries: Float[Tensor, "n d"], gallery: Float[Tensor, "n d"]) -> FirstHits:
     found = []
     for start, block in blocks(queries, gallery):
-        own = block[torch.arange(len(block)), torch.arange(start, start + len(block))]
-        one = torch.ones(len(block), dtype=torch.int64)
+        own = block.diagonal(start)
+        one = torch.ones(len(block), dtype=torch.int64, device="cpu")
         found.append(FirstHits.of(block, own[:, None], one, one * (len(gallery) - 1)))
     return FirstHits.join(found)
 
@@ -205,7 +205,7 @@ def label_figures(
         if start == stop:
             continue
         for _, block in blocks(queries[query_labels == label], gallery):
-            places = _Places.of(block.numpy(), start, stop)
+            places = _Places.of(block.cpu().numpy(), start, stop)
             first.append(places.first(len(gallery) - (stop - start)))
             precision.append(places.precision())
             shares.append(places.share(precision_at))
@@ -325,7 +325,8 @@ def _group_hits(
     found = []
     for start, block in blocks(queries, gallery):
         hits = of[start : start + len(block)] @ among.T
-        found.append(first_hits(block, torch.from_numpy(hits.toarray().astype(np.bool_, copy=False))))
+        dense = torch.from_numpy(hits.toarray().astype(np.bool_, copy=False))
+        found.append(first_hits(block, dense.to(block.device)))
     return FirstHits.join(found)
 
 
@@ -346,18 +347,19 @@ def union(
     at: positions in `own` of the queries, increasing; default: all. Neighbours as far as the k-th share the places
     that are left.
     """
-    at = torch.arange(len(own)) if at is None else at
-    classes = torch.cat(labels) if labels else None
+    at = torch.arange(len(own), device="cpu") if at is None else at
+    classes = torch.cat(labels).to(own.device) if labels else None
     k = min(k, len(own) + len(others) - 1)
     shares: dict[str, list[Tensor]] = {"other domain": []} | ({"label": []} if labels else {}) | {"counterpart": []}
     for some in at.split(max(1, min(BLOCK // 4, BLOCK_VALUES // (len(own) + len(others))))):
         block = torch.cat([distances(own[some], own), distances(own[some], others)], 1)
-        block[torch.arange(len(some)), some] = torch.inf
+        block[torch.arange(len(some), device="cpu"), some] = torch.inf
         taken = _taken(block, k)
         shares["other domain"].append(taken[:, len(own) :].sum(1) / k)
         if classes is not None:
             shares["label"].append((taken * (classes[some, None] == classes)).sum(1) / k)
-        shares["counterpart"].append((taken[:, len(own) :] * _paired(some, partners, len(others))).amax(1))
+        paired = _paired(some, partners, len(others)).to(taken.device)
+        shares["counterpart"].append((taken[:, len(own) :] * paired).amax(1))
     return {name: _percent(torch.cat(values)) for name, values in shares.items()}
 
 
@@ -370,10 +372,10 @@ def union_chance(
     k: int = NEIGHBOURS,
 ) -> dict[str, float]:
     """Returns what `union` gives for neighbours drawn at random. own, others: how many items the domains have."""
-    at = torch.arange(own) if at is None else at
+    at = torch.arange(own, device="cpu") if at is None else at
     size = own + others - 1
     k = min(k, size)
-    figures = {"other domain": _percent(torch.tensor([others / size]))}
+    figures = {"other domain": round(100 * others / size, 3)}
     if labels:
         counts = torch.bincount(torch.cat(labels))
         figures["label"] = _percent((counts[labels[0][at]] - 1) / size)
@@ -396,10 +398,10 @@ def _taken(block: Float[Tensor, "q g"], k: int) -> Float[Tensor, "q g"]:
 def _paired(some: Int[Tensor, " q"], partners: Int[Tensor, "p 2"], count: int) -> Bool[Tensor, "q m"]:
     """Whether an item of the other domain is a counterpart of a query. some: increasing positions."""
     pairs = partners[torch.isin(partners[:, 0], some)]
-    table = torch.zeros(len(some), count, dtype=torch.bool)
+    table = torch.zeros(len(some), count, dtype=torch.bool, device="cpu")
     table[torch.searchsorted(some, pairs[:, 0].contiguous()), pairs[:, 1]] = True
     return table
 
 
 def _percent(shares: Tensor) -> float:
-    return round(100 * shares.double().mean().item(), 3)
+    return round(100 * shares.cpu().double().mean().item(), 3)
