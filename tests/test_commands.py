@@ -18,6 +18,7 @@ from torch import Tensor
 from helpers import write_pairs, write_png
 from unbraid.commands import use
 from unbraid.commands.cli import COMMANDS, main
+from unbraid.commands.flags import square
 from unbraid.core.types import UserError
 from unbraid.data.images import read_header
 from unbraid.model import inputs
@@ -71,7 +72,8 @@ def test_help_answers_in_under_a_second() -> None:
         ).stdout
         times.append(time.perf_counter() - began)
     assert min(times) < 1
-    assert all(f"unbraid {command}" in out for command in COMMANDS)
+    assert all(f"\n  {command} " in out for command in COMMANDS)
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_a_run_on_two_folders_is_complete(run: Path) -> None:
@@ -417,9 +419,9 @@ def test_a_dry_run_prints_the_configuration_and_writes_nothing(
 ) -> None:
     sides = ["--data.a", str(folders / "photo"), "--data.b", str(folders / "sketch")]
     assert main(["train", "iiae", *sides, "--run", str(tmp_path / "run"), *SMALL, "--dry-run"]) == 0
-    out = capsys.readouterr().out
+    out, about = capsys.readouterr()
     assert '"widths": [' in out
-    assert "15 train, 3 validation, 12 test" in out
+    assert "15 train, 3 validation, 12 test" in about
     assert not (tmp_path / "run").exists()
 
 
@@ -430,11 +432,11 @@ def test_a_methods_defaults_follow_the_images_size_and_what_is_given_stays(
     given = ["--method.rate", "2e-4", "--method.perceptual-weight", "0", "--dry-run"]  # the paper's, asked for
     for size, shared, said in (("64", 32, True), ("256", 128, False)):
         assert main(["train", "iiae", *sides, "--data.size", size, size, *given]) == 0
-        out = capsys.readouterr().out
+        out, about = capsys.readouterr()
         assert f'"shared": {shared},' in out
         assert '"rate": 0.0002,' in out
         assert '"perceptual_weight": 0.0,' in out
-        assert ("proven at 64 px" in out) == said
+        assert ("proven at 64 px" in about) == said
 
 
 def test_a_folder_that_is_no_run_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -559,3 +561,41 @@ def test_a_report_shows_a_run_in_one_file(run: Path, capsys: pytest.CaptureFixtu
     assert len(page) < 6_000_000
     output = capsys.readouterr().out
     assert "photo → sketch: translations are nearer to the truth than another image of sketch is in" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "no command 'trian'. Did you mean train"),
+        (["train", "iiae-map"], "no recipe or method 'iiae-map'. Did you mean iiae-maps"),
+        (["train", "iiea"], "Did you mean iiae"),
+        (["train", "iiae", "--data.set", "digit"], "--data.set digit: there is none of this name. Did you mean digits"),
+        (["recipes", "--method", "lrod"], "Did you mean lord"),
+        (["train", "iiae", "--config"], "--config takes one value"),
+    ],
+)
+def test_names_that_are_like_the_unknown_one_are_said(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["iiae", "lord-cars3d", "uncooperative"])
+def test_help_of_training_begins_with_what_people_set(target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", target, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert len(out.splitlines()) < 35
+    assert ("--data.classes DIR" if target == "lord-cars3d" else "--data.a DIR --data.b DIR") in out
+    assert all(flag in out for flag in ("--run", "--train.steps", "--train.batch", "--train.seed", "--help-all"))
+    with pytest.raises(SystemExit):
+        main(["train", target, "--help-all"])
+    assert "--data.styles-per-class" in capsys.readouterr().out
+
+
+def test_one_number_is_a_square() -> None:
+    for given in (["--data.size", "64"], ["--data.size=64"], ["--data.size", "64", "64"]):
+        assert square([*given, "--dry-run"], "--data.size") == ["--data.size", "64", "64", "--dry-run"]
+    assert square(["--data.size", "64"], "--data.size") == ["--data.size", "64", "64"]
+    assert square(["--data.size", "None", "--x", "1"], "--data.size") == ["--data.size", "None", "--x", "1"]

@@ -94,7 +94,7 @@ def test_a_recipe_dry_runs(
     alone = name == "demo" or data.set in DRAWN
     own = [] if alone else [*sources, "--data.size", "32", "32"]
     assert main(["train", name, *own, "--dry-run"]) == 0
-    assert "M parameters" in capsys.readouterr().out
+    assert "M parameters" in capsys.readouterr().err
     assert dataclasses.is_dataclass(RECIPES[name].config)
 
 

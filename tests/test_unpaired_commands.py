@@ -227,7 +227,7 @@ def test_folders_given_the_wrong_way_round_are_noticed(
 ) -> None:
     sides = ["--data.a", str(unlike / "noise"), "--data.b", str(unlike / "plain"), "--data.unpaired"]
     assert main(["train", "uncooperative", *sides, "--method.informative", informative, "--dry-run"]) == 0
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert ("wrong way round" in printed) == warned
     assert ("a seems to be the more informative domain" in printed) == warned
 

@@ -16,6 +16,7 @@ __all__ = [
     "evaluate",
     "load",
     "methods",
+    "read_config",
     "recipes",
     "search_index",
     "train",
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from unbraid.core.data_config import DataConfig
     from unbraid.core.types import UserError
     from unbraid.model.trained import Trained, load
+    from unbraid.recipes.config_file import read_config
     from unbraid.search.query import search_index
     from unbraid.training.experiment import evaluate, train
 
@@ -38,6 +40,7 @@ _PLACES = {
     "UserError": "unbraid.core.types",
     "evaluate": "unbraid.training.experiment",
     "load": "unbraid.model.trained",
+    "read_config": "unbraid.recipes.config_file",
     "search_index": "unbraid.search.query",
     "train": "unbraid.training.experiment",
 }

@@ -5,32 +5,45 @@ import os
 import sys
 
 from unbraid.core.console import escape_unprintable
+from unbraid.core.suggest import did_you_mean
 
 HELP = """usage: unbraid COMMAND ...
 
-What two kinds of images of the same things share, what is particular to each, and how to move between them.
+What two kinds of images of the same things share, what is particular to each,
+and how to move between them.
 
-  unbraid start FOLDER FOLDER [--minutes 30]             from two folders to a report, by itself
-  unbraid recipes                                        what there is, how long it takes, figures
-  unbraid train RECIPE --run DIR                         train a recipe; the same command goes on after a stop
-  unbraid train METHOD --data.a DIR --data.b DIR --run DIR    train on two folders of your own
-  unbraid evaluate RUN                                   figures on the test part, pictures, model card
-  unbraid report RUN                                     one page about it, to look at and to send
-  unbraid cheat RUN                                      do translations hide what the way back needs? three measures
-  unbraid translate RUN IMAGE... --out DIR               show images of one domain in the other
-  unbraid analogy RUN --shared IMAGE... --exclusive IMAGE... --out FILE
-                                                         what one image shares, with what another has alone
-  unbraid interpolate RUN FIRST SECOND --out FILE        from one image to another along one part
-  unbraid transfer RUN --content IMAGE... --class IMAGE... --out FILE
-                                                         the class of one image, with the content of another
-  unbraid swap RUN IMAGE... --label L --value V --out DIR    images with another value of one label
-  unbraid align FOLDER --out DIR --landmarks CSV         photos of faces with eyes and mouth at the same places
-  unbraid encode RUN IMAGE... --out FILE.npz             the codes of images
-  unbraid explore RUN...                                 all of this on a local page, in the browser
-  unbraid index RUN FOLDER... --domain a --to INDEX      an index of images, to be searched; again after changes
-  unbraid search RUN INDEX IMAGE...                      the nearest images of an index
+Train and measure
+  start        from two folders to a report, by itself
+  recipes      list complete settings for known data, times and figures
+  train        train a recipe, or a method on images of your own; go on with it
+  evaluate     measure a run on its test part; pictures, model card
+  report       one page about a run, to look at and to send
+  cheat        do translations hide what the way back needs? three measures
 
-unbraid COMMAND --help says more. Exit status: 0 done, 2 something you can mend, 130 stopped (and saved).
+Use a model
+  translate    show images of one domain in the other
+  analogy      what one image shares, with what another has alone
+  interpolate  from one image to another along one part of the code
+  transfer     the class of one image, with the content of another
+  swap         images with another value of one label
+  encode       the codes of images, as arrays
+  explore      all of this on a local page, in the browser
+
+Search
+  index        make an index of images; again after changes
+  search       find the nearest images of an index
+
+Prepare
+  align        photos of faces with eyes and mouth at the same places
+
+Begin with
+  unbraid train demo --run runs/demo
+  unbraid start photos drawings --minutes 30
+  unbraid train iiae --data.a photos --data.b drawings --data.size 64 \\
+      --train.steps 2000 --run runs/own
+
+`unbraid COMMAND --help` says more. Exit status: 0, done; 2, something you can
+mend; 130, stopped (and saved).
 """
 COMMANDS = (
     "start",
@@ -102,7 +115,8 @@ def _run(arguments: list[str]) -> int:
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        print(f"unbraid: error: there is no command {name!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
+        hint = did_you_mean(name, COMMANDS) or f" There are: {', '.join(COMMANDS)}"
+        print(f"unbraid: error: there is no command {name!r}.{hint}", file=sys.stderr)
         return 2
     from unbraid.core.streams import exit_on_interrupt
 

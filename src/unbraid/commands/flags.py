@@ -1,7 +1,9 @@
-"""Flags that had other names in earlier versions."""
+"""Flags: former names, shorter forms, and values that are looked at before the rest."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+from unbraid.core.suggest import did_you_mean
 
 
 def present_flags(arguments: Sequence[str], former: Mapping[str, str]) -> list[str]:
@@ -23,3 +25,50 @@ def of_method(renamed: Mapping[str, str]) -> dict[str, str]:
         for old, new in renamed.items()
         for no in ("", "no-")
     }
+
+
+def taken(arguments: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
+    """Takes a flag and its value out of arguments.
+
+    Returns:
+        The value, None if it is not given, and the other arguments.
+
+    Raises:
+        UserError: There is no value, or there are two.
+    """
+    from unbraid.core.types import UserError  # imports torch, which `unbraid --help` must not need
+
+    values, rest, left = [], [], iter(arguments)
+    for argument in left:
+        name, equals, value = argument.partition("=")
+        if name == flag:
+            values.append(value if equals else next(left, ""))
+        else:
+            rest.append(argument)
+    if values and (len(values) > 1 or not values[0] or values[0].startswith("--")):
+        raise UserError(f"{flag} takes one value, and is given once")
+    return (values[0] if values else None), rest
+
+
+def square(arguments: Sequence[str], flag: str) -> list[str]:
+    """Returns arguments in which one whole number behind a flag stands twice: "--data.size 64" is a square."""
+    split = [part for each in arguments for part in (each.split("=", 1) if each.startswith(f"{flag}=") else [each])]
+
+    def doubled() -> Iterator[str]:
+        for index, argument in enumerate(split):
+            yield argument
+            behind = split[index + 1 : index + 2]
+            if argument.isdecimal() and split[index - 1] == flag and not (behind and behind[0].isdecimal()):
+                yield argument
+
+    return [*doubled()]
+
+
+def check_choice(arguments: Sequence[str], flag: str, known: Sequence[str]) -> None:
+    """UserError if the value behind a flag is none of those that are known; it says which are like it."""
+    from unbraid.core.types import UserError
+
+    value, _ = taken(arguments, flag)
+    if value not in (None, "None", *known):
+        hint = did_you_mean(str(value), known)
+        raise UserError(f"{flag} {value}: there is none of this name.{hint} There are: {', '.join(known)}")

@@ -6,14 +6,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 import tyro
 
-from unbraid.commands.flags import of_method, present_flags
+from unbraid.commands import train_help
+from unbraid.commands.flags import check_choice, of_method, present_flags, square, taken
 from unbraid.core.config import RunConfig, TrainConfig, to_json
-from unbraid.core.data_config import DataConfig
+from unbraid.core.data_config import DataConfig, SetName
 from unbraid.core.memory import keep_freed_memory
+from unbraid.core.recipe import Recipe
+from unbraid.core.suggest import did_you_mean
 from unbraid.core.types import UserError
 from unbraid.data.loading import load as load_data
 from unbraid.data.parts import Data
@@ -22,77 +25,83 @@ from unbraid.evaluation.subject import has_classes
 MethodConfig = TypeVar("MethodConfig")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainArguments(Generic[MethodConfig]):
-    """Train, or go on with the run in --run if it has the same settings."""
+    """Train, or go on with the run in --run."""
 
-    method: MethodConfig
     run: Path | None = None
     """Folder of the run; new, empty, or one to go on with. Needed, unless it is a --dry-run."""
+    config: Path | None = None
+    """Settings from a file, JSON or YAML: what --dry-run prints, the config.json of a run, or some of one's own."""
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    method: MethodConfig
     dry_run: bool = False
     """Print the complete configuration and what the data looks like, and leave."""
 
 
-TRAIN_HELP = """usage: unbraid train RECIPE|METHOD --run DIR [--data.root DIR] [--train.steps N]
-                     [--method.FIELD V] [--dry-run]
-
-The first argument is a recipe or a method; `unbraid train NAME --help` lists every setting with its default.
-
-recipes: {recipes}
-methods: {methods}
-"""
-
-
 def train(arguments: Sequence[str]) -> None:
-    """`unbraid train RECIPE|METHOD ...`."""
+    """`unbraid train RECIPE|METHOD ...`, or `unbraid train --config FILE ...`."""
     from unbraid.methods import method_class, method_name, method_names
     from unbraid.recipes import RECIPES
+    from unbraid.recipes.config_file import read_config_file
     from unbraid.training.experiment import check_length
 
-    if not arguments or arguments[0].startswith("-"):
-        print(TRAIN_HELP.format(recipes=", ".join(RECIPES), methods=", ".join(method_names())), end="")
-        if arguments and arguments[0] in ("-h", "--help"):
+    given, rest = taken(arguments, "--config")
+    target = rest.pop(0) if rest and not rest[0].startswith("-") else None
+    if target is None and given is None:
+        print(train_help.of_command(method_names()))
+        if {"-h", "--help", "--help-all"} & {*rest}:
             return
         raise UserError("Which recipe or method? It is the first argument after `train`")
-    target, *rest = arguments
-    if target in RECIPES:
-        start: RunConfig[Any] = RECIPES[target]
-    elif target in method_names():
-        start = RunConfig(method_class(target).config_type())
-    else:
-        raise UserError(
-            f"There is no recipe or method {target!r}. Recipes: {', '.join(RECIPES)}; methods: "
-            f"{', '.join(method_names())}"
-        )
-    rest = present_flags(rest, of_method(method_class(method_name(start.method)).renamed))
-    parsed = parse(target, rest, start)
-    data = parsed.data
-    if (
-        target in RECIPES
-        and data.set == start.data.set
-        and any((data.a, data.b, data.side_by_side, data.classes, data.csv, data.arrays))
-    ):
-        # a recipe's settings on images of one's own, which have no labels of its set
-        labels = () if data.labels == start.data.labels else data.labels
-        data = replace(data, set=None, labels=labels)
+    if target is not None and target not in RECIPES:
+        check_target(target, [*RECIPES], method_names())
+    file = read_config_file(None if given is None else Path(given))
+    start = file.over(file.start(target))
+    kind, title = method_class(method_name(start.method)), target or f"--config {given}"
+    if {"-h", "--help"} & {*rest}:
+        print(train_help.of_target(title, start, kind.needs))
+        return
+    rest = square(present_flags(rest, of_method(kind.renamed)), "--data.size")
+    check_choice(rest, "--data.set", get_args(SetName))
+    parsed = parse(title, ["--help" if flag == "--help-all" else flag for flag in rest], start)
+    data = own_data(start.data, parsed.data)
     check_length(data, parsed.train)
     loaded, notes = load_data(data), []
-    if target not in RECIPES:  # a method's defaults depend on the data; what is given on the command line stays
-        default, notes = method_class(target).default_config(loaded.spec)
-        parsed = parse(target, rest, replace(start, method=default))
+    if not (isinstance(start, Recipe) or file.complete(start.method)):
+        # a method's defaults depend on the data; what is given in the file and on the command line stays
+        default, notes = kind.default_config(loaded.spec)
+        parsed = parse(title, rest, file.over(replace(start, method=default), ("method",)))
     config = replace(start, method=parsed.method, data=data, train=parsed.train)
     train_run(parsed.run, config, loaded, parsed.dry_run, notes)
 
 
-def parse(target: str, arguments: Sequence[str], start: RunConfig[Any]) -> TrainArguments[Any]:
+def check_target(target: str, recipes: Sequence[str], methods: Sequence[str]) -> None:
+    """UserError if there is no recipe or method of this name; it says which names are like it."""
+    if target not in methods:
+        hint = did_you_mean(target, [*methods, *recipes])
+        raise UserError(
+            f"There is no recipe or method {target!r}.{hint} Methods: {', '.join(methods)}; `unbraid recipes` lists "
+            "recipes"
+        )
+
+
+def own_data(before: DataConfig, asked: DataConfig) -> DataConfig:
+    """Returns the data that are asked for: where images of one's own are given, without a recipe's set and labels."""
+    sources = ("a", "b", "side_by_side", "classes", "csv", "arrays")
+    given = any(getattr(asked, name) and not getattr(before, name) for name in sources)
+    if not before.set or asked.set != before.set or not given:
+        return asked
+    return replace(asked, set=None, labels=() if asked.labels == before.labels else asked.labels)
+
+
+def parse(title: str, arguments: Sequence[str], start: RunConfig[Any]) -> TrainArguments[Any]:
     """Returns the arguments behind RECIPE or METHOD, with the rest as `start` has it."""
     return tyro.cli(
         TrainArguments[type(start.method)],
-        default=TrainArguments(start.method, None, start.data, start.train),
+        default=TrainArguments(method=start.method, data=start.data, train=start.train),
         args=arguments,
-        prog=f"unbraid train {target}",
+        prog=f"unbraid train {title}",
     )
 
 
@@ -118,19 +127,13 @@ def train_run(
     from unbraid.training.loop import Interrupted
 
     if dry_run:
-        print(
-            json.dumps(
-                {
-                    "method_name": method_name(config.method),
-                    **to_json(RunConfig(config.method, config.data, config.train)),
-                },
-                indent=2,
-            )
-        )
+        recipe = {"recipe": config.name} if isinstance(config, Recipe) else {}
+        settings = to_json(RunConfig(config.method, config.data, config.train))
+        print(json.dumps({"method_name": method_name(config.method), **recipe, **settings}, indent=2))
     experiment = Experiment.prepare(config, path, None, data, notes, dry_run)
     if dry_run:
         experiment.method.prepare()
-        print(experiment.about, *experiment.notes, *experiment.start_from(config.train.init), sep="\n")
+        print(experiment.about, *experiment.notes, *experiment.start_from(config.train.init), sep="\n", file=sys.stderr)
         return
     try:
         keep_freed_memory()

@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from unbraid.core.method import Method
+from unbraid.core.suggest import did_you_mean
 from unbraid.core.types import UserError
 from unbraid.methods.cddn import CdDN
 from unbraid.methods.cut import CUT
@@ -47,7 +48,8 @@ def method_class(name: str) -> type[Method[Any]]:
         return METHODS[name]
     others = _others()
     if name not in others:
-        raise UserError(f"There is no method {name!r}; there are: {', '.join(method_names())}")
+        names = method_names()
+        raise UserError(f"There is no method {name!r}; there are: {', '.join(names)}.{did_you_mean(name, names)}")
     point = others[name]
     where = f"The method {name!r} of the package {point.dist.name if point.dist else '?'}, {point.value},"
     try:

@@ -207,7 +207,7 @@ class Run:
         there = _checked_config(path)
         if there.method_name != method_name:
             raise UserError(f"{path} is a run of {there.method_name}. Give another --run for {method_name}")
-        former = _config(path, there)
+        former = config_of(there, path / "config.json")
         if config.train.init is None and former.train.init is not None:  # what it began with needn't be said again
             config = replace(config, train=replace(config.train, init=former.train.init))
             run.config, asked = config, {"method_name": method_name, **to_json(config)}
@@ -228,7 +228,7 @@ class Run:
         if not path.is_dir():
             raise UserError(f"There is no run folder {path}")
         values = _checked_config(path)
-        return cls(path, values.method_name, _config(path, values))
+        return cls(path, values.method_name, config_of(values, path / "config.json"))
 
     def keep_length(self) -> None:
         """Writes the length that is asked for now into config.json; all else in it stays."""
@@ -473,23 +473,26 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _checked_config(path: Path) -> SavedSettings:
     file = path / "config.json"
-    values = read_json(file, dict[str, Any])
+    return check_config(read_json(file, dict[str, Any]), file).config
+
+
+def check_config(values: dict[str, Any], file: Path) -> SavedConfig:
+    """Returns what the config.json of a run says. Raises UserError if it is damaged or of another version."""
     if values.get("format") != FORMAT:
         raise UserError(
-            f"{path} is a run of format {values.get('format')}; this version of unbraid ({__version__}) reads format "
-            f"{FORMAT}"
+            f"{file.parent} is a run of format {values.get('format')}; this version of unbraid ({__version__}) reads "
+            f"format {FORMAT}"
         )
-    return check_value(values, str(file), SavedConfig).config
+    return check_value(values, str(file), SavedConfig)
 
 
-def _config(path: Path, values: SavedSettings) -> RunConfig[Any]:
-    """The typed configuration again, with the defaults of settings that are newer than the run.
+def config_of(values: SavedSettings, file: Path) -> RunConfig[Any]:
+    """Returns a run's typed configuration, with the defaults of settings that are newer than the run.
 
     Raises UserError for an unknown method or field.
     """
     from unbraid.methods import method_class
 
-    file = path / "config.json"
     return RunConfig(
         _method_config(method_class(values.method_name), values.method, file),
         from_json(DataConfig, values.data, file),
@@ -506,12 +509,22 @@ def _method_config(kind: type[Method[Any]], values: dict[str, Any], file: Path) 
     return from_json(kind.config_type, upgraded, file)
 
 
-def from_json(kind: type, values: dict[str, Any], file: Path) -> Any:
-    """A dataclass from what `to_json` made of it. Raises UserError, which names the file that holds it."""
+def from_json(kind: type, values: dict[str, Any], file: Path, why: str = "doesn't fit this version of unbraid") -> Any:
+    """A dataclass from what `to_json` made of it.
+
+    Args:
+        kind: The dataclass.
+        values: Its fields.
+        file: Where they come from.
+        why: What to say of the file if they don't fit.
+
+    Raises:
+        UserError: They don't fit.
+    """
     try:
         return dacite.from_dict(kind, values, dacite.Config(cast=[Path, tuple], strict=True))
     except (dacite.DaciteError, TypeError, ValueError) as error:
-        raise UserError(f"{file} doesn't fit this version of unbraid: {error}") from error
+        raise UserError(f"{file} {why}: {error}") from error
 
 
 def spec_to_json(spec: Spec) -> dict[str, Any]:
