@@ -35,6 +35,21 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unbraid.commands.start.seconds_a_step", lambda experiment: 0.1)
 
 
+def test_images_are_smaller_where_few_steps_would_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(12):
+        write_png(tmp_path / "a" / f"{number}.png", number, (64, 64))
+        write_png(tmp_path / "b" / f"{number}.png", 100 + number, (64, 64))
+    monkeypatch.setattr(
+        "unbraid.commands.start.seconds_a_step", lambda experiment: experiment.config.data.size[0] / 320
+    )
+    output = said(capsys, str(tmp_path / "a"), str(tmp_path / "b"), "--minutes", "2", "--dry-run")
+    assert "At 64 px only 480 steps would fit, so images are smaller" in output
+    assert "brought to 32 x 32 px" in output
+    assert "A step takes 0.1 s here: 960 steps" in output
+
+
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(["start", *arguments]) == 0
     return capsys.readouterr().out

@@ -100,6 +100,7 @@ def test_few_pairs_and_files_left_out_are_said() -> None:
     data = replace(paired_data(IMAGES, 24), skipped=("odd.png: damaged",))
     said = troubles(replace(found, data=data))
     assert "There are 8 pairs" in said
+    assert "Training had 100 steps" in troubles(replace(found, steps=100))
     assert "1 files were left out, odd.png: damaged" in said
 
 

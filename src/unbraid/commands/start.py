@@ -13,7 +13,7 @@ from unbraid.core.config import RunConfig, TrainConfig
 from unbraid.core.console import printable
 from unbraid.core.data_config import DataConfig
 from unbraid.core.device import choose_device
-from unbraid.core.types import DOMAINS, Labelled, UserError, other
+from unbraid.core.types import DOMAINS, UserError, other
 from unbraid.data.loading import load as load_data
 from unbraid.data.parts import Data
 from unbraid.data.richness import CLEAR, richness
@@ -45,7 +45,8 @@ MEASURING = 0.2
 """Share of the time that is kept for measuring and drawing."""
 MEASUREMENTS, PATIENCE = 12, 8
 """Measurements in a run, and how many in a row without a better held-out score end it."""
-FEWEST_STEPS = 100
+FEWEST_STEPS, ENOUGH, SMALLEST = 100, 800, 32
+"""Steps of a run at least; steps below which images are made smaller, and to how many px."""
 
 
 @dataclass(frozen=True)
@@ -138,44 +139,73 @@ def planned(found: Survey, options: StartArguments, rest: Sequence[str]) -> Plan
     """
     unpaired = found.kind == "unpaired" or "--data.unpaired" in rest
     kind: Kind = "unpaired" if unpaired and found.kind == "pairs" else found.kind
-    name = options.method or METHOD[kind]
-    target = method_class(name)
-    data = chosen_data(found, kind, options.size, name)
+    name, side = options.method or METHOD[kind], options.size or default_side()
+    why = f", which {WHY[name]}" if name in WHY and not options.method else ""
+    config, loaded, notes = resolved(found, kind, side, name, rest)
+    if any((config.train.steps, config.train.epochs, config.train.minutes)):
+        length = "As long as asked: " + in_flags(config.train)
+    else:
+        seconds = seconds_a_step(Experiment.prepare(config, None, None, loaded))
+        if possible_steps(options.minutes, seconds) < ENOUGH and side > SMALLEST and options.size is None:
+            notes.append(
+                f"At {side} px only {possible_steps(options.minutes, seconds):,} steps would fit, so images are smaller"
+            )
+            config, loaded, more = resolved(found, kind, SMALLEST, name, rest)
+            notes += more
+            seconds = seconds_a_step(Experiment.prepare(config, None, None, loaded))
+        config = replace(config, train=with_steps(config.train, options.minutes, seconds, kind != "unpaired"))
+        length = about_length(config.train, seconds, options.minutes)
+    return Plan(config, loaded, [f"Method: {name}{why}", *notes, *about_data(loaded, config.data, kind), length])
+
+
+def resolved(
+    found: Survey, kind: Kind, side: int, name: str, rest: Sequence[str]
+) -> tuple[RunConfig[Any], Data, list[str]]:
+    """Returns a complete configuration but for its length, the data, and notes about them.
+
+    Args:
+        found: What the folders hold.
+        kind: How their images belong together.
+        side: Smaller side of the images.
+        name: Name of the method.
+        rest: Flags of `unbraid train`, which override what is chosen.
+    """
+    data = chosen_data(found, kind, side, name)
     train = TrainConfig(batch=BATCH.get(name, 8), average=0.999 if kind == "unpaired" else 0.0)
-    parsed = parse(name, rest, RunConfig(target.config_type(), data, train))
+    parsed = parse(name, rest, RunConfig(method_class(name).config_type(), data, train))
     loaded = load_data(parsed.data)
     method, notes = chosen_method(name, loaded)
     parsed = parse(name, rest, RunConfig(method, data, train))
-    config = RunConfig(parsed.method, parsed.data, parsed.train)
-    lines = [f"Method: {name}" + (f", which {WHY[name]}" if name in WHY and not options.method else ""), *notes]
-    lines += about_data(loaded, config.data, kind)
-    if any((config.train.steps, config.train.epochs, config.train.minutes)):
-        lines.append("As long as asked: " + in_flags(config.train))
-    else:
-        seconds = seconds_a_step(Experiment.prepare(config, None, None, loaded))
-        config = replace(config, train=with_steps(config.train, options.minutes, seconds, kind != "unpaired"))
-        lines.append(about_length(config.train, seconds, options.minutes))
-    return Plan(config, loaded, lines)
+    return RunConfig(parsed.method, parsed.data, parsed.train), loaded, notes
 
 
-def chosen_data(found: Survey, kind: Kind, side: int | None, method: str) -> DataConfig:
+def default_side() -> int:
+    """Returns the smaller side that images are brought to, if none is asked for."""
+    return LARGE_SIDE if choose_device().type == "cuda" else SIDE
+
+
+def possible_steps(minutes: float, seconds: float) -> int:
+    """Returns how many steps of so many seconds fit the time."""
+    return int(60 * minutes * (1 - MEASURING) / seconds)
+
+
+def chosen_data(found: Survey, kind: Kind, side: int, method: str) -> DataConfig:
     """Returns where the data lie, and how they are brought to a size and divided.
 
     Args:
         found: What the folders hold.
         kind: How their images belong together.
-        side: Smaller side of the images, if it was asked for.
+        side: Smaller side of the images.
         method: Name of the method.
     """
-    large = choose_device().type == "cuda"
-    size = found.size(side or (LARGE_SIDE if large else SIDE))
+    size = found.size(side)
     first, *second = found.places
     places: dict[str, Any] = {"classes": first} if kind == "classes" else {"side_by_side": first}
     if found.parts:
         places = {"folder": first, "unpaired": kind == "unpaired"}
     elif second:
         places = {"a": first, "b": second[0], "unpaired": kind == "unpaired"}
-    few = found.items < FEW and method_class(method).needs is not Labelled
+    few = found.items < FEW and not method_class(method).needs.labelled
     share = 0.2 if found.items < SMALL_SET else 0.1
     return DataConfig(**places, size=size, augment=("flip", "shift") if few else (), test=share)
 
@@ -229,7 +259,7 @@ def with_steps(train: TrainConfig, minutes: float, seconds: float, patient: bool
         seconds: Of a step.
         patient: Whether there is a held-out score that can stand still.
     """
-    count = max(FEWEST_STEPS, int(60 * minutes * (1 - MEASURING) / seconds))
+    count = max(FEWEST_STEPS, possible_steps(minutes, seconds))
     unit = 10 ** max(0, len(str(count)) - 2)
     steps = count // unit * unit
     every = train.evaluate_every if train.evaluate_every != TrainConfig.evaluate_every else -(-steps // MEASUREMENTS)

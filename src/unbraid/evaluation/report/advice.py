@@ -12,6 +12,7 @@ from unbraid.evaluation.report.words import dig, nearer, number, percent
 from unbraid.model.trained import Trained
 
 FEW_PAIRS = 100
+FEW_STEPS = 800
 ALIKE = 0.1
 """Answers that differ by less than this share of what real images differ by hardly vary."""
 FAR = 1.5
@@ -157,7 +158,12 @@ def _labels(found: Evidence) -> Iterator[Advice]:
 
 
 def _length(found: Evidence) -> Iterator[Advice]:
-    """Whether held-out figures stood still at the end, or were rising."""
+    """Whether training was short, and whether held-out figures stood still at the end, or were rising."""
+    if found.steps < FEW_STEPS:
+        yield Advice(
+            f"Training had {found.steps:,} steps. Pictures of any method are coarse below a thousand or so.",
+            _longer(found),
+        )
     curves = [points for name, points in found.curves.items() if name in ("a->b", "b->a", "psnr")]
     if not curves or min(len(points) for points in curves) < 4 or found.model.method.needs is Unpaired:
         return
