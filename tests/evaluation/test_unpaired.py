@@ -8,7 +8,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from helpers import Untrained, paired_data
 from unbraid.core.types import DataSpec, Domain, ImageSpec, Unpaired
 from unbraid.evaluation.measures.unpaired import UnpairedScore, content_kept
-from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
+from unbraid.evaluation.networks import NO_NETWORKS, Images, PerceptualNetworks
 from unbraid.evaluation.subject import Subject
 from unbraid.model.trained import Trained
 from unbraid.nn.pretrained.perceptual import Vgg16
@@ -59,6 +59,24 @@ def test_a_true_translation_scores_high_and_what_lacks_either_scores_nothing(net
     assert found[1.0, "another's"]["a->b"]["likeness"] > 90
     assert found[1.0, "another's"]["score"] < 40
     assert found[1.0, "one"]["score"] < 1
+
+
+def test_training_logs_the_score_and_beside_it_the_truth_which_decides_nothing(
+    networks: PerceptualNetworks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looks(self: PerceptualNetworks, generated: Images, true: Tensor) -> dict[str, dict[str, Tensor]]:
+        return {name: {"lpips": (x - true).abs().mean((1, 2, 3))} for name, x in generated.items()}
+
+    monkeypatch.setattr(PerceptualNetworks, "looks", looks)
+    some = subject(Shifting(1.0, "own"), networks)
+    watched = UnpairedScore().watch(some)
+    assert watched.score == watched.figures["unpaired score"] > 95
+    ways = {f"{name} {way}" for name in ("likeness", "content", "hidden LPIPS") for way in ("a->b", "b->a")}
+    assert watched.figures.keys() == {"unpaired score"} | ways
+    some.part = some.part.unpaired()  # pyright: ignore[reportAttributeAccessIssue]
+    alone = UnpairedScore().watch(some)
+    assert alone.score == watched.score
+    assert not any("hidden" in name for name in alone.figures)
 
 
 def test_content_is_the_share_of_items_that_are_further() -> None:

@@ -18,7 +18,7 @@ from unbraid.evaluation.measures.unpaired import UnpairedScore
 from unbraid.evaluation.measures.zero_shot import ZeroShot
 from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
 from unbraid.evaluation.subject import Subject
-from unbraid.model.codes import code_space
+from unbraid.model.codes import code_space, device_of
 from unbraid.model.drawing import sample_grid, save_picture, transfer_grid
 from unbraid.model.log import Log
 from unbraid.model.run import Position, Run
@@ -52,7 +52,7 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
     space = code_space(method, pairs) if pairs else None
     distance = run.config.train.distance if space else "euclidean"
     unpaired = method.needs.hides_pairs
-    networks = _networks() if unpaired else NO_NETWORKS
+    networks = _networks().to(device_of(method)) if unpaired else NO_NETWORKS
     subject = Subject(Trained(method, space, "", position.step), data, data.val, distance, networks, encodes=encodes)
     measures = (WATCHED_LABELLED if labelled else WATCHED) if encodes else ()
     measures += WATCHED_UNPAIRED if unpaired else ()

@@ -15,16 +15,19 @@ from torch.nn.functional import normalize
 
 from unbraid.core.types import Domain, other
 from unbraid.data.parts import unique_rows
-from unbraid.evaluation.measure import Block, Measure, Watched
+from unbraid.evaluation.measure import Block, Figures, Measure, Watched
+from unbraid.evaluation.measures.steganography import two_sides
 from unbraid.evaluation.measures.translation import needs_translations
 from unbraid.evaluation.metrics.images import kernel_distance
-from unbraid.evaluation.networks import FEWEST
+from unbraid.evaluation.networks import FEWEST, mean
 from unbraid.evaluation.subject import Subject
 from unbraid.model.codes import evenly_spaced
 from unbraid.nn.pretrained.perceptual import SMALLEST
 
 SCORE = "unpaired score"
 """What training logs."""
+HIDDEN = "hidden LPIPS"
+"""What training logs of pairs that are hidden from it."""
 COMPARED = 200
 """Images of each domain, at most."""
 
@@ -78,8 +81,14 @@ class UnpairedScore(Measure[UnpairedResult]):
         return subject.model.method.needs.hides_pairs and self.applies(subject) is None
 
     def watch(self, subject: Subject) -> Watched:
-        score = self.compute(subject).get("unpaired", {})["score"]
-        return Watched({SCORE: score}, score)
+        """Returns the score and its parts; and beside it, deciding nothing, LPIPS to counterparts that are known."""
+        found = self.compute(subject).get("unpaired", {})
+        figures: Figures = {SCORE: found["score"]}
+        for source in subject.sources:
+            way = f"{source}->{other(source)}"
+            figures |= {f"{name} {way}": value for name, value in found[way].items()}
+            figures |= {f"{HIDDEN} {way}": value for value in _hidden(subject, source)}
+        return Watched(figures, found["score"])
 
 
 def _one_way(subject: Subject, source: Domain) -> dict[str, float]:
@@ -95,6 +104,16 @@ def _one_way(subject: Subject, source: Domain) -> dict[str, float]:
         "likeness": round(100 * min(1.0, max(0.0, likeness)), 3),
         "content": round(100 * max(0.0, content_kept(translated, x)), 3),
     }
+
+
+def _hidden(subject: Subject, source: Domain) -> list[float]:
+    """Mean LPIPS of translations to their counterparts; empty without pairs."""
+    if not subject.paired:
+        return []
+    _, rows, targets, target_rows = two_sides(subject.part, source, subject.at_most(COMPARED))
+    true = subject.read(targets, target_rows)
+    looks = subject.networks.looks({"translation": subject.translated(source, rows)}, true)["translation"]
+    return [mean(values) for values in looks.values()]
 
 
 def content_kept(translations: Float[Tensor, "n d"], inputs: Float[Tensor, "n d"]) -> float:
