@@ -170,11 +170,13 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         device: Device to train on; of GPUs each rank takes its own.
 
     Raises:
-        UserError: There are fewer GPUs on this machine than ranks.
+        UserError: There are fewer GPUs on this machine than ranks, or the device is no rank's own.
     """
     if count() == 1:
         yield SINGLE
         return
+    if device.type == "mps" or device.index is not None:
+        raise UserError(f"--train.device {device}: torchrun gives each rank its own GPU. Leave it out, or give cpu")
     if device.type == "cuda":
         local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
         if local >= there:

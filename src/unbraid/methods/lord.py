@@ -172,13 +172,24 @@ class Extractor(FrozenVgg16):
         super().__init__(weights)
         self.items, self.room = items, gigabytes * 1e9
         self._kept: list[Tensor] = []
-        self._known = torch.zeros(0, dtype=torch.bool)
+        self._known = torch.zeros(0, dtype=torch.bool, device="cpu")
+        self._computed = 0
+        self._complete = False
+
+    def _holds(self, index: Int[Tensor, " n"]) -> bool:
+        """Returns whether the features of these images are in the cache. On a GPU, where looking waits for the device,
+        looks now and then whether all are."""
+        if index.device.type == "cpu":
+            return bool(self._known[index].all())
+        if not self._complete and self._computed >= self.items:
+            self._complete, self._computed = bool(self._known.all()), 0
+        return self._complete
 
     @torch.no_grad()
     def targets(self, x: Float[Tensor, "n c h w"], index: Int[Tensor, " n"] | None) -> list[Tensor]:
         """Returns the features of training images x at positions `index`; without `index`, of other images."""
         vgg = self.on(x.device)
-        if index is None or (self._kept and bool(self._known[index].all())):
+        if index is None or (self._kept and self._holds(index)):
             return vgg(x) if index is None else [kept[index] for kept in self._kept]
         maps = vgg(x)
         needed = self.items * sum(m[0].numel() * m.element_size() for m in maps)
@@ -194,6 +205,7 @@ class Extractor(FrozenVgg16):
             for kept, m in zip(self._kept, maps, strict=True):
                 kept[index] = m
             self._known[index] = True
+            self._computed += len(index)
         return maps
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,6 +16,8 @@ from unbraid.core.ranks import Ranks
 
 FORGOTTEN = 256
 """Number of steps for which an unread row keeps moving; its first moment has then decayed by a factor of 2e-12."""
+MOST_PAIRS = 4096
+"""Number of rows of a gradient that are compared with each other to find those that come several times."""
 BLOCK = 4096
 """Number of rows that are brought up to date at a time."""
 
@@ -35,6 +37,9 @@ class RowAdam(Optimizer):
     the second by b2^k, and the row moves by the sum of the k steps it would have taken. So whatever is read is what
     dense Adam would have there, to rounding (in those k steps eps is added to the undecayed root of the second moment,
     and the terms behind FORGOTTEN steps are left out). A step reads, changes and writes the batch's rows only.
+
+    On a GPU nothing waits for the device: rows that come several times are computed as often, with one result. With
+    `found_inf` (a tensor, as torch's fused optimisers know it) that isn't 0, a step leaves everything as it is.
 
     Memory: both moments, each as large as the table, 4 bytes a row, and 4 bytes a step.
 
@@ -58,7 +63,7 @@ class RowAdam(Optimizer):
         for table in tables:
             device = table.weight.device
             self.state[table.weight] = {
-                "now": torch.zeros(()),  # on the CPU, where it is read at each step
+                "now": torch.zeros((), device="cpu"),  # on the CPU, where it is read at each step
                 "rates": torch.zeros(1024, device=device),  # of each step: lr, with both bias corrections
                 # the step that a row stands at
                 "last": torch.zeros(table.num_embeddings, dtype=torch.int32, device=device),
@@ -68,9 +73,9 @@ class RowAdam(Optimizer):
         self._hooks = [table.register_forward_pre_hook(self._before_reading) for table in tables]
 
     def _before_reading(self, table: nn.Module, arguments: tuple[Any, ...]) -> None:
-        weight = table.weight
+        weight, rows = table.weight, arguments[0].flatten()
         assert isinstance(weight, nn.Parameter)
-        self._catch_up(weight, arguments[0].unique())
+        self._catch_up(weight, rows.unique() if sizes_are_free(weight) else rows)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As every optimiser; steps stay whole numbers. Raises ValueError for the state of other tables."""
@@ -105,12 +110,14 @@ class RowAdam(Optimizer):
         state, group = self.state[weight], self._group(weight)
         now = int(state["now"])
         last = state["last"][rows].long()
-        rows, last = rows[last < now], last[last < now]
-        if not len(rows):
-            return
+        if sizes_are_free(weight):
+            rows, last = rows[last < now], last[last < now]
         b1, b2 = group["betas"]
         missed = (now - last)[:, None]
-        after = torch.arange(1, min(FORGOTTEN, int(missed.max())) + 1, device=weight.device)
+        most = int(missed.max()) if sizes_are_free(weight) and len(rows) else now
+        if not (len(rows) and most):
+            return
+        after = torch.arange(1, min(FORGOTTEN, most) + 1, device=weight.device)
         rates = state["rates"][(last[:, None] + after - 1).clamp(max=now - 1)]
         moves = (rates * (b1 / b2**0.5) ** after).masked_fill(after > missed, 0.0).sum(1, keepdim=True)
         first, second = state["first"][rows], state["second"][rows]
@@ -133,8 +140,7 @@ class RowAdam(Optimizer):
                     continue
                 state = self.state[weight]
                 step = int(state["now"]) + 1
-                gradient = weight.grad.coalesce()
-                rows, values = gradient.indices()[0], gradient.values()
+                rows, values = row_gradients(weight)
                 if ranks.stepping():  # other ranks have read rows that this one has not
                     self._catch_up(weight, rows)
                 if step > len(state["rates"]):
@@ -143,7 +149,29 @@ class RowAdam(Optimizer):
                 rate = group["lr"] / (1 - b1**step)
                 first = state["first"][rows].lerp_(values, 1 - b1)
                 second = state["second"][rows].mul_(b2).addcmul_(values, values, value=1 - b2)
-                weight[rows] -= rate * first / (second.sqrt() / correction + group["eps"])
-                state["first"][rows], state["second"][rows], state["last"][rows] = first, second, step
+                moved = weight[rows] - rate * first / (second.sqrt() / correction + group["eps"])
+                bad = getattr(self, "found_inf", None)
+                for whole, new in ((weight, moved), (state["first"], first), (state["second"], second)):
+                    whole[rows] = new if bad is None else torch.where(bad == 0, new, whole[rows])
+                state["last"][rows] = step
                 state["rates"][step - 1] = rate * correction
                 state["now"] += 1
+
+
+def sizes_are_free(weight: Tensor) -> bool:
+    """Returns whether sizes may depend on values: on the CPU. On a GPU that would wait for the device."""
+    return weight.device.type == "cpu"
+
+
+def row_gradients(weight: Tensor) -> tuple[Int[Tensor, " r"], Float[Tensor, "r d"]]:
+    """Returns the rows that the gradient of a table holds, and the gradient of each.
+
+    On a GPU rows may come several times, each time with the whole gradient.
+    """
+    assert weight.grad is not None
+    if sizes_are_free(weight) or weight.grad._nnz() > MOST_PAIRS:
+        gradient = weight.grad.coalesce()
+        return gradient.indices()[0], gradient.values()
+    rows, values = weight.grad._indices()[0], weight.grad._values()
+    with torch.autocast(weight.device.type, enabled=False):
+        return rows, (rows[:, None] == rows).to(values.dtype) @ values

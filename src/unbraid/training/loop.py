@@ -10,9 +10,10 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -201,7 +202,8 @@ class Session:
         batches: Batches[Any] = Batches(
             self.data.train, config.batch, config.seed, self.run.config.data.augment, position.drawn, balanced, share
         )
-        device_batches = DeviceBatches(batches, self.precision.device)
+        gpu = self.precision.device.type == "cuda"
+        device_batches = DeviceBatches(batches, self.precision.device, ahead=gpu)
         shares = [stage.share for stage in self.method.stages()]
         before, part = (each / sum(shares) for each in (sum(shares[: position.stage]), shares[position.stage]))
         saved, began = time.monotonic(), time.monotonic() - position.seconds
@@ -211,7 +213,7 @@ class Session:
         while not over and (clock := length.clock(position.step, position.seconds, self.stage.name)).progress < 1:
             gradient_norms: dict[str, float] | None = {} if position.counted + 1 == LOG_EVERY else None
             losses = self.step(device_batches, clock, position, gradient_norms)
-            position = self.after_step(position, gradient_norms, batches.step, began)
+            position = self.after_step(position, gradient_norms, device_batches.drawn, began)
             done = length.clock(position.step, position.seconds).progress
             measured = position.step % config.evaluate_every == 0 or done >= 1
             latest = {name: self.values[name] for name in losses if name in self.values}  # of a GPU's last but one
@@ -399,19 +401,61 @@ class Length:
         return Clock(step, max(step / self.steps, seconds / self.seconds), stage)
 
 
-class DeviceBatches(Iterator[Any]):
-    """Iterator of batches on a device, with images in channels-last layout, which convolutions take without copies."""
+class Ready(NamedTuple):
+    """A batch on the device, the number of batches that were read, and on a GPU when its copies are done."""
 
-    def __init__(self, batches: Iterator[Any], device: torch.device) -> None:
+    batch: Any
+    drawn: int
+    copied: torch.cuda.Event | None
+
+
+class DeviceBatches(Iterator[Any]):
+    """Iterator of batches on a device, with images in channels-last layout, which convolutions take without copies.
+
+    Args:
+        batches: Batches on the CPU.
+        device: The device.
+        ahead: Read the next batch and copy it, in a thread, while this one is used.
+    """
+
+    def __init__(self, batches: Batches[Any], device: torch.device, ahead: bool = False) -> None:
         self.batches, self.device = batches, device
+        self.drawn = batches.step
+        """Number of batches that were handed out."""
+        self._reader = ThreadPoolExecutor(1, "batches") if ahead else None
+        self._coming: Future[Ready] | None = None
+        self._stream: torch.cuda.Stream | None = None
+        if ahead and device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)
+            self.device = self._stream.device
 
     def __next__(self) -> Any:
+        batch, self.drawn, copied = self._coming.result() if self._coming else self._read()
+        if self._reader:
+            self._coming = self._reader.submit(self._read)
+        if copied:  # what is computed from now on waits for the copies, and keeps their memory
+            stream = torch.cuda.current_stream()
+            stream.wait_event(copied)
+            for value in vars(batch).values():
+                value.record_stream(stream)
+        return batch
+
+    def _read(self) -> "Ready":
+        """Reads a batch and copies it to the device."""
         batch = next(self.batches)
-        return type(batch)(**{name: self._on_device(value) for name, value in vars(batch).items()})
+        with torch.cuda.stream(self._stream) if self._stream else contextlib.nullcontext():  # of this thread
+            values = {name: self._on_device(value) for name, value in vars(batch).items()}
+        copied = torch.cuda.Event() if self._stream else None
+        if copied:
+            copied.record(self._stream)
+        return Ready(type(batch)(**values), self.batches.step, copied)
 
     def _on_device(self, value: Tensor) -> Tensor:
         layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
-        return value.to(self.device, memory_format=layout)
+        if self._stream is None:
+            return value.to(self.device, memory_format=layout)
+        pinned = value.contiguous(memory_format=layout).pin_memory() if value.ndim == 4 else value.pin_memory()
+        return pinned.to(self.device, non_blocking=True)
 
 
 class Average:
@@ -437,11 +481,14 @@ class Average:
             return
         self.updates += 1
         share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        means, values = list[Tensor](), list[Tensor]()  # moved together, with few launches on a GPU
         for name, value in model_state(self.method).items():
             if value.is_floating_point():
-                self.mean[name].lerp_(value, share)
+                means.append(self.mean[name])
+                values.append(value)
             else:
                 self.mean[name].copy_(value)
+        torch._foreach_lerp_(means, values, share)  # pyright: ignore[reportPrivateImportUsage]
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

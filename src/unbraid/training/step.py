@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from unbraid.core.method import Clock, Method, Terms
@@ -232,11 +233,13 @@ def apply(team: Mapping[str, Optimizer], move: Move, gradient_norms: dict[str, f
 def gradient_norm(optimiser: Optimizer) -> Float[Tensor, ""]:
     """Returns the norm of the gradient of an optimiser's parameters."""
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    norms = [_norm(p.grad) for p in parameters if p.grad is not None]
-    return torch.stack(norms).norm() if norms else torch.zeros((), device=parameters[0].device)
+    found = [_dense(p.grad).float() for p in parameters if p.grad is not None]
+    return get_total_norm(found) if found else torch.zeros((), device=parameters[0].device)
 
 
-def _norm(gradient: Tensor) -> Tensor:
-    if gradient.is_sparse and gradient.is_cuda:  # rows may repeat; to add them up, the device would be waited for
-        gradient = gradient._values()
-    return gradient.float().norm()
+def _dense(gradient: Tensor) -> Tensor:
+    """Returns the values of a sparse gradient. On a GPU, where adding up rows that repeat would wait for the device,
+    these count by themselves."""
+    if not gradient.is_sparse:
+        return gradient
+    return gradient._values() if gradient.is_cuda else gradient.coalesce().values()
