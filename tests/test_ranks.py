@@ -13,16 +13,18 @@ import pytest
 import torch
 
 from helpers import IMAGES, paired_data
+from test_methods import CASES as METHOD_CASES
 from unbraid.core.config import TrainConfig
 from unbraid.core.ranks import Ranks, gather, on_whole_batch
 from unbraid.core.types import UserError
 from unbraid.data.parts import Batches
+from unbraid.methods import METHODS
 from unbraid.model.run import Run
 from unbraid.training.loop import check_numbers
 
 FOLDER = Path(__file__).parent / "ranks"
 CASES = ("cyclegan", "cddn", "cddn-no-latent", "iiae-flat", "uncooperative", "iiae-gan", "lord", "lord-amortised")
-CASES += ("xgan-together",)
+CASES += ("xgan-together", "cut", "munit", "dtn")
 EXACT, FP32 = 1e-12, 1e-5
 """Largest difference of a weight from one process, relative where it is over 1: in float64, and of a run in float32."""
 
@@ -45,6 +47,10 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float
     folder = tmp_path_factory.mktemp("steps")
     run("steps.py", str(folder), *CASES)
     return json.loads((folder / "apart.json").read_text())
+
+
+def test_every_method_is_among_them() -> None:
+    assert {METHOD_CASES[case].method for case in CASES} == set(METHODS)
 
 
 @pytest.mark.parametrize("case", CASES)
