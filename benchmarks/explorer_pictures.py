@@ -2,7 +2,7 @@
 
 python benchmarks/explorer_pictures.py runs/demo runs/iiae-emoji runs/xgan-emoji runs/cyclegan-emoji
 
-Starts `unbraid explore` on the four runs, drives it in headless Chromium, writes docs/pictures/explorer-*.png. The
+Starts `unbraid explore` on the four runs, drives it in headless Chromium, writes docs/pictures/explorer-*.webp. The
 first is shown in most views, the second translates, the third searches and trains, and is compared with the fourth, of
 the same data. Also prints the seconds from the command to the first picture.
 """
@@ -83,8 +83,8 @@ def open_view(page: Page, address: str, view: str) -> None:
 def shot(page: Page, name: str) -> None:
     """The page, no longer than HIGHEST."""
     picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
-    small.save(picture.crop((0, 0, picture.width, min(picture.height, HIGHEST))), OUT / f"{name}.png")
-    print(f"written: {OUT.name}/{name}.png")
+    small.save_screenshot(picture.crop((0, 0, picture.width, min(picture.height, HIGHEST))), OUT / f"{name}.webp")
+    print(f"written: {OUT.name}/{name}.webp")
 
 
 if __name__ == "__main__":
