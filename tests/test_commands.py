@@ -599,3 +599,20 @@ def test_one_number_is_a_square() -> None:
         assert square([*given, "--dry-run"], "--data.size") == ["--data.size", "64", "64", "--dry-run"]
     assert square(["--data.size", "64"], "--data.size") == ["--data.size", "64", "64"]
     assert square(["--data.size", "None", "--x", "1"], "--data.size") == ["--data.size", "None", "--x", "1"]
+
+
+def test_domains_have_the_names_of_their_folders(
+    run: Path, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load(run)
+    assert model.spec.names == ("photo", "sketch")
+    image = str(folders / "photo" / "00.png")
+    for source, out in (("Photo", "one"), ("a", "two")):
+        assert main(["translate", str(run), image, "--source", source, "--out", str(tmp_path / out)]) == 0
+    assert (tmp_path / "one" / "00-1.png").read_bytes() == (tmp_path / "two" / "00-1.png").read_bytes()
+    assert model.translate(image, "photo", "sketch").equal(model.translate(image, "a", "b"))
+    assert main(["encode", str(run), image, "--domain", "drawing", "--out", str(tmp_path / "c.npz")]) == 2
+    assert "There is no --domain 'drawing'; there are: photo, sketch, a, b" in said(capsys)
+    assert (run / "pictures" / "translate-photo-to-sketch.png").exists()
+    assert "Photo: 16x16 images of 3 channels. Sketch:" in (run / "README.md").read_text()
+    assert "a: photo, b: sketch" in (run / "README.md").read_text()

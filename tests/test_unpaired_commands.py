@@ -71,8 +71,8 @@ def test_a_run_is_complete(run: tuple[Path, str], pairs: str) -> None:
     assert ("mismatched" in metrics["cheat"]["a->b"]["decoding"]) == codes
     expected = {f"{what}-{way}.png" for what in ("translate", "cheat") for way in ("a-to-b", "b-to-a")}
     if codes:  # domain a alone has something of its own
-        strips = [f"interpolate-{part}-a" for part in ("shared", "exclusive")]
-        expected |= {"analogy-a.png", *(f"{strip}{ending}" for strip in strips for ending in (".png", ".gif"))}
+        strips = [f"interpolate-{part}-photo" for part in ("shared", "exclusive")]
+        expected |= {"analogy-photo.png", *(f"{strip}{ending}" for strip in strips for ending in (".png", ".gif"))}
     assert {file.name for file in (path / "pictures").iterdir()} == expected
     for sample in (path / "samples").iterdir():
         with Image.open(sample) as picture:

@@ -161,3 +161,29 @@ def test_data_sets_with_a_test_part() -> None:
     assert [len(part) for part in data.parts().values()] == [8, 2, 2]
     with pytest.raises(UserError, match="a tuple is needed"):
         from_datasets(a=list(images(5, 0)), b=list(images(6, 1)), test=list(images(2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("folders", "named", "names"),
+    [
+        ("photos maps", None, ("photos", "maps")),
+        ("trainA trainB", None, ("a", "b")),
+        ("a b", None, ("a", "b")),
+        ("x photos", None, ("a", "b")),
+        ("a b", ("street", "plan"), ("street", "plan")),
+        ("photos maps", ("maps", "Maps"), "two different words"),
+        ("photos maps", ("b", "a"), "a stays a"),
+    ],
+)
+def test_what_domains_are_called(
+    tmp_path: Path, paint: Paint, folders: str, named: tuple[str, str] | None, names: tuple[str, str] | str
+) -> None:
+    a, b = (tmp_path / name for name in folders.split())
+    for place in (a, b):
+        paint(place, numbered(0, 4))
+    config = DataConfig(a=a, b=b, names=named)
+    if isinstance(names, str):
+        with pytest.raises(UserError, match=names):
+            load(config)
+    else:
+        assert load(config).spec.names == names

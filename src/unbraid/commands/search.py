@@ -15,7 +15,7 @@ from unbraid.commands.folder import AnswerPrecision, Device, RunFolder
 from unbraid.core.config import Distance
 from unbraid.core.console import Console, printable
 from unbraid.core.progress import Meter
-from unbraid.core.types import DOMAINS, Domain, ImageSpec, UserError
+from unbraid.core.types import DOMAINS, DataSpec, ImageSpec, UserError
 from unbraid.data.images import read_image
 from unbraid.model.drawing import save_picture
 from unbraid.model.inputs import ImageFiles
@@ -46,7 +46,7 @@ def index(
     run: RunFolder,
     folders: Folders,
     to: str,
-    domain: Domain | None = None,
+    domain: str | None = None,
     shard: str | None = None,
     metadata: Path | None = None,
     merge: tuple[Path, ...] = (),
@@ -83,6 +83,7 @@ def index(
     part = Shard.parse(shard, os.environ)
     _check_images(folders, merge, forget, domain, f"{to}{part.suffix}")
     model = load(run, device, precision)
+    domain = model.spec.domain(domain, "--domain") if domain else None
     distance = (distance or Run.existing(run).config.train.distance) if model.space else "euclidean"
     sources = _listed(folders, model.image_spec(domain or "a"), cache) if folders else []
     about, strangers = read_metadata(metadata, sources) if metadata else (None, 0)
@@ -118,7 +119,7 @@ def _listed(folders: Sequence[Path], spec: ImageSpec, cache: bool) -> list[Sourc
 
 
 def _check_images(
-    folders: Sequence[Path], merge: Sequence[Path], forget: Sequence[Path], domain: Domain | None, to: str
+    folders: Sequence[Path], merge: Sequence[Path], forget: Sequence[Path], domain: str | None, to: str
 ) -> None:
     if not (folders or merge or forget):
         raise UserError("Which images? Give folders of them, parts to --merge, or folders to --forget")
@@ -193,9 +194,9 @@ def search(
     index: IndexPlace,
     images: Images,
     k: int = 10,
-    domain: Domain | None = None,
+    domain: str | None = None,
     code: Literal["shared", "exclusive"] = "shared",
-    target_domain: Domain | None = None,
+    target_domain: str | None = None,
     where: tuple[str, ...] = (),
     out: Path | None = None,
     exclude_self: bool = False,
@@ -217,6 +218,8 @@ def search(
     """
     model = load(run, device)
     wanted = dict(_condition(text) for text in where)
+    domain = model.spec.domain(domain, "--domain") if domain else None
+    target_domain = model.spec.domain(target_domain, "--target-domain") if target_domain else None
     opened = open_index(index)
     files: list[Path] = []
     found: list[list[Hit]] = []
@@ -236,7 +239,7 @@ def search(
                 meter.advance(looked_at)
     finally:
         opened.close()
-    _print_hits(files, found)
+    _print_hits(files, found, model.spec)
     if out is not None:
         _draw(files, found, out)
         some = f", the first {SHEET_ROWS} queries" if len(files) > SHEET_ROWS else ""
@@ -251,7 +254,7 @@ def _condition(text: str) -> tuple[str, str]:
     return field, value
 
 
-def _print_hits(files: Sequence[Path], found: Sequence[Sequence[Hit]]) -> None:
+def _print_hits(files: Sequence[Path], found: Sequence[Sequence[Hit]], spec: DataSpec) -> None:
     fields = sorted({field for row in found for hit in row for field in hit.metadata})
     table = Table(box=None, pad_edge=False)
     table.add_column("image", overflow="fold")
@@ -264,7 +267,14 @@ def _print_hits(files: Sequence[Path], found: Sequence[Sequence[Hit]]) -> None:
         for place, hit in enumerate(row, 1):
             about = [hit.metadata.get(field, "") for field in fields]
             path = f"{hit.path}{'' if os.path.exists(hit.path) else ' (gone)'}"
-            words = (str(file) if place == 1 else "", str(place), f"{hit.distance:.4f}", hit.domain, path, *about)
+            words = (
+                str(file) if place == 1 else "",
+                str(place),
+                f"{hit.distance:.4f}",
+                spec.name(hit.domain),
+                path,
+                *about,
+            )
             table.add_row(*map(printable, words))
         if not row:
             table.add_row(printable(str(file)), "", "", "", "nothing found")

@@ -77,8 +77,8 @@ def translate(
     run: RunFolder,
     images: Images,
     out: Path,
-    source: Domain = "a",
-    target: Domain | None = None,
+    source: str = "a",
+    target: str | None = None,
     samples: int | None = None,
     like: Path | None = None,
     seed: int = 0,
@@ -106,14 +106,15 @@ def translate(
 
     if samples is not None and samples < 1:
         raise UserError(f"--samples {samples}: at least 1")
-    target = target or other(source)
     model = image_model(run, device, precision)
+    start = model.spec.domain(source, "--source")
+    source, target = start, model.spec.domain(target, "--target") if target else other(start)
     answers = _Answers(model, images, out, pictures, model.spec[source], model.spec[target])
     asked = 1 if like or answers.one_file else 4 if samples is None else samples
     reference = _one(like, model.spec[target]) if like else None
     if not like and asked > 1 and not model.exclusive_size(target):
         asked = 1
-        print(f"One answer for each image: nothing of domain {target} varies in this model of {model.name}")
+        print(f"One answer for each image: nothing of {model.spec.called(target)} varies in this model of {model.name}")
     if answers.one_file and (samples or 1) > 1:
         raise UserError(f"--out {out} is one file: give --samples 1, or a folder")
     guide = [] if reference is None else [to_picture(reference[0])]
@@ -128,7 +129,7 @@ def analogy(
     shared: tuple[Path, ...],
     exclusive: tuple[Path, ...],
     out: Path,
-    domain: Domain = "a",
+    domain: str = "a",
     device: Device = "auto",
 ) -> None:
     """Draws a grid: what the image of the row shares with the other domain, with what that of the column has alone.
@@ -141,7 +142,7 @@ def analogy(
         domain: The domain all images are from.
     """
     model = image_model(run, device)
-    _draw_analogies(model, shared, exclusive, domain, out, "shared")
+    _draw_analogies(model, shared, exclusive, model.spec.domain(domain, "--domain"), out, "shared")
 
 
 def transfer(
@@ -196,7 +197,7 @@ def interpolate(
     second: Second,
     out: Path,
     part: Literal["shared", "exclusive"] = "shared",
-    domain: Domain = "a",
+    domain: str = "a",
     steps: int = 9,
     device: Device = "auto",
 ) -> None:
@@ -218,6 +219,7 @@ def interpolate(
     model = image_model(run, device)
     animation = out.with_suffix(".gif")
     check_file(out, [first, second], animation)
+    domain = model.spec.domain(domain, "--domain")
     _check_size(1, steps + 2, model.spec[domain])
     start, end = _one(first, model.spec[domain]), _one(second, model.spec[domain])
     frames = model.interpolate(start, end, part, domain, steps)
@@ -230,7 +232,7 @@ def encode(
     run: RunFolder,
     images: Images,
     out: Path,
-    domain: Domain = "a",
+    domain: str = "a",
     fit: Annotated[Literal["cover", "contain"], FIT] = "cover",
     device: Device = "auto",
     precision: AnswerPrecision = "fp32",
@@ -244,6 +246,7 @@ def encode(
         domain: The domain the images are from.
     """
     model = image_model(run, device, precision)
+    domain = model.spec.domain(domain, "--domain")
     files = ImageFiles(images, model.spec[domain], fit)
     names, found, kept = _answer_names(files.files), [], []
     check_codes(out, [*images, *files.files])

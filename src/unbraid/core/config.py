@@ -81,6 +81,7 @@ class RunConfig(Generic[MethodConfig]):
 
 
 FREE_KEYS = (
+    "data.names",
     "train.device",
     "train.tensorboard",
     "train.checkpoint_seconds",

@@ -65,6 +65,9 @@ class DataConfig:
     """Folder of images of domain a for test, if they are kept apart from --data.a."""
     test_b: Path | None = None
     """Folder of images of domain b for test."""
+    names: tuple[str, str] | None = None
+    """What the domains are called in tables, pictures, the page and flags such as --source. Default: the names of
+    their folders, if they are words; else a and b, which work always."""
     pairs: Path | None = None
     """CSV file that pairs files of --data.a with files of --data.b: two columns, with or without the header a,b; with
     the header a,b,part also the part of each pair: train, val or test."""

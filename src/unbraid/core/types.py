@@ -78,9 +78,32 @@ class DataSpec:
     """Labelled data: name of each label."""
     domains: tuple[Domain, ...] = ()
     """Labelled data of two domains: the domain of each class. Empty if there is one domain."""
+    names: tuple[str, str] = DOMAINS
+    """What the domains are called, such as photos and maps."""
 
     def __getitem__(self, domain: Domain) -> Spec:
         return self.a if domain == "a" else self.b
+
+    def name(self, domain: Domain) -> str:
+        """Returns what a domain is called."""
+        return self.names[DOMAINS.index(domain)]
+
+    def domain(self, word: str, what: str = "domain") -> Domain:
+        """Returns the domain of this name; a and b always have theirs. Raises UserError, about `what`, if none has."""
+        for domain in DOMAINS:
+            if word == domain or (isinstance(word, str) and word.casefold() == self.name(domain).casefold()):
+                return domain
+        there = ", ".join(dict.fromkeys((*self.names, *DOMAINS)))
+        raise UserError(f"There is no {what} {word!r}; there are: {there}")
+
+    def called(self, domain: Domain) -> str:
+        """Returns a domain in words: "domain a", or its name."""
+        return f"domain {domain}" if self.name(domain) == domain else self.name(domain)
+
+    @property
+    def legend(self) -> str:
+        """Returns what the domains are called, in a line; empty if they have no other names than a and b."""
+        return "" if self.names == DOMAINS else f"a: {self.names[0]}, b: {self.names[1]}"
 
 
 class Batch:

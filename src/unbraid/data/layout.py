@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unbraid.core.data_config import DataConfig
-from unbraid.core.types import UserError
+from unbraid.core.types import DOMAINS, UserError
 from unbraid.data.images import SUFFIXES
 from unbraid.data.listing import is_data
 
@@ -22,6 +22,8 @@ _SIDES = (
     re.compile(f"(?P<part>{_PART}){_BETWEEN}(?P<side>[ab])"),
     re.compile(f"(?P<side>[ab]){_BETWEEN}(?P<part>{_PART})"),
 )
+_WORD = re.compile(r"[^\W\d_][\w -]+")
+_PARTLY = re.compile(f"((domain|{_PART}){_BETWEEN})?[ab]|[ab]{_BETWEEN}({_PART})|{_PART}")
 LAYOUTS = (
     "trainA trainB testA testB; train and test with folders A and B, with images of two halves, or with a folder for "
     "each class; or a folder for each class with train and test in it. val may be there or not"
@@ -56,6 +58,24 @@ def by_part(config: DataConfig) -> dict[str, DataConfig]:
             )
         places[name] = replace(config, a=a, b=b)
     return places
+
+
+def domain_names(config: DataConfig) -> tuple[str, str]:
+    """Returns what the domains are called: as the user says, or as their folders are, if these are two words.
+
+    Raises UserError for names that can't be told apart.
+    """
+    if config.names is not None:
+        a, b = (name.strip() for name in config.names)
+        letters = {a.casefold(): "a", b.casefold(): "b"}
+        if not (a and b) or len(letters) < 2 or letters.get("a", "a") != "a" or letters.get("b", "b") != "b":
+            raise UserError(f"--data.names {' '.join(config.names)}: two different words are needed, and a stays a")
+        return a, b
+    if config.a is None or config.b is None:
+        return DOMAINS
+    a, b = config.a.resolve().name, config.b.resolve().name
+    words = all(_WORD.fullmatch(name) and not _PARTLY.fullmatch(name.casefold()) for name in (a, b))
+    return (a, b) if words and a.casefold() != b.casefold() else DOMAINS
 
 
 def _in_folder(config: DataConfig, root: Path) -> dict[str, DataConfig]:

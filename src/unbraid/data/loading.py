@@ -9,7 +9,7 @@ from unbraid.data.equal import overlap
 from unbraid.data.features import extracted
 from unbraid.data.images import BYTES_WANTED
 from unbraid.data.joining import with_part
-from unbraid.data.layout import by_part
+from unbraid.data.layout import by_part, domain_names
 from unbraid.data.parts import ELSEWHERE, Data, LabelledPart
 from unbraid.data.sources import arrays, datasets, folders, tables
 from unbraid.data.sources.datasets import Datasets
@@ -143,6 +143,10 @@ def _finished(config: DataConfig, data: Data) -> Data:
         raise UserError(
             f"--data.split {config.split} is for images with labels, and {data.name} has none: leave it out"
         )
+    if data.train.labelled() is None:
+        data = replace(data, spec=replace(data.spec, names=domain_names(config)))
+    elif config.names:
+        raise UserError(f"--data.names is for two domains; {data.name} has labels: leave it out")
     if config.unpaired:
         data = replace(data, train=data.train.offer(Unpaired) or data.train)
     return data

@@ -1,6 +1,7 @@
 """Figures as people read them: tables of text, and the run's model card."""
 
 import json
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,7 +20,9 @@ def table(metrics: dict[str, Any], measures: Iterable[Measure[Any]] = MEASURES) 
         for block in measure.rows(metrics):
             blocks.setdefault(block.heading, []).extend(block.lines)
     blocks["not measured"] = [f"{what}: {why}" for what, why in metrics.get("not_measured", {}).items()]
-    return "\n\n".join("\n".join([heading, *lines]) for heading, lines in blocks.items() if lines)
+    legend = metrics.get("protocol", {}).get("domains", "")
+    told = "\n\n".join("\n".join([heading, *lines]) for heading, lines in blocks.items() if lines)
+    return f"{legend}\n\n{told}" if legend else told
 
 
 def _scores(heading: str, metrics: dict[str, Any]) -> str:
@@ -38,11 +41,13 @@ def card(run: Run, metrics: dict[str, Any], model: Trained) -> str:
         python = 'grid = model.analogy(content, classes, "a")   # images: (n, c, h, w) in [-1, 1]'
         command = f"unbraid transfer {run.path} --content IMAGE... --class IMAGE... --out grid.png"
     else:
-        about = f"Domain a: {model.spec.a}. Domain b: {model.spec.b}."
-        source = model.method.sources()[0]
-        way, shape = f'"{source}", "{other(source)}"', "(n, c, h, w) in [-1, 1]"
+        spec, source = model.spec, model.method.sources()[0]
+        about = f"{spec.called('a').capitalize()}: {spec.a}. {spec.called('b').capitalize()}: {spec.b}."
+        first, second = spec.name(source), spec.name(other(source))
+        way, shape = f'"{first}", "{second}"', "(n, c, h, w) in [-1, 1]"
         python = f"answers = model.translate(images, {way}, samples=4)   # images: {shape}"
-        command = f"unbraid translate {run.path} IMAGE... --source {source} --target {other(source)} --out answers"
+        flags = f"--source {shlex.quote(first)} --target {shlex.quote(second)}"
+        command = f"unbraid translate {run.path} IMAGE... {flags} --out answers"
     return f"""# {model.name} on {name}
 
 {about} Made by unbraid {__version__}.

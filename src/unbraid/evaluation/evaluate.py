@@ -146,6 +146,7 @@ def _protocol(subject: Subject, other: bool) -> dict[str, Any]:
         "model": f"{model.name}, step {model.step}, {subject.chosen_by}",
         "features": FEATURES if networks.vgg else "",
         "seed": subject.seed,
+        **({"domains": model.spec.legend} if model.spec.legend else {}),
         "remark": "; ".join(filter(None, (_few(subject.part), subject.data.remark, networks.remark))),
         "version": __version__,
         "date": datetime.date.today().isoformat(),

@@ -1,6 +1,7 @@
 """The pictures that `evaluate` makes of the test part: translations, analogies, interpolations, content transfer."""
 
 import contextlib
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -36,12 +37,22 @@ def pictures(model: Trained, data: Data, folder: Path, seed: int) -> None:
         x = read(data.test, domain, PICTURED)
         y = read(data.test, other(domain), PICTURED) if data.test.pairs() else None
         if domain in model.method.sources():
-            _translations(model, x, y, domain, folder / f"translate-{domain}-to-{other(domain)}.png")
+            _translations(model, x, y, domain, folder / f"translate-{way_name(model, domain)}.png")
         if model.exclusive_size(domain) > 0:
             made = model.analogy(x[:5], x[-5:], domain)
             rows = [[None, *x[-5:]], *([item, *row] for item, row in zip(x[:5], made, strict=True))]
-            save_picture(grid(rows, ["shared", "exclusive"]), folder / f"analogy-{domain}.png")
+            save_picture(grid(rows, ["shared", "exclusive"]), folder / f"analogy-{file_name(model, domain)}.png")
             _interpolations(model, x, domain, folder)
+
+
+def file_name(model: Trained, domain: Domain) -> str:
+    """Returns a domain's name as it stands in files' names."""
+    return re.sub(r"[^\w-]+", "-", model.spec.name(domain))
+
+
+def way_name(model: Trained, source: Domain) -> str:
+    """Returns a direction of translation as it stands in files' names, such as a-to-b."""
+    return f"{file_name(model, source)}-to-{file_name(model, other(source))}"
 
 
 def _swaps(model: Trained, x: Tensor, folder: Path) -> None:
@@ -59,7 +70,7 @@ def _interpolations(
     parts: tuple[tuple[Literal["shared", "exclusive"], str], ...] = (("shared", shared), ("exclusive", exclusive))
     for what, name in parts:
         frames = model.interpolate(x[:1], x[-1:], what, domain)
-        path = folder / f"interpolate-{name}-{domain}.png"
+        path = folder / f"interpolate-{name}-{file_name(model, domain)}.png"
         save_picture(grid([[x[0], *frames, x[-1]]], ["first", *[""] * len(frames), "second"]), path)
         save_gif(list(frames), path.with_suffix(".gif"))
 
@@ -103,7 +114,7 @@ def draw_cycles(model: Trained, data: Data, folder: Path, seed: int) -> list[Pat
             theirs = there.roll(len(there) // 2, 0)
             mixed = cycle.back(theirs, own)
             columns |= {"another's": theirs, "mixed": mixed, "read out": cycle.there(mixed, style)}
-        path = folder / f"cheat-{source}-to-{cycle.target}.png"
+        path = folder / f"cheat-{way_name(model, source)}.png"
         save_picture(grid(list(zip(*columns.values(), strict=True)), list(columns)), path)
         written.append(path)
     return written

@@ -43,7 +43,7 @@ from unbraid.core.files import (
 )
 from unbraid.core.memory import available_memory, build_method
 from unbraid.core.method import Method, present_names
-from unbraid.core.types import DataSpec, Domain, ImageSpec, Spec, UserError, VectorSpec
+from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, Spec, UserError, VectorSpec
 from unbraid.core.version import __version__
 from unbraid.model.space import CodeSpace
 
@@ -151,6 +151,7 @@ class SavedSpec:
     values: tuple[tuple[str, ...], ...] = ()
     labels: tuple[str, ...] = ()
     domains: tuple[Domain, ...] = ()
+    names: tuple[str, str] = DOMAINS
 
 
 @dataclass(frozen=True)
@@ -333,6 +334,7 @@ class Run:
                 "values": method.spec.values,
                 "labels": method.spec.labels,
                 "domains": method.spec.domains,
+                "names": method.spec.names,
             },
             "step": step,
         }

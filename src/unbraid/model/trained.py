@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unbraid.core.device import Precision, choose_device, precision_on
 from unbraid.core.method import Disentangler, Latent, Method, Translator
-from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, UserError, VectorSpec
+from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec, UserError, VectorSpec
 from unbraid.data.features import Extractor, load_features
 from unbraid.model.codes import BATCH, encode_all, evaluating, exclusive_size
 from unbraid.model.inputs import (
@@ -67,7 +67,8 @@ class Trained:
         self._shapes: dict[Domain, dict[str, torch.Size]] = {}
 
     def __repr__(self) -> str:
-        return f"Trained({self.name}, a: {self.spec.a}, b: {self.spec.b}, step {self.step})"
+        a, b = self.spec.names
+        return f"Trained({self.name}, {a}: {self.spec.a}, {b}: {self.spec.b}, step {self.step})"
 
     def translator(self) -> Translator | None:
         """Returns the method, if it translates."""
@@ -88,12 +89,13 @@ class Trained:
         with evaluating(self.method), self.precision.autocast():
             yield
 
-    def items(self, given: Items, domain: Domain) -> Float[Tensor, "n ..."]:
+    def items(self, given: Items, domain: str) -> Float[Tensor, "n ..."]:
         """Returns items of a domain as the method takes them, (n, *spec[domain].shape).
 
         Raises UserError for what can't be brought to that, and for a domain that isn't there.
         """
-        spec = self.spec[one_of(domain, "domain", DOMAINS)]
+        domain = self.spec.domain(domain)
+        spec = self.spec[domain]
         if isinstance(spec, VectorSpec) and not (self.extractor and is_images(given)):
             return as_vectors(given, spec)
         images, fit = as_images(given, self.image_spec(domain))
@@ -101,23 +103,25 @@ class Trained:
             warnings.warn(note, stacklevel=3)
         return self.preprocess(images)
 
-    def encode(self, x: Items, domain: Domain) -> Codes:
+    def encode(self, x: Items, domain: str) -> Codes:
         """Returns the shared and exclusive codes of items of `domain`."""
         self._disentangler("codes")
+        domain = self.spec.domain(domain)
         x = self.items(x, domain)
         with self.computing():
             codes = encode_all(self.method, x, domain)
         return Codes(codes.shared.cpu(), codes.exclusive.cpu())
 
-    def exclusive_size(self, domain: Domain) -> int:
+    def exclusive_size(self, domain: str) -> int:
         """Returns the size of an exclusive code of this domain; 0 if nothing varies on its own, or without codes."""
         if self.disentangler() is None:
             return 0
-        return exclusive_size(self.method, one_of(domain, "domain", DOMAINS))
+        return exclusive_size(self.method, self.spec.domain(domain))
 
-    def image_spec(self, domain: Domain) -> ImageSpec:
+    def image_spec(self, domain: str) -> ImageSpec:
         """Returns the spec that image files are brought to. Raises UserError for vectors not made of images."""
-        spec = self.spec[one_of(domain, "domain", DOMAINS)]
+        domain = self.spec.domain(domain)
+        spec = self.spec[domain]
         if isinstance(spec, ImageSpec):
             return spec
         if self.extractor is None:
@@ -131,10 +135,11 @@ class Trained:
         # networks of features need much memory for an image
         return torch.cat([self.extractor(some) for some in images.split(BATCH)])
 
-    def decode(self, codes: Codes, domain: Domain) -> Float[Tensor, "n ..."]:
+    def decode(self, codes: Codes, domain: str) -> Float[Tensor, "n ..."]:
         """Returns the items of `domain` with these codes. Raises UserError for codes of other sizes."""
         method = self._disentangler("codes")
-        codes = self._codes(codes, one_of(domain, "domain", DOMAINS))
+        domain = self.spec.domain(domain)
+        codes = self._codes(codes, domain)
         size = at_once(self.spec[domain].shape)
         parts = zip(codes.shared.split(size), codes.exclusive.split(size), strict=True)
         with self.computing():
@@ -147,8 +152,8 @@ class Trained:
     def translate(
         self,
         x: Items,
-        source: Domain,
-        target: Domain,
+        source: str,
+        target: str,
         samples: int = 1,
         like: Items | None = None,
         seed: int = 0,
@@ -172,7 +177,7 @@ class Trained:
         method, coder = self.translator(), self.disentangler()
         if method is None:
             raise UserError(f"{self.name} does not translate")
-        one_of(target, "target domain", DOMAINS)
+        source, target = self.spec.domain(source), self.spec.domain(target, "target domain")
         whole_number(samples, "samples", 1)
         whole_number(seed, "seed", -(2**63), 2**63 - 1)
         x = self.items(x, source)
@@ -200,8 +205,8 @@ class Trained:
     def translate_images(
         self,
         images: Any,
-        source: Domain,
-        target: Domain,
+        source: str,
+        target: str,
         samples: int = 1,
         like: Items | None = None,
         seed: int = 0,
@@ -228,7 +233,7 @@ class Trained:
         Raises:
             UserError: as `translate`, and for tiles where the domains differ in size.
         """
-        one_of(target, "target domain", DOMAINS)
+        source, target = self.spec.domain(source), self.spec.domain(target, "target domain")
         one_of(fit, "fit", ("cover", "contain", "tile"))
         one_of(size, "size", ("model", "input"))
         specs = self._images(source), self._images(target)
@@ -239,7 +244,7 @@ class Trained:
         for _, _, made in rendered(views, specs, answering, 2 + samples, size, deep):
             yield made
 
-    def analogy(self, shared: Items, exclusive: Items, domain: Domain) -> Float[Tensor, "r c ..."]:
+    def analogy(self, shared: Items, exclusive: Items, domain: str) -> Float[Tensor, "r c ..."]:
         """Combines the shared code of each item of `shared` with the exclusive code of each item of `exclusive`.
 
         Args:
@@ -255,8 +260,9 @@ class Trained:
         """
         return torch.stack(list(self.analogies(shared, exclusive, domain)))
 
-    def analogies(self, shared: Items, exclusive: Items, domain: Domain) -> Iterator[Float[Tensor, "c ..."]]:
+    def analogies(self, shared: Items, exclusive: Items, domain: str) -> Iterator[Float[Tensor, "c ..."]]:
         """Yields the rows of `analogy` one by one. See `Trained.analogy`."""
+        domain = self.spec.domain(domain)
         columns = self._exclusive(self.encode(exclusive, domain), domain)
         for row in self.encode(shared, domain).shared:
             yield self.decode(Codes(row.expand(len(columns), *row.shape), columns), domain)
@@ -287,7 +293,7 @@ class Trained:
         first: Items,
         second: Items,
         part: Literal["shared", "exclusive"],
-        domain: Domain,
+        domain: str,
         steps: int = 9,
     ) -> Float[Tensor, "k ..."]:
         """Interpolates linearly between two items along one part of the code; the other part stays the first item's.
@@ -307,6 +313,7 @@ class Trained:
         """
         one_of(part, "part", PARTS)
         whole_number(steps, "steps", 2)
+        domain = self.spec.domain(domain)
         start = self.encode(self._single(first, domain, "first"), domain)
         end = self.encode(self._single(second, domain, "second"), domain)
         if part == "exclusive":
@@ -336,9 +343,9 @@ class Trained:
             raise UserError(f"{label} has no value {value!r}; it has: {some}")
         return method, number, known.index(value)
 
-    def _images(self, domain: Domain) -> ImageSpec:
+    def _images(self, domain: str) -> ImageSpec:
         """Returns the spec of a domain of images."""
-        spec = self.spec[one_of(domain, "domain", DOMAINS)]
+        spec = self.spec[self.spec.domain(domain)]
         if not isinstance(spec, ImageSpec):
             raise UserError(f"{self.name} works on vectors here, not on images")
         return spec

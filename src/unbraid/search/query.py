@@ -123,22 +123,22 @@ def query(
     model: Trained,
     images: Items,
     k: int,
-    domain: Domain | None,
+    domain: str | None,
     code: Part,
-    target_domain: Domain | None,
+    target_domain: str | None,
     where: Mapping[str, str] | None,
     exclude: Sequence[str | Path | None] = (),
 ) -> list[list[Hit]]:
     """Finds as `search_index` does, in an index that is open."""
     one_of(code, "part of the code", ("shared", "exclusive"))
-    for asked in (domain, target_domain):
-        one_of(asked or "a", "domain", DOMAINS)
-    source = source_of(index, domain, code)
+    own = model.spec.domain(domain) if domain else None
+    target = model.spec.domain(target_domain) if target_domain else None
+    source = source_of(index, own, code)
     index.identity.check(identity(model, index.identity.distance), index.place)
     codes = vectors(model, model.encode(images, source), source, index.identity.distance)
     shared = index.identity.sizes[source][0]
     part = codes[:, :shared] if code == "shared" else codes[:, shared:]
-    return search(index, part, source, code, k, target_domain, where, exclude)
+    return search(index, part, source, code, k, target, where, exclude)
 
 
 def identity(model: Trained, distance: Distance) -> Identity:
@@ -188,9 +188,9 @@ def search_index(
     index: str | Path,
     images: Items,
     k: int = 10,
-    domain: Domain | None = None,
+    domain: str | None = None,
     code: Part = "shared",
-    target_domain: Domain | None = None,
+    target_domain: str | None = None,
     where: Mapping[str, str] | None = None,
     exclude: Sequence[str | Path | None] = (),
 ) -> list[list[Hit]]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from unbraid.core.data_config import DataConfig
-from unbraid.core.types import DOMAINS, Domain, other
+from unbraid.core.types import DOMAINS, DataSpec, Domain, other
 from unbraid.evaluation.report.embed import Picture
 
 Names = dict[Domain, str]
@@ -74,8 +74,10 @@ class Command:
     line: str
 
 
-def names_of(config: DataConfig, labelled: bool) -> Names:
-    """Returns what the two domains are called: by their folders, where there are two."""
+def names_of(config: DataConfig, labelled: bool, spec: DataSpec) -> Names:
+    """Returns what the two domains are called: as the run says, or by their folders, where there are two."""
+    if spec.names != DOMAINS:
+        return {domain: spec.name(domain) for domain in DOMAINS}
     if config.a and config.b and config.a.name != config.b.name:
         return {"a": config.a.name, "b": config.b.name}
     if config.side_by_side:

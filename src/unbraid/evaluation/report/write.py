@@ -119,7 +119,7 @@ def make_report(run: Run, model: Trained, data: Data, metrics: dict[str, Any]) -
     """Returns what the page of a run shows. See `write_report`."""
     subject = subject_of(run, model, data, None, PACKAGED, None)
     labelled = data.test.labelled() is not None
-    names = names_of(run.config.data, labelled)
+    names = names_of(run.config.data, labelled, model.spec)
     compared = [] if labelled or not subject.translator else [compare(subject, source) for source in subject.sources]
     log = run.path / "log.jsonl"
     rows = read_log(log) if log.exists() else []
