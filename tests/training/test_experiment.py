@@ -316,5 +316,5 @@ def test_data_that_settings_name_are_not_given(run: Path) -> None:
 
 def test_the_flag_of_data_from_python_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["train", "iiae", "--help"])
+        main(["train", "iiae", "--help-all"])
     assert "from-python" not in capsys.readouterr().out

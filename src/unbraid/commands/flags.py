@@ -27,6 +27,17 @@ def of_method(renamed: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def tracked(arguments: Sequence[str]) -> list[str]:
+    """Returns arguments with --train.track tensorboard in place of --train.tensorboard, its former name."""
+    names = {"--train.tensorboard", "--train.no-tensorboard"}
+    rest = [argument for argument in arguments if argument not in names]
+    if "--train.tensorboard" not in arguments:
+        return rest
+    print("--train.tensorboard is now --train.track tensorboard; the former name will be removed", file=sys.stderr)
+    at = rest.index("--train.track") + 1 if "--train.track" in rest else None
+    return [*rest[:at], "tensorboard", *rest[at:]] if at else [*rest, "--train.track", "tensorboard"]
+
+
 def taken(arguments: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
     """Takes a flag and its value out of arguments.
 

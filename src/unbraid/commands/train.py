@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, get_args
 import tyro
 
 from unbraid.commands import train_help
-from unbraid.commands.flags import check_choice, of_method, present_flags, square, taken
+from unbraid.commands.flags import check_choice, of_method, present_flags, square, taken, tracked
 from unbraid.core.config import RunConfig, TrainConfig, to_json
 from unbraid.core.data_config import DataConfig, SetName
 from unbraid.core.memory import keep_freed_memory
@@ -62,7 +62,7 @@ def train(arguments: Sequence[str]) -> None:
     if {"-h", "--help"} & {*rest}:
         print(train_help.of_target(title, start, kind.needs))
         return
-    rest = square(present_flags(rest, of_method(kind.renamed)), "--data.size")
+    rest = square(present_flags(tracked(rest), of_method(kind.renamed)), "--data.size")
     check_choice(rest, "--data.set", get_args(SetName))
     parsed = parse(title, ["--help" if flag == "--help-all" else flag for flag in rest], start)
     data = own_data(start.data, parsed.data)

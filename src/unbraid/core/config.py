@@ -12,6 +12,8 @@ import tyro
 from unbraid.core.data_config import DataConfig
 
 MethodConfig = TypeVar("MethodConfig")
+TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+"""Where else a log can be shown; `model.trackers` has them."""
 Distance = Literal["whitened", "cosine", "euclidean"]
 """Distance between codes. cosine: angle after subtracting each domain's mean code over training images. whitened:
 cosine after scaling down directions in which training pairs differ. euclidean: without normalisation."""
@@ -49,8 +51,9 @@ class TrainConfig:
     """Distance between shared codes by which retrieval ranks checkpoints."""
     probe: bool = False
     """Log the accuracy of a classifier of classes on content codes of training images at each evaluation."""
-    tensorboard: bool = False
-    """Write TensorBoard files to RUN/tensorboard (pip install 'unbraid[tensorboard]')."""
+    track: tuple[TrackerName, ...] = ()
+    """Show the log elsewhere too: tensorboard (files in RUN/tensorboard), wandb, mlflow, trackio; each needs
+    pip install 'unbraid[NAME]'."""
     seed: int = 0
     """Random seed of weights, data order and noise."""
 
@@ -83,7 +86,7 @@ class RunConfig(Generic[MethodConfig]):
 FREE_KEYS = (
     "data.names",
     "train.device",
-    "train.tensorboard",
+    "train.track",
     "train.checkpoint_seconds",
     "train.probe",
     "method.target_gigabytes",

@@ -62,6 +62,7 @@ def validate(run: Run, method: Method[Any], data: Data, position: Position, log:
     log.validation(position, {name: value for one in found for name, value in one.figures.items()})
     picture = run.path / "samples" / f"{position.stage}-{position.step:07d}.png"
     save_picture(_picture(method, data, encodes, run.config.train.seed), picture)
+    log.picture(position, picture)
     best = next((one for one in found if one.score is not None), Watched())
     score, before = best.score or 0.0, max(position.best, position.highest)
     highest = max(score, before)

@@ -1,7 +1,8 @@
-"""What a run says: log.jsonl is the truth, the progress bar and TensorBoard show it."""
+"""What a run says: log.jsonl is the truth, the progress bar and trackers show it."""
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from unbraid.core.console import Console, Progress, TextColumn
 from unbraid.core.files import check_value, json_text, parse_json, write_atomically
 from unbraid.core.types import UserError
 from unbraid.model.run import Count, Position, moved
+from unbraid.model.trackers import Trackers
 
 LOG_EVERY = 50
 """Steps between two lines of losses, each the mean of the steps since the last."""
@@ -28,18 +30,26 @@ class Log:
 
     Args:
         folder: The run's folder.
-        tensorboard: Write TensorBoard files too.
         quiet: Show nothing.
         writes: Write anything; False for ranks other than the first.
+        track: Names of trackers that show it too.
+        settings: The run's settings, as plain values, for them.
     """
 
-    def __init__(self, folder: Path, tensorboard: bool = False, quiet: bool = False, writes: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        quiet: bool = False,
+        writes: bool = True,
+        track: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self.path, self.writes = folder / "log.jsonl", writes
         self.console = Console(stderr=True, quiet=quiet)
         self._bar: tuple[Progress, TaskID] | None = None
         self._began: tuple[int, float, float] | None = None
         self._said = 0.0
-        self._board: Any = _board(folder / "tensorboard") if tensorboard else None
+        self._trackers = Trackers(track, folder, settings or {}, lambda text: self.console.print(text, soft_wrap=True))
 
     def resume(self, position: Position) -> None:
         """Drops the lines that were written after the checkpoint: they come again."""
@@ -52,20 +62,17 @@ class Log:
         """Something worth knowing, for the log and for the eyes."""
         self._write(position, {"event": text})
         self.console.print(text, highlight=False, soft_wrap=True)
+        self._trackers.text(position.step, "event", text)
 
     def losses(self, position: Position, losses: dict[str, float]) -> None:
         """Mean losses of the last steps."""
         self._write(position, {"losses": losses})
-        if self._board:
-            for name, value in losses.items():
-                self._board.add_scalar(f"loss/{name}", value, position.step)
+        self._show(position, "loss", losses)
 
     def diagnostics(self, position: Position, values: dict[str, float]) -> None:
         """Writes the mean diagnostics of the last steps, and gradient norms."""
         self._write(position, {"diagnostics": values})
-        if self._board:
-            for name, value in values.items():
-                self._board.add_scalar(f"diagnostics/{name}", value, position.step)
+        self._show(position, "diagnostics", values)
 
     def validation(self, position: Position, figures: dict[str, float]) -> None:
         """What was measured on the validation part."""
@@ -76,9 +83,11 @@ class Log:
             highlight=False,
             soft_wrap=True,
         )
-        if self._board:
-            for name, value in figures.items():
-                self._board.add_scalar(f"validation/{name}", value, position.step)
+        self._show(position, "validation", figures)
+
+    def picture(self, position: Position, file: Path) -> None:
+        """Shows a picture that training drew to the trackers."""
+        self._trackers.images(position.step, {"samples": file})
 
     def progress(self, position: Position, done: float, items: int, losses: dict[str, float]) -> None:
         """Share of the run that is done, items a second, time left, and the named losses.
@@ -112,8 +121,12 @@ class Log:
         if self._bar:
             self._bar[0].stop()
             self._bar = None
-        if self._board:
-            self._board.close()
+        self._trackers.close()
+
+    def _show(self, position: Position, kind: str, values: Mapping[str, float]) -> None:
+        """Shows numbers to the trackers; those of later stages, whose steps count anew, under names of their own."""
+        stage = f"stage {position.stage + 1}, " if position.stage else ""
+        self._trackers.scalars(position.step, {f"{stage}{kind}/{name}": value for name, value in values.items()})
 
     def _write(self, position: Position, row: dict[str, Any]) -> None:
         if not self.writes:
@@ -179,11 +192,3 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
-def _board(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UserError("--train.tensorboard needs: pip install 'unbraid[tensorboard]'") from error
-    return SummaryWriter(str(folder))

@@ -498,8 +498,14 @@ def config_of(values: SavedSettings, file: Path) -> RunConfig[Any]:
     return RunConfig(
         _method_config(method_class(values.method_name), values.method, file),
         from_json(DataConfig, values.data, file),
-        from_json(TrainConfig, values.train, file),
+        from_json(TrainConfig, _present_train(values.train), file),
     )
+
+
+def _present_train(values: dict[str, Any]) -> dict[str, Any]:
+    """Training settings as this or an earlier version saved them: what was `tensorboard` is a tracker."""
+    present = {name: value for name, value in values.items() if name != "tensorboard"}
+    return {"track": ["tensorboard"], **present} if values.get("tensorboard") else present
 
 
 def _method_config(kind: type[Method[Any]], values: dict[str, Any], file: Path) -> Any:

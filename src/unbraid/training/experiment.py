@@ -188,7 +188,7 @@ class Experiment:
                 check_parts(path, self.parts)
                 if (config.data.features or self.tuned) and not (path / "features.safetensors").exists():
                     save_extractor(path, config.data.features, self.data.images or self.data.spec, self.tuned)
-                log = Log(path, config.train.tensorboard, quiet)
+                log = Log(path, quiet, track=config.train.track, settings=flatten(to_json(config)))
                 remarks = [self.data.remark] if self.data.remark else []
                 skipped = [f"left out: {line}" for line in self.data.skipped]
                 for line in (self.about, *self.notes, *remarks, *skipped):

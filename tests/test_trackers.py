@@ -1,0 +1,170 @@
+"""A run's log is shown elsewhere too, by packages that may fail; log.jsonl is the record. Heavy ones are imitated."""
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from helpers import write_pairs, write_png
+from unbraid.commands.cli import main
+from unbraid.core.files import read_json
+from unbraid.core.types import UserError
+from unbraid.model.log import Log, read_log
+from unbraid.model.run import Position, Run
+from unbraid.model.trackers import TRACKERS, kept
+
+STEP = Position(step=50)
+
+
+class Recorded(list[Any]):
+    """What an imitated package was told."""
+
+    def module(self, name: str, **values: Any) -> ModuleType:
+        made = ModuleType(name)
+        vars(made).update(values)
+        return made
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    """Imitations of wandb, mlflow and trackio in place of the packages."""
+    calls = Recorded()
+
+    class Imitated:
+        """A run of wandb or trackio."""
+
+        def __init__(self, **settings: Any) -> None:
+            calls.append(settings)
+            self.id, self.summary = settings.get("id") or "abc", {}
+
+        def log(self, values: dict[str, Any], step: int | None = None) -> None:
+            calls.append(values | ({} if step is None else {"step": step}))
+
+        def define_metric(self, name: str, step_metric: str) -> None:
+            pass
+
+        def finish(self) -> None:
+            calls.append("finished")
+
+    class Client:
+        """MLflow's client."""
+
+        def __init__(self, store: str) -> None:
+            calls.append(store)
+
+        def get_experiment_by_name(self, name: str) -> None:
+            return None
+
+        def create_experiment(self, name: str) -> str:
+            return "1"
+
+        def create_run(self, number: str, run_name: str) -> Any:
+            return SimpleNamespace(info=SimpleNamespace(run_id="m1"))
+
+        def log_dict(self, run: str, settings: dict[str, Any], file: str) -> None:
+            calls.append(settings)
+
+        def log_metric(self, run: str, name: str, value: float, step: int) -> None:
+            calls.append({name: value, "step": step})
+
+        def log_artifact(self, run: str, file: str, folder: str) -> None:
+            calls.append({folder: file, "step": 50})
+
+        def log_text(self, run: str, text: str, file: str) -> None:
+            calls.append(text)
+
+        def set_terminated(self, run: str) -> None:
+            calls.append("finished")
+
+    for name in ("wandb", "trackio"):
+        monkeypatch.setitem(sys.modules, name, calls.module(name, init=type(name, (Imitated,), {}), Image=str))
+    monkeypatch.setitem(sys.modules, "mlflow", calls.module("mlflow"))
+    monkeypatch.setitem(sys.modules, "mlflow.tracking", calls.module("mlflow.tracking", MlflowClient=Client))
+    return calls
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow", "trackio"])
+def test_a_tracker_is_shown_what_the_log_says(name: str, tmp_path: Path, told: Recorded) -> None:
+    log = Log(tmp_path, quiet=True, track=[name], settings={"train.steps": 5})
+    log.losses(STEP, {"reconstruction": 0.5})
+    log.validation(STEP, {"recall": 60.0})
+    log.picture(STEP, write_png(tmp_path / "grid.png", 1))
+    log.event(STEP, "a word")
+    log.close()
+    assert {"loss/reconstruction": 0.5, "step": 50} in told
+    assert {"validation/recall": 60.0, "step": 50} in told
+    assert {"samples": str(tmp_path / "grid.png"), "step": 50} in told
+    assert any(isinstance(each, dict) and "train.steps" in each.get("config", each) for each in told)
+    assert told[-1] == "finished"
+    assert len(read_log(tmp_path / "log.jsonl")) == 3
+
+
+def test_a_run_goes_on_under_the_same_number(tmp_path: Path, told: Recorded) -> None:
+    for _ in range(2):
+        Log(tmp_path, quiet=True, track=["wandb", "mlflow"]).close()
+    assert read_json(tmp_path / "trackers.json") == {"wandb": "abc", "mlflow": "m1"}
+    begun = [each["id"] for each in told if isinstance(each, dict) and "project" in each]
+    assert begun == [None, "abc"]
+    assert kept(tmp_path, "trackio") is None
+
+
+def test_stages_have_names_of_their_own(tmp_path: Path, told: Recorded) -> None:
+    Log(tmp_path, quiet=True, track=["wandb"]).losses(Position(stage=1, step=3), {"kl": 1.0})
+    assert {"stage 2, loss/kl": 1.0, "step": 3} in told
+
+
+@pytest.mark.parametrize("where", ["init", "log"])
+def test_a_tracker_that_fails_is_said_once_and_left_out(
+    where: str, tmp_path: Path, told: Recorded, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no network")
+
+    made = sys.modules["wandb"].init
+    monkeypatch.setattr(*((sys.modules["wandb"], "init") if where == "init" else (made, "log")), fail)
+    log = Log(tmp_path, track=["wandb", "trackio"])
+    for _ in range(3):
+        log.losses(STEP, {"kl": 1.0})
+    log.close()
+    assert capsys.readouterr().err.count("wandb failed and is left out from now on (no network)") == 1
+    assert sum(each == {"loss/kl": 1.0, "step": 50} for each in told) == 3  # of the other one
+    assert len(read_log(tmp_path / "log.jsonl")) == 3
+
+
+def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for tracker in TRACKERS[1:]:
+        monkeypatch.setitem(sys.modules, tracker.name, None)
+        with pytest.raises(
+            UserError, match=rf"--train.track {tracker.name} needs: pip install 'unbraid\[{tracker.name}"
+        ):
+            Log(tmp_path, quiet=True, track=[tracker.name])
+
+
+def test_training_is_tracked_and_the_former_flag_goes_on_working(
+    tmp_path: Path, told: Recorded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pairs(tmp_path, 12)
+    small = "--method.widths 8 --method.decoder-widths 8 --method.map-size 4 --method.shared 4 --train.batch 4"
+    data = ["--data.a", str(tmp_path / "photo"), "--data.b", str(tmp_path / "sketch"), *small.split()]
+    command = ["train", "iiae", *data, "--train.steps", "1", "--run", str(tmp_path / "run")]
+    assert main([*command, "--method.perceptual-weight", "0", "--train.track", "wandb"]) == 0
+    assert {"samples": str(tmp_path / "run" / "samples" / "0-0000001.png"), "step": 1} in told
+    assert main([*command, "--method.perceptual-weight", "0", "--train.tensorboard"]) == 0
+    assert "--train.tensorboard is now --train.track tensorboard" in capsys.readouterr().err
+    assert [*(tmp_path / "run" / "tensorboard").iterdir()]
+
+
+def test_a_former_runs_setting_is_a_tracker(tmp_path: Path) -> None:
+    from unbraid.core.config import RunConfig
+    from unbraid.core.files import write_json
+    from unbraid.methods.iiae import IIAEConfig
+
+    run = Run.open(tmp_path, "iiae", RunConfig(IIAEConfig()))
+    values = read_json(run.path / "config.json")
+    del values["config"]["train"]["track"]
+    for former, track in ((True, ("tensorboard",)), (False, ())):
+        values["config"]["train"]["tensorboard"] = former
+        write_json(run.path / "config.json", values)
+        assert Run.existing(run.path).config.train.track == track
