@@ -24,7 +24,8 @@ from unbraid.model.run import load_average, load_optimiser
 from unbraid.model.trained import Trained
 from unbraid.nn.pretrained.perceptual import CONVOLUTIONS, Vgg16
 from unbraid.nn.tables import RowAdam, code_table
-from unbraid.training.loop import Average, DeviceBatches, train_step
+from unbraid.training.loop import Average, DeviceBatches, checks_later, train_step
+from unbraid.training.step import Checks
 
 EACH = {case.method: case for case in reversed(CASES.values())}
 """A case of each method."""
@@ -98,9 +99,12 @@ def test_a_method_trains(case: Case, gpu: Places) -> None:
     for stage in method.stages():
         optimisers = method.optimisers(stage.name)
         batches = DeviceBatches(Repeated(case.batch()), GPU)
-        average = Average(method, 0.9, None)
+        average, later = Average(method, 0.9, None), checks_later(GPU, optimisers)
+        assert later
+        checks = Checks(device=GPU, later=later)
         for step in range(2):
-            terms = train_step(method, optimisers, batches, Clock(step, 0.5, stage.name), gradient_norms={})
+            clock = Clock(step, 0.5, stage.name)
+            terms = train_step(method, optimisers, batches, clock, gradient_norms={}, checks=checks)
             average.update()
             assert all(value.is_cuda for value in (*terms.values(), *method.diagnostics.values()))
         with average.applied():

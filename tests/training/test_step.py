@@ -91,8 +91,8 @@ class Failing(Batches[Any]):
 
 def test_reading_ahead_gives_the_same_batches_and_counts_those_taken() -> None:
     part = paired_data(IMAGES).train
-    ahead = DeviceBatches(Batches(part, 3, 0, ("shift",), 5), CPU, ahead=True)
-    plain = DeviceBatches(Batches(part, 3, 0, ("shift",), 5), CPU)
+    ahead = DeviceBatches(Batches(part, 3, 0, ("shift",), 5), CPU, 5, ahead=True)
+    plain = DeviceBatches(Batches(part, 3, 0, ("shift",), 5), CPU, 5)
     for taken in range(6, 12):
         one, other = next(ahead), next(plain)
         assert torch.equal(one.a, other.a)

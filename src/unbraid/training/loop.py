@@ -203,7 +203,7 @@ class Session:
             self.data.train, config.batch, config.seed, self.run.config.data.augment, position.drawn, balanced, share
         )
         gpu = self.precision.device.type == "cuda"
-        device_batches = DeviceBatches(batches, self.precision.device, ahead=gpu)
+        device_batches = DeviceBatches(batches, self.precision.device, position.drawn, ahead=gpu)
         shares = [stage.share for stage in self.method.stages()]
         before, part = (each / sum(shares) for each in (sum(shares[: position.stage]), shares[position.stage]))
         saved, began = time.monotonic(), time.monotonic() - position.seconds
@@ -402,10 +402,9 @@ class Length:
 
 
 class Ready(NamedTuple):
-    """A batch on the device, the number of batches that were read, and on a GPU when its copies are done."""
+    """A batch on the device, and on a GPU what happens when its copies are done."""
 
     batch: Any
-    drawn: int
     copied: torch.cuda.Event | None
 
 
@@ -415,13 +414,12 @@ class DeviceBatches(Iterator[Any]):
     Args:
         batches: Batches on the CPU.
         device: The device.
+        drawn: Number of batches that were taken before.
         ahead: Read the next batch and copy it, in a thread, while this one is used.
     """
 
-    def __init__(self, batches: Batches[Any], device: torch.device, ahead: bool = False) -> None:
-        self.batches, self.device = batches, device
-        self.drawn = batches.step
-        """Number of batches that were handed out."""
+    def __init__(self, batches: Iterator[Any], device: torch.device, drawn: int = 0, ahead: bool = False) -> None:
+        self.batches, self.device, self.drawn = batches, device, drawn
         self._reader = ThreadPoolExecutor(1, "batches") if ahead else None
         self._coming: Future[Ready] | None = None
         self._stream: torch.cuda.Stream | None = None
@@ -430,7 +428,8 @@ class DeviceBatches(Iterator[Any]):
             self.device = self._stream.device
 
     def __next__(self) -> Any:
-        batch, self.drawn, copied = self._coming.result() if self._coming else self._read()
+        batch, copied = self._coming.result() if self._coming else self._read()
+        self.drawn += 1
         if self._reader:
             self._coming = self._reader.submit(self._read)
         if copied:  # what is computed from now on waits for the copies, and keeps their memory
@@ -448,7 +447,7 @@ class DeviceBatches(Iterator[Any]):
         copied = torch.cuda.Event() if self._stream else None
         if copied:
             copied.record(self._stream)
-        return Ready(type(batch)(**values), self.batches.step, copied)
+        return Ready(type(batch)(**values), copied)
 
     def _on_device(self, value: Tensor) -> Tensor:
         layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
