@@ -38,9 +38,9 @@ class TrainConfig:
     """Batch size, in items or pairs."""
     average: float = 0.0
     """Decay of an exponential moving average of the weights, which is evaluated and saved; 0 disables it."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Precision of networks. auto: bf16 where the device supports it, else fp32. Losses and statistics are always
-    fp32."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Precision of networks. auto: bf16 where the device supports it, on other GPUs fp16, with scaled losses, else
+    fp32. Losses and statistics are always fp32."""
     device: Annotated[str, tyro.conf.arg(metavar="auto|cpu|cuda|cuda:N|mps", aliases=["--device"])] = "auto"
     """Device. auto: the GPU if there is one."""
     evaluate_every: int = 1000

@@ -72,7 +72,7 @@ def precision_on(device: torch.device, wanted: str) -> Precision:
 
     Args:
         device: The device.
-        wanted: fp32, bf16, fp16, or auto: bf16 where the device computes faster in it, else fp32.
+        wanted: fp32, bf16, fp16, or auto: bf16 where the device computes faster in it, fp16 on other GPUs, else fp32.
 
     Raises:
         UserError: Nothing is called so.
@@ -82,8 +82,8 @@ def precision_on(device: torch.device, wanted: str) -> Precision:
     if wanted != "auto":
         raise UserError(f"There is no precision {wanted!r}; there are: {', '.join(DTYPES)}, auto")
     if device.type == "cuda":
-        found = torch.cuda.is_bf16_supported()
-        return Precision(device, DTYPES["bf16" if found else "fp32"], f"the GPU has {'' if found else 'no '}bf16")
+        found = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Precision(device, DTYPES["bf16" if found else "fp16"], f"the GPU has {'' if found else 'no '}bf16")
     if device.type == "mps":
         return Precision(device, torch.float32, "bf16 is untested there")
     found = cpu_bf16()

@@ -81,6 +81,9 @@ class Position:
     """Losses summed since they were last written to the log."""
     counted: Count = 0
     """How many steps those sums hold."""
+    scale: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Scale of losses in fp16, 0 before the first checkpoint, and how long it has held."""
+    scale_held: Count = 0
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,9 @@ class Session:
             for name, optimiser in self.optimisers.items():
                 load_optimiser(optimiser, state["optimisers"].get(name, {}), run.path / "state.pt")
         ranks.copy_first([*method.state_dict().values()])
-        self.checks = Checks(ranks, precision.device, later=checks_later(precision.device, self.optimisers))
+        scaler = loss_scaler(precision, Position(**state["position"]) if state else None)
+        later = scaler is None and checks_later(precision.device, self.optimisers)
+        self.checks = Checks(ranks, precision.device, later, scaler)
         self.values: dict[str, float] = {}
         average = load_average(method, state["average"], run.path / "state.pt") if state else None
         self.average = Average(method, run.config.train.average, average)
@@ -282,6 +284,9 @@ class Session:
         """Writes a checkpoint, if this is the first rank; returns the position with all losses that were on their
         way."""
         position = self.collect(position, wait=True)
+        if self.checks.scaler:
+            scale = self.checks.scaler.state_dict()
+            position = dataclasses.replace(position, scale=scale["scale"], scale_held=scale["_growth_tracker"])
         if self.ranks.first:
             self.run.save_position(self.method, self.optimisers, position, self.average.state(), wait)
         return position
@@ -358,6 +363,16 @@ def checks_later(device: torch.device, optimisers: Mapping[str, Optimizer]) -> b
     are."""
     fit = (isinstance(each, RowAdam) or each.defaults.get("fused") for each in optimisers.values())
     return device.type == "cuda" and all(fit)
+
+
+def loss_scaler(precision: Precision, position: Position | None) -> torch.amp.GradScaler | None:
+    """Returns what scales losses in fp16, as it was at a position; None in other precisions."""
+    if precision.dtype != torch.float16:
+        return None
+    scaler = torch.amp.GradScaler(precision.device.type)
+    if position and position.scale:
+        scaler.load_state_dict({**scaler.state_dict(), "scale": position.scale, "_growth_tracker": position.scale_held})
+    return scaler
 
 
 def step_seed(seed: int, stage: int, step: int) -> int:

@@ -21,6 +21,9 @@ REMEDY = (
 )
 """End of the message for a loss that is not finite."""
 
+SMALLEST_SCALE = 2.0**-10
+"""Scale of losses in fp16 below which a gradient that is not finite is an error: it overflows by itself."""
+
 Move = list[tuple[Tensor, Tensor | None]]
 """Parameters and their gradients."""
 
@@ -58,10 +61,18 @@ class Checks:
         ranks: The ranks that train together; gradients are averaged over them.
         device: Device of the losses.
         later: Check later. Optimisers must be fused ones, or those of tables.
+        scaler: In fp16, scales losses, so that small gradients don't vanish. A player whose gradient overflows stays
+            where it is, and the scale is halved.
     """
 
-    def __init__(self, ranks: Ranks = SINGLE, device: torch.device | None = None, later: bool = False) -> None:
-        self.ranks, self.later = ranks, later
+    def __init__(
+        self,
+        ranks: Ranks = SINGLE,
+        device: torch.device | None = None,
+        later: bool = False,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        self.ranks, self.later, self.scaler = ranks, later, scaler
         self._readings: list[Reading] = []
         self._checks: list[Check] = []
         self._bad = torch.zeros((), device=device or "cpu")
@@ -97,8 +108,19 @@ class Checks:
             self.ranks.average([means])
             raise loss_error(step, dict(zip(terms, means.tolist(), strict=True)))
         for who, optimiser in team.items():
+            if self.scaler:
+                self.scaler.unscale_(optimiser)
+                if self.scaler.get_scale() > SMALLEST_SCALE:
+                    continue
             if not math.isfinite(gradient_norm(optimiser).item()):
                 raise gradient_error(step, who)
+
+    def move(self, optimiser: Optimizer) -> None:
+        """Steps an optimiser, unless its gradient overflowed in fp16."""
+        if self.scaler:
+            self.scaler.step(optimiser)
+        else:
+            optimiser.step()
 
     def _check_later(self, team: Mapping[str, Optimizer], loss: Check) -> None:
         checks = [loss, *(Check(gradient_norm(optimiser), player=who) for who, optimiser in team.items())]
@@ -177,7 +199,9 @@ def train_step(
             for team, loss, terms in zip(teams, totals, update.values(), strict=True):
                 moves.append(gradients(team, loss, clock.step, len(moves) + 1 < len(teams), terms, checks))
             for team, move in zip(teams, moves, strict=True):
-                apply(team, move, gradient_norms)
+                apply(team, move, gradient_norms, checks)
+            if checks.scaler:
+                checks.scaler.update()
             assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
     return losses
 
@@ -206,12 +230,19 @@ def gradients(
     movers = [p for optimiser in team.values() for group in optimiser.param_groups for p in group["params"]]
     for parameter in movers:
         parameter.grad = None
-    loss.backward(inputs=movers, retain_graph=retain)
-    (checks or Checks()).gradients(team, movers, loss, terms or {}, step)
+    checks = checks or Checks()
+    scaled = checks.scaler.scale(loss) if checks.scaler else loss
+    scaled.backward(inputs=movers, retain_graph=retain)
+    checks.gradients(team, movers, loss, terms or {}, step)
     return [(parameter, parameter.grad) for parameter in movers]
 
 
-def apply(team: Mapping[str, Optimizer], move: Move, gradient_norms: dict[str, float] | None = None) -> None:
+def apply(
+    team: Mapping[str, Optimizer],
+    move: Move,
+    gradient_norms: dict[str, float] | None = None,
+    checks: Checks | None = None,
+) -> None:
     """Steps the team's optimisers with these gradients.
 
     Then clears autocast's cache of bf16 weights, or later turns of the step would use stale ones.
@@ -220,13 +251,14 @@ def apply(team: Mapping[str, Optimizer], move: Move, gradient_norms: dict[str, f
         team: Optimisers by player.
         move: Parameters and their gradients.
         gradient_norms: Receives the gradient norm of each player, if given.
+        checks: Moves the optimisers.
     """
     for parameter, gradient in move:
         parameter.grad = gradient
     for who, optimiser in team.items():
         if gradient_norms is not None:
             gradient_norms[who] = gradient_norm(optimiser).item()
-        optimiser.step()
+        (checks or Checks()).move(optimiser)
     torch.clear_autocast_cache()
 
 

@@ -295,7 +295,9 @@ class FrozenVgg16:
 
     def on(self, device: torch.device) -> Vgg16:
         """Returns the network on this device, in bf16 if autocast to it is enabled, else in float32."""
-        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
+        dtype = torch.float32
+        if torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) == torch.bfloat16:
+            dtype = torch.bfloat16  # sums over its channels leave the range of fp16
         if (device, dtype) not in self._networks:
             self._networks[device, dtype] = Vgg16(self.weights, dtype).to(device)
         return self._networks[device, dtype]
