@@ -7,6 +7,7 @@ what it needs to go on with a run in RUN/trackers.json.
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, get_args
 
@@ -83,8 +84,7 @@ class WandB:
     name: ClassVar[TrackerName] = "wandb"
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        import wandb
-
+        wandb: Any = import_module("wandb")
         self._image = wandb.Image
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
@@ -120,13 +120,12 @@ class MLflow:
     name: ClassVar[TrackerName] = "mlflow"
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        from mlflow.tracking import MlflowClient
-
+        client: Any = import_module("mlflow.tracking").MlflowClient
         store = os.environ.get("MLFLOW_TRACKING_URI")
         if not store:
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # 3.7 and later refuse folders otherwise
             store = (folder.parent / "mlruns").absolute().as_uri()
-        self._client, self._run = MlflowClient(store), kept(folder, self.name)
+        self._client, self._run = client(store), kept(folder, self.name)
         if self._run is None:
             title = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
             experiment = self._client.get_experiment_by_name(title)
@@ -160,8 +159,7 @@ class Trackio:
     name: ClassVar[TrackerName] = "trackio"
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        import trackio
-
+        trackio: Any = import_module("trackio")
         self._image = trackio.Image
         self._run = trackio.init(project=PROJECT, name=folder.name, config=dict(settings), resume="allow")
 
