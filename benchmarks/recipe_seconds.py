@@ -49,7 +49,7 @@ def prepared(name: str, config: RunConfig[Any], root: Path) -> tuple[Method[Any]
     method.prepare()
     method.to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
     train = config.train
-    return method, Batches(data.train, train.batch, train.seed, data_config.augment, 0, data_config.balanced)
+    return method, Batches(data.train, train.batch, train.seed, data_config.moves, 0, data_config.balanced)
 
 
 def seconds(name: str, config: RunConfig[Any], root: Path, threads: int) -> float:

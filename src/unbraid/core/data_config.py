@@ -123,9 +123,18 @@ class DataConfig:
     augment: tuple[Augmentation, ...] = ()
     """Random augmentations of training images, equal for both images of a pair: flip (left-right), turn (quarter turns
     and flips), shift (by up to an eighth of the size)."""
+    transforms: tuple[str, ...] = ()
+    """Random transforms of torchvision.transforms.v2 for training images, by name with plain arguments, equal for both
+    images of a pair: RandomHorizontalFlip 'RandomResizedCrop(scale=(.8, 1))'. Their order is kept; they follow
+    --data.augment."""
     strict: bool = False
     """Stop at the first unreadable image, instead of leaving it out and listing it."""
     from_python: Annotated[Kind | None, tyro.conf.Suppress] = None
     """Set by `unbraid.train` for data sets that a program gave it, which only a program can give again."""
     seed: int = 0
     """Random seed of the split and of all random choices in the data."""
+
+    @property
+    def moves(self) -> tuple[str, ...]:
+        """Returns all that moves training images at random, as `Batches` takes it."""
+        return (*self.augment, *self.transforms)

@@ -1,9 +1,16 @@
 """Augmentation: random moves of whole images, the same move for both sides of a pair."""
 
+from typing import get_args
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from unbraid.core.data_config import Augmentation
+from unbraid.data.transforms import item_seed, transformed
+
+MOVES = get_args(Augmentation)
 
 
 def augment(
@@ -13,12 +20,14 @@ def augment(
 
     Args:
         sides: tensors of (n, c, h, w) of any sizes.
-        names: of moves: "flip", "turn" (quarter turns: square images), "shift".
+        names: of moves: "flip", "turn" (quarter turns: square images), "shift"; and transforms of torchvision, which
+            follow them in their order; see `unbraid.data.transforms`.
         seed: of the moves.
         draw: the number of the pass over the data.
         rows: (n,) int64.
     """
     moved = [list(side) for side in sides]
+    transforms = [name for name in names if name not in MOVES]
     for i, row in enumerate(rows):
         generator = np.random.default_rng((seed, draw, int(row)))
         flip = bool(generator.integers(2)) if {"flip", "turn"} & set(names) else False
@@ -32,6 +41,8 @@ def augment(
                 x = x.rot90(turns, (-2, -1))
             if across or down:
                 x = _shift(x, round(down * x.shape[-2]), round(across * x.shape[-1]))
+            for number, text in enumerate(transforms):
+                x = transformed(x, text, item_seed(seed, draw, int(row) * len(transforms) + number))
             side[i] = x
     return tuple(torch.stack(side) for side in moved)
 

@@ -15,6 +15,7 @@ from unbraid.data.sources import arrays, datasets, folders, tables
 from unbraid.data.sources.datasets import Datasets
 from unbraid.data.sources.known import KNOWN, redrawn, sets_with
 from unbraid.data.styles import Styles, cluster_styles
+from unbraid.data.transforms import check_transform
 
 PLACES = (
     *("folder", "a", "b", "val_a", "val_b", "test_a", "test_b"),
@@ -285,3 +286,12 @@ def _check_augment(config: DataConfig, data: Data) -> None:
             raise UserError(f"--data.augment moves images; {name} has {spec}")
         if "turn" in config.augment and isinstance(spec, ImageSpec) and spec.height != spec.width:
             raise UserError(f"--data.augment turn needs square images; {name} has {spec}. Give --data.size, say 64 64")
+        if config.transforms and not isinstance(spec, ImageSpec):
+            raise UserError(f"--data.transforms moves images; {name} has {spec}")
+        for text in config.transforms:
+            check_transform(text, spec.shape)  # pyright: ignore[reportArgumentType]
+    if config.transforms and data.train.pairs() and data.spec.a.shape[1:] != data.spec.b.shape[1:]:
+        raise UserError(
+            f"--data.transforms moves both images of a pair alike, which need one size; a has {data.spec.a}, b "
+            f"{data.spec.b}. Give --data.size"
+        )

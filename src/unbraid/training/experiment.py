@@ -416,6 +416,8 @@ def _given(data: Any) -> Datasets:
 
 def _check_still(name: str, config: DataConfig) -> None:
     """UserError if images change from pass to pass, for a method that keeps a code of each."""
-    moved = redrawn(config) or ("--data.augment moves them" if config.augment else "")
+    moved = redrawn(config) or (
+        f"--data.{'augment' if config.augment else 'transforms'} moves them" if config.moves else ""
+    )
     if moved:
         raise UserError(f"{name} keeps a code for each image, which must stay as it is; {moved}")

@@ -202,7 +202,7 @@ class Session:
         length = Length.of(config, self.stage, len(self.data.train))
         balanced, share = self.run.config.data.balanced, self.ranks.share(config.batch)
         batches: Batches[Any] = Batches(
-            self.data.train, config.batch, config.seed, self.run.config.data.augment, position.drawn, balanced, share
+            self.data.train, config.batch, config.seed, self.run.config.data.moves, position.drawn, balanced, share
         )
         gpu = self.precision.device.type == "cuda"
         device_batches = DeviceBatches(batches, self.precision.device, position.drawn, ahead=gpu)

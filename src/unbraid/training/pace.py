@@ -36,7 +36,7 @@ def _measured(experiment: Experiment, stage: Stage) -> float:
     config, method = experiment.config, experiment.method
     precision = choose_precision(config.train)
     batches = Batches(
-        experiment.data.train, config.train.batch, config.train.seed, config.data.augment, 0, config.data.balanced
+        experiment.data.train, config.train.batch, config.train.seed, config.data.moves, 0, config.data.balanced
     )
     on_device, optimisers = DeviceBatches(batches, precision.device), method.optimisers(stage.name)
     began = time.monotonic()
