@@ -14,6 +14,7 @@ MODULES = {
     "align": "unbraid.commands.align",
     "cheat": "unbraid.commands.measure",
     "evaluate": "unbraid.commands.measure",
+    "export": "unbraid.commands.export",
     "explore": "unbraid.commands.explore",
     "index": "unbraid.commands.search",
     "recipes": "unbraid.commands.recipes",

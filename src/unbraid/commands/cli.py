@@ -27,6 +27,7 @@ Use a model
   transfer     the class of one image, with the content of another
   swap         images with another value of one label
   encode       the codes of images, as arrays
+  export       files that run without Unbraid: ONNX, torch
   explore      all of this on a local page, in the browser
 
 Search
@@ -59,6 +60,7 @@ COMMANDS = (
     "swap",
     "encode",
     "align",
+    "export",
     "explore",
     "index",
     "search",

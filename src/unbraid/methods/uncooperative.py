@@ -365,7 +365,7 @@ class Uncooperative(Method[Unpaired]):
         """Encodes items of V to (c', r'), and items of C to themselves and an empty code. x: (n,
         *spec[domain].shape)."""
         if domain == self.plain:
-            return Codes(x, x.new_zeros(len(x), 0))
+            return Codes(x, x.new_zeros(x.shape[0], 0))
         c, r = self.disentangler(x)
         return Codes(c, _flat(r))
 

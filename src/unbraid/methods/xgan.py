@@ -347,7 +347,7 @@ class XGAN(Method[Unpaired]):
         if self.config.statistics == "own":
             found = [self.shared_encoder(x, domain) for domain, x in maps.items()]
         else:
-            found = self.shared_encoder(torch.cat([*maps.values()])).split([len(x) for x in maps.values()])
+            found = self.shared_encoder(torch.cat([*maps.values()])).split([x.shape[0] for x in maps.values()])
         return dict(zip(items, [normalize(x.float(), dim=1) for x in found], strict=True))
 
     def _decode_all(self, embedded: Mapping[Domain, Tensor]) -> tuple[dict[Domain, Tensor], dict[Domain, Tensor]]:
@@ -387,7 +387,7 @@ class XGAN(Method[Unpaired]):
 
     def encode(self, x: Tensor, domain: Domain) -> Codes:
         """Returns embeddings and empty exclusive codes of items, (n, *spec[domain].shape)."""
-        return Codes(self._embed({domain: x})[domain], x.new_zeros(len(x), 0))
+        return Codes(self._embed({domain: x})[domain], x.new_zeros(x.shape[0], 0))
 
     def decode(self, codes: Codes, domain: Domain) -> Tensor:
         """Decodes embeddings by d_1 or d_2, (n, *spec[domain].shape)."""
