@@ -17,6 +17,7 @@ MODULES = {
     "export": "unbraid.commands.export",
     "explore": "unbraid.commands.explore",
     "index": "unbraid.commands.search",
+    "push": "unbraid.commands.push",
     "recipes": "unbraid.commands.recipes",
     "report": "unbraid.commands.report",
     "search": "unbraid.commands.search",
@@ -26,6 +27,22 @@ MODULES = {
 
 FORMER = {"search": {"--by": "--code", "--among": "--target-domain"}}
 """Flags of earlier versions, by command, and what they are called now."""
+
+
+REMOTE = ("translate", "analogy", "interpolate", "transfer", "swap", "encode", "index", "search", "explore", "export")
+"""Commands that take the address of a model in place of a run's folder."""
+
+
+def _with_models(name: str, arguments: Sequence[str]) -> Sequence[str]:
+    """Returns the arguments with addresses of models replaced by folders, into which they are fetched."""
+    if name == "push" or not any(argument.startswith(("hf://", "https://", "http://")) for argument in arguments):
+        return arguments
+    from unbraid.core.types import UserError
+    from unbraid.model.remote import fetched, is_address
+
+    if name not in REMOTE:
+        raise UserError(f"{name} needs the folder of a run, where its data are known, and no address of a model")
+    return [str(fetched(argument)) if is_address(argument) else argument for argument in arguments]
 
 
 def find(name: str) -> Callable[[Sequence[str]], None]:
@@ -41,6 +58,7 @@ def find(name: str) -> Callable[[Sequence[str]], None]:
     function = getattr(importlib.import_module(MODULES.get(name, "unbraid.commands.use")), name)
 
     def run(arguments: Sequence[str]) -> None:
+        arguments = _with_models(name, arguments)
         tyro.cli(function, args=present_flags(arguments, FORMER.get(name, {})), prog=f"unbraid {name}")
 
     return run

@@ -28,6 +28,7 @@ Use a model
   swap         images with another value of one label
   encode       the codes of images, as arrays
   export       files that run without Unbraid: ONNX, torch
+  push         publish a model; commands take its address in place of a run
   explore      all of this on a local page, in the browser
 
 Search
@@ -61,6 +62,7 @@ COMMANDS = (
     "encode",
     "align",
     "export",
+    "push",
     "explore",
     "index",
     "search",

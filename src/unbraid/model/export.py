@@ -219,7 +219,7 @@ def _jobs(
             if "decode" in only:
                 found = True
                 yield Job(f"decode_{domain}", _Decode(method, domain), {"shared": codes.shared, **exclusive}, ("y",))
-        if model.translator() is not None and "translate" in only:
+        if model.translator() is not None and "translate" in only and domain in method.sources():
             found = True
             style = priors[target][:3] if target in priors else _own_style(model, specs[target], target)
             given = {"x": x} if style is None else {"x": x, "exclusive": style}
@@ -235,20 +235,26 @@ def _own_style(model: Trained, spec: Spec, domain: Domain) -> Tensor | None:
     return model.encode(torch.zeros(3, *spec.shape), domain).exclusive
 
 
+def _traced(job: Job) -> tuple[Any, tuple[Tensor, ...]]:
+    """Returns a function as a program for any number of items, and what it gives for the job's."""
+    given = tuple(job.inputs.values())
+    try:
+        expected = job.module(*given)
+        batch = torch.export.Dim("n", min=1, max=2**16)
+        return torch.export.export(job.module, given, dynamic_shapes=tuple({0: batch} for _ in given)), expected
+    except Exception as error:  # torch raises many kinds for what it can't trace
+        raise UserError(
+            f"{job.name} can't be exported, for its networks can't be traced for any number of items "
+            f"({type(error).__name__}: {(str(error).splitlines() or [''])[0]}). --only leaves functions out"
+        ) from error
+
+
 def _written(job: Job, to: Target, file: Path, tolerance: float) -> tuple[dict[str, Any], float]:
     """Writes one function and runs it on one item and on three. Returns the shapes of what goes in and comes out, and
     the largest difference from the model."""
     given = tuple(job.inputs.values())
     with torch.no_grad(), _quiet():
-        try:
-            expected = job.module(*given)
-            batch = torch.export.Dim("n", min=1, max=2**16)
-            program = torch.export.export(job.module, given, dynamic_shapes=tuple({0: batch} for _ in given))
-        except Exception as error:  # torch raises many kinds for what it can't trace
-            raise UserError(
-                f"{job.name} can't be exported, for its networks can't be traced for any number of items "
-                f"({type(error).__name__}: {(str(error).splitlines() or [''])[0]}). --only leaves functions out"
-            ) from error
+        program, expected = _traced(job)
         if to == "torch":
             write_atomically(file, lambda path: _save_program(program, path))
             run = _loaded(file)

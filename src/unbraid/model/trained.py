@@ -33,6 +33,7 @@ from unbraid.model.inputs import (
     whole_number,
 )
 from unbraid.model.outputs import Picture, Size, check_tiles, rendered
+from unbraid.model.remote import fetched, is_address
 from unbraid.model.run import load_model
 from unbraid.model.space import CodeSpace
 
@@ -397,7 +398,7 @@ def load(run: str | Path, device: str = "auto", precision: str = "fp32") -> Trai
     """Loads the best model of a run. Needs the run's folder alone.
 
     Args:
-        run: the folder.
+        run: the folder, hf://user/name, or the URL of a model's .zip or .safetensors with #sha256=HASH.
         device: where it computes: auto (the GPU if there is one), cpu, cuda, cuda:N or mps. What it gives comes back to
             the processor.
         precision: fp32, or bf16 or fp16, which round, or auto: bf16 where the device computes faster in it.
@@ -405,6 +406,8 @@ def load(run: str | Path, device: str = "auto", precision: str = "fp32") -> Trai
     Raises:
         UserError: there is no model yet, it is damaged or of another version, or there is no such device.
     """
+    if is_address(run):
+        run = fetched(run)
     setting = precision_on(choose_device(device), precision)
     method, space, saved = load_model(Path(run))
     extractor = load_features(Path(run))[0]

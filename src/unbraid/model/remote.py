@@ -1,0 +1,224 @@
+"""Models from elsewhere: published to a hub, a folder or a zip file, and fetched from a hub or by a URL with its hash.
+
+Nothing is fetched unless such an address is given. Only files that a model needs are taken, none of which holds code.
+"""
+
+import hashlib
+import importlib
+import json
+import re
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from unbraid.core.cache import cache_folder
+from unbraid.core.files import parse_json, write_atomically
+from unbraid.core.types import UserError
+
+FILES = ("model.safetensors", "features.safetensors", "config.json", "metrics.json", "README.md")
+"""Of a run, what is published and fetched; the first is needed."""
+MOST_BYTES = 2_000_000_000
+"""Of a model that is fetched, at most."""
+HUB = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+URL = re.compile(r"(https?):/{1,2}([^#\s]+)(?:#sha256=([0-9a-fA-F]{64}))?")
+BLOCK = 1 << 20
+
+
+def is_address(run: str | Path) -> bool:
+    """Returns whether this names a model elsewhere. A path has lost one of two slashes."""
+    return bool(HUB.fullmatch(str(run)) or URL.fullmatch(str(run)))
+
+
+def fetched(address: str | Path) -> Path:
+    """Returns a folder with the model of an address, which is fetched unless it is there already.
+
+    Args:
+        address: hf://user/name or hf://user/name@revision, or a URL of a .zip or .safetensors file followed by
+            #sha256=HASH.
+
+    Raises:
+        UserError: It can't be had, is too large, or another file than the hash says.
+    """
+    if found := HUB.fullmatch(str(address)):
+        return _from_hub(found[1], found[2])
+    found = URL.fullmatch(str(address))
+    if found is None:
+        raise UserError(f"{address}: hf://user/name, or a URL that ends in #sha256=HASH")
+    if found[3] is None:
+        raise UserError(f"{address}: put #sha256= and the file's SHA-256 behind it, so that nothing else is taken")
+    return _from_url(f"{found[1]}://{found[2]}", found[3].lower())
+
+
+def publish(run: Path, to: str, private: bool = False) -> str:
+    """Publishes the model of a run with its card.
+
+    Args:
+        run: Folder of the run.
+        to: hf://user/name, a .zip file, or a folder.
+        private: Whether a new repository on the hub is private.
+
+    Returns:
+        The address by which it can be used.
+
+    Raises:
+        UserError: There is no model, something else lies there, or the hub refuses it.
+    """
+    if not (run / FILES[0]).is_file():
+        raise UserError(f"{run} holds no model: it has no {FILES[0]}")
+    hub = HUB.fullmatch(to)
+    if hub is None and "://" in to:
+        raise UserError(f"{to}: give hf://user/name, a .zip file or a folder")
+    with tempfile.TemporaryDirectory(prefix="unbraid-") as place:
+        packed = Path(place)
+        _collect(run, packed, to if hub else None)
+        if hub:
+            return _to_hub(packed, hub[1], private)
+        out = Path(to)
+        if out.suffix.lower() == ".zip":
+            if out.exists():
+                raise UserError(f"{out} is there: give another name, or remove it")
+            write_atomically(out, lambda path: _zip(packed, path))
+            return f"https://HOST/{out.name}#sha256={digest(out)}"
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UserError(f"{out} is not an empty folder: give another one")
+        out.mkdir(parents=True, exist_ok=True)
+        for file in packed.iterdir():
+            shutil.copyfile(file, out / file.name)
+        return str(out)
+
+
+def digest(path: Path) -> str:
+    """Returns the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _collect(run: Path, folder: Path, address: str | None) -> None:
+    """Copies what is published. Settings keep the last name of each folder, and the card how the model is loaded."""
+    for name in FILES:
+        if not (run / name).is_file():
+            continue
+        if name == "config.json":
+            values = _without_folders(parse_json((run / name).read_bytes(), str(run / name), dict[str, Any]))
+            (folder / name).write_text(json.dumps(values, indent=2) + "\n")
+        elif name == "README.md":
+            text = (run / name).read_text("utf-8")
+            text = re.sub(r"!\[[^\]]*\]\([^)]*\)\n*", "", text)  # pictures show the user's data
+            text = text.replace(f'unbraid.load("{run}")', f'unbraid.load("{address or "FOLDER"}")')
+            head = "" if text.startswith("---") else "---\nlibrary_name: unbraid\ntags:\n- image-to-image\n---\n\n"
+            (folder / name).write_text(head + text, "utf-8")
+        else:
+            shutil.copyfile(run / name, folder / name)
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def _zip(folder: Path, path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.iterdir()):
+            about = zipfile.ZipInfo(file.name)  # with no date, so that the same model has the same hash
+            archive.writestr(about, file.read_bytes(), zipfile.ZIP_DEFLATED)
+
+
+def _hub() -> Any:
+    try:
+        return importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise UserError("hf:// needs a package: pip install 'unbraid[hub]'") from error
+
+
+@contextmanager
+def _hub_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # of the hub's package and of what it stands on
+        raise UserError(f"{what}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from error
+
+
+def _to_hub(folder: Path, name: str, private: bool) -> str:
+    api = _hub().HfApi()
+    with _hub_errors(f"hf://{name} can't be written"):
+        api.create_repo(name, private=private, exist_ok=True)
+        api.upload_folder(repo_id=name, folder_path=str(folder), commit_message="Publish a model of unbraid")
+    return f"hf://{name}"
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    hub = _hub()
+    with _hub_errors(f"hf://{name} can't be fetched"):
+        try:
+            found = hub.HfApi().model_info(name, revision=revision, files_metadata=True)
+            sizes = {each.rfilename: each.size or 0 for each in found.siblings or []}
+            if FILES[0] not in sizes:
+                raise UserError(f"hf://{name} is no model of unbraid: it has no {FILES[0]}")
+            _check_size(f"hf://{name}", sum(sizes.get(file, 0) for file in FILES))
+            revision = found.sha or revision
+        except (OSError, RuntimeError):  # no network: what was fetched before can be used
+            return Path(hub.snapshot_download(name, revision=revision, allow_patterns=FILES, local_files_only=True))
+        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=list(FILES)))
+
+
+def _from_url(url: str, wanted: str) -> Path:
+    folder = cache_folder() / "models" / wanted
+    if (folder / FILES[0]).is_file():
+        return folder
+    with tempfile.TemporaryDirectory(prefix="unbraid-") as place:
+        file, fresh = Path(place) / "file", Path(place) / "model"
+        try:
+            with urllib.request.urlopen(url, timeout=60) as response, file.open("wb") as out:
+                got = _receive(url, response.read, out)
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            raise UserError(f"{url} can't be fetched: {getattr(error, 'reason', None) or error}") from error
+        if got != wanted:
+            raise UserError(f"{url} is another file than its #sha256 says: {got} was found")
+        fresh.mkdir()
+        if zipfile.is_zipfile(file):
+            _unzip(url, file, fresh)
+        else:
+            file.rename(fresh / FILES[0])
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for name in reversed(FILES):  # the model last: a folder that has it is complete
+            if (fresh / name).exists():
+                write_atomically(folder / name, lambda path, name=name: shutil.copyfile(fresh / name, path))
+    return folder
+
+
+def _receive(url: str, read: Callable[[int], bytes], out: BinaryIO) -> str:
+    """Writes what comes, and returns its SHA-256. Raises UserError if it is too much."""
+    found, size = hashlib.sha256(), 0
+    while block := read(BLOCK):
+        size += len(block)
+        _check_size(url, size)
+        found.update(block)
+        out.write(block)
+    return found.hexdigest()
+
+
+def _unzip(url: str, file: Path, folder: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        held = {about.filename: about for about in archive.infolist() if about.filename in FILES}
+        if FILES[0] not in held:
+            raise UserError(f"{url} is no model of unbraid: it has no {FILES[0]}")
+        _check_size(url, sum(about.file_size for about in held.values()))
+        for name, about in held.items():
+            with archive.open(about) as source, (folder / name).open("wb") as out:
+                shutil.copyfileobj(source, out)
+
+
+def _check_size(what: str, size: int) -> None:
+    if size > MOST_BYTES:
+        raise UserError(f"{what} has more than {MOST_BYTES // 10**9} GB, which no model of unbraid should have")

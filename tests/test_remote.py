@@ -1,0 +1,179 @@
+"""Models are published with what they need and no more, and fetched only by an address that was given."""
+
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from helpers import IMAGES, random_items, write_png
+from indexes import write_run
+from unbraid.commands.cli import main
+from unbraid.core.types import UserError
+from unbraid.model import remote
+from unbraid.model.remote import digest, fetched, is_address, publish
+from unbraid.model.trained import load
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a card, and settings that name a folder of the user's."""
+    folder = write_run(tmp_path_factory.mktemp("runs") / "run")
+    config = json.loads((folder / "config.json").read_text())
+    config["config"]["data"]["root"] = "/home/somebody/secret/data"
+    (folder / "config.json").write_text(json.dumps(config))
+    text = f'# Card\n\n![cheat](pictures/cheat.png)\n\nmodel = unbraid.load("{folder}")\n'
+    (folder / "README.md").write_text(text)
+    (folder / "parts.json").write_text('{"train": 1, "val": ["my holiday.png"], "test": []}')
+    return folder
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder, and the URL that it is served at on this machine."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class Hub:
+    """What `huggingface_hub` has, in a folder."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.fetches = 0
+
+    def HfApi(self) -> "Hub":  # noqa: N802
+        return self
+
+    def create_repo(self, name: str, private: bool, exist_ok: bool) -> None:
+        (self.place / name).mkdir(parents=True, exist_ok=exist_ok)
+
+    def upload_folder(self, repo_id: str, folder_path: str, commit_message: str) -> None:
+        shutil.copytree(folder_path, self.place / repo_id, dirs_exist_ok=True)
+
+    def model_info(self, name: str, revision: str | None, files_metadata: bool) -> Any:
+        if not (self.place / name).exists():
+            raise LookupError(f"404: {name}")
+        files = [SimpleNamespace(rfilename=f.name, size=f.stat().st_size) for f in (self.place / name).iterdir()]
+        return SimpleNamespace(siblings=files, sha="abc")
+
+    def snapshot_download(self, name: str, revision: str, allow_patterns: list[str]) -> str:
+        assert revision == "abc"
+        self.fetches += 1
+        return str(self.place / name)
+
+
+def same(one: Path | str, other: Path | str) -> bool:
+    x = random_items(IMAGES.a, 2, 0).x
+    return torch.equal(load(one).translate(x, "a", "b"), load(other).translate(x, "a", "b"))
+
+
+def test_the_hub_takes_a_model_and_gives_it_again(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub = Hub(tmp_path / "hub")
+    monkeypatch.setattr(remote, "_hub", lambda: hub)
+    assert main(["push", str(run), "hf://me/faces"]) == 0
+    assert "Published: hf://me/faces" in capsys.readouterr().out
+    held = tmp_path / "hub" / "me" / "faces"
+    assert {file.name for file in held.iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    assert "somebody" not in (held / "config.json").read_text()
+    card = (held / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: unbraid")
+    assert 'unbraid.load("hf://me/faces")' in card
+    assert str(run) not in card
+    assert "pictures/" not in card
+    assert same("hf://me/faces", run)
+    image = str(write_png(tmp_path / "x.png", 1))
+    assert main(["translate", "hf://me/faces", image, "--out", str(tmp_path / "out")]) == 0
+    assert hub.fetches == 2
+    with pytest.raises(UserError, match="hf://me/nothing can't be fetched: LookupError: 404"):
+        fetched("hf://me/nothing")
+    (held / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"is no model of unbraid: it has no model\.safetensors"):
+        fetched("hf://me/faces")
+
+
+def test_a_zip_file_is_used_by_its_url_and_hash(
+    run: Path, tmp_path: Path, served: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, url = served
+    assert main(["push", str(run), str(folder / "m.zip")]) == 0
+    found = capsys.readouterr().out.split("#sha256=")[1].strip()
+    assert found == digest(folder / "m.zip")
+    address = f"{url}/m.zip#sha256={found}"
+    assert same(address, run)
+    (folder / "m.zip").write_bytes(b"gone")
+    assert same(Path(address), run)  # it is kept; a path has one slash less
+    shutil.copyfile(run / "model.safetensors", folder / "m.safetensors")
+    assert same(f"{url}/m.safetensors#sha256={digest(folder / 'm.safetensors')}", run)
+    assert main(["translate", f"{url}/m.zip", "x.png", "--out", str(tmp_path / "out")]) == 2
+    assert "put #sha256= and the file's SHA-256 behind it" in capsys.readouterr().err
+    assert main(["evaluate", address]) == 2
+    assert "evaluate needs the folder of a run" in capsys.readouterr().err
+
+
+def test_what_is_not_what_the_hash_says_is_refused(
+    run: Path, served: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, url = served
+    publish(run, str(folder / "m.zip"))
+    with pytest.raises(UserError, match="is another file than its #sha256 says"):
+        fetched(f"{url}/m.zip#sha256={'0' * 64}")
+    with pytest.raises(UserError, match=r"none\.zip can't be fetched: "):
+        fetched(f"{url}/none.zip#sha256={'0' * 64}")
+    with zipfile.ZipFile(folder / "evil.zip", "w") as archive:
+        archive.writestr("../../model.safetensors", b"x")
+    with pytest.raises(UserError, match="is no model of unbraid"):
+        fetched(f"{url}/evil.zip#sha256={digest(folder / 'evil.zip')}")
+    monkeypatch.setattr(remote, "MOST_BYTES", 1000)
+    with pytest.raises(UserError, match="no model of unbraid should have"):
+        fetched(f"{url}/m.zip#sha256={digest(folder / 'm.zip')}")
+    assert not list((folder.parent / "cache").rglob("model.safetensors"))
+
+
+def test_the_same_model_has_the_same_hash(run: Path, tmp_path: Path) -> None:
+    for name in ("one.zip", "two.zip"):
+        publish(run, str(tmp_path / name))
+    assert digest(tmp_path / "one.zip") == digest(tmp_path / "two.zip")
+    assert digest(tmp_path / "one.zip") == hashlib.sha256((tmp_path / "one.zip").read_bytes()).hexdigest()
+
+
+def test_a_folder_is_published_to_once(run: Path, tmp_path: Path) -> None:
+    assert publish(run, str(tmp_path / "model")) == str(tmp_path / "model")
+    assert same(tmp_path / "model", run)
+    for to, words in (
+        (str(tmp_path / "model"), "is not an empty folder"),
+        ("s3://bucket/x", "give hf://user/name, a .zip file or a folder"),
+    ):
+        with pytest.raises(UserError, match=words):
+            publish(run, to)
+    with pytest.raises(UserError, match="holds no model"):
+        publish(tmp_path, str(tmp_path / "new"))
+
+
+def test_addresses_are_told_from_folders() -> None:
+    for text in ("hf://me/x", "hf://me/x@v1", "https://host/x.zip#sha256=" + "0" * 64, "https:/host/x.zip"):
+        assert is_address(text)
+    for text in ("runs/demo", "/tmp/hf/x", "hf:/me", "milvus://host:1/x"):
+        assert not is_address(text)
