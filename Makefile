@@ -24,7 +24,7 @@ demo: setup
 	@echo "Demo: IIAE learns from 3,600 pairs of coloured digits what both of a pair share, in 1,600 steps (some minutes on two cores); run folder $(RUN)"
 	@$(BIN)/unbraid train demo --run $(RUN)
 	@$(BIN)/unbraid evaluate $(RUN)
-	@echo "Look at $(RUN)/pictures/, or try your own: $(BIN)/unbraid translate $(RUN) $(RUN)/examples/a --out answers"
+	@echo "Try your own: $(BIN)/unbraid translate $(RUN) $(RUN)/examples/a --out answers; all in one page: $(BIN)/unbraid report $(RUN)"
 
 test: setup
 	@echo "Running the tests"

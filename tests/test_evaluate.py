@@ -10,6 +10,7 @@ from helpers import write_png
 from unbraid.commands.cli import main
 from unbraid.evaluation.card import table
 from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
+from unbraid.evaluation.pictures import captions
 
 SMALL = [
     *("--method.widths", "8", "--method.decoder-widths", "8", "--method.map-size", "4", "--method.shared", "4"),
@@ -98,3 +99,10 @@ def test_some_measures_can_be_taken_alone_and_others_stay(tmp_path: Path, capsys
     assert "recall" not in json.loads(file.read_text())  # others were measured with another limit
     assert main(["evaluate", run, "--only", "recall"]) == 2
     assert "There is no measure 'recall'; there are: retrieval," in capsys.readouterr().err
+
+
+def test_pictures_are_shown_with_a_word_on_each(tmp_path: Path) -> None:
+    for name in ("translate-a-to-b.png", "translate-b-to-a.png", "analogy-a.png", "interpolate-shared-a.gif"):
+        (tmp_path / name).touch()
+    assert [path.name for path, _ in captions(tmp_path)] == ["translate-a-to-b.png", "analogy-a.png"]
+    assert captions(tmp_path / "none") == []

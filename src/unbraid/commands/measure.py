@@ -72,6 +72,7 @@ def evaluate(
     from unbraid.evaluation.evaluate import evaluate as measure
     from unbraid.evaluation.evaluate import other_folder, subject_of
     from unbraid.evaluation.measures import MEASURES
+    from unbraid.evaluation.pictures import captions
 
     opened, model, loaded, other = with_data(run, data, limit, device)
     if list:
@@ -93,6 +94,10 @@ def evaluate(
     folder = other_folder(run, protocol["data"]) if other else run
     written = [run / "metrics.json", run / "README.md", folder / "pictures", folder / "examples"]
     print(f"Written: {', '.join(str(path) for path in written if path.exists())}")
+    if shown := captions(folder / "pictures"):
+        print("Look at:")
+        for path, text in shown:
+            print(f"  {path}", fill(text, 80, initial_indent=" " * 6, subsequent_indent=" " * 6), sep="\n")
 
 
 def cheat(

@@ -35,7 +35,9 @@ class Richness:
     directions: int
 
     def __str__(self) -> str:
-        return f"{self.bits:,.0f} bits an item, {self.directions} directions"
+        size = f"{self.bits / 8:,.0f} bytes" if self.bits < 8000 else f"{self.bits / 8000:,.1f} kB"
+        ways = "one main way" if self.directions == 1 else f"{self.directions} main ways"
+        return f"{size} an item when compressed, and items that differ in {ways}"
 
 
 @dataclass(frozen=True)

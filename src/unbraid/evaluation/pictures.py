@@ -19,6 +19,23 @@ PICTURED = 8
 """Items in a picture."""
 
 
+CAPTIONS = {
+    "translate-": "a test image in each row, with answers; `guided` has the counterpart's exclusive code, `true` is it",
+    "analogy-": "what the row's image shares, with what the column's has alone",
+    "transfer": "the class of the row's image, with the content of the column's",
+    "swap-": "images with each value of a label",
+    "interpolate-": "from one image to another along one part of the code",
+    "cheat-": "there and back, undisturbed and with noise in between",
+}
+"""What there is to see in pictures, by how their names begin."""
+
+
+def captions(folder: Path) -> list[tuple[Path, str]]:
+    """Returns the first picture of each kind in a folder, and what there is to see in it."""
+    kinds = ((sorted(folder.glob(f"{start}*.png")), text) for start, text in CAPTIONS.items())
+    return [(files[0], text) for files, text in kinds if files]
+
+
 def pictures(model: Trained, data: Data, folder: Path, seed: int) -> None:
     """Draws what the model does with test images into `folder`. Vectors have no pictures."""
     if not all(isinstance(model.spec[domain], ImageSpec) for domain in DOMAINS):
