@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
@@ -177,3 +178,23 @@ def test_addresses_are_told_from_folders() -> None:
         assert is_address(text)
     for text in ("runs/demo", "/tmp/hf/x", "hf:/me", "milvus://host:1/x"):
         assert not is_address(text)
+
+
+def test_the_zoo_packs_the_best_of_each_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [write_run(tmp_path / name, seed) for seed, name in enumerate(("one", "two"))]
+    for run, figure in zip(runs, (0.3, 0.2), strict=True):
+        translation = {"a->b": {"sample": {"lpips": figure}}}
+        (run / "metrics.json").write_text(json.dumps({"translation": translation}))
+        (run / "README.md").write_text("# Card\n")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    zoo = import_module("zoo")
+    out = tmp_path / "release"
+    monkeypatch.setattr("sys.argv", ["zoo.py", "--out", str(out), *map(str, runs)])
+    assert zoo.main() == 0
+    assert (out / "SHA256SUMS").read_text() == f"{digest(out / 'demo.zip')}  demo.zip\n"
+    assert f"demo.zip: {runs[1]}" in capsys.readouterr().out
+    (runs[0] / "README.md").unlink()
+    assert zoo.main() == 2
+    assert "has no card: unbraid evaluate" in capsys.readouterr().err
