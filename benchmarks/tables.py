@@ -10,7 +10,7 @@ Three measurements at 1,000 to 1,000,000 training images with codes of 128 value
 - checkpoint: how long `Run.save_position` holds training up, a step of training while a state is being written, and
   how long writing takes.
 
-Sizes take turns in one process. Writes benchmarks/results/lord-tables.json and docs/pictures/lord-tables.webp.
+Sizes take turns in one process. Writes benchmarks/results/lord-tables.json.
 """
 
 import time
@@ -20,10 +20,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import matplotlib as mpl
 import torch
 import tyro
-from matplotlib import pyplot
 from torch import nn
 from torch.optim import Adam, Optimizer
 
@@ -45,7 +43,6 @@ DENSE_COPIES = 6
 WARM = FORGOTTEN + 8
 """Steps before measuring: by then rows have missed as many steps as they will, or as many as matter."""
 RESULTS = Path(__file__).parent / "results" / "lord-tables.json"
-PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "lord-tables.webp"
 
 
 class Batches(Iterator[Labelled]):
@@ -169,41 +166,14 @@ def by_size(
     }
 
 
-def draw(record: dict[str, Any], path: Path) -> None:
-    """Time of a step, and of a checkpoint, over the number of training images."""
-    mpl.use("agg")
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    for key, label in (
-        ("dense", "table, dense Adam"),
-        ("lord", "LORD, whole step (small networks)"),
-        ("table", "table, row-wise Adam"),
-    ):
-        left.plot(
-            [int(s) for s in record[key]], [f["median_ms"] for f in record[key].values()], marker="o", label=label
-        )
-    for key, label in (("writing", "writing the state"), ("call", "training stands still")):
-        times = [f[key] for f in record["checkpoint"].values()]
-        right.plot([int(s) for s in record["checkpoint"]], times, marker="o", label=label)
-    for axes, title in ((left, "a step"), (right, "a checkpoint")):
-        axes.set(xscale="log", yscale="log", xlabel="training images", ylabel="ms, median", title=title)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
-
-
-def main(
-    sizes: tuple[int, ...] = SIZES, rounds: int = 7, steps: int = 20, out: Path = RESULTS, picture: Path = PICTURE
-) -> None:
-    """Measures, prints a table, writes the result and the curve.
+def main(sizes: tuple[int, ...] = SIZES, rounds: int = 7, steps: int = 20, out: Path = RESULTS) -> None:
+    """Measures, prints a table, writes the result.
 
     Args:
         sizes: Numbers of training images, the smallest first.
         rounds: Turns that each size gets.
         steps: Steps in a turn; dense Adam and LORD take a quarter of them.
         out: JSON file.
-        picture: PNG file.
     """
     torch.manual_seed(0)
     few = max(1, steps // 4)
@@ -228,7 +198,6 @@ def main(
     head = ["images", "table, ms", "ratio", "LORD, ms", "ratio", "dense Adam, ms", "ratio"]
     print(table([*head, "memory / table", "state, MB", "stall, ms", "writing, ms"], lines))
     write_json(out, record)
-    draw(record, picture)
 
 
 if __name__ == "__main__":
