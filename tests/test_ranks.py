@@ -14,6 +14,7 @@ import torch
 
 from helpers import IMAGES, paired_data
 from test_methods import CASES as METHOD_CASES
+from unbraid.commands.cli import main
 from unbraid.core.config import TrainConfig
 from unbraid.core.ranks import Ranks, gather, on_whole_batch
 from unbraid.core.types import UserError
@@ -128,6 +129,16 @@ def test_a_batch_that_ranks_can_not_share_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(UserError, match=r"--train.batch 8 .* give a multiple of 3, such as 6"):
         check_numbers(TrainConfig(batch=8))
+
+
+def test_other_commands_are_done_by_the_first_rank(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, said in (("1", ""), ("0", "unbraid (rank 0): error: There is no run folder")):
+        monkeypatch.setenv("RANK", rank)
+        assert main(["evaluate", "no-such-run"]) == (2 if said else 0)
+        assert capsys.readouterr().err.startswith(said)
 
 
 def test_shares_make_up_the_batch() -> None:

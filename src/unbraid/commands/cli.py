@@ -80,8 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _status(arguments: list[str]) -> int:
     """As `main`. What the user can mend is said in one line, which of several ranks names the one."""
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    speaker = f"unbraid (rank {os.environ.get('RANK')})" if several else "unbraid"
+    speaker = f"unbraid (rank {os.environ['RANK']})" if _several() else "unbraid"
     try:
         return _run(arguments)
     except KeyboardInterrupt:
@@ -93,6 +92,11 @@ def _status(arguments: list[str]) -> int:
             raise
     print(f"{speaker}: error: {message}", file=sys.stderr)
     return 2
+
+
+def _several() -> bool:
+    """Returns whether torchrun has started several ranks; without torch, which takes a second to import."""
+    return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def _to_mend(error: Exception) -> str | None:
@@ -122,6 +126,8 @@ def _run(arguments: list[str]) -> int:
         hint = did_you_mean(name, COMMANDS) or f" There are: {', '.join(COMMANDS)}"
         print(f"unbraid: error: there is no command {name!r}.{hint}", file=sys.stderr)
         return 2
+    if name != "train" and _several() and os.environ.get("RANK") != "0":
+        return 0  # the first of several ranks does it
     from unbraid.core.streams import exit_on_interrupt
 
     with exit_on_interrupt():

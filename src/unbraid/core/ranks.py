@@ -185,7 +185,9 @@ def joined(device: torch.device) -> Iterator[Ranks]:
                 f"--nproc-per-node {there}, or --train.device cpu"
             )
         torch.cuda.set_device(local)
-    _call(dist.init_process_group, "nccl" if device.type == "cuda" else "gloo")
+    # gloo notices at once when another rank ends; NCCL has its own, shorter patience
+    gpu = device.type == "cuda"
+    _call(dist.init_process_group, "nccl" if gpu else "gloo", timeout=None if gpu else PATIENCE)
     control = dist.new_group(backend="gloo", timeout=PATIENCE)
     assert isinstance(control, dist.ProcessGroup)
     yield Ranks(number(), count(), None, control)
