@@ -25,6 +25,14 @@ RENAMED = {"watched": "diagnostics", "domain told, %": "domain accuracy, %"}
 """Names in logs of version 0.1, and in those of this version."""
 
 
+SAID = {
+    f"{name}{way}": f"{said} {way}"
+    for name, said in (("", "recall@1 (%)"), ("exclusive ", "by exclusive codes (%)"))
+    for way in ("a->b", "b->a")
+}
+"""Names of figures in log.jsonl that say too little on the screen."""
+
+
 class Log:
     """Writes log.jsonl and shows progress.
 
@@ -142,7 +150,8 @@ class Log:
 
 
 def in_a_line(figures: dict[str, float]) -> str:
-    """The figures in few words: those of both directions stand together, "exclusive 0.2 / 0.1"; a->b comes first."""
+    """The figures in few words: those of both directions stand together, "variety 20.5 / 18.1"; a->b comes first."""
+    figures = {SAID.get(name, name): value for name, value in figures.items()}
     words = []
     for name, value in figures.items():
         what = name.removesuffix("a->b")
