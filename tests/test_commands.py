@@ -1,7 +1,9 @@
 """The commands as a user types them, on a small run; and what they say when something is wrong."""
 
+import html
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -559,6 +561,8 @@ def test_a_report_shows_a_run_in_one_file(run: Path, capsys: pytest.CaptureFixtu
     shown = ("best, ", "median, ", "worst, ", "distance of pixels", "Within photo", "There are 15 pairs")
     assert all(words in page for words in shown)
     assert len(page) < 6_000_000
+    longer = html.unescape(page.split("<pre>")[1].split("</pre>")[0])
+    assert main([*shlex.split(longer)[1:], "--dry-run"]) == 0
     output = capsys.readouterr().out
     assert "photo → sketch: translations are nearer to the truth than another image of sketch is in" in output
 

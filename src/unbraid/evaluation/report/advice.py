@@ -25,6 +25,8 @@ SOFT = 75.0
 """Translations of which so many percent are nearer to the truth by their pixels, and not by LPIPS, are soft."""
 HIGH = 95.0
 """Percent from which recall can hardly rise."""
+COARSE = 15.0
+"""PSNR below which an image is hardly the same."""
 LEAKING = 3.0
 """A reader that is right so many times as often as chance finds what should not be there."""
 
@@ -147,6 +149,11 @@ def _there_and_back(found: Evidence) -> Iterator[Advice]:
 
 
 def _labels(found: Evidence) -> Iterator[Advice]:
+    if (points := found.curves.get("psnr")) and points[-1][1] < COARSE:
+        yield Advice(
+            f"Held-out images come back from their codes hardly recognisable, with a PSNR of {points[-1][1]:.1f} dB.",
+            _longer(found),
+        )
     probes = dig(found.metrics, "probes", "test part") or dig(found.metrics, "probes", "training classes") or {}
     content = dig(probes, "class from content", "linear") or {}
     if "accuracy" in content and content["accuracy"] > LEAKING * content["chance"]:

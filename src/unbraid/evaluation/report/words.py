@@ -208,7 +208,7 @@ def labelled_figures(metrics: Mapping[str, Any], validation: Mapping[str, float]
         found = content.get("control", 0.0) > 2 * content["chance"]  # else a reader that finds nothing says nothing
         good = content["accuracy"] < 2 * content["chance"] if found else None
         said = said[0].upper() + said[1:] if found else ""
-        yield Figure("What content codes hold of the class", words, tuple(bars), "short", good, said)
+        yield Figure("What content codes hold of the class", words, tuple(bars), "", good, said)
 
 
 def _bounds(found: Mapping[str, Any]) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from unbraid.core.config import PACKAGED
+from unbraid.core.config import LENGTH, PACKAGED
 from unbraid.core.files import write_atomically
 from unbraid.core.types import ImageSpec, Spec, UserError
 from unbraid.core.version import __version__
@@ -125,7 +125,8 @@ def make_report(run: Run, model: Trained, data: Data, metrics: dict[str, Any]) -
     rows = read_log(log) if log.exists() else []
     validation = series(rows, "validation")
     figures = list(_figures(metrics, compared, names, {name: points[-1][1] for name, points in validation.items()}))
-    steps = max((row["step"] for row in rows), default=model.step)
+    ends = {row["stage"]: row["step"] for row in rows}
+    steps = sum(ends.values()) or model.step
     evidence = Evidence(model, data, metrics, compared, validation, steps, names)
     legend = {f"{source}->{target}": f"{names[source]} → {names[target]}" for source, target in ways()}
     drawn = [(title, charts(curves, legend)) for title, curves in (
@@ -150,6 +151,9 @@ def _about(run: Run, data: Data, steps: int, rows: Sequence[dict[str, Any]]) -> 
         ends[row["stage"]] = row["seconds"]
     minutes = sum(ends.values()) / 60
     counts = f"{data.train.describe()}, {data.test.counted()} for testing"
+    if (labelled := data.train.labelled()) and len(labelled.values) == 1:
+        classes = len(labelled.data_spec(data.spec).values[0])
+        counts = f"{len(labelled)} images of {classes} classes, {data.test.counted()} for testing"
     return (
         f"Method {run.method_name}, trained for {steps:,} steps"
         f"{f' in {minutes:.0f} minutes' if minutes >= 1 else ''} on {counts}; {_size(data.spec.a)}."
@@ -199,11 +203,12 @@ def _pictures(subject: Subject, compared: Sequence[Compared], names: Names) -> I
 
 def _commands(run: Run, model: Trained, data: Data, steps: int) -> list[Command]:
     path = shlex.quote(str(run.path))
+    others = [name for name in LENGTH if name != "steps" and getattr(run.config.train, name) is not None]
     found = [
         Command(
             "Train longer: the same run goes on",
             f"unbraid train --config {shlex.quote(str(run.path / 'config.json'))} --run {path} "
-            f"--train.steps {2 * steps}",
+            f"--train.steps {2 * steps}{''.join(f' --train.{name} None' for name in others)}",
         )
     ]
     images = all(isinstance(spec, ImageSpec) for spec in (model.spec.a, model.spec.b))
