@@ -18,6 +18,7 @@ from unbraid.data.loading import load as load_data
 from unbraid.data.parts import Data
 from unbraid.data.richness import CLEAR, richness
 from unbraid.data.survey import Kind, Survey, survey
+from unbraid.evaluation.report.content import names_of
 from unbraid.methods import method_class
 from unbraid.model.run import Run
 from unbraid.nn.pretrained.perceptual import find_weights
@@ -235,7 +236,7 @@ def about_data(data: Data, config: DataConfig, kind: Kind) -> Iterator[str]:
     if config.augment:
         yield f"In training they are moved at random ({' '.join(config.augment)}), for there are few"
     if kind != "classes":
-        names = {"a": config.a.name, "b": config.b.name} if config.a and config.b else {"a": "left", "b": "right"}
+        names = names_of(config, False, data.spec)
         kilobytes = {domain: richness(*data.train.domain(domain)).bits / 8000 for domain in DOMAINS}
         more = max(DOMAINS, key=kilobytes.__getitem__)
         less = other(more)

@@ -220,13 +220,14 @@ def _commands(run: Run, model: Trained, data: Data, steps: int) -> list[Command]
             )
         )
     elif images:
-        way = "" if "a" in model.method.sources() else " --source b"
+        a, b = (shlex.quote(name) for name in model.spec.names)
+        way = f" --source {a if 'a' in model.method.sources() else b}"
         found.append(Command("Translate images of your own", f"unbraid translate {path} IMAGES{way} --out answers"))
         if model.disentangler() is not None:
             found.append(
                 Command(
                     "Search a collection (pip install 'unbraid[search]')",
-                    f"unbraid index {path} COLLECTION --domain b --to collection.index",
+                    f"unbraid index {path} COLLECTION --domain {b} --to collection.index",
                 )
             )
             found.append(Command("", f"unbraid search {path} collection.index IMAGES --out found.png"))
