@@ -61,7 +61,7 @@ def commands(minutes: float, there: list[str]) -> list[list[str]]:
         ["translate", "runs/own", "ten-photos", "--source", "a", "--samples", "3", "--out", "answers"],
         ["index", "runs/own", "sketches", "ten-sketches", "--domain", "b", "--to", "sketches.index"],
         ["search", "runs/own", "sketches.index", "ten-photos", "--k", "5", "--out", "found.png"],
-        ["export", "runs/own", "--to", "onnx"],
+        ["export", "runs/own", "--to", "onnx", "--out", "exported"],
         ["report", "runs/own"],
         ["start", "photos", "sketches", "--minutes", f"{minutes:g}", "--run", "runs/start"],
     ]
@@ -74,7 +74,7 @@ def own_environment(place: Path) -> Path:
     subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", wheels, ROOT], check=True)
     (wheel,) = wheels.glob("unbraid-*.whl")
     subprocess.run([sys.executable, "-m", "venv", place / "venv"], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", f"{wheel}[search]"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", f"{wheel}[search,onnx]"], check=True)
     return python.with_name("unbraid")
 
 
