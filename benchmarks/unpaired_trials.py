@@ -102,7 +102,7 @@ class Trial:
             small = {"width": WIDTH, "blocks": BLOCKS, "hidden": 64, "discriminator_width": WIDTH}
             return MUNIT(data.spec, MUNITConfig(**small, rate=RATE))
         if self.method == "dtn":
-            return DTN(data.spec, DTNConfig(widths=(64, 32, 16), discriminator_widths=(16, 32, 32), rate=RATE))
+            return DTN(data.spec, DTNConfig(widths=(64, 32, 16), discriminator_widths=(16, 32, 32)))
         sizes: dict[str, Any] = {
             "width": WIDTH,
             "blocks": BLOCKS,

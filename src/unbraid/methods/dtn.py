@@ -54,8 +54,10 @@ class DTNConfig:
     """gamma of eq. 7: weight of eq. 8. The paper uses .05 for faces."""
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     """Sources of VGG16's weights, if it is f."""
-    rate: Positive = 3e-4
-    """Adam's learning rate."""
+    rate: Positive = 1e-3
+    """Adam's learning rate for g."""
+    discriminator_rate: Positive = 1e-4
+    """Adam's learning rate for the discriminator."""
 
 
 class RandomFeatures(nn.Module):
@@ -160,8 +162,11 @@ class DTN(Method[Unpaired]):
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
         """Returns Adam for each player."""
-        players = {"decoder": self.decoder, "discriminator": self.discriminator}
-        return {name: Adam(module.parameters(), lr=self.config.rate, fused=True) for name, module in players.items()}
+        players = {
+            "decoder": (self.decoder, self.config.rate),
+            "discriminator": (self.discriminator, self.config.discriminator_rate),
+        }
+        return {name: Adam(module.parameters(), lr=rate, fused=True) for name, (module, rate) in players.items()}
 
     def updates(self, batches: Iterator[Unpaired], clock: Clock) -> Iterator[Update]:
         """Performs two turns: g minimises eq. 7, then D minimises eq. 3."""

@@ -66,7 +66,7 @@ class MUNITConfig:
     """Number of steps after which the learning rates are halved, again and again."""
 
 
-SMALL_IMAGES = MUNITConfig(width=24, blocks=3, hidden=128, discriminator_width=32)
+SMALL_IMAGES = MUNITConfig(width=24, blocks=3, hidden=128, discriminator_width=32, rate=5e-4)
 """For images of up to 128 px."""
 
 
