@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from classes import write_classes
 from helpers import write_png
+from unbraid.core.config import PACKAGED
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import UserError, VectorSpec
 from unbraid.data import features
@@ -241,3 +242,44 @@ def test_weights_of_named_networks_learn(name: str) -> None:
         tensor.requires_grad_(True)
     network(torch.rand(2, 3, 32, 32)).square().sum().backward()
     assert sum(tensor.grad is not None for tensor in weights.values()) >= 20
+
+
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
+def test_a_network_of_timm_is_read_from_its_file(architecture: str, folders: DataConfig, tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    network = timm.create_model(architecture, pretrained=False).eval()
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")
+    name = f"timm/{architecture}@{tmp_path / 'weights.safetensors'}"
+    data = load(replace(folders, features=name))
+    assert data.spec.a == VectorSpec(network.num_features)
+    items, rows = data.train.domain("a")
+    assert items.read(rows[:2], 0).isfinite().all()
+    found = teacher.named_teacher(name, PACKAGED)
+    about = timm.data.resolve_model_data_config(network)
+    grey = (0.5 - torch.tensor(about["mean"])) / torch.tensor(about["std"])
+    with torch.no_grad():
+        expected = network.forward_head(
+            network.forward_features(grey.view(1, 3, 1, 1).expand(1, *about["input_size"])), pre_logits=True
+        )
+    torch.testing.assert_close(found(torch.zeros(1, 3, 20, 30)), expected, atol=1e-4, rtol=1e-4)
+    assert sum(p.requires_grad for p in found.parameters()) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("timm/test_resnet", "are not in timm's cache, and nothing is downloaded unasked"),
+        ("timm/nothing", "timm has no network nothing"),
+        ("timm/test_resnet@nowhere.safetensors", "there is no file"),
+        ("resnet", "There is no network 'resnet'; there are: vgg16, efficientnet-lite0 and timm/NAME"),
+    ],
+)
+def test_networks_that_are_not_there_are_said(
+    name: str, words: str, folders: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("timm")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "none"))
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    with pytest.raises(UserError, match=words):
+        load(replace(folders, features=name))

@@ -9,8 +9,8 @@ import tyro
 Augmentation = Literal["flip", "turn", "shift"]
 """flip: left-right; turn: quarter turns and flips of square images; shift: by up to an eighth of the size."""
 
-FeatureName = Literal["vgg16", "efficientnet-lite0"]
-"""Networks pretrained on ImageNet whose features can replace images."""
+FeatureName = Annotated[str, tyro.conf.arg(metavar="vgg16|efficientnet-lite0|timm/NAME[@FILE]")]
+"""Pretrained networks whose features can replace images: `nn.pretrained.teacher` says which there are."""
 
 SetName = Literal[
     "digits",

@@ -6,6 +6,7 @@ Legend: n items, d size of a feature vector, c classes.
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -30,7 +31,7 @@ from unbraid.data.classes import Classmates
 from unbraid.data.parts import Chosen, Data, Items, Part, Rows
 from unbraid.data.sources.arrays import ArrayImages
 from unbraid.nn.pretrained import teacher
-from unbraid.nn.pretrained.teacher import NAMED
+from unbraid.nn.pretrained.teacher import feature_size
 
 VERSION = 1
 """Counted up when the same images would give other features."""
@@ -137,7 +138,7 @@ def extracted(data: Data, name: FeatureName, network: dict[str, Tensor] | None =
             computed[id(items)] = Vectors(_features(items, name, network), raw) if network else Vectors(raw)
         return computed[id(items)]
 
-    size = VectorSpec(NAMED[name])
+    size = VectorSpec(feature_size(name))
     return replace(_with_items(data, vectors, size), images=data.spec)
 
 
@@ -204,12 +205,21 @@ def _features(items: Items, name: FeatureName, network: dict[str, Tensor] | None
     if not isinstance(items, (CachedImages, ArrayImages)):
         what = items.spec if isinstance(items.spec, VectorSpec) else "images that are drawn anew in each pass"
         raise UserError(f"--data.features {name} is for stored images; these are {what}: leave it out")
-    digest = sha256(json.dumps([VERSION, name, items.array.shape, str(items.array.dtype), str(items.spec)]).encode())
+    of_file = Path(name.partition("@")[2])
+    weights = sha256(of_file.read_bytes()).hexdigest() if of_file.is_file() else ""  # may be others the next time
+    digest = sha256(
+        json.dumps([VERSION, f"{name}{weights}", items.array.shape, str(items.array.dtype), str(items.spec)]).encode()
+    )
     for start in range(0, len(items), 1024):
         digest.update(np.ascontiguousarray(items.array[start : start + 1024]).tobytes())
     for _, tensor in sorted((network or {}).items()):
         digest.update(tensor.detach().contiguous().numpy().tobytes())
-    return cached_array(f"{name}-{digest.hexdigest()[:24]}", lambda: _computed(items, name, network))
+    return cached_array(f"{_safe(name)}-{digest.hexdigest()[:24]}", lambda: _computed(items, name, network))
+
+
+def _safe(name: str) -> str:
+    """Returns a network's name as a part of a file's: without the folder of its weights."""
+    return re.sub(r"[^\w.-]", "-", name.partition("@")[0])
 
 
 def _network(name: FeatureName, weights: dict[str, Tensor] | None) -> Any:
@@ -357,7 +367,8 @@ class Extractor:
     def __call__(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         """Converts images in [-1, 1] to vectors, without gradients."""
         if self._network is None:
-            self._network = _network(self.name, self.tuned.network if self.tuned else None).to(self.device)
+            network = _network(self.name, self.tuned.network if self.tuned else None)
+            self._network = network.to(self.device) if isinstance(network, nn.Module) else network
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             found = self._network(x.to(self.device))
             return (self.tuned.head.to(self.device)(found) if self.tuned else found).cpu()

