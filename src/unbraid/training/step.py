@@ -122,6 +122,11 @@ class Checks:
         else:
             optimiser.step()
 
+    def moved(self) -> None:
+        """Lets the scale of losses in fp16 follow, after all players of an update have moved."""
+        if self.scaler:
+            self.scaler.update()
+
     def _check_later(self, team: Mapping[str, Optimizer], loss: Check) -> None:
         checks = [loss, *(Check(gradient_norm(optimiser), player=who) for who, optimiser in team.items())]
         self._checks += checks
@@ -200,8 +205,7 @@ def train_step(
                 moves.append(gradients(team, loss, clock.step, len(moves) + 1 < len(teams), terms, checks))
             for team, move in zip(teams, moves, strict=True):
                 apply(team, move, gradient_norms, checks)
-            if checks.scaler:
-                checks.scaler.update()
+            checks.moved()
             assert torch.is_grad_enabled(), "a method yielded from inside no_grad"
     return losses
 
