@@ -126,6 +126,7 @@ def test_steps_fit_the_time() -> None:
     train = with_steps(TrainConfig(), 30, 0.1, patient=True)
     assert (train.steps, train.evaluate_every, train.patience) == (14_000, 1167, PATIENCE)
     assert with_steps(TrainConfig(evaluate_every=7, patience=2), 30, 0.1, patient=False).evaluate_every == 7
+    assert with_steps(TrainConfig(), 10, 0.1, patient=True).patience is None
     short = with_steps(TrainConfig(), 1, 5.0, patient=False)
     assert "the fewest that make sense, 100, take 8 minutes" in about_length(short, 5.0, 1)
 

@@ -46,6 +46,8 @@ MEASURING = 0.2
 """Share of the time that is kept for measuring and drawing."""
 MEASUREMENTS, PATIENCE = 12, 8
 """Measurements in a run, and how many in a row without a better held-out score end it."""
+LONG = 5000
+"""Steps from which a run may end sooner: recall is often perfect long before pictures are."""
 FEWEST_STEPS, ENOUGH, SMALLEST = 100, 800, 32
 """Steps of a run at least; steps below which images are made smaller, and to how many px."""
 
@@ -264,7 +266,12 @@ def with_steps(train: TrainConfig, minutes: float, seconds: float, patient: bool
     unit = 10 ** max(0, len(str(count)) - 2)
     steps = count // unit * unit
     every = train.evaluate_every if train.evaluate_every != TrainConfig.evaluate_every else -(-steps // MEASUREMENTS)
-    return replace(train, steps=steps, evaluate_every=every, patience=train.patience or (PATIENCE if patient else None))
+    return replace(
+        train,
+        steps=steps,
+        evaluate_every=every,
+        patience=train.patience or (PATIENCE if patient and steps >= LONG else None),
+    )
 
 
 def about_length(train: TrainConfig, seconds: float, minutes: float) -> str:
