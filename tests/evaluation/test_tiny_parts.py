@@ -75,17 +75,22 @@ def check(case: Case, data: Data, folder: Path) -> dict[str, Any]:
 
 
 FIRST = {case.method: case for case in reversed(CASES.values())}
-"""A case of each method, and those of other data than it has."""
-SOME = FIRST | {
-    name: CASES[name]
-    for name in ("iiae-vectors", "iiae-unlike", "cyclegan-vectors", "lord-two-domains", "lord-attributes")
-}
+KINDS = ("iiae-vectors", "iiae-unlike", "cyclegan-vectors", "lord-two-domains", "lord-attributes", "iiae", "cyclegan")
+"""Cases of each kind of data, with codes and without."""
+SIZES = {"one": (1, False), "two": (2, False), "equal": (2, True)}
+"""How many items, and whether they are equal."""
 
 
-@pytest.mark.parametrize(("count", "equal"), [(1, False), (2, False), (2, True)])
-@pytest.mark.parametrize("case", SOME.values(), ids=SOME)
-def test_a_part_of_so_few_items_is_measured(case: Case, count: int, equal: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", KINDS)
+def test_a_part_of_so_few_items_is_measured(name: str, size: str, tmp_path: Path) -> None:
+    case, (count, equal) = (CASES | FIRST)[name], SIZES[size]
     check(case, tiny(random_data(case.spec, case.needs), count, equal), tmp_path)
+
+
+@pytest.mark.parametrize("case", [case for name, case in FIRST.items() if name not in KINDS], ids=lambda c: c.method)
+def test_one_item_is_measured_of_every_method(case: Case, tmp_path: Path) -> None:
+    check(case, tiny(random_data(case.spec, case.needs), 1, equal=False), tmp_path)
 
 
 @pytest.mark.parametrize(("a", "b"), [([0], [0]), ([0], [1]), ([0], [1, 0]), ([0, 1], [7, 7]), ([0, 1], [0, 7, 0])])
