@@ -54,7 +54,7 @@ def test_a_translation_is_the_models_and_says_what_it_is(client: Any, folder: Pa
     path, words, link = client.predict(run="pairs", source="a", item=1, samples=2, seed=5, api_name="/translate")
     picture = opened_picture(path)
     assert (picture.info["run"], picture.info["seed"], picture.info["source"]) == ("pairs", "5", "a")
-    assert "test item 1 of a" in words
+    assert "test item 1 of photo" in words
     assert "item=1&amp;samples=2&amp;seed=5" in link
     with runs.using("pairs") as opened:
         made = load(folder / "pairs").translate(opened.item("a", 1), "a", "b", 2, seed=5)[0]
@@ -357,4 +357,4 @@ def test_the_example_of_the_documentation_runs(served: Served) -> None:
         example = example.replace(old, new)
     names: dict[str, str] = {}
     exec(compile(example, "explorer.md", "exec"), names)
-    assert "test item 1 of a" in names["words"]
+    assert "test item 1 of photo" in names["words"]

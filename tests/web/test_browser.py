@@ -86,7 +86,7 @@ def test_the_first_page_shows_a_translation_and_picking_another_changes_it(page:
     picture(page, "translate", before)
     page.wait_for_function("() => document.querySelector('#translate-words').innerText.includes('seed 1')")
     alt = page.locator("#translate-picture img").get_attribute("alt")
-    assert "translated from a to b, seed 1" in alt
+    assert "translated from photo to sketch, seed 1" in alt
 
 
 def test_an_upload_is_shown_in_the_other_domain(page: Any, served: Served, tmp_path: Path) -> None:

@@ -41,6 +41,13 @@ FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 """Fonts of the machine that shows the page: none is fetched."""
 INTRODUCTION = "What a model holds to be shared by two domains, and what it keeps apart."
 
+TERMS = """<details><summary>What the words mean</summary><dl>
+<dt>shared</dt><dd>what both kinds of images show of a thing: it stays in a translation</dd>
+<dt>exclusive</dt><dd>what one kind alone shows: it is drawn anew, or taken from another image</dd>
+<dt>coverage</dt><dd>how many real images have a generated one near them, in percent</dd>
+<dt>variety</dt><dd>how far translations of one image differ from each other</dd>
+</dl></details>"""
+
 
 def application(runs: Runs, folder: Path, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None) -> Guard:
     """Builds the ASGI application. folder: for uploads and answers, the only place that is written to.
@@ -102,10 +109,11 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
     ]  # fmt: skip
     with gr.Blocks(analytics_enabled=False, title="Unbraid explorer", fill_width=True) as blocks:
         gr.Markdown(f"# Unbraid explorer\n{INTRODUCTION}")
-        with gr.Row():
+        with gr.Row(elem_classes="head"):
             run = gr.Dropdown(runs.names, value=runs.names[0], label="Run", filterable=False, scale=1, min_width=220)
             state = gr.HTML(elem_id="state")
-        absent = gr.HTML()
+        gr.HTML(TERMS, elem_id="terms")
+        absent = gr.HTML(elem_id="absent")
         page = Page(runs, folder, run)
         current = gr.Textbox(views[0].name, visible=False)
         page.starts = {view.name: gr.State(0) for view in views}
@@ -199,7 +207,7 @@ def _from_link(component: Any, value: str) -> Any:
 def _described(opened: Opened, reasons: dict[str, str]) -> str:
     """Returns the run in a line, and the views it doesn't have, with why, as HTML."""
     spec = opened.model.spec
-    looks = f"a: {spec.a}; b: {spec.b}" if len(opened.domains) > 1 else f"{spec.a}"
+    looks = f"{spec.names[0]}: {spec.a}; {spec.names[1]}: {spec.b}" if len(opened.domains) > 1 else f"{spec.a}"
     data = f"; {opened.data.name}" if opened.data else ""
     lines = [f"{opened.model.name}, step {opened.model.step}{data}; {looks}."]
     if not opened.data:

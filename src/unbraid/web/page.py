@@ -254,7 +254,18 @@ class Picker:
         if number is None or number == "":
             raise UserError(f"{self.label}: pick a test image, give its number, or upload one")
         at = whole(number, f"{self.label}: number of the test item", 0, max(0, opened.count(domain) - 1))
-        return opened.item(domain, at), f"{opened.title(domain, at)} (test item {at} of {domain})", "", at
+        return (
+            opened.item(domain, at),
+            f"{opened.title(domain, at)} (test item {at} of {opened.called(domain)})",
+            "",
+            at,
+        )
+
+
+def directions(opened: Opened) -> list[tuple[str, str]]:
+    """Returns both directions of translation in words, with the domain that each begins with."""
+    a, b = opened.model.spec.names
+    return [(f"from {a} to {b}", "a"), (f"from {b} to {a}", "b")]
 
 
 def positions(opened: Opened, domain: Domain) -> np.ndarray:
@@ -271,7 +282,8 @@ def picked(opened: Opened, domain: Domain, event: gr.EventData) -> int:
 def thumbnails(opened: Opened, domain: Domain) -> list[tuple[Image.Image, str]]:
     """Returns test images to pick from, with their numbers."""
     return [
-        (thumbnail(opened.item(domain, int(at))[0]), f"test item {at} of {domain}") for at in positions(opened, domain)
+        (thumbnail(opened.item(domain, int(at))[0]), f"test item {at} of {opened.called(domain)}")
+        for at in positions(opened, domain)
     ]
 
 

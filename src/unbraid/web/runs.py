@@ -5,7 +5,7 @@ Everything that computes holds one lock: pages ask at once, and a model answers 
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -86,6 +86,14 @@ class Opened:
             found[domain] = codes.shared[0].numel(), codes.exclusive[0].numel()
         return found
 
+    def called(self, domain: Domain) -> str:
+        """Returns what a domain is called."""
+        return self.model.spec.name(domain)
+
+    def choices(self, domains: Sequence[Domain]) -> list[tuple[str, str]]:
+        """Returns domains by their names, as something to choose from."""
+        return [(self.called(domain), domain) for domain in domains]
+
     def image_spec(self, domain: Domain) -> ImageSpec:
         """Returns the size of the domain's images. Raises UserError for vectors and for a domain that isn't there."""
         spec = self.model.spec[self.known(domain)]
@@ -110,7 +118,8 @@ class Opened:
             raise UserError(f"There are no test images to pick from: {self.without_data}. Upload one")
         items, rows = self.data.test.domain(domain)
         if not 0 <= at < len(rows):
-            raise UserError(f"There is no test item {at} in domain {domain}; they are numbered 0 to {len(rows) - 1}")
+            where = self.model.spec.called(domain)
+            raise UserError(f"There is no test item {at} in {where}; they are numbered 0 to {len(rows) - 1}")
         return items.read(rows[at : at + 1], 0)
 
     def title(self, domain: Domain, at: int) -> str:

@@ -119,7 +119,7 @@ class Analogies:
         found, at = thumbnails(opened, domains[0]), [int(i) for i in positions(opened, domains[0])]
         half = min(4, len(at) // 2)
         return {
-            self.domain: gr.update(choices=domains, value=domains[0]),
+            self.domain: gr.update(choices=opened.choices(domains), value=domains[0]),
             self.rows: found,
             self.columns: found,
             self.row_items: ", ".join(map(str, at[:half])),
@@ -149,7 +149,7 @@ def _answer(
     query: dict[str, Any] | None,
 ) -> Answer:
     if opened.sizes[domain][1] == 0:
-        raise UserError(f"Items of {domain} have no exclusive code in {opened.model.name}")
+        raise UserError(f"Items of {opened.called(domain)} have no exclusive code in {opened.model.name}")
     x, y = (torch.cat([item for _, item, _ in side]) for side in (rows, columns))
     made = opened.model.analogy(x, y, domain)
     cells = [[Cell(None, "shared \\ exclusive"), *(Cell(item) for item in y)]]

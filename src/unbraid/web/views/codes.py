@@ -98,7 +98,10 @@ def _maps(opened: Opened, layout: Layout, colour: str, count: int, seed: int) ->
         pictures += [opened.item(domain, int(i))[0] for i in at]
         for k, i in enumerate(at):
             known = ", ".join(f"{name} {values[k]}" for name, values in labels.items())
-            words.append(f"{opened.title(domain, int(i))}, test item {i} of {domain}" + (f", {known}" if known else ""))
+            words.append(
+                f"{opened.title(domain, int(i))}, test item {i} of {opened.called(domain)}"
+                + (f", {known}" if known else "")
+            )
     board = tiles(pictures)
     drawn, numbers = [], {}
     for part, codes in parts.items():

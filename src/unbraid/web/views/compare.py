@@ -8,7 +8,7 @@ import torch
 from unbraid.core.types import DOMAINS, UserError, other
 from unbraid.data.images import fit
 from unbraid.web.figures import Cell, sheet
-from unbraid.web.page import Answer, Page, Picker, about, sentence, thumbnails
+from unbraid.web.page import Answer, Page, Picker, about, directions, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.uploads import read_upload
 from unbraid.web.values import MOST_SEED, one_of, whole
@@ -81,7 +81,7 @@ class Compare:
     def refresh(self, opened: Opened) -> dict[Any, Any]:
         """Returns thumbnails of domain a."""
         return {
-            self.source: "a",
+            self.source: gr.update(choices=directions(opened), value="a"),
             self.input.gallery: thumbnails(opened, "a"),
             self.input.number: 0,
             self.input.upload: None,
@@ -98,6 +98,7 @@ class Compare:
         seed = whole(seed if seed is not None else 0, "Seed", 0, MOST_SEED)
         with page.runs.using(run) as opened:
             src = opened.known(source)
+            here, there = opened.called(src), opened.called(other(src))
             x, name, note, at = self.input.read(opened, src, item, upload)
         rows, remarks = [], [note]
         for one in wanted:
@@ -118,8 +119,7 @@ class Compare:
         if not rows:
             raise UserError(sentence(*remarks))
         words = sentence(
-            f"{name} from {src} to {other(src)} through {', '.join(row[0].words for row in rows)}, a row each; seed "
-            f"{seed}",
+            f"{name} from {here} to {there} through {', '.join(row[0].words for row in rows)}, a row each; seed {seed}",
             *remarks,
         )
         with page.runs.using(run) as opened:

@@ -90,7 +90,7 @@ class Interpolate:
         domains = with_exclusive(opened)
         found = thumbnails(opened, domains[0])
         return {
-            self.domain: gr.update(choices=domains, value=domains[0]),
+            self.domain: gr.update(choices=opened.choices(domains), value=domains[0]),
             self.first.gallery: found,
             self.second.gallery: found,
             self.first.number: 0,
@@ -111,7 +111,7 @@ class Interpolate:
     ) -> Answer:
         side = opened.known(domain)
         if opened.sizes[side][1] == 0:
-            raise UserError(f"Items of {side} have no exclusive code in {opened.model.name}")
+            raise UserError(f"Items of {opened.called(side)} have no exclusive code in {opened.model.name}")
         along: Part = "shared" if one_of(part, "The part", ("shared", "exclusive")) == "shared" else "exclusive"
         count = whole(steps, "Pictures in the strip", 2, MOST_STEPS)
         x, start, note, i = self.first.read(opened, side, *first)

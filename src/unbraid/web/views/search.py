@@ -83,8 +83,8 @@ class Search:
         """Returns thumbnails; from a, among the last domain there is."""
         domains = list(opened.domains)
         return {
-            self.domain: gr.update(choices=domains, value="a"),
-            self.among: gr.update(choices=domains, value=domains[-1]),
+            self.domain: gr.update(choices=opened.choices(domains), value="a"),
+            self.among: gr.update(choices=opened.choices(domains), value=domains[-1]),
             self.query.gallery: thumbnails(opened, "a"),
             self.query.number: 0,
             self.query.upload: None,
@@ -99,7 +99,7 @@ class Search:
         for part in ("shared", "exclusive"):
             found = nearest(opened, codes, side, target, part, at, count)
             if found is None:
-                said.append(f"exclusive codes of {side} and {target} have no common measure here")
+                said.append(f"exclusive codes of {opened.called(side)} and {opened.called(target)} can't be compared")
                 continue
             measured.append(part)
             row, marked = [Cell(x[0], f"by {part} code")], []
@@ -115,7 +115,7 @@ class Search:
         whole_part = opened.count(target)
         looked = len(opened.gallery(target).at)
         words = sentence(
-            f"{name}; nearest of {looked} test items of {target}"
+            f"{name}; nearest of {looked} test items of {opened.called(target)}"
             + (f", spread over all {whole_part}" if looked < whole_part else "")
             + f", {opened.distance} distance of shared codes"
             + (", euclidean of exclusive ones" if "exclusive" in measured else ""),
@@ -161,7 +161,7 @@ def nearest(
         if len(found) == count:
             break
     if not found:
-        raise UserError(f"There is nothing else in domain {target}")
+        raise UserError(f"There is nothing else in domain {opened.called(target)}")
     return list(found.values())
 
 

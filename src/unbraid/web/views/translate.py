@@ -6,7 +6,7 @@ import gradio as gr
 
 from unbraid.core.types import DOMAINS, UserError, other
 from unbraid.web.figures import Cell, sheet, wrapped
-from unbraid.web.page import Answer, Page, Picker, about, now, sentence, thumbnails
+from unbraid.web.page import Answer, Page, Picker, about, directions, now, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.values import MOST_SEED, one_of, whole
 
@@ -32,13 +32,13 @@ class Translate:
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.source = gr.Radio(DIRECTIONS, value="a", label="Direction")
+                with gr.Row():
+                    reseed = gr.Button("Other samples", min_width=120)
+                    show = gr.Button("Translate", variant="primary", min_width=120)
                 self.input = Picker(page, "Input")
                 with gr.Row():
                     samples = gr.Slider(1, MOST_SAMPLES, 4, step=1, label="Samples", min_width=120)
                     seed = gr.Number(0, label="Seed", precision=0, min_width=80)
-                with gr.Row():
-                    reseed = gr.Button("Other samples")
-                    show = gr.Button("Translate", variant="primary")
                 with gr.Accordion("Guided by an item of the target domain", open=False):
                     self.like = Picker(page, "Guide", optional=True)
             with gr.Column(scale=3, min_width=320, elem_classes="answers"):
@@ -101,7 +101,7 @@ class Translate:
     def refresh(self, opened: Opened) -> dict[Any, Any]:
         """Returns both domains' thumbnails, from a to b."""
         return {
-            self.source: "a",
+            self.source: gr.update(choices=directions(opened), value="a"),
             self.target: "b",
             self.input.gallery: thumbnails(opened, "a"),
             self.like.gallery: thumbnails(opened, "b"),
@@ -117,32 +117,33 @@ class Translate:
         one_of(source, "The source", DOMAINS)
         src = opened.known(source)
         dst = other(src)
+        here, there = opened.called(src), opened.called(dst)
         count = whole(samples, "Samples", 1, MOST_SAMPLES)
         seed = whole(seed if seed is not None else 0, "Seed", 0, MOST_SEED)
         x, name, note, at = self.input.read(opened, src, item, upload)
         guided = like_upload is not None or like not in (None, "")
         varies = opened.sizes[dst][1] > 0
-        cells, remarks = [Cell(x[0], f"input, {src}")], [note]
+        cells, remarks = [Cell(x[0], f"input, {here}")], [note]
         guide = ""
         if guided:
             if not varies:
                 raise UserError(
-                    f"{opened.model.name} keeps nothing that is particular to {dst}: there is nothing to be guided by"
+                    f"{opened.model.name} keeps nothing that is particular to {there}: there is nothing to be guided by"
                 )
             reference, guide, remark, _ = self.like.read(opened, dst, like, like_upload)
             remarks.append(remark)
             made = opened.model.translate(x, src, dst, 1, reference)[0]
-            cells += [Cell(reference[0], "guided by"), Cell(made[0], f"answer, {dst}")]
+            cells += [Cell(reference[0], "guided by"), Cell(made[0], f"answer, {there}")]
         else:
             made = opened.model.translate(x, src, dst, count if varies else 1, seed=seed)[0]
-            cells += [Cell(y, f"sample {i}" if varies else f"answer, {dst}") for i, y in enumerate(made, 1)]
+            cells += [Cell(y, f"sample {i}" if varies else f"answer, {there}") for i, y in enumerate(made, 1)]
             if not varies:
-                remarks.append(f"{opened.model.name} gives one answer: nothing of {dst} varies in it")
+                remarks.append(f"{opened.model.name} gives one answer: nothing of {there} varies in it")
         truth = None if at is None else opened.counterpart(src, at)
         if truth is not None:
             cells.append(Cell(truth[0], "true"))
         words = sentence(
-            f"{name}, translated from {src} to {dst}" + (f", guided by {guide}" if guided else f", seed {seed}"),
+            f"{name}, translated from {here} to {there}" + (f", guided by {guide}" if guided else f", seed {seed}"),
             "left to right, row by row: " + ", ".join(cell.words for cell in cells),
             *remarks,
             opened.remark,
