@@ -10,10 +10,12 @@ import unbraid
 from unbraid.commands.cli import main
 from unbraid.commands.search import _print_hits
 from unbraid.core.console import Console, Progress, escape_unprintable
+from unbraid.core.types import DataSpec, ImageSpec
 from unbraid.model.log import Log
 from unbraid.model.run import Position
 from unbraid.search.query import Hit
 
+SPEC = DataSpec(ImageSpec(8, 8, 3), ImageSpec(8, 8, 3))
 TEXTS = ("[old]/cat [copy].png", ":cat:.png", "[/b]", "[red]x[/red]", "[link=x]y", "C:\\[a]\\b", "\\[b]", "[1, 2]")
 
 
@@ -40,7 +42,7 @@ def test_events_and_hits_are_printed_as_they_are(text: str, tmp_path: Path, caps
     log.event(Position(), text)
     log.validation(Position(), {text: 1.0})
     assert capsys.readouterr().err.count(text) == 2
-    _print_hits([Path(text)], [[Hit(Path(text), "a", 0.1, {text: text})]])
+    _print_hits([Path(text)], [[Hit(Path(text), "a", 0.1, {text: text})]], SPEC)
     assert capsys.readouterr().out.count(text) == 4
 
 

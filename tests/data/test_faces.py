@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from unbraid.core.types import UserError
 from unbraid.data.faces import PLACES, aligned, find_detector, read_landmarks, similarity, without_background
@@ -100,6 +101,6 @@ def test_a_bad_table_of_landmarks_is_named(tmp_path: Path, text: str, message: s
 
 def test_detectors_that_are_not_there_are_named() -> None:
     with pytest.raises(UserError, match="no attribute 'nothing'"):
-        find_detector("math:nothing")
+        find_detector("math:nothing", torch.device("cpu"))
     with pytest.raises(UserError, match="there is mtcnn"):
-        find_detector("haar")
+        find_detector("haar", torch.device("cpu"))
