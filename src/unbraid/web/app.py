@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import fastapi
 import gradio as gr
@@ -17,7 +16,7 @@ from gradio.themes import Default
 from unbraid.core.types import UserError
 from unbraid.web.bodies import functions
 from unbraid.web.guard import LOOPBACK, Guard
-from unbraid.web.page import Page, View, now, plain
+from unbraid.web.page import Page, Updates, View, now, plain
 from unbraid.web.runs import Opened, Runs
 from unbraid.web.uploads import MOST_BYTES
 from unbraid.web.values import MOST_NUMBER
@@ -123,11 +122,11 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
                 with gr.Tab(view.title, id=view.name, elem_id=f"tab-{view.name}") as tabs[view.name]:
                     view.build(page)
 
-        def shown(name: str, query: dict[str, str]) -> dict[Any, Any]:
+        def shown(name: str, query: dict[str, str]) -> Updates:
             """Returns everything that depends on the run, for the view that is wanted or else the first there is."""
             runs.path(name)
             wanted = query.get("view", views[0].name)
-            updates: dict[Any, Any] = {run: name}
+            updates: Updates = {run: name}
             reasons = {}
             try:
                 with runs.using(name) as opened:
@@ -153,7 +152,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
             updates[page.starts[wanted]] = now()
             return updates
 
-        def opened_link(request: gr.Request) -> dict[Any, Any]:
+        def opened_link(request: gr.Request) -> Updates:
             query = {key: str(value) for key, value in dict(request.query_params).items()}
             return shown(query.get("run", runs.names[0]), query)
 
@@ -173,14 +172,14 @@ def _without(names: list[str]) -> str:
     return f"<style>{' '.join(f'#tab-{name}-button {{ display: none; }}' for name in names)}</style>"
 
 
-def _chosen(name: str) -> Callable[[str], tuple[Any, Any]]:
+def _chosen(name: str) -> Callable[[str], tuple[object, object]]:
     """Lets a tab's view compute, unless the page itself has just chosen it, which has done so."""
     return lambda before: (gr.skip(), gr.skip()) if before == name else (name, now())
 
 
-def _changing(view: View, page: Page) -> list[Any]:
+def _changing(view: View, page: Page) -> list[Component]:
     """Components that `refresh` or a link may change."""
-    found: list[Any] = list(page.controls[view.name].values())
+    found: list[Component] = list(page.controls[view.name].values())
     for value in vars(view).values():
         if isinstance(value, Component):
             found.append(value)
@@ -189,7 +188,7 @@ def _changing(view: View, page: Page) -> list[Any]:
     return found
 
 
-def _from_link(component: Any, value: str) -> Any:
+def _from_link(component: Component, value: str) -> object:
     """A parameter of a link as the component's value; views look at it before they believe it."""
     if isinstance(component, gr.CheckboxGroup):
         return value.split(",")

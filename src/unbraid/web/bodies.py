@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+from gradio.blocks import Blocks
 
 Word = Annotated[str, msgspec.Meta(max_length=200)]
 Number = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
@@ -68,11 +69,11 @@ Functions = Mapping[int | str, tuple[Input, ...]]
 """The inputs of each function, by its number and by its name as an endpoint."""
 
 
-def functions(blocks: Any) -> dict[int | str, tuple[Input, ...]]:
+def functions(blocks: Blocks) -> dict[int | str, tuple[Input, ...]]:
     """Returns what the functions of a page of gradio's take."""
     found: dict[int | str, tuple[Input, ...]] = {}
     for number, function in blocks.fns.items():
-        names = list(inspect.signature(function.fn).parameters)
+        names = list(inspect.signature(function.fn).parameters) if function.fn else []
         found[number] = tuple(
             Input(names[at] if at < len(names) else "", block.get_block_name() == "image", bool(block.stateful))
             for at, block in enumerate(function.inputs)
@@ -112,11 +113,11 @@ def rewritten(place: str, body: bytes, folder: Path, known: Functions) -> bytes:
         raise NotTaken(f"This is not what the page sends: {error}"[:300]) from error
 
 
-def _encoded(value: Any) -> bytes:
+def _encoded(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-def _named(name: str, value: Any, folder: Path, known: Functions) -> dict[str, Any]:
+def _named(name: str, value: object, folder: Path, known: Functions) -> dict[str, object]:
     inputs = {each.name: each for each in known.get(name, ())}
     if not inputs or not isinstance(value, dict):
         raise NotTaken("There is no such function" if not inputs else "Give its inputs by their names")
@@ -125,7 +126,7 @@ def _named(name: str, value: Any, folder: Path, known: Functions) -> dict[str, A
     return {key: _value(each, inputs[key], folder) for key, each in value.items()}
 
 
-def _values(data: list[Any], inputs: tuple[Input, ...], folder: Path) -> list[Any]:
+def _values(data: list[object], inputs: tuple[Input, ...], folder: Path) -> list[object]:
     sent = [each for each in inputs if not each.state]
     if len(data) == len(inputs):
         sent = inputs
@@ -134,7 +135,7 @@ def _values(data: list[Any], inputs: tuple[Input, ...], folder: Path) -> list[An
     return [_value(value, each, folder) for value, each in zip(data, sent, strict=True)]
 
 
-def _value(value: Any, kind: Input, folder: Path) -> Any:
+def _value(value: object, kind: Input, folder: Path) -> object:
     if kind.state or value is None:
         return None
     if kind.file:
@@ -144,7 +145,7 @@ def _value(value: Any, kind: Input, folder: Path) -> Any:
     return value
 
 
-def _received(value: Any, folder: Path) -> dict[str, Any]:
+def _received(value: object, folder: Path) -> dict[str, object]:
     file = msgspec.convert(value, _File)
     path = Path(file.path).resolve() if "\0" not in file.path else folder
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
@@ -152,7 +153,7 @@ def _received(value: Any, folder: Path) -> dict[str, Any]:
     return msgspec.to_builtins(file)
 
 
-def _index(event: Any) -> int | list[int] | None:
+def _index(event: object) -> int | list[int] | None:
     """Returns the place that was picked, all that a function needs of an event."""
     index = event.get("index") if isinstance(event, dict) else None
     if isinstance(index, list) and len(index) <= 2 and all(isinstance(each, int) for each in index):

@@ -20,6 +20,9 @@ from urllib.parse import urlencode
 
 import gradio as gr
 import numpy as np
+from gradio.blocks import Block
+from gradio.components import Component
+from gradio.events import Dependency
 from PIL import Image
 from torch import Tensor
 
@@ -45,7 +48,13 @@ class Answer:
 
     picture: Image.Image
     words: str
-    query: dict[str, Any] | None
+    query: dict[str, object] | None
+
+
+Trigger = Callable[..., Dependency]
+"""An event of a component, which takes the function to call."""
+Updates = dict[Block, object]
+"""By component, what an event sets it to: a value, or what `gr.update` gives."""
 
 
 @runtime_checkable
@@ -63,7 +72,7 @@ class View(Protocol):
         """Adds components and events."""
         ...
 
-    def refresh(self, opened: Opened) -> dict[Any, Any]:
+    def refresh(self, opened: Opened) -> Updates:
         """Returns what components must know of another run: choices, thumbnails, first values."""
         ...
 
@@ -75,13 +84,18 @@ class Page:
     runs: Runs
     folder: Path
     run: gr.Dropdown
-    controls: dict[str, dict[str, Any]] = field(default_factory=dict)
+    controls: dict[str, dict[str, Component]] = field(default_factory=dict)
     """Of each view, the components that a link may set, by the name of its parameter."""
     starts: dict[str, gr.State] = field(default_factory=dict)
     """Of each view, a state that makes it compute when it changes."""
 
     def answers(
-        self, view: View, compute: Callable[..., Answer], inputs: dict[str, Any], triggers: Sequence[Any], label: str
+        self,
+        view: View,
+        compute: Callable[..., Answer],
+        inputs: dict[str, Component],
+        triggers: Sequence[Trigger],
+        label: str,
     ) -> None:
         """Offers a picture, words and a link, computed at each of the triggers and offered to programs as
         /{view.name}.
@@ -98,7 +112,7 @@ class Page:
         link = gr.HTML(elem_id=f"{view.name}-link")
 
         @functools.wraps(compute)
-        def answered(*values: Any) -> tuple[Image.Image, str, str]:
+        def answered(*values: object) -> tuple[Image.Image, str, str]:
             answer = compute(*values)
             return answer.picture, answer.words, linked(view.name, answer.query)
 
@@ -117,20 +131,20 @@ class Page:
                 raise UserError(f"{view.title} is not for {opened.name}: {reason}")
             yield opened
 
-    def start(self, view: View) -> Callable[..., Any]:
+    def start(self, view: View) -> Trigger:
         """Returns the event that tells a view to show itself."""
         return self.starts[view.name].change
 
     def event(
         self,
-        fn: Callable[..., Any],
-        inputs: Sequence[Any],
-        outputs: Sequence[Any],
-        triggers: Sequence[Any],
+        fn: Callable[..., object],
+        inputs: Sequence[Component],
+        outputs: Sequence[Component],
+        triggers: Sequence[Trigger],
         name: str | None = None,
         queue: bool = True,
         progress: bool = True,
-    ) -> Any:
+    ) -> Dependency:
         """Connects one function with some triggers. With a name it is an endpoint for programs."""
         about: dict[str, Any] = {
             "inputs": list(inputs),
@@ -155,13 +169,13 @@ def plain(text: str) -> str:
     return f"<p>{html.escape(text)}</p>"
 
 
-def captioned(words: Any) -> tuple[Any, str]:
+def captioned(words: object) -> tuple[object, str]:
     """Returns what gives a picture its alternative text, and these words, or none yet, as HTML."""
     text = str(words or "")
     return gr.update(alt_text=text), plain(text)
 
 
-def linked(view: str, query: dict[str, Any] | None) -> str:
+def linked(view: str, query: dict[str, object] | None) -> str:
     """Returns a link that shows the view again."""
     if query is None:
         return '<p class="link">An uploaded picture can\'t be linked to; the download holds the other parameters.</p>'
@@ -169,7 +183,7 @@ def linked(view: str, query: dict[str, Any] | None) -> str:
     return f'<p class="link"><a href="./?{html.escape(words)}">Link to this view</a></p>'
 
 
-def kind_of(component: Any) -> Any:
+def kind_of(component: Component) -> Any:
     """Returns the type of what a component sends, for `checked`; a state, which no client sends, may be anything."""
     if isinstance(component, gr.State):
         return Any
@@ -180,7 +194,7 @@ def kind_of(component: Any) -> Any:
     return Value if isinstance(component, (gr.Number, gr.Slider, gr.Textbox)) else Text
 
 
-def friendly(fn: Callable[..., Any], kinds: Sequence[Any] = ()) -> Callable[..., Any]:
+def friendly(fn: Callable[..., object], kinds: Sequence[object] = ()) -> Callable[..., object]:
     """Wraps `fn`: it runs in a thread, is given up after SECONDS, and its errors are put into words. What isn't the
     user's goes to standard error.
 
@@ -188,7 +202,7 @@ def friendly(fn: Callable[..., Any], kinds: Sequence[Any] = ()) -> Callable[...,
     """
 
     @functools.wraps(fn)
-    async def guarded(*values: Any) -> Any:
+    async def guarded(*values: object) -> object:
         try:
             for value, kind in zip(values, kinds, strict=False):
                 checked(value, kind)
@@ -229,7 +243,7 @@ class Picker:
                 min_width=120, buttons=[], alt_text=f"{label}, as uploaded", elem_classes=f"upload-{key}",
             )  # fmt: skip
 
-    def follows(self, domain: Any, view: View) -> None:
+    def follows(self, domain: Component, view: View) -> None:
         """Picking takes an item of the domain that this component says, and lets the view compute."""
 
         def pick(run: str, side: str, event: gr.EventData) -> tuple[int, None, int]:
@@ -243,7 +257,9 @@ class Picker:
             [self.gallery.select],
         )
 
-    def read(self, opened: Opened, domain: Domain, number: Any, upload: Any) -> tuple[Tensor, str, str, int | None]:
+    def read(
+        self, opened: Opened, domain: Domain, number: object, upload: object
+    ) -> tuple[Tensor, str, str, int | None]:
         """Reads an item: returns it, (1, *shape), its name, what to say of it, its number if it is a test item.
 
         Raises UserError if there is none.
@@ -287,7 +303,7 @@ def thumbnails(opened: Opened, domain: Domain) -> list[tuple[Image.Image, str]]:
     ]
 
 
-def about(opened: Opened, **parameters: Any) -> dict[str, str]:
+def about(opened: Opened, **parameters: object) -> dict[str, str]:
     """Returns the text chunks of a picture."""
     model = f"{opened.model.name}, step {opened.model.step}"
     given = {key: str(value) for key, value in parameters.items() if value not in (None, "")}

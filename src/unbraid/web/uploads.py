@@ -6,7 +6,6 @@ upload folder, are opened, and only as images of the formats that `unbraid.data.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -21,7 +20,7 @@ MOST_PIXELS = 30_000_000
 """Of one image. Reading takes `unbraid.data.images.BYTES_A_PIXEL` of memory for each, 720 MB."""
 
 
-def read_upload(sent: Any, spec: ImageSpec, folder: Path) -> tuple[Float[Tensor, "1 c h w"], str]:
+def read_upload(sent: object, spec: ImageSpec, folder: Path) -> tuple[Float[Tensor, "1 c h w"], str]:
     """Returns an uploaded image as a model sees it, in [-1, 1], and what the user should know about it, perhaps
     nothing.
 
@@ -32,7 +31,7 @@ def read_upload(sent: Any, spec: ImageSpec, folder: Path) -> tuple[Float[Tensor,
     return _read(_received(sent, folder), spec)
 
 
-def _received(sent: Any, folder: Path) -> Path:
+def _received(sent: object, folder: Path) -> Path:
     """The file in the upload folder. UserError for any other path."""
     name = sent.get("path") if isinstance(sent, Mapping) else None
     if isinstance(name, str) and name and "\0" not in name:

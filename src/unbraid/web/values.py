@@ -17,10 +17,10 @@ Text = Annotated[str, msgspec.Meta(max_length=MOST_TEXT)]
 Value = Annotated[int, _BOUNDS] | Annotated[float, _BOUNDS] | Annotated[str, msgspec.Meta(max_length=MOST_TEXT)] | None
 """A word, or a number where one belongs."""
 Words = list[Text] | None
-File = dict[str, Any] | None
+File = dict[str, object] | None
 
 
-def checked(value: Any, kind: Any) -> None:
+def checked(value: object, kind: Any) -> None:
     """Raises UserError for a value that is not of a type that msgspec knows, or for text that can't be written down."""
     try:
         msgspec.convert(value, kind)
@@ -29,7 +29,7 @@ def checked(value: Any, kind: Any) -> None:
         raise UserError(f"This is not what the page sends: {error}") from None
 
 
-def whole(value: Any, what: str, least: int, most: int) -> int:
+def whole(value: object, what: str, least: int, most: int) -> int:
     """Returns a whole number between two others."""
     number = None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) < 2**53:
@@ -41,18 +41,18 @@ def whole(value: Any, what: str, least: int, most: int) -> int:
     return number
 
 
-def share(value: Any, what: str) -> float:
+def share(value: object, what: str) -> float:
     """Returns a number between 0 and 1."""
     try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
+        number = float(value) if isinstance(value, (int, float, str)) else -1.0
+    except (ValueError, OverflowError):
         number = -1.0
     if not 0 <= number <= 1:
         raise UserError(f"{what} is a number from 0 to 1, not {str(value)[:40]!r}")
     return number
 
 
-def several(value: Any, what: str, most: int) -> list[int]:
+def several(value: object, what: str, most: int) -> list[int]:
     """Returns whole numbers, given as "0, 5, 9"."""
     words = [word for word in re.split(r"[,\s]+", str(value or "")) if word]
     if len(words) > most:
@@ -60,8 +60,8 @@ def several(value: Any, what: str, most: int) -> list[int]:
     return [whole(word, what, 0, MOST_SEED) for word in words]
 
 
-def one_of(value: Any, what: str, choices: list[str] | tuple[str, ...]) -> str:
+def one_of(value: object, what: str, choices: list[str] | tuple[str, ...]) -> str:
     """Returns one of some words."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise UserError(f"{what} is one of {', '.join(choices)}, not {str(value)[:40]!r}")
     return value

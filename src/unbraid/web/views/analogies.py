@@ -1,13 +1,11 @@
 """Analogies: rows give what is shared, columns what is exclusive, and the grid between is filled."""
 
-from typing import Any
-
 import gradio as gr
 import torch
 
 from unbraid.core.types import Domain, UserError
 from unbraid.web.figures import Cell, sheet
-from unbraid.web.page import Answer, Page, about, now, picked, positions, sentence, thumbnails
+from unbraid.web.page import Answer, Page, Updates, about, now, picked, positions, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.uploads import read_upload
 from unbraid.web.values import several
@@ -59,10 +57,10 @@ class Analogies:
                 def analogies(
                     run: str,
                     domain: str = "a",
-                    rows: Any = "0",
-                    columns: Any = "0",
-                    row_upload: Any = None,
-                    column_upload: Any = None,
+                    rows: object = "0",
+                    columns: object = "0",
+                    row_upload: object = None,
+                    column_upload: object = None,
                 ) -> Answer:
                     """Returns the shared part of each row's item with the exclusive part of each column's."""
                     with page.serving(self, run) as opened:
@@ -81,7 +79,7 @@ class Analogies:
                 page.answers(self, analogies, inputs, triggers, "Analogies")
         for gallery, items in ((self.rows, self.row_items), (self.columns, self.column_items)):
 
-            def toggle(run: str, domain: str, chosen: Any, event: gr.EventData) -> tuple[str, int]:
+            def toggle(run: str, domain: str, chosen: object, event: gr.EventData) -> tuple[str, int]:
                 with page.runs.using(run) as opened:
                     at = picked(opened, opened.known(domain), event)
                     kept = several(chosen, "Items", MOST)
@@ -91,7 +89,7 @@ class Analogies:
             outputs = [items, page.starts[self.name]]
             page.event(toggle, [page.run, self.domain, items], outputs, [gallery.select])
 
-        def turned(run: str, domain: str) -> tuple[Any, Any]:
+        def turned(run: str, domain: str) -> tuple[object, object]:
             with page.runs.using(run) as opened:
                 found = thumbnails(opened, opened.known(domain))
                 return found, found
@@ -99,7 +97,7 @@ class Analogies:
         page.event(turned, [page.run, self.domain], [self.rows, self.columns], [self.domain.input], queue=False)
 
     def _read(
-        self, page: Page, opened: Opened, domain: Domain, items: Any, upload: Any, what: str
+        self, page: Page, opened: Opened, domain: Domain, items: object, upload: object, what: str
     ) -> list[tuple[str, torch.Tensor, str]]:
         """Name, item and remark of each."""
         found = []
@@ -113,7 +111,7 @@ class Analogies:
             raise UserError(f"{what}: pick one image at least")
         return found
 
-    def refresh(self, opened: Opened) -> dict[Any, Any]:
+    def refresh(self, opened: Opened) -> Updates:
         """Returns the domains that have exclusive codes, thumbnails, and a grid to begin with."""
         domains = with_exclusive(opened)
         found, at = thumbnails(opened, domains[0]), [int(i) for i in positions(opened, domains[0])]
@@ -146,7 +144,7 @@ def _answer(
     domain: Domain,
     rows: list[tuple[str, torch.Tensor, str]],
     columns: list[tuple[str, torch.Tensor, str]],
-    query: dict[str, Any] | None,
+    query: dict[str, object] | None,
 ) -> Answer:
     if opened.sizes[domain][1] == 0:
         raise UserError(f"Items of {opened.called(domain)} have no exclusive code in {opened.model.name}")

@@ -10,7 +10,7 @@ import torch
 from unbraid.core.types import UserError
 from unbraid.model.codes import evenly_spaced
 from unbraid.web.figures import download, scatter, tiles
-from unbraid.web.page import Page, about, linked
+from unbraid.web.page import Page, Updates, about, linked
 from unbraid.web.runs import Opened
 from unbraid.web.values import MOST_SEED, one_of, whole
 
@@ -50,7 +50,7 @@ class CodesView:
         link = gr.HTML(elem_id="codes-link")
         table = gr.JSON(visible=False)
 
-        def codes(run: str, layout: str, colour: str, items: Any, seed: Any) -> tuple[str, str, dict[str, Any]]:
+        def codes(run: str, layout: str, colour: str, items: object, seed: object) -> tuple[str, str, dict[str, Any]]:
             """Returns two maps as SVG, a link, and positions, labels and leakage figures as JSON."""
             way: Layout = "pca" if one_of(layout, "The layout", ("pca", "t-sne")) == "pca" else "t-sne"
             count = whole(items, "Test items", 4, MOST_POINTS)
@@ -65,7 +65,7 @@ class CodesView:
         page.event(codes, [page.run, *inputs.values()], [maps, link, table], triggers, self.name)
         page.controls[self.name] = inputs
 
-    def refresh(self, opened: Opened) -> dict[Any, Any]:
+    def refresh(self, opened: Opened) -> Updates:
         """Returns what points can be coloured by."""
         names = colours(opened)
         return {self.colour: gr.update(choices=names, value=names[0])}

@@ -1,14 +1,14 @@
 """Compare: the same input through several runs, a row each."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import gradio as gr
 import torch
 
-from unbraid.core.types import DOMAINS, UserError, other
+from unbraid.core.types import DOMAINS, ImageSpec, UserError, other
 from unbraid.data.images import fit
 from unbraid.web.figures import Cell, sheet
-from unbraid.web.page import Answer, Page, Picker, about, directions, sentence, thumbnails
+from unbraid.web.page import Answer, Page, Picker, Updates, about, directions, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.uploads import read_upload
 from unbraid.web.values import MOST_SEED, one_of, whole
@@ -55,11 +55,11 @@ class Compare:
                 def compare(
                     run: str,
                     source: str = "a",
-                    runs: Any = (),
-                    item: Any = 0,
-                    upload: Any = None,
-                    samples: Any = 3,
-                    seed: Any = 0,
+                    runs: Sequence[str] | None = (),
+                    item: object = 0,
+                    upload: object = None,
+                    samples: object = 3,
+                    seed: object = 0,
                 ) -> Answer:
                     """Returns the input, a test item of `run` or an upload, through each of `runs`."""
                     return self._answer(page, run, source, runs, item, upload, samples, seed)
@@ -71,14 +71,14 @@ class Compare:
                 page.answers(self, compare, inputs, triggers, "The same input through several runs")
         self.input.follows(self.source, self)
 
-        def turned(run: str, source: str) -> tuple[Any, Any]:
+        def turned(run: str, source: str) -> tuple[object, object]:
             with page.runs.using(run) as opened:
                 return thumbnails(opened, opened.known(source)), None
 
         outputs = [self.input.gallery, self.input.upload]
         page.event(turned, [page.run, self.source], outputs, [self.source.input], queue=False)
 
-    def refresh(self, opened: Opened) -> dict[Any, Any]:
+    def refresh(self, opened: Opened) -> Updates:
         """Returns thumbnails of domain a."""
         return {
             self.source: gr.update(choices=directions(opened), value="a"),
@@ -88,7 +88,15 @@ class Compare:
         }
 
     def _answer(
-        self, page: Page, run: str, source: str, runs: Any, item: Any, upload: Any, samples: Any, seed: Any
+        self,
+        page: Page,
+        run: str,
+        source: str,
+        runs: Sequence[str] | None,
+        item: object,
+        upload: object,
+        samples: object,
+        seed: object,
     ) -> Answer:
         one_of(source, "The source", DOMAINS)
         wanted = [runs] if isinstance(runs, str) else list(runs or self.names[:MOST_RUNS])
@@ -133,6 +141,6 @@ class Compare:
         return Answer(sheet(rows, text), words, query)
 
 
-def _fitted(x: torch.Tensor, spec: Any) -> torch.Tensor:
+def _fitted(x: torch.Tensor, spec: ImageSpec) -> torch.Tensor:
     """(1, c, h, w) at another size."""
     return x if tuple(x.shape[1:]) == spec.shape else fit(x, spec).clamp(-1, 1)

@@ -1,13 +1,13 @@
 """Interpolate: between two items along the shared code, the exclusive one, or both, as a place and as a strip."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import gradio as gr
 import torch
 
 from unbraid.core.types import Codes, UserError
 from unbraid.web.figures import Cell, sheet
-from unbraid.web.page import Answer, Page, Picker, about, sentence, thumbnails
+from unbraid.web.page import Answer, Page, Picker, Updates, about, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.values import one_of, share, whole
 from unbraid.web.views.analogies import with_exclusive, without_codes
@@ -52,14 +52,14 @@ class Interpolate:
                 def interpolate(
                     run: str,
                     domain: str = "a",
-                    first: Any = 0,
-                    second: Any = 1,
-                    first_upload: Any = None,
-                    second_upload: Any = None,
-                    shared: Any = 0.5,
-                    exclusive: Any = 0.5,
-                    part: Any = "shared",
-                    steps: Any = 6,
+                    first: object = 0,
+                    second: object = 1,
+                    first_upload: object = None,
+                    second_upload: object = None,
+                    shared: object = 0.5,
+                    exclusive: object = 0.5,
+                    part: object = "shared",
+                    steps: object = 6,
                 ) -> Answer:
                     """Returns the place between two items where the sliders stand, and a strip along one part."""
                     with page.serving(self, run) as opened:
@@ -77,7 +77,7 @@ class Interpolate:
         self.first.follows(self.domain, self)
         self.second.follows(self.domain, self)
 
-        def turned(run: str, domain: str) -> tuple[Any, ...]:
+        def turned(run: str, domain: str) -> tuple[object, ...]:
             with page.runs.using(run) as opened:
                 found = thumbnails(opened, opened.known(domain))
                 return found, found, None, None
@@ -85,7 +85,7 @@ class Interpolate:
         outputs = [self.first.gallery, self.second.gallery, self.first.upload, self.second.upload]
         page.event(turned, [page.run, self.domain], outputs, [self.domain.input], queue=False)
 
-    def refresh(self, opened: Opened) -> dict[Any, Any]:
+    def refresh(self, opened: Opened) -> Updates:
         """Returns the domains that have codes, thumbnails, and the first and the last test item."""
         domains = with_exclusive(opened)
         found = thumbnails(opened, domains[0])
@@ -103,11 +103,11 @@ class Interpolate:
         self,
         opened: Opened,
         domain: str,
-        first: tuple[Any, Any],
-        second: tuple[Any, Any],
+        first: tuple[object, object],
+        second: tuple[object, object],
         place: tuple[float, float],
-        part: Any,
-        steps: Any,
+        part: object,
+        steps: object,
     ) -> Answer:
         side = opened.known(domain)
         if opened.sizes[side][1] == 0:

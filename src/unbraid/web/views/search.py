@@ -4,8 +4,6 @@ Codes are compared as `evaluate` compares them: shared ones in the model's CodeS
 ones by Euclidean distance.
 """
 
-from typing import Any
-
 import gradio as gr
 import numpy as np
 import torch
@@ -14,7 +12,7 @@ from torch import Tensor
 from unbraid.core.types import Codes, Domain, UserError
 from unbraid.evaluation.metrics.retrieval import distances
 from unbraid.web.figures import ALIKE, GOOD, Cell, sheet
-from unbraid.web.page import Answer, Page, Picker, about, sentence, thumbnails
+from unbraid.web.page import Answer, Page, Picker, Updates, about, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.values import whole
 
@@ -55,10 +53,10 @@ class Search:
                 def search(
                     run: str,
                     domain: str = "a",
-                    item: Any = 0,
-                    upload: Any = None,
+                    item: object = 0,
+                    upload: object = None,
                     among: str = "b",
-                    neighbours: Any = 4,
+                    neighbours: object = 4,
                 ) -> Answer:
                     """Returns the nearest test items of a domain, by shared and by exclusive code."""
                     with page.serving(self, run) as opened:
@@ -71,7 +69,7 @@ class Search:
                 page.answers(self, search, inputs, triggers, "Neighbours")
         self.query.follows(self.domain, self)
 
-        def turned(run: str, domain: str) -> tuple[Any, Any]:
+        def turned(run: str, domain: str) -> tuple[object, object]:
             with page.runs.using(run) as opened:
                 return thumbnails(opened, opened.known(domain)), None
 
@@ -79,7 +77,7 @@ class Search:
             turned, [page.run, self.domain], [self.query.gallery, self.query.upload], [self.domain.input], queue=False
         )
 
-    def refresh(self, opened: Opened) -> dict[Any, Any]:
+    def refresh(self, opened: Opened) -> Updates:
         """Returns thumbnails; from a, among the last domain there is."""
         domains = list(opened.domains)
         return {
@@ -90,7 +88,9 @@ class Search:
             self.query.upload: None,
         }
 
-    def _answer(self, opened: Opened, domain: str, item: Any, upload: Any, among: str, neighbours: Any) -> Answer:
+    def _answer(
+        self, opened: Opened, domain: str, item: object, upload: object, among: str, neighbours: object
+    ) -> Answer:
         side, target = opened.known(domain), opened.known(among)
         count = whole(neighbours, "Neighbours", 1, MOST_NEIGHBOURS)
         x, name, note, at = self.query.read(opened, side, item, upload)

@@ -11,7 +11,7 @@ from unbraid.core.types import UserError
 from unbraid.data.images import open_image
 from unbraid.model.log import read_log
 from unbraid.web.figures import curves, described, download
-from unbraid.web.page import Answer, Page, captioned, linked, plain
+from unbraid.web.page import Answer, Page, Updates, captioned, linked, plain
 from unbraid.web.runs import Opened
 
 EVERY = 4.0
@@ -45,19 +45,19 @@ class Training:
             table = series(page.runs.path(run), run)
             return _charts(table, run), table, linked(self.name, {"run": run})
 
-        def live(run: str) -> Any:
+        def live(run: str) -> object:
             path = page.runs.path(run)
             try:
                 return _charts(series(path, run), run)
             except UserError as error:
                 return plain(str(error))
 
-        def samples(run: str, sample: Any) -> tuple[Image.Image, str]:
+        def samples(run: str, sample: object) -> tuple[Image.Image, str]:
             """Returns a sample picture, by its number, 0 the first."""
             answer = sampled(page.runs.path(run), run, sample)
             return answer.picture, answer.words
 
-        def newest(run: str) -> Any:
+        def newest(run: str) -> object:
             last = len(_files(page.runs.path(run))) - 1
             return gr.update(maximum=max(1, last), value=max(0, last), interactive=last > 0)
 
@@ -69,7 +69,7 @@ class Training:
         page.event(live, [page.run], [charts], [timer.tick], queue=False)
         page.controls[self.name] = {}
 
-    def refresh(self, opened: Opened) -> dict[Any, Any]:
+    def refresh(self, opened: Opened) -> Updates:
         """Returns nothing: no component depends on a model."""
         return {}
 
@@ -142,7 +142,7 @@ def _files(path: Path) -> list[Path]:
     return sorted((path / "samples").glob("[!.]*.png"))
 
 
-def sampled(path: Path, name: str, number: Any) -> Answer:
+def sampled(path: Path, name: str, number: object) -> Answer:
     """Returns a sample picture of a run. Raises UserError if there is none."""
     files = _files(path)
     if not files:

@@ -1,12 +1,10 @@
 """Translate: an item of one domain, shown in the other, as often as wanted or guided by an item there."""
 
-from typing import Any
-
 import gradio as gr
 
 from unbraid.core.types import DOMAINS, UserError, other
 from unbraid.web.figures import Cell, sheet, wrapped
-from unbraid.web.page import Answer, Page, Picker, about, directions, now, sentence, thumbnails
+from unbraid.web.page import Answer, Page, Picker, Updates, about, directions, now, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.values import MOST_SEED, one_of, whole
 
@@ -59,12 +57,12 @@ class Translate:
                 def translate(
                     run: str,
                     source: str = "a",
-                    item: Any = 0,
-                    upload: Any = None,
-                    samples: Any = 4,
-                    seed: Any = 0,
-                    like: Any = None,
-                    like_upload: Any = None,
+                    item: object = 0,
+                    upload: object = None,
+                    samples: object = 4,
+                    seed: object = 0,
+                    like: object = None,
+                    like_upload: object = None,
                 ) -> Answer:
                     """Returns translations of one item: `samples` drawn by `seed`, or one guided by `like`."""
                     with page.serving(self, run) as opened:
@@ -93,12 +91,12 @@ class Translate:
         )  # fmt: skip
         self.like.follows(self.target, self)
 
-    def _turned(self, run: str, source: str) -> tuple[Any, ...]:
+    def _turned(self, run: str, source: str) -> tuple[object, ...]:
         with self._page.runs.using(run) as opened:
             side = opened.known(source)
             return thumbnails(opened, side), None, thumbnails(opened, other(side)), None, None
 
-    def refresh(self, opened: Opened) -> dict[Any, Any]:
+    def refresh(self, opened: Opened) -> Updates:
         """Returns both domains' thumbnails, from a to b."""
         return {
             self.source: gr.update(choices=directions(opened), value="a"),
@@ -112,7 +110,15 @@ class Translate:
         }
 
     def _answer(
-        self, opened: Opened, source: str, item: Any, upload: Any, samples: Any, seed: Any, like: Any, like_upload: Any
+        self,
+        opened: Opened,
+        source: str,
+        item: object,
+        upload: object,
+        samples: object,
+        seed: object,
+        like: object,
+        like_upload: object,
     ) -> Answer:
         one_of(source, "The source", DOMAINS)
         src = opened.known(source)
