@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, get_args, get_type_hints
 
 from unbraid.core.types import UserError
 
@@ -40,7 +40,7 @@ Shares = Annotated[tuple[float, ...], Bounds(least=0, below=1)]
 """Fractions of several layers."""
 
 
-def check_bounds(config: Any) -> None:
+def check_bounds(config: object) -> None:
     """Checks the numbers of a method's configuration against the ranges that their types declare.
 
     Accepts None, the configuration of a method without settings. Raises UserError, which names the flag.
@@ -59,7 +59,7 @@ def check_bounds(config: Any) -> None:
             raise UserError(f"--method.{flag} {given}: it must be {each}{bounds}")
 
 
-def _bounds(hint: Any) -> Bounds | None:
+def _bounds(hint: object) -> Bounds | None:
     """Returns the range that a type, or one of its type arguments, declares."""
     found = [extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Bounds)]
     for part in get_args(hint):

@@ -3,7 +3,6 @@
 import contextlib
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -22,7 +21,7 @@ class Precision:
     dtype: torch.dtype
     reason: str
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Returns the autocast context of a training step, or of answers. Weights, updates and losses stay float32."""
         if self.dtype == torch.float32:
             return contextlib.nullcontext()

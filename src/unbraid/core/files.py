@@ -12,6 +12,9 @@ from safetensors import SafetensorError
 
 from unbraid.core.types import UserError
 
+Json = dict[str, Any]
+"""An object of JSON. Its values are of the types that JSON has; who reads one knows, or checks, which."""
+
 
 def write_atomically(
     path: Path, write: Callable[[Path], object], put: Callable[[Path, Path], object] = os.replace
@@ -42,7 +45,7 @@ def write_atomically(
         raise
 
 
-def create_json(path: Path, value: Any) -> bool:
+def create_json(path: Path, value: object) -> bool:
     """Writes JSON atomically unless the file exists. Returns whether it was written; of two processes, only one
     writes."""
     text = json_text(value, indent=2) + "\n"
@@ -94,13 +97,13 @@ def _reason(error: BaseException) -> str:
     )
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Writes JSON atomically. Numbers that are not finite become null."""
     text = json_text(value, indent=2) + "\n"
     write_atomically(path, lambda file: file.write_text(text))
 
 
-def json_text(value: Any, indent: int | None = None) -> str:
+def json_text(value: object, indent: int | None = None) -> str:
     """Returns standard JSON: numbers that are not finite, which it can't represent, become null."""
     text = json.dumps(value)
     if "NaN" in text or "Infinity" in text:
@@ -108,7 +111,7 @@ def json_text(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, indent=indent)
 
 
-def read_json(path: Path, kind: Any = Any) -> Any:
+def read_json(path: Path, kind: object = Any) -> Any:
     """Returns the JSON value of a file, checked against a type.
 
     Args:
@@ -128,7 +131,7 @@ def read_json(path: Path, kind: Any = Any) -> Any:
     return parse_json(text, str(path), kind)
 
 
-def parse_json(text: bytes | str, source: str, kind: Any = Any) -> Any:
+def parse_json(text: bytes | str, source: str, kind: object = Any) -> Any:
     """Parses JSON and checks it against a type. NaN and Infinity, which earlier versions wrote, are read as null.
 
     Args:
@@ -157,13 +160,13 @@ def parse_json(text: bytes | str, source: str, kind: Any = Any) -> Any:
         raise UserError(f"{source} is damaged and can't be read as JSON ({error})") from error
 
 
-def check_value(value: Any, source: str, kind: Any) -> Any:
+def check_value(value: object, source: str, kind: object) -> Any:
     """Checks a value of dictionaries, lists, numbers and tensors against a type.
 
     Args:
         value: The value.
         source: Name of the file that it comes from, for messages.
-        kind: Any type that msgspec supports.
+        kind: object type that msgspec supports.
 
     Returns:
         The value, converted to the type.

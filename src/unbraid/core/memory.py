@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from unbraid.core.files import Json
 from unbraid.core.types import DataSpec, UserError
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -140,9 +141,7 @@ def format_bytes(size: float) -> str:
 class _Undrawn(TorchFunctionMode):
     """Leaves out the drawing of initial weights: on the meta device torch imports its compiler for it, in 1.5 s."""
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Json | None = None) -> Any:
         if getattr(func, "__module__", "") == "torch.nn.init" or func.__name__ in ("normal_", "uniform_"):
             return args[0] if args else (kwargs or {})["tensor"]
         return func(*args, **(kwargs or {}))

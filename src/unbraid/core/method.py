@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unbraid.core.bounds import check_bounds
+from unbraid.core.method import AnyMethod
 from unbraid.core.types import DOMAINS, Batch, Codes, DataSpec, Domain, ImageSpec, UserError, other
 
 BatchType = TypeVar("BatchType")
@@ -153,7 +154,7 @@ class Method(nn.Module, ABC, Generic[BatchType]):
         return self if isinstance(self, Latent) else None
 
 
-def check_target(method: Method[Any], target: Domain, remedy: str) -> None:
+def check_target(method: AnyMethod, target: Domain, remedy: str) -> None:
     """Raises UserError if a method doesn't translate to this domain.
 
     Args:
@@ -166,6 +167,10 @@ def check_target(method: Method[Any], target: Domain, remedy: str) -> None:
             f"This {type(method).__name__} translates from {target} to {other(target)} only, not to {target}: train "
             f"another with {remedy}"
         )
+
+
+AnyMethod = Method[Any]
+"""A method, whatever its batches are."""
 
 
 def present_names(values: Mapping[str, Value], renamed: Mapping[str, str]) -> dict[str, Value]:

@@ -6,7 +6,6 @@ Legend: n pairs or rows, p and q different items of a and of b.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
@@ -20,7 +19,7 @@ LOOKED_AT = 256
 """Values from the middle of each item that are compared first: items that differ there are not read whole."""
 
 
-def first_of_each(keys: Sequence[Any] | np.ndarray) -> tuple[Rows, Rows]:
+def first_of_each(keys: Sequence[object] | np.ndarray) -> tuple[Rows, Rows]:
     """Returns the position of the first of each different key, in their order, and for each key which of these it is.
 
     Example:

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
+from unbraid.core.files import Json
 from unbraid.core.types import other
 from unbraid.core.version import __version__
 from unbraid.evaluation.measure import Measure
@@ -13,7 +14,7 @@ from unbraid.model.run import Run
 from unbraid.model.trained import Trained
 
 
-def table(metrics: dict[str, Any], measures: Iterable[Measure[Any]] = MEASURES) -> str:
+def table(metrics: Json, measures: Iterable[Measure[Any]] = MEASURES) -> str:
     """Returns the figures of metrics.json as lines of text: a block for each heading, blocks without lines left out."""
     blocks: dict[str, list[str]] = {}
     for measure in measures:
@@ -25,12 +26,12 @@ def table(metrics: dict[str, Any], measures: Iterable[Measure[Any]] = MEASURES) 
     return f"{legend}\n\n{told}" if legend else told
 
 
-def _scores(heading: str, metrics: dict[str, Any]) -> str:
+def _scores(heading: str, metrics: Json) -> str:
     protocol = "\n".join(f"- {key}: {value}" for key, value in metrics["protocol"].items() if value != "")
     return f"## {heading}\n\n```\n{table(metrics)}\n```\n\n{protocol}\n\n"
 
 
-def card(run: Run, metrics: dict[str, Any], model: Trained) -> str:
+def card(run: Run, metrics: Json, model: Trained) -> str:
     """Returns the run's README.md: what it is, how it was made, what it scores, how to use it."""
     scores = [_scores("What it scores", metrics)] if "protocol" in metrics else []
     others = metrics.get("others", {})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unbraid.core.config import PACKAGED, Distance, PerceptualConfig
-from unbraid.core.files import write_atomically, write_json
+from unbraid.core.files import Json, write_atomically, write_json
 from unbraid.core.types import UserError
 from unbraid.core.version import __version__
 from unbraid.data.equal import Pairing
@@ -41,7 +41,7 @@ def evaluate(
     limit: int | None = None,
     only: Sequence[str] = (),
     other: bool = False,
-) -> dict[str, Any]:
+) -> Json:
     """Measures a run and writes metrics.json, pictures, examples and the model card into its folder.
 
     Args:
@@ -66,7 +66,7 @@ def evaluate(
     before = kept.get("others", {}).get(data.name, {}) if other else kept
     subject = subject_of(run, model, data, distance, perceptual, limit)
     measures = chosen(subject, only)
-    metrics: dict[str, Any] = {"protocol": _protocol(subject, other), **measured(subject, measures)}
+    metrics: Json = {"protocol": _protocol(subject, other), **measured(subject, measures)}
     if only and _alike(before.get("protocol", {}), metrics["protocol"]):
         reasons = {**before.get("not_measured", {}), **metrics.pop("not_measured", {})}
         metrics = {**before, **metrics} | ({"not_measured": reasons} if reasons else {})
@@ -124,10 +124,10 @@ def chosen(subject: Subject, only: Sequence[str] = ()) -> list[Measure[Any]]:
     return [measure for name, measure in by_name.items() if name in only]
 
 
-def measured(subject: Subject, measures: Sequence[Measure[Any]]) -> dict[str, Any]:
+def measured(subject: Subject, measures: Sequence[Measure[Any]]) -> Json:
     """Returns the entries of metrics.json that these measures compute, and `not_measured` if the part is too small for
     some of them."""
-    metrics: dict[str, Any] = {}
+    metrics: Json = {}
     reasons: dict[str, str] = {}
     for measure in measures:
         result = measure.compute(subject)
@@ -136,10 +136,10 @@ def measured(subject: Subject, measures: Sequence[Measure[Any]]) -> dict[str, An
     return metrics | ({"not_measured": reasons} if reasons else {})
 
 
-def _protocol(subject: Subject, other: bool) -> dict[str, Any]:
+def _protocol(subject: Subject, other: bool) -> Json:
     """How it was measured, and what must be said with every figure. other: of images that aren't the run's."""
     model, networks = subject.model, subject.networks
-    protocol: dict[str, Any] = {
+    protocol: Json = {
         "data": subject.data.name,
         "part": "other images, which the run was not given" if other else "test",
         "items": len(subject.part),
@@ -191,6 +191,6 @@ def _few(part: Part) -> str:
     return f"the test part has {what}, and of fewer than {FEW} figures say little: add images, or raise --data.test"
 
 
-def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _alike(one: Json, other: Json) -> bool:
     """Whether figures of two protocols may stand in one file."""
     return all(one.get(key) == other.get(key) for key in {*one, *other} if key not in PER_RUN)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
+from unbraid.core.files import Json
 from unbraid.evaluation.subject import Subject
 
 Result = TypeVar("Result", bound=Mapping[str, Any])
@@ -60,7 +61,7 @@ class Measure(ABC, Generic[Result]):
         """Returns whether it is measured, where it applies, if no measure is named."""
         return True
 
-    def protocol(self, subject: Subject) -> dict[str, Any]:
+    def protocol(self, subject: Subject) -> Json:
         """Returns what must be said with its figures, by what it is called."""
         return {}
 

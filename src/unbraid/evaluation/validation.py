@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from unbraid.core.config import PACKAGED
-from unbraid.core.method import Method
+from unbraid.core.method import AnyMethod
 from unbraid.data.parts import Data
 from unbraid.evaluation.measure import Measure, Watched
 from unbraid.evaluation.measures.leakage import Leakage
@@ -32,7 +32,7 @@ WATCHED_LABELLED: tuple[Measure[Any], ...] = (Transfer(), Samples())
 """The same of a method that trains on labels."""
 
 
-def validate(run: Run, method: Method[Any], data: Data, position: Position, log: Log) -> Position:
+def validate(run: Run, method: AnyMethod, data: Data, position: Position, log: Log) -> Position:
     """Measures, logs, draws, and saves the model unless an earlier one was better.
 
     A method on pairs scores its mean recall@1 over both directions, in percent, or its mean average precision, where
@@ -83,7 +83,7 @@ def standard_error(percent: float, count: int) -> float:
     return math.sqrt(percent * (100 - percent) / count) if count else 0.0
 
 
-def _picture(method: Method[Any], data: Data, encodes: bool, seed: int) -> Any:
+def _picture(method: AnyMethod, data: Data, encodes: bool, seed: int) -> Any:
     train, val = data.train.labelled(), data.val.labelled()
     if not encodes and train:
         return transfer_grid(method, train, seed, found=True)

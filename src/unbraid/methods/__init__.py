@@ -7,7 +7,7 @@ that package's entry points of the group `unbraid.methods`, and imported when it
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from unbraid.core.method import Method
+from unbraid.core.method import AnyMethod, Method
 from unbraid.core.suggest import did_you_mean
 from unbraid.core.types import UserError
 from unbraid.methods.cddn import CdDN
@@ -20,7 +20,7 @@ from unbraid.methods.munit import MUNIT
 from unbraid.methods.uncooperative import Uncooperative
 from unbraid.methods.xgan import XGAN
 
-METHODS: dict[str, type[Method[Any]]] = {
+METHODS: dict[str, type[AnyMethod]] = {
     "cddn": CdDN,
     "cut": CUT,
     "cyclegan": CycleGAN,
@@ -42,7 +42,7 @@ def method_names() -> list[str]:
     return list(dict.fromkeys([*METHODS, *_others()]))
 
 
-def method_class(name: str) -> type[Method[Any]]:
+def method_class(name: str) -> type[AnyMethod]:
     """Returns the method of this name. Raises UserError if there is none, or its package can't be used."""
     if name in METHODS:
         return METHODS[name]

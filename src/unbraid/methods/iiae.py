@@ -11,7 +11,7 @@ z_y are (n, 8). B is `beta`, L is `beta * lam`, k the annealing.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,7 @@ from torch.optim import Adam, Optimizer
 
 from unbraid.core.bounds import Positive, Shares, Size, Sizes, Weight
 from unbraid.core.config import PerceptualConfig
+from unbraid.core.files import Json
 from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, small_images
 from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec
 from unbraid.nn.blocks import FitSize, Initial, dense, dense_stack, down, down_stack, draw_normal, halvings, up
@@ -263,7 +264,7 @@ class IIAE(Method[Paired]):
             self.apply(draw_normal)
 
     @classmethod
-    def upgrade_config(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def upgrade_config(cls, values: Json) -> Json:
         """Converts a number for `dropout`, of an earlier version, to dropout after the second upsampling layer only.
 
         In that version the decoder of vectors had the last of the encoders' sizes.

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unbraid.core.method import AnyMethod, Disentangler
 from unbraid.core.types import DOMAINS, Codes, Domain, other
 from unbraid.data.parts import Items, LabelledPart, PairedPart, Part, Rows
 from unbraid.model.space import CodeSpace
@@ -34,7 +35,12 @@ def device_of(method: nn.Module) -> torch.device:
     return next(method.parameters()).device
 
 
-def encode_all(method: Any, x: Tensor, domain: Domain) -> Codes:
+def coder(method: AnyMethod) -> Disentangler:
+    """Returns a method that is known to be a disentangler, as one."""
+    return cast(Disentangler, method)
+
+
+def encode_all(method: AnyMethod, x: Tensor, domain: Domain) -> Codes:
     """Encodes any number of items in batches.
 
     Args:
@@ -47,7 +53,7 @@ def encode_all(method: Any, x: Tensor, domain: Domain) -> Codes:
     """
     device = device_of(method)
     with evaluating(method):
-        batches: list[Codes] = [method.encode(part.to(device), domain) for part in x.split(BATCH)]
+        batches: list[Codes] = [coder(method).encode(part.to(device), domain) for part in x.split(BATCH)]
     return Codes(
         torch.cat([codes.shared.float() for codes in batches]),
         torch.cat([codes.exclusive.float() for codes in batches]),
@@ -74,7 +80,9 @@ def read(part: Part, domain: Domain, limit: int | None = None) -> Tensor:
     return items.read(evenly_spaced(rows, limit), 0)
 
 
-def encode_part(method: Any, part: Part, domain: Domain, limit: int | None = None, exclusive: bool = True) -> Codes:
+def encode_part(
+    method: AnyMethod, part: Part, domain: Domain, limit: int | None = None, exclusive: bool = True
+) -> Codes:
     """Encodes one domain of a part, reading it in batches.
 
     Args:
@@ -89,19 +97,19 @@ def encode_part(method: Any, part: Part, domain: Domain, limit: int | None = Non
     return _encode(method, items, evenly_spaced(rows, limit), domain, exclusive)
 
 
-def encode_domains(method: Any, part: Part) -> tuple[Codes, Codes]:
+def encode_domains(method: AnyMethod, part: Part) -> tuple[Codes, Codes]:
     """Encodes a and b. Exclusive codes are (n, 0) if the domains' differ in size and can't be compared."""
     one, two = (exclusive_size(method, domain) for domain in DOMAINS)
     a, b = (encode_part(method, part, domain, exclusive=one == two) for domain in DOMAINS)
     return a, b
 
 
-def exclusive_size(method: Any, domain: Domain) -> int:
+def exclusive_size(method: AnyMethod, domain: Domain) -> int:
     """Returns the size of an exclusive code of a domain; 0 if nothing in it varies on its own."""
     return encode_all(method, torch.zeros(1, *method.spec[domain].shape), domain).exclusive.shape[1]
 
 
-def encode_rows(method: Any, part: LabelledPart, at: Rows) -> Codes:
+def encode_rows(method: AnyMethod, part: LabelledPart, at: Rows) -> Codes:
     """Encodes items of a labelled part, reading them in batches.
 
     Args:
@@ -112,7 +120,7 @@ def encode_rows(method: Any, part: LabelledPart, at: Rows) -> Codes:
     return _encode(method, part.x, part.rows[at], "a")
 
 
-def _encode(method: Any, items: Items, rows: Rows, domain: Domain, exclusive: bool = True) -> Codes:
+def _encode(method: AnyMethod, items: Items, rows: Rows, domain: Domain, exclusive: bool = True) -> Codes:
     kept: list[Codes] = []
     for some in np.array_split(rows, -(-len(rows) // BATCH)):
         codes = encode_all(method, items.read(some, 0), domain)
@@ -120,7 +128,7 @@ def _encode(method: Any, items: Items, rows: Rows, domain: Domain, exclusive: bo
     return Codes(torch.cat([codes.shared for codes in kept]), torch.cat([codes.exclusive for codes in kept]))
 
 
-def decode_all(method: Any, codes: Codes, domain: Domain) -> Tensor:
+def decode_all(method: AnyMethod, codes: Codes, domain: Domain) -> Tensor:
     """Decodes any number of codes in batches.
 
     Args:
@@ -134,13 +142,13 @@ def decode_all(method: Any, codes: Codes, domain: Domain) -> Tensor:
     device = device_of(method)
     with evaluating(method):
         made = [
-            method.decode(Codes(shared.to(device), exclusive.to(device)), domain).float()
+            coder(method).decode(Codes(shared.to(device), exclusive.to(device)), domain).float()
             for shared, exclusive in zip(codes.shared.split(BATCH), codes.exclusive.split(BATCH), strict=True)
         ]
     return torch.cat(made)
 
 
-def sample_all(method: Any, x: Tensor, source: Domain, count: int, generator: torch.Generator) -> Tensor:
+def sample_all(method: AnyMethod, x: Tensor, source: Domain, count: int, generator: torch.Generator) -> Tensor:
     """Translates each item `count` times, each time with an exclusive code of its own from the prior.
 
     Args:
@@ -156,13 +164,13 @@ def sample_all(method: Any, x: Tensor, source: Domain, count: int, generator: to
     return sample_codes(method, encode_all(method, x, source).shared, other(source), count, generator)
 
 
-def sample_codes(method: Any, shared: Tensor, target: Domain, count: int, generator: torch.Generator) -> Tensor:
+def sample_codes(method: AnyMethod, shared: Tensor, target: Domain, count: int, generator: torch.Generator) -> Tensor:
     """Decodes shared codes `count` times, see `sample_all`. shared: (n, ...)."""
-    styles = (method.prior(len(shared), target, generator) for _ in range(count))
+    styles = (coder(method).prior(len(shared), target, generator) for _ in range(count))
     return torch.stack([decode_all(method, Codes(shared, style), target) for style in styles], 1)
 
 
-def code_space(method: Any, train: PairedPart) -> CodeSpace:
+def code_space(method: AnyMethod, train: PairedPart) -> CodeSpace:
     """Fits the geometry of shared codes on training pairs as they are stored."""
     a, b = (encode_part(method, train, domain, SPACE_PAIRS, exclusive=False).shared for domain in DOMAINS)
     return CodeSpace.fit(a.cpu(), b.cpu())

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from unbraid.core.files import write_atomically
-from unbraid.core.types import DOMAINS, Codes, ImageSpec, other
+from unbraid.core.method import AnyMethod, Latent, Translator
+from unbraid.core.types import DOMAINS, Codes, ImageSpec, Spec, other
 from unbraid.data.parts import LabelledPart, Part
-from unbraid.model.codes import evaluating, read
+from unbraid.model.codes import coder, evaluating, read
 
 GAP = 2
 SMALLEST = 64
@@ -112,7 +113,7 @@ def save_gif(frames: Sequence[Tensor], path: Path, milliseconds: int = 80, comme
     )
 
 
-def transfer_grid(method: Any, part: LabelledPart, seed: int, found: bool = False, count: int = 5) -> Image.Image:
+def transfer_grid(method: AnyMethod, part: LabelledPart, seed: int, found: bool = False, count: int = 5) -> Image.Image:
     """Draws content transfer: the class of the image before a row with the content of the image over a column.
 
     Args:
@@ -134,19 +135,19 @@ def transfer_grid(method: Any, part: LabelledPart, seed: int, found: bool = Fals
     with evaluating(method):
         if found:
             label = torch.from_numpy(part.label(at)).to(device)
-            codes = method.training_codes(label, torch.from_numpy(at).to(device))
+            codes = cast(Latent, method).training_codes(label, torch.from_numpy(at).to(device))
             if codes.shared.shape[1] == 0:
                 codes = Codes(method.encode(x.to(device), "a").shared, codes.exclusive)
         else:
-            codes = method.encode(x.to(device), "a")
+            codes = coder(method).encode(x.to(device), "a")
         rows: list[list[Tensor | None]] = [[None, *x[half:]]]
         for i in range(half):
             exclusive = codes.exclusive[i : i + 1].expand(len(at) - half, -1)
-            rows.append([x[i], *method.decode(Codes(codes.shared[half:], exclusive), "a")])
+            rows.append([x[i], *coder(method).decode(Codes(codes.shared[half:], exclusive), "a")])
     return grid(rows, ["class", "content"])
 
 
-def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int = 3) -> Image.Image:
+def sample_grid(method: AnyMethod, part: Part, seed: int, count: int = 6, samples: int = 3) -> Image.Image:
     """Draws items of both domains: reconstruction, samples in the other domain, a guided translation, and the item that
     guides it, which is the true counterpart, or without pairs some item.
 
@@ -165,19 +166,19 @@ def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int
     if method.as_disentangler() is None:
         return _there_and_back(method, part, count)
     generator = torch.Generator().manual_seed(seed)
-    device = next(method.parameters()).device  # pyright: ignore[reportAttributeAccessIssue]
+    device = next(method.parameters()).device
     rows: list[list[Tensor]] = []
-    with evaluating(method):  # pyright: ignore[reportArgumentType]
+    with evaluating(method):
         for src in DOMAINS:
             dst = other(src)
             x, y = (read(part, domain, count).to(device) for domain in (src, dst))
             least = min(len(x), len(y))  # without pairs there may be more of one
             x, y = x[:least], y[:least]
-            codes, theirs = method.encode(x, src), method.encode(y, dst)
-            own = method.decode(codes, src)
-            styles = [method.prior(len(x), dst, generator).to(device) for _ in range(samples)]
-            made = [method.decode(Codes(codes.shared, style), dst) for style in styles]
-            guided = method.decode(Codes(codes.shared, theirs.exclusive), dst)
+            codes, theirs = coder(method).encode(x, src), coder(method).encode(y, dst)
+            own = coder(method).decode(codes, src)
+            styles = [coder(method).prior(len(x), dst, generator).to(device) for _ in range(samples)]
+            made = [coder(method).decode(Codes(codes.shared, style), dst) for style in styles]
+            guided = coder(method).decode(Codes(codes.shared, theirs.exclusive), dst)
             rows += [[x[i], own[i], *(m[i] for m in made), guided[i], y[i]] for i in range(len(x))]
     columns = [
         "input",
@@ -189,18 +190,18 @@ def sample_grid(method: Any, part: Part, seed: int, count: int = 6, samples: int
     return grid(rows, columns)
 
 
-def _there_and_back(method: Any, part: Part, count: int) -> Image.Image:
+def _there_and_back(method: AnyMethod, part: Part, count: int) -> Image.Image:
     device = next(method.parameters()).device
     rows: list[list[Tensor]] = []
     with evaluating(method):
         for src in method.sources():
             x = read(part, src, count).to(device)
-            images = [x, method.translate(x, src, other(src))]
+            images = [x, cast(Translator, method).translate(x, src, other(src))]
             if other(src) in method.sources():
                 images.append(method.translate(images[1], other(src), src))
             rows += [[*row] for row in zip(*images, strict=True)]
     return grid(rows, ["input", "there", "back"][: len(rows[0])])
 
 
-def _specs(method: Any) -> tuple[Any, Any]:
+def _specs(method: AnyMethod) -> tuple[Spec, Spec]:
     return method.spec.a, method.spec.b

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, TaskID
 from rich.table import Column
 
 from unbraid.core.console import Console, Progress, TextColumn
-from unbraid.core.files import check_value, json_text, parse_json, write_atomically
+from unbraid.core.files import Json, check_value, json_text, parse_json, write_atomically
 from unbraid.core.types import UserError
 from unbraid.model.run import Count, Position, moved
 from unbraid.model.trackers import Trackers
@@ -136,7 +136,7 @@ class Log:
         stage = f"stage {position.stage + 1}, " if position.stage else ""
         self._trackers.scalars(position.step, {f"{stage}{kind}/{name}": value for name, value in values.items()})
 
-    def _write(self, position: Position, row: dict[str, Any]) -> None:
+    def _write(self, position: Position, row: Json) -> None:
         if not self.writes:
             return
         head = {"stage": position.stage, "step": position.step, "seconds": round(position.seconds, 1)}
@@ -176,7 +176,7 @@ class Row:
     validation: dict[str, float | None] = field(default_factory=dict)
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
+def read_log(path: Path) -> list[Json]:
     """Returns the rows of a log.jsonl; figures that were not finite are NaN.
 
     What is no such row is left out: a last line that was cut off when its process was killed, or damage.
@@ -184,7 +184,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_bytes().splitlines():
         try:
-            row = parse_json(line, str(path), dict[str, Any])
+            row = parse_json(line, str(path), Json)
             row = {RENAMED.get(name, name): value for name, value in row.items()}
             check_value(row, str(path), Row)
         except UserError:

@@ -33,6 +33,7 @@ from unbraid.core.checksums import check_seal, read_tensors, seal, write_tensors
 from unbraid.core.config import LENGTH, RunConfig, TrainConfig, differences, to_json
 from unbraid.core.data_config import DataConfig
 from unbraid.core.files import (
+    Json,
     check_value,
     create_json,
     is_unused,
@@ -42,7 +43,7 @@ from unbraid.core.files import (
     write_json,
 )
 from unbraid.core.memory import available_memory, build_method
-from unbraid.core.method import Method, present_names
+from unbraid.core.method import AnyMethod, Method, present_names
 from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, Spec, UserError, VectorSpec
 from unbraid.core.version import __version__
 from unbraid.model.space import CodeSpace
@@ -91,9 +92,9 @@ class SavedSettings:
     """What config.json says of a run: its method, and what was asked for by groups of flags."""
 
     method_name: str
-    method: dict[str, Any]
-    data: dict[str, Any]
-    train: dict[str, Any]
+    method: Json
+    data: Json
+    train: Json
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,8 @@ class SavedConfig:
 class SavedOptimiser:
     """What torch's optimisers save."""
 
-    state: dict[int, dict[str, Any]]
-    param_groups: list[dict[str, Any]]
+    state: dict[int, Json]
+    param_groups: list[Json]
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class SavedModel:
     """What the metadata of model.safetensors say."""
 
     method: str
-    config: dict[str, Any]
+    config: Json
     spec: SavedSpec
     step: Count
 
@@ -236,18 +237,18 @@ class Run:
 
     def keep_length(self) -> None:
         """Writes the length that is asked for now into config.json; all else in it stays."""
-        values = read_json(self.path / "config.json", dict[str, Any])
+        values = read_json(self.path / "config.json", Json)
         values["config"]["train"].update({name: getattr(self.config.train, name) for name in LENGTH})
         write_json(self.path / "config.json", values)
         self.former = None
 
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Json:
         """What was measured before, {} if nothing was. Raises UserError if the file is damaged."""
         path = self.path / "metrics.json"
         if not path.exists():
             return {}
         try:
-            return read_json(path, dict[str, Any])
+            return read_json(path, Json)
         except UserError as error:
             raise UserError(f"{error}. Delete it: `unbraid evaluate {self.path}` writes it anew") from error
 
@@ -283,10 +284,10 @@ class Run:
 
     def save_position(
         self,
-        method: Method[Any],
+        method: AnyMethod,
         optimisers: Mapping[str, Optimizer],
         position: Position,
-        average: dict[str, Any] | None,
+        average: Json | None,
         wait: bool = True,
     ) -> None:
         """Writes state.pt. Raises UserError, and leaves the last one, if a weight is not finite.
@@ -304,7 +305,7 @@ class Run:
             "average": average,
         }
 
-        def write(state: dict[str, Any]) -> None:
+        def write(state: Json) -> None:
             self.check_there()
             write_atomically(self.path / "state.pt", lambda file: _save(state, file))
 
@@ -315,11 +316,11 @@ class Run:
             kept = copied(state)
             self._writer.start(lambda: write(kept))
 
-    def load_state(self) -> dict[str, Any] | None:
+    def load_state(self) -> Json | None:
         """What state.pt holds, or None before the first checkpoint. Raises UserError if it is damaged."""
         return read_state(self.path)
 
-    def save_model(self, method: Method[Any], space: CodeSpace | None, step: int) -> None:
+    def save_model(self, method: AnyMethod, space: CodeSpace | None, step: int) -> None:
         """Writes model.safetensors: weights, and the geometry of shared codes. UserError as from `save_position`."""
         check_weights(method, step)
         tensors = {f"method.{name}": value.detach().cpu().contiguous() for name, value in model_state(method).items()}
@@ -345,7 +346,7 @@ class Run:
         write_tensors(self.path / "model.safetensors", tensors, json.dumps(about))
 
 
-def read_state(run: Path) -> dict[str, Any] | None:
+def read_state(run: Path) -> Json | None:
     """What state.pt in the folder of a run holds, or None if there is none. Raises UserError if it is damaged."""
     path = run / "state.pt"
     if not path.exists():
@@ -451,7 +452,7 @@ def model_state(method: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in method.state_dict().items() if not name.startswith(left_out)}
 
 
-def check_weights(method: Method[Any], step: int) -> None:
+def check_weights(method: AnyMethod, step: int) -> None:
     """UserError that names a weight which is not finite."""
     for name, value in method.state_dict().items():
         if value.is_floating_point() and not value.sum().isfinite():  # a sum needs no memory, for tables are large
@@ -478,10 +479,10 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _checked_config(path: Path) -> SavedSettings:
     file = path / "config.json"
-    return check_config(read_json(file, dict[str, Any]), file).config
+    return check_config(read_json(file, Json), file).config
 
 
-def check_config(values: dict[str, Any], file: Path) -> SavedConfig:
+def check_config(values: Json, file: Path) -> SavedConfig:
     """Returns what the config.json of a run says. Raises UserError if it is damaged or of another version."""
     if values.get("format") != FORMAT:
         raise UserError(
@@ -505,13 +506,13 @@ def config_of(values: SavedSettings, file: Path) -> RunConfig[Any]:
     )
 
 
-def _present_train(values: dict[str, Any]) -> dict[str, Any]:
+def _present_train(values: Json) -> Json:
     """Training settings as this or an earlier version saved them: what was `tensorboard` is a tracker."""
     present = {name: value for name, value in values.items() if name != "tensorboard"}
     return {"track": ["tensorboard"], **present} if values.get("tensorboard") else present
 
 
-def _method_config(kind: type[Method[Any]], values: dict[str, Any], file: Path) -> Any:
+def _method_config(kind: type[AnyMethod], values: Json, file: Path) -> Any:
     """A method's configuration, as this or an earlier version saved it in a file."""
     try:
         upgraded = kind.upgrade_config(present_names(values, kind.renamed))
@@ -520,7 +521,7 @@ def _method_config(kind: type[Method[Any]], values: dict[str, Any], file: Path) 
     return from_json(kind.config_type, upgraded, file)
 
 
-def from_json(kind: type, values: dict[str, Any], file: Path, why: str = "doesn't fit this version of unbraid") -> Any:
+def from_json(kind: type, values: Json, file: Path, why: str = "doesn't fit this version of unbraid") -> Any:
     """A dataclass from what `to_json` made of it.
 
     Args:
@@ -538,7 +539,7 @@ def from_json(kind: type, values: dict[str, Any], file: Path, why: str = "doesn'
         raise UserError(f"{file} {why}: {error}") from error
 
 
-def spec_to_json(spec: Spec) -> dict[str, Any]:
+def spec_to_json(spec: Spec) -> Json:
     """{"kind": "ImageSpec" | "VectorSpec", ...its fields}."""
     return {"kind": type(spec).__name__, **dataclasses.asdict(spec)}
 
@@ -560,13 +561,13 @@ def read_model(path: Path) -> tuple[SavedModel, Mapping[str, Tensor]]:
     if not file.exists():
         raise UserError(f"{path} holds no model yet: {file.name} is written at a run's first measurement")
     about, tensors = read_tensors(file)
-    meta = parse_json(about, str(file), dict[str, Any])
+    meta = parse_json(about, str(file), Json)
     if meta.get("format") != FORMAT:
         raise UserError(f"{file} has format {meta.get('format')}; this version of unbraid reads {FORMAT}")
     return check_value(meta, str(file), SavedModel), tensors
 
 
-def load_model(path: Path) -> tuple[Method[Any], CodeSpace | None, SavedModel]:
+def load_model(path: Path) -> tuple[AnyMethod, CodeSpace | None, SavedModel]:
     """The best model of the run in folder `path`: (method in evaluation mode, geometry of shared codes, metadata).
 
     Raises UserError if there is no model yet, it is damaged, or of another version.
@@ -598,7 +599,7 @@ def _space(parts: dict[str, Tensor], file: Path) -> CodeSpace:
     return CodeSpace(**parts)
 
 
-def load_weights(method: Method[Any], weights: Mapping[str, Tensor], file: Path) -> None:
+def load_weights(method: AnyMethod, weights: Mapping[str, Tensor], file: Path) -> None:
     """Loads weights and statistics, of which those that only training needs may be missing.
 
     Raises UserError that names `file`, with nothing loaded, if the method's networks are others than those it holds.
@@ -620,7 +621,7 @@ def _alike(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and one.dtype == other.dtype and one.layout == other.layout
 
 
-def upgrade_state(state: dict[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+def upgrade_state(state: Json, renamed: Mapping[str, str]) -> Json:
     """Returns what state.pt holds with the present names of networks, players and losses for former ones."""
     position, average = state["position"], state["average"]
     return {
@@ -631,7 +632,7 @@ def upgrade_state(state: dict[str, Any], renamed: Mapping[str, str]) -> dict[str
     }
 
 
-def load_average(method: Method[Any], saved: dict[str, Any] | None, file: Path) -> dict[str, Any] | None:
+def load_average(method: AnyMethod, saved: Json | None, file: Path) -> Json | None:
     """Returns the saved average of weights. Raises UserError that names `file` if it is that of other networks."""
     if saved is not None:
         own, mean = model_state(method), saved["mean"]
@@ -640,7 +641,7 @@ def load_average(method: Method[Any], saved: dict[str, Any] | None, file: Path) 
     return saved
 
 
-def load_optimiser(optimiser: Optimizer, saved: dict[str, Any], file: Path) -> None:
+def load_optimiser(optimiser: Optimizer, saved: Json, file: Path) -> None:
     """Loads what an optimiser saved.
 
     Raises UserError that names `file` if it is that of other parameters, or of an optimiser with other settings.

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unbraid.core.device import Precision, choose_device, precision_on
-from unbraid.core.method import Disentangler, Latent, Method, Translator
+from unbraid.core.method import AnyMethod, Disentangler, Latent, Translator
 from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec, UserError, VectorSpec
 from unbraid.data.features import Extractor, load_features
 from unbraid.model.codes import BATCH, encode_all, evaluating, exclusive_size
@@ -54,7 +54,7 @@ class Trained:
 
     def __init__(
         self,
-        method: Method[Any],
+        method: AnyMethod,
         space: CodeSpace | None,
         name: str,
         step: int,

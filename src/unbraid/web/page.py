@@ -11,7 +11,7 @@ import html
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from gradio.events import Dependency
 from PIL import Image
 from torch import Tensor
 
+from unbraid.core.files import Json
 from unbraid.core.types import Domain, UserError
 from unbraid.model.codes import evenly_spaced
 from unbraid.web.figures import thumbnail
@@ -146,7 +147,7 @@ class Page:
         progress: bool = True,
     ) -> Dependency:
         """Connects one function with some triggers. With a name it is an endpoint for programs."""
-        about: dict[str, Any] = {
+        about: Json = {
             "inputs": list(inputs),
             "outputs": list(outputs),
             "preprocess": False,
@@ -194,7 +195,7 @@ def kind_of(component: Component) -> Any:
     return Value if isinstance(component, (gr.Number, gr.Slider, gr.Textbox)) else Text
 
 
-def friendly(fn: Callable[..., object], kinds: Sequence[object] = ()) -> Callable[..., object]:
+def friendly(fn: Callable[..., object], kinds: Sequence[object] = ()) -> Callable[..., Coroutine[None, None, object]]:
     """Wraps `fn`: it runs in a thread, is given up after SECONDS, and its errors are put into words. What isn't the
     user's goes to standard error.
 

@@ -4,6 +4,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS, Codes, Domain
 from unbraid.data.parts import Recombining, unique_rows
 from unbraid.evaluation.images import DistanceTable, blocks, two_of
@@ -22,7 +23,7 @@ HEADING = f"{'made images':<36}" + "".join(f"{head:<10}" for head in HEADS).rstr
 class AnalogiesResult(TypedDict, total=False):
     """As `Analogies` says, by domain."""
 
-    analogy: dict[Domain, dict[str, Any]]
+    analogy: dict[Domain, Json]
 
 
 class Analogies(Measure[AnalogiesResult]):
@@ -43,7 +44,7 @@ class Analogies(Measure[AnalogiesResult]):
         return None if known else "the data can't build the true images"
 
     def compute(self, subject: Subject) -> AnalogiesResult:
-        table: dict[Domain, dict[str, Any]] = {}
+        table: dict[Domain, Json] = {}
         for domain in DOMAINS:
             if found := _of_domain(subject, domain):
                 table[domain] = found
@@ -53,7 +54,7 @@ class Analogies(Measure[AnalogiesResult]):
         return [generated_block("analogy", metrics.get("analogy", {}))]
 
 
-def generated_block(title: str, found: dict[Any, dict[str, Any]]) -> Block:
+def generated_block(title: str, found: dict[Any, Json]) -> Block:
     """Returns distances of generated images as a table, a line for each way, or domain, and name."""
     lines = [
         f"{f'{title} {way} {what}':<36}{cells(values, COLUMNS)}".rstrip()
@@ -64,7 +65,7 @@ def generated_block(title: str, found: dict[Any, dict[str, Any]]) -> Block:
     return Block(HEADING, lines)
 
 
-def _of_domain(subject: Subject, domain: Domain) -> dict[str, Any]:
+def _of_domain(subject: Subject, domain: Domain) -> Json:
     method, (items, rows) = subject.model.method, subject.part.domain(domain)
     rows = unique_rows(items, rows)
     if not isinstance(items, Recombining) or len(rows) < 2:

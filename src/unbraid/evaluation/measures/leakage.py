@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS
 from unbraid.data.parts import LabelledPart
 from unbraid.evaluation.measure import Block, Figures, Measure, Watched
@@ -27,7 +28,7 @@ LARGEST_PROBED = 20_000
 """Values of a code that is probed, at most."""
 DOMAIN_ACCURACY = "domain accuracy, %"
 """What methods call the accuracy of their own classifier of domains in the log."""
-Probes = dict[str, dict[str, Any]]
+Probes = dict[str, Json]
 """By "WHAT from CODE": results of each kind of reader, or {"not measured": why}."""
 
 
@@ -35,7 +36,7 @@ class LeakageResult(TypedDict, total=False):
     """As `Leakage` says. On labelled items `probes` has a table for training classes and one for the test part."""
 
     probes: Probes | dict[str, Probes]
-    domain_probe: dict[str, Any]
+    domain_probe: Json
 
 
 class Leakage(Measure[LeakageResult]):
@@ -66,7 +67,7 @@ class Leakage(Measure[LeakageResult]):
 
     def rows(self, metrics: LeakageResult) -> list[Block]:
         heading = f"{'probes':<52}{'linear':<10}{'mlp':<10}{'chance':<10}control, linear / mlp"
-        found: dict[str, Any] = metrics.get("probes", {})
+        found: Json = metrics.get("probes", {})
         nested = any("linear" not in values and "not measured" not in values for values in found.values())
         lines = [
             _line(f"{part}: {what}" if part else what, kinds)
@@ -114,14 +115,14 @@ def class_found(subject: Subject, part: LabelledPart) -> Figures:
     return {"class from content": found.accuracy, "chance": found.chance, "control": control.accuracy}
 
 
-def silent(kinds: dict[str, Any]) -> str:
+def silent(kinds: Json) -> str:
     """Returns which readers of a probe say nothing, their control being low or not measured; "" if both say
     something."""
     names = [kind for kind in ("linear", "mlp") if not kinds[kind].get("conclusive")]
     return f" ({' and '.join(names)}: says nothing without a high control)" if names else ""
 
 
-def _line(name: str, kinds: dict[str, Any]) -> str:
+def _line(name: str, kinds: Json) -> str:
     both = [kinds["linear"], kinds["mlp"]]
     figures = [kind.get("accuracy", kind.get("r2")) for kind in both]
     chance = both[0].get("chance")
@@ -157,7 +158,7 @@ def _two_domains(subject: Subject) -> Probes:
     return table
 
 
-def _domain_probe(probes: Probes, log: Path | None) -> dict[str, Any]:
+def _domain_probe(probes: Probes, log: Path | None) -> Json:
     """How well the domain is told from shared codes of test items, by readers fitted afresh to three quarters of them,
     percent, beside chance, the lower of their controls, and whether both say anything; and by the classifier in
     training, at the end of the log. 50 is what guessing gives. Empty without codes.
@@ -177,7 +178,7 @@ def _domain_probe(probes: Probes, log: Path | None) -> dict[str, Any]:
     return figures | ({"in training": round(accuracies[-1], 3)} if accuracies else {})
 
 
-def _labelled(subject: Subject, part: LabelledPart) -> dict[str, Any]:
+def _labelled(subject: Subject, part: LabelledPart) -> Json:
     every = part.label(np.arange(len(part)))
     columns = [*every.T, *([] if part.content is None else [part.content[part.rows]])]
     most = max(PROBED, PER_CLASS * max(len(np.unique(column)) for column in columns))
@@ -185,7 +186,7 @@ def _labelled(subject: Subject, part: LabelledPart) -> dict[str, Any]:
     found = encode_rows(subject.model.method, part, at)
     codes = {"content": found.shared.flatten(1), "class": found.exclusive.flatten(1)}
     labels, held_out = torch.from_numpy(every[at]), _quarter(len(at), subject.seed)
-    table: dict[str, Any] = {}
+    table: Json = {}
     for column in range(labels.shape[1]):
         what = "class" if labels.shape[1] == 1 else f"label {column + 1}"
         table |= _read(probe, what, codes, labels[:, column], held_out, subject.seed)
@@ -209,7 +210,7 @@ def _read(
     held_out: Tensor,
     seed: int,
     after: str = "",
-) -> dict[str, Any]:
+) -> Json:
     """What a linear and a one-hidden-layer reader find in each code, or why there is nothing to find.
 
     Where one code says more than the other, it is the other's control too: that a code doesn't tell the class says
@@ -227,8 +228,8 @@ def _read(
     Returns:
         "WHAT from CODE": {kind: result as a dictionary}.
     """
-    table: dict[str, Any] = {}
-    results: dict[str, dict[str, Any]] = {}
+    table: Json = {}
+    results: dict[str, Json] = {}
     tried = int(held_out.sum())
     if tried < TRIED:
         why = f"a probe is tried on {TRIED} items at least, and of these {tried} would be held out"

@@ -1,11 +1,12 @@
 """Samples beside the nearest true view of their input (Gonzalez-Garcia et al. 2018, table 2)."""
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS, Domain, other
 from unbraid.data.equal import differ
 from unbraid.data.parts import derangement, identities, unique_rows
@@ -25,7 +26,7 @@ SAMPLES = 3
 class NearestViewResult(TypedDict, total=False):
     """As `NearestView` says, by way."""
 
-    nearest_view: Ways[dict[str, Any]]
+    nearest_view: Ways[Json]
 
 
 class NearestView(Measure[NearestViewResult]):
@@ -56,7 +57,7 @@ def needs_samples(subject: Subject) -> str | None:
     )
 
 
-def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
+def _one_way(subject: Subject, source: Domain) -> Json:
     (items, rows), (targets, _) = subject.part.domain(source), subject.part.domain(other(source))
     number = identities(items, rows)
     order = np.argsort(number, kind="stable")

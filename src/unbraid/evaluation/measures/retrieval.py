@@ -1,6 +1,6 @@
 """Recall of counterparts, and what an item's neighbours in both domains are."""
 
-from typing import Any, TypedDict, get_args
+from typing import TypedDict, get_args
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from unbraid.core.config import Distance
+from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS, Domain
 from unbraid.data.equal import equal_items
 from unbraid.evaluation.measure import Block, Measure, Watched, Ways
@@ -20,7 +21,7 @@ QUERIES = 2000
 LARGEST_COMPARED = 64
 """Pixels a side of the images whose pixels are compared."""
 
-Recall = dict[str, Any]
+Recall = Json
 """Of the items within the 1, 5 and 10 nearest, percent, the median rank, and 95 % intervals."""
 Sides = tuple[Tensor, Tensor]
 
@@ -33,7 +34,7 @@ class RetrievalResult(TypedDict, total=False):
     recall_euclidean: dict[str, Ways[Recall]]
     recall_whitened: dict[str, Ways[Recall]]
     recall_cosine: dict[str, Ways[Recall]]
-    union: dict[str, Any]
+    union: Json
 
 
 class Retrieval(Measure[RetrievalResult]):
@@ -60,7 +61,7 @@ class Retrieval(Measure[RetrievalResult]):
         result["union"] = _unions(compared, subject)
         return RetrievalResult(**{name: figures for name, figures in result.items() if figures})  # type: ignore[typeddict-item]
 
-    def protocol(self, subject: Subject) -> dict[str, Any]:
+    def protocol(self, subject: Subject) -> Json:
         items = subject.pairing
         p, q = (len(items.first[domain]) for domain in DOMAINS)
         return {
@@ -169,7 +170,7 @@ def _recalls(
     return {name: ways for name, ways in table.items() if ways}
 
 
-def _unions(compared: dict[str, Sides], subject: Subject) -> dict[str, Any]:
+def _unions(compared: dict[str, Sides], subject: Subject) -> Json:
     """Neighbours among the items of both domains, each of which is there once, and what chance would give. Empty where
     all other items are neighbours."""
     part, items, space = subject.paired, subject.pairing, subject.model.space
@@ -179,7 +180,7 @@ def _unions(compared: dict[str, Sides], subject: Subject) -> dict[str, Any]:
         return {}
     pairs = torch.from_numpy(items.pairs)
     labels = part.label(np.arange(len(part)))
-    table: dict[str, Any] = {"neighbours": NEIGHBOURS, "queries": {}, "chance": {}, **{name: {} for name in compared}}
+    table: Json = {"neighbours": NEIGHBOURS, "queries": {}, "chance": {}, **{name: {} for name in compared}}
     for own, (source, target) in enumerate((("a", "b"), ("b", "a"))):
         way, mine, theirs = f"{source}->{target}", once[own], once[1 - own]
         at = torch.from_numpy(evenly_spaced(np.arange(len(mine)), QUERIES))

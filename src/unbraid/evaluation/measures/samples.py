@@ -1,11 +1,12 @@
 """How much samples for one input vary, and how near they are to real images."""
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS, Domain, UserError, other
 from unbraid.data.parts import Items, Rows, unique_rows
 from unbraid.evaluation.images import DistanceTable, blocks, near, two_of
@@ -34,7 +35,7 @@ WATCHED_SAMPLES = 4
 class SamplesResult(TypedDict, total=False):
     """As `Samples` says, by way."""
 
-    diversity: Ways[dict[str, Any]]
+    diversity: Ways[Json]
 
 
 class Samples(Measure[SamplesResult]):
@@ -75,7 +76,7 @@ class Samples(Measure[SamplesResult]):
         return Watched({**covered, **varied})
 
 
-def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
+def _one_way(subject: Subject, source: Domain) -> Json:
     networks, count = subject.networks, subject.at_most(DIVERSE)
     (items, rows), (targets, target_rows) = subject.part.domain(source), subject.part.domain(other(source))
     inputs, gallery = evenly_spaced(unique_rows(items, rows), count), unique_rows(targets, target_rows)

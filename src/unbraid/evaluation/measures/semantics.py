@@ -4,12 +4,13 @@ A measure of translations without the pixels of a pair (Royer et al. 2017 show i
 """
 
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from unbraid.core.files import Json
 from unbraid.core.types import Domain, other
 from unbraid.data.parts import Part, Rows, unique_rows
 from unbraid.evaluation.measure import Block, Measure, Ways
@@ -25,7 +26,7 @@ READ = 3000
 class SemanticsResult(TypedDict, total=False):
     """As `Semantics` says, by way and attribute."""
 
-    attributes: Ways[dict[str, dict[str, Any]]]
+    attributes: Ways[dict[str, Json]]
 
 
 class Semantics(Measure[SemanticsResult]):
@@ -73,7 +74,7 @@ def _names(subject: Subject, source: Domain) -> list[str]:
     return [name for name in known[0] if all(name in others for others in known)]
 
 
-def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
+def _one_way(subject: Subject, source: Domain) -> Json:
     """Empty without VGG16's weights, and for images it can't take."""
     compared, names = _compared(subject, source), _names(subject, source)
     if not names:
@@ -87,7 +88,7 @@ def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
     if not learned.shape[1]:
         return {}
     made, true = subject.translated_features(source, inputs), _real_features(subject, compared[2], real)
-    way: dict[str, Any] = {}
+    way: Json = {}
     for name in names:
         values = [
             part.attributes_of(domain)[name][rows]

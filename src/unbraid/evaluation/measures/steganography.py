@@ -15,12 +15,13 @@ Legend: n items; values of images lie in [-1, 1].
 """
 
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from unbraid.core.files import Json
 from unbraid.core.types import Codes, Domain, other
 from unbraid.data.equal import differ
 from unbraid.data.parts import Items, Part, Recombining, Rows, derangement, unique_rows
@@ -94,8 +95,8 @@ def disturbances(seed: int) -> dict[str, Callable[[Tensor], Tensor]]:
 class SteganographyResult(TypedDict, total=False):
     """As `Steganography` says, by way."""
 
-    hidden_pair: Ways[dict[str, Any]]
-    cheat: Ways[dict[str, Any]]
+    hidden_pair: Ways[Json]
+    cheat: Ways[Json]
 
 
 class Steganography(Measure[SteganographyResult]):
@@ -124,8 +125,8 @@ class Steganography(Measure[SteganographyResult]):
         return subject.model.method.needs.hides_pairs
 
     def compute(self, subject: Subject) -> SteganographyResult:
-        hidden: Ways[dict[str, Any]] = {}
-        cheat: Ways[dict[str, Any]] = {}
+        hidden: Ways[Json] = {}
+        cheat: Ways[Json] = {}
         for source in subject.sources:
             way = f"{source}->{other(source)}"
             found = _Measured(Cycle(subject.model, source), subject)

@@ -1,11 +1,12 @@
 """Retrieval by way of translation (Gonzalez-Garcia et al. 2018, section 4.4), for methods without shared codes too."""
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from unbraid.core.files import Json
 from unbraid.core.types import other
 from unbraid.data.parts import Items, Rows
 from unbraid.evaluation.images import blocks
@@ -25,7 +26,7 @@ SAMPLES = 10
 class ThroughTranslationResult(TypedDict, total=False):
     """As `ThroughTranslation` says: queries, samples, and recalls by hit and way."""
 
-    recall_through_translation: dict[str, Any]
+    recall_through_translation: Json
 
 
 class ThroughTranslation(Measure[ThroughTranslationResult]):
@@ -50,7 +51,7 @@ class ThroughTranslation(Measure[ThroughTranslationResult]):
         if part.labels is not None:
             groups["label"] = part.labels[part.rows]
         samples = SAMPLES if subject.codes else 1
-        table: dict[str, Any] = {"queries": {}, "samples": samples, **{name: {} for name in groups}}
+        table: Json = {"queries": {}, "samples": samples, **{name: {} for name in groups}}
         for source in subject.sources:
             (items, _), (targets, _) = part.domain(source), part.domain(other(source))
             first, gallery = pairing.first[source], part.rows[pairing.first[other(source)]]

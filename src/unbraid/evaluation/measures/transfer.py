@@ -5,6 +5,7 @@ from typing import Any, TypedDict
 import numpy as np
 import torch
 
+from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS
 from unbraid.evaluation.measure import Block, Measure, Watched, cells
 from unbraid.evaluation.metrics.images import psnr
@@ -24,7 +25,7 @@ DISTANCES_HEADING = f"{'images':<30}" + "".join(f"{name:<10}" for name in DISTAN
 class TransferResult(TypedDict, total=False):
     """As `Transfer` says: figures by what is beside the true image."""
 
-    content_transfer: dict[str, Any]
+    content_transfer: Json
 
 
 class Transfer(Measure[TransferResult]):
@@ -90,7 +91,7 @@ class Transfer(Measure[TransferResult]):
         return transfers(subject.labelled, subject.at_most(TRANSFERS), subject.seed)
 
 
-def distances_block(rows: dict[str, dict[str, Any]]) -> Block:
+def distances_block(rows: dict[str, Json]) -> Block:
     """Returns distances of images as a table, a line for each name and what is compared."""
     lines = [
         f"{f'{way} {what}':<30}{cells(values, DISTANCES)}".rstrip()

@@ -1,10 +1,11 @@
 """Translations beside their true counterparts, and as a set beside the target domain."""
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from torch import Tensor
 
+from unbraid.core.files import Json
 from unbraid.core.types import Codes, Domain, other
 from unbraid.data.equal import differ
 from unbraid.data.parts import Rows, derangement
@@ -22,7 +23,7 @@ TRANSLATED = 500
 class TranslationResult(TypedDict, total=False):
     """As `Translation` says, by way."""
 
-    translation: Ways[dict[str, Any]]
+    translation: Ways[Json]
 
 
 class Translation(Measure[TranslationResult]):
@@ -59,12 +60,12 @@ def needs_translations(subject: Subject) -> str | None:
     return None if subject.translator else f"{subject.model.name} makes no images of one domain from the other"
 
 
-def _one_way(subject: Subject, source: Domain) -> dict[str, Any]:
+def _one_way(subject: Subject, source: Domain) -> Json:
     part, networks, target, count = subject.part, subject.networks, other(source), subject.at_most(TRANSLATED)
     rows, (items, target_rows) = part.domain(source)[1], part.domain(target)
     rows, target_rows = evenly_spaced(rows, count), evenly_spaced(target_rows, count)
     y, made = subject.read(items, target_rows), subject.translated(source, rows)
-    figures: dict[str, Any] = {"images": len(rows)}
+    figures: Json = {"images": len(rows)}
     if subject.paired:
         answers = {"sample": made}
         if subject.codes:

@@ -6,13 +6,14 @@ items of the other, a hit any item of the query's class. It is measured where it
 Legend: n items of a, m items of b.
 """
 
-from typing import Any, TypedDict, get_args
+from typing import TypedDict, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unbraid.core.config import Distance
+from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS, VectorSpec
 from unbraid.data.features import unheaded
 from unbraid.data.parts import Part
@@ -46,7 +47,7 @@ def prepared(codes: Pair, distance: Distance, space: CodeSpace | None) -> Pair:
     return a, b
 
 
-def both_ways(vectors: Pair, part: Part) -> dict[str, dict[str, Any]]:
+def both_ways(vectors: Pair, part: Part) -> dict[str, Json]:
     """Returns the figures of `label_figures` with queries from a, and from b. vectors: (n, d) and (m, d)."""
     a, b = vectors
     labels = [torch.from_numpy(np.asarray(some)) for some in _labels(part)]
@@ -71,7 +72,7 @@ def by_angle(vectors: Pair) -> Pair:
 class ZeroShotResult(TypedDict, total=False):
     """As `ZeroShot` says, by way."""
 
-    zero_shot: dict[str, Any]
+    zero_shot: Json
 
 
 class ZeroShot(Measure[ZeroShotResult]):
@@ -96,7 +97,7 @@ class ZeroShot(Measure[ZeroShotResult]):
             return {}
         codes = [subject.encoded(domain) for domain in DOMAINS]
         shared = codes[0].shared, codes[1].shared
-        table: dict[str, Any] = {"shared": {distance: both_ways(prepared(shared, distance, space), part)}}
+        table: Json = {"shared": {distance: both_ways(prepared(shared, distance, space), part)}}
         for elsewhere in get_args(Distance):
             if elsewhere != distance and space is not None:
                 table["shared"][elsewhere] = both_ways(prepared(shared, elsewhere, space), part)
@@ -112,7 +113,7 @@ class ZeroShot(Measure[ZeroShotResult]):
             table["before the head"] = table.pop("raw")
         return {"zero_shot": {**figures, **_counts(part), **table}}
 
-    def protocol(self, subject: Subject) -> dict[str, Any]:
+    def protocol(self, subject: Subject) -> Json:
         return {"hit": "any item of the query's class, which training never saw", "distance": subject.distance}
 
     def missing(self, subject: Subject, result: ZeroShotResult) -> dict[str, str]:
@@ -144,12 +145,12 @@ class ZeroShot(Measure[ZeroShotResult]):
         return Watched(figures, sum(figures.values()) / 2)
 
 
-def _features(part: Part) -> dict[str, Any]:
+def _features(part: Part) -> Json:
     """What the method was given, and what was there before a head was tuned, where these are vectors of one size."""
     (a, rows_a), (b, rows_b) = (part.domain(domain) for domain in DOMAINS)
     given = a.read(rows_a, 0), b.read(rows_b, 0)
     before = unheaded(a).read(rows_a, 0), unheaded(b).read(rows_b, 0)
-    table: dict[str, Any] = {}
+    table: Json = {}
     for name, pair in {"features": given, "raw": before}.items():
         if isinstance(a.spec, VectorSpec) and pair[0].shape[1] == pair[1].shape[1]:
             means = pair[0].mean(0), pair[1].mean(0)
@@ -160,7 +161,7 @@ def _features(part: Part) -> dict[str, Any]:
     return table
 
 
-def _counts(part: Part) -> dict[str, Any]:
+def _counts(part: Part) -> Json:
     """What chance gives, how many queries and classes there are, and the highest precision that is possible."""
     labels = _labels(part)
     counts = [np.bincount(side, minlength=1 + max(some.max() for some in labels)) for side in labels]

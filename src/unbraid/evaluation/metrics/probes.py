@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from unbraid.core.files import Json
+
 Kind = Literal["linear", "mlp"]
 """linear: logistic or ridge regression. mlp: one hidden layer of 256."""
 LIMIT = 10_000
@@ -239,7 +241,7 @@ def _prepared(
     return (x - mean) / spread, y, (train, test, total - len(train) - len(test))
 
 
-def _hidden(seed: int) -> dict[str, Any]:
+def _hidden(seed: int) -> Json:
     return {"hidden_layer_sizes": (HIDDEN,), "max_iter": EPOCHS, "n_iter_no_change": 10, "random_state": seed}
 
 

@@ -12,7 +12,6 @@ Legend: q queries, g items of the gallery, d size of a vector, r items of the ga
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from unbraid.core.config import Distance
+from unbraid.core.files import Json
 from unbraid.data.equal import first_of_each, members
 from unbraid.model.space import CodeSpace
 
@@ -134,7 +134,7 @@ def first_hits(block: Float[Tensor, "q g"], hits: Bool[Tensor, "q g"]) -> FirstH
     return FirstHits.of(block, nearest, _count((block == nearest) & hits), _count(others))
 
 
-def recall_at(first: FirstHits, ks: Sequence[int] = KS) -> dict[str, Any]:
+def recall_at(first: FirstHits, ks: Sequence[int] = KS) -> Json:
     """Returns the percentage of queries with a hit among the k nearest, for each k, and its interval.
 
     {"1": .., "5": .., "10": .., "interval": {"1": [low, high], ..}}. A k that can't fail, since the gallery has fewer
@@ -143,7 +143,7 @@ def recall_at(first: FirstHits, ks: Sequence[int] = KS) -> dict[str, Any]:
     shares = {str(k): first.within(k).mean().item() for k in ks if (first.others >= k).any()}
     if not shares:
         return {}
-    figures: dict[str, Any] = {k: round(100 * share, 3) for k, share in shares.items()}
+    figures: Json = {k: round(100 * share, 3) for k, share in shares.items()}
     return {**figures, "interval": {k: interval(share, len(first.nearer)) for k, share in shares.items()}}
 
 
@@ -187,7 +187,7 @@ def label_figures(
     gallery_labels: Int[Tensor, " g"],
     ks: Sequence[int] = KS,
     precision_at: int = 100,
-) -> dict[str, Any]:
+) -> Json:
     """Returns figures of retrieval where every item of the query's class is a hit.
 
     recall: {"1": ..}, percent of queries with a hit among the k nearest, as `recall_at` gives it. median_rank: of the
@@ -268,7 +268,7 @@ def _harmonic(count: int) -> np.ndarray:
     return np.concatenate([[0.0], np.cumsum(1 / np.arange(1, count + 1))])
 
 
-def _figures(first: FirstHits, ks: Sequence[int]) -> dict[str, Any]:
+def _figures(first: FirstHits, ks: Sequence[int]) -> Json:
     return {"recall": recall_at(first, ks), "median_rank": float(first.places().quantile(0.5))}
 
 
@@ -284,7 +284,7 @@ def recall(
     distance: Distance = "euclidean",
     space: CodeSpace | None = None,
     items: tuple[np.ndarray, np.ndarray] | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Json]:
     """Returns recall at 1, 5 and 10, in percent, both ways; row i of `a` and of `b` are a pair.
 
     Args:

@@ -5,11 +5,11 @@ Gabbay and Hoshen 2020, section 4 (table 1). Needs content labels, which no meth
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from unbraid.core.method import AnyMethod
 from unbraid.core.types import Codes
 from unbraid.data.parts import LabelledPart
 from unbraid.model.codes import decode_all, encode_rows
@@ -55,7 +55,7 @@ def transfers(part: LabelledPart, count: int, seed: int) -> Transfers:
     return Transfers(*np.array(tasks, np.int64).reshape(-1, 3).T)
 
 
-def transferred(method: Any, part: LabelledPart, tasks: Transfers) -> Tensor:
+def transferred(method: AnyMethod, part: LabelledPart, tasks: Transfers) -> Tensor:
     """Returns what the method makes of the tasks: (n, c, h, w) in [-1, 1], where the method is (eq. 9)."""
     classes = encode_rows(method, part, tasks.class_from).exclusive
     return decode_all(method, Codes(encode_rows(method, part, tasks.content_from).shared, classes), "a")

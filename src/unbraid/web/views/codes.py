@@ -1,12 +1,13 @@
 """Codes: test items on two maps, by their shared and by their exclusive code, and what probes read out of these."""
 
 import html
-from typing import Any, Literal
+from typing import Literal
 
 import gradio as gr
 import numpy as np
 import torch
 
+from unbraid.core.files import Json
 from unbraid.core.types import UserError
 from unbraid.model.codes import evenly_spaced
 from unbraid.web.figures import download, scatter, tiles
@@ -50,7 +51,7 @@ class CodesView:
         link = gr.HTML(elem_id="codes-link")
         table = gr.JSON(visible=False)
 
-        def codes(run: str, layout: str, colour: str, items: object, seed: object) -> tuple[str, str, dict[str, Any]]:
+        def codes(run: str, layout: str, colour: str, items: object, seed: object) -> tuple[str, str, Json]:
             """Returns two maps as SVG, a link, and positions, labels and leakage figures as JSON."""
             way: Layout = "pca" if one_of(layout, "The layout", ("pca", "t-sne")) == "pca" else "t-sne"
             count = whole(items, "Test items", 4, MOST_POINTS)
@@ -77,7 +78,7 @@ def colours(opened: Opened) -> list[str]:
     return (["domain"] if len(opened.domains) > 1 else []) + labels or ["nothing"]
 
 
-def _maps(opened: Opened, layout: Layout, colour: str, count: int, seed: int) -> tuple[str, dict[str, Any]]:
+def _maps(opened: Opened, layout: Layout, colour: str, count: int, seed: int) -> tuple[str, Json]:
     one_of(colour, "The colour", colours(opened))
     each = max(2, count // len(opened.domains))
     groups: list[str] = []
@@ -142,12 +143,12 @@ def laid_out(codes: np.ndarray, layout: Layout, seed: int) -> np.ndarray:
     return TSNE(perplexity=far, init="random", random_state=seed, n_jobs=1).fit_transform(components)
 
 
-def leaks(opened: Opened) -> dict[str, Any]:
+def leaks(opened: Opened) -> Json:
     """Returns the probes of metrics.json: {what: {linear, mlp, chance, ...}}. Empty before `evaluate`."""
     found = opened.run.metrics().get("probes", {})
-    table: dict[str, Any] = {}
+    table: Json = {}
 
-    def gather(rows: dict[str, Any], before: str) -> None:
+    def gather(rows: Json, before: str) -> None:
         for what, kinds in rows.items():
             if not isinstance(kinds, dict):
                 continue
@@ -167,7 +168,7 @@ def leaks(opened: Opened) -> dict[str, Any]:
     return table
 
 
-def _leak_table(leakage: dict[str, Any]) -> str:
+def _leak_table(leakage: Json) -> str:
     if not leakage:
         return '<p class="absent">What probes read out of the codes is not measured yet: unbraid evaluate RUN.</p>'
     rows = "".join(

@@ -2,11 +2,11 @@
 
 import html
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from PIL import Image
 
+from unbraid.core.files import Json
 from unbraid.core.types import UserError
 from unbraid.data.images import open_image
 from unbraid.model.log import read_log
@@ -40,7 +40,7 @@ class Training:
             with gr.Column(scale=2, min_width=320, elem_classes="answers"):
                 which, sample, words, shown = _samples()
 
-        def training(run: str) -> tuple[str, dict[str, Any], str]:
+        def training(run: str) -> tuple[str, Json, str]:
             """Returns curves as SVG, their points as JSON, and a link."""
             table = series(page.runs.path(run), run)
             return _charts(table, run), table, linked(self.name, {"run": run})
@@ -83,7 +83,7 @@ def _samples() -> tuple[gr.Slider, gr.Image, gr.Textbox, gr.HTML]:
     return which, sample, gr.Textbox(visible=False), gr.HTML(elem_classes="words", elem_id="training-words")
 
 
-def series(path: Path, name: str) -> dict[str, Any]:
+def series(path: Path, name: str) -> Json:
     """Returns {kind: {curve: [[step, value], ...]}, "seconds", "events"}; steps count on through a run's stages.
 
     Raises UserError if the run or its log has gone, or nothing is logged yet.
@@ -95,7 +95,7 @@ def series(path: Path, name: str) -> dict[str, Any]:
         rows = read_log(file)
     except (OSError, UnicodeDecodeError):
         raise UserError(f"{name} has no log that can be read; was the run moved or deleted?") from None
-    table: dict[str, Any] = {kind: {} for kind in KINDS}
+    table: Json = {kind: {} for kind in KINDS}
     ends: dict[int, int] = {}
     seconds = 0.0
     for row in rows:
@@ -112,7 +112,7 @@ def series(path: Path, name: str) -> dict[str, Any]:
     return {**table, "seconds": seconds, "events": [row["event"] for row in rows if "event" in row][-5:]}
 
 
-def _charts(table: dict[str, Any], run: str) -> str:
+def _charts(table: Json, run: str) -> str:
     blocks, drawn = [], []
     for kind, title in KINDS.items():
         charts = [curves(name, lines) for name, lines in _together(table[kind]).items()]
