@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unbraid.core.bounds import check_bounds
-from unbraid.core.method import AnyMethod
 from unbraid.core.types import DOMAINS, Batch, Codes, DataSpec, Domain, ImageSpec, UserError, other
 
 BatchType = TypeVar("BatchType")
@@ -154,7 +153,7 @@ class Method(nn.Module, ABC, Generic[BatchType]):
         return self if isinstance(self, Latent) else None
 
 
-def check_target(method: AnyMethod, target: Domain, remedy: str) -> None:
+def check_target(method: Method[Any], target: Domain, remedy: str) -> None:
     """Raises UserError if a method doesn't translate to this domain.
 
     Args:
