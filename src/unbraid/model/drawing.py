@@ -137,7 +137,7 @@ def transfer_grid(method: AnyMethod, part: LabelledPart, seed: int, found: bool 
             label = torch.from_numpy(part.label(at)).to(device)
             codes = cast(Latent, method).training_codes(label, torch.from_numpy(at).to(device))
             if codes.shared.shape[1] == 0:
-                codes = Codes(method.encode(x.to(device), "a").shared, codes.exclusive)
+                codes = Codes(coder(method).encode(x.to(device), "a").shared, codes.exclusive)
         else:
             codes = coder(method).encode(x.to(device), "a")
         rows: list[list[Tensor | None]] = [[None, *x[half:]]]
@@ -198,7 +198,7 @@ def _there_and_back(method: AnyMethod, part: Part, count: int) -> Image.Image:
             x = read(part, src, count).to(device)
             images = [x, cast(Translator, method).translate(x, src, other(src))]
             if other(src) in method.sources():
-                images.append(method.translate(images[1], other(src), src))
+                images.append(cast(Translator, method).translate(images[1], other(src), src))
             rows += [[*row] for row in zip(*images, strict=True)]
     return grid(rows, ["input", "there", "back"][: len(rows[0])])
 
