@@ -69,10 +69,11 @@ def test_a_run_is_complete(run: tuple[Path, str], pairs: str) -> None:
     if known:
         assert all(0 <= metrics["hidden_pair"][way]["recall"] <= 100 for way in ("a->b", "b->a"))
     assert ("mismatched" in metrics["cheat"]["a->b"]["decoding"]) == codes
-    expected = {f"{what}-{way}.png" for what in ("translate", "cheat") for way in ("a-to-b", "b-to-a")}
+    a = "photo" if known else "more"
+    expected = {f"{what}-{way}.png" for what in ("translate", "cheat") for way in (f"{a}-to-sketch", f"sketch-to-{a}")}
     if codes:  # domain a alone has something of its own
-        strips = [f"interpolate-{part}-photo" for part in ("shared", "exclusive")]
-        expected |= {"analogy-photo.png", *(f"{strip}{ending}" for strip in strips for ending in (".png", ".gif"))}
+        strips = [f"interpolate-{part}-{a}" for part in ("shared", "exclusive")]
+        expected |= {f"analogy-{a}.png", *(f"{strip}{ending}" for strip in strips for ending in (".png", ".gif"))}
     assert {file.name for file in (path / "pictures").iterdir()} == expected
     for sample in (path / "samples").iterdir():
         with Image.open(sample) as picture:
@@ -116,7 +117,7 @@ def test_a_model_of_one_way_is_refused_for_the_other(
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["translation"].keys() == metrics["hidden_pair"].keys() == {"a->b"}
     assert "cheat" not in metrics
-    assert {file.name for file in (tmp_path / "run" / "pictures").iterdir()} == {"translate-a-to-b.png"}
+    assert {file.name for file in (tmp_path / "run" / "pictures").iterdir()} == {"translate-photo-to-sketch.png"}
     assert main(["report", path]) == 0
     capsys.readouterr()
     assert main(["cheat", path]) == 2
@@ -241,7 +242,9 @@ def test_a_method_whose_domains_have_nothing_alone(folders: Path, tmp_path: Path
     assert "hidden_pair" in metrics
     assert "mismatched" not in metrics["cheat"]["a->b"]["decoding"]
     pictures = {file.name for file in (tmp_path / "run" / "pictures").iterdir()}
-    assert pictures == {f"{what}-{way}.png" for what in ("translate", "cheat") for way in ("a-to-b", "b-to-a")}
+    assert pictures == {
+        f"{what}-{way}.png" for what in ("translate", "cheat") for way in ("photo-to-sketch", "sketch-to-photo")
+    }
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert not any("exclusive" in name for name in rows[-1]["validation"])
 

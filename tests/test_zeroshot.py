@@ -95,7 +95,7 @@ def test_image_files_are_searched_by_their_features(
     capsys.readouterr()
     assert main(["search", str(run), str(to), str(photo), "--domain", "a", "--k", "2"]) == 0
     first = capsys.readouterr().out.splitlines()[1].split()
-    assert first[1:] == ["1", first[2], "a", str(photo)]
+    assert first[1:] == ["1", first[2], "photo", str(photo)]
     assert float(first[2]) < 1e-3
 
 

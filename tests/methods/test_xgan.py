@@ -269,7 +269,7 @@ def test_total_variation_stands_in_for_the_gan() -> None:
         ("no_such_module:features", {}, "No module named"),
         (":features", {}, "Empty module name"),
         (".x:features", {}, "TypeError"),
-        ("facenet", {}, "there are vgg16 and efficientnet-lite0"),
+        ("facenet", {}, "there are vgg16, efficientnet-lite0"),
     ],
 )
 def test_teachers_that_do_not_fit_are_refused(own_teacher: str, teacher: str, config: dict, message: str) -> None:

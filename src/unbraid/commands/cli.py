@@ -67,6 +67,8 @@ COMMANDS = (
     "index",
     "search",
 )
+SHARED = ("train", "index")
+"""Commands that several ranks do together; others are the first one's."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -126,7 +128,7 @@ def _run(arguments: list[str]) -> int:
         hint = did_you_mean(name, COMMANDS) or f" There are: {', '.join(COMMANDS)}"
         print(f"unbraid: error: there is no command {name!r}.{hint}", file=sys.stderr)
         return 2
-    if name != "train" and _several() and os.environ.get("RANK") != "0":
+    if name not in SHARED and _several() and os.environ.get("RANK") != "0":
         return 0  # the first of several ranks does it
     from unbraid.core.streams import exit_on_interrupt
 

@@ -87,8 +87,8 @@ def evaluate(
     print(table(metrics, [one for one in MEASURES if one.name in names] if names else MEASURES))
     protocol = metrics["protocol"]
     by = f", {protocol['distance']} distance" if "distance" in protocol else ""
-    what = "items that the run was not given" if other else "test items"
-    print(f"\n{protocol['items']} {what}, of {protocol['data']}{by}; {protocol['model']}")
+    what = "items that the run was not given, of" if other else "test items of"
+    print(f"\n{protocol['items']} {what} {protocol['data']}{by}; {protocol['model']}")
     if protocol["remark"]:
         print(f"Say with it: {protocol['remark']}")
     folder = other_folder(run, protocol["data"]) if other else run

@@ -88,10 +88,11 @@ class DataSpec:
         """Returns what a domain is called."""
         return self.names[DOMAINS.index(domain)]
 
-    def domain(self, word: str, what: str = "domain") -> Domain:
+    def domain(self, word: object, what: str = "domain") -> Domain:
         """Returns the domain of this name; a and b always have theirs. Raises UserError, about `what`, if none has."""
         for domain in DOMAINS:
-            if word == domain or (isinstance(word, str) and word.casefold() == self.name(domain).casefold()):
+            name = self.name(domain)
+            if word == domain or (name != domain and isinstance(word, str) and word.casefold() == name.casefold()):
                 return domain
         there = ", ".join(dict.fromkeys((*self.names, *DOMAINS)))
         raise UserError(f"There is no {what} {word!r}; there are: {there}")

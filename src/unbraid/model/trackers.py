@@ -63,10 +63,11 @@ class TensorBoard:
     def images(self, step: int, files: Mapping[str, Path]) -> None:
         """Shows pictures by name."""
         import numpy as np
-        from PIL import Image
+
+        from unbraid.data.images import open_image
 
         for name, file in files.items():
-            with Image.open(file) as image:
+            with open_image(file) as image:
                 self._writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def text(self, step: int, name: str, text: str) -> None:
