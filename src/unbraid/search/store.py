@@ -266,7 +266,7 @@ class Store:
         try:
             for row in self._db.execute(query, values):
                 yield msgspec.convert(row, kind)
-        except (sqlite3.Error, ValueError) as error:
+        except (sqlite3.Error, ValueError, msgspec.ValidationError) as error:
             raise _damaged(self.folder / "records.sqlite", error) from error
 
     def _number(self, query: str, values: Sequence[Any] = ()) -> int:
