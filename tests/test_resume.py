@@ -55,7 +55,7 @@ def test_sigkill_at_arbitrary_moments_changes_nothing(tmp_path: Path) -> None:
     moments = random.Random(0)
     kills = 0
     broken = tmp_path / "broken"
-    for _ in range(6):
+    for _ in range(4):
         process = start(broken)
         deadline = time.monotonic() + 60
         log = broken / "log.jsonl"
