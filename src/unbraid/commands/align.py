@@ -1,5 +1,6 @@
 """`unbraid align`: a folder of photos of faces, prepared for training."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -82,15 +83,19 @@ def align(
             continue
         save_picture(Image.fromarray(face), out / f"{stem}.png", MADE)
         made += 1
-    for line in left_out[:LISTED]:
-        print(f"left out: {line}")
-    if len(left_out) > LISTED:
-        print(f"left out: {len(left_out) - LISTED} more")
+    _say_left_out(left_out)
     if cluttered:
         print(f"{cluttered} photos have no plain background and keep it")
     if not made:
         raise UserError(f"None of the {len(listing.names)} photos in {folder} could be aligned")
     print(f"Written: {made} faces of {size[0]}x{size[1]} in {out}")
+
+
+def _say_left_out(lines: Sequence[str]) -> None:
+    for line in lines[:LISTED]:
+        print(f"left out: {line}")
+    if len(lines) > LISTED:
+        print(f"left out: {len(lines) - LISTED} more")
 
 
 def colour(path: Path) -> Face:

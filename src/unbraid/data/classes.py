@@ -105,20 +105,7 @@ def class_pairs(
         )
     number = {label: i for i, label in enumerate(both)}
     labels = tuple(np.array([number.get(label, -1) for label in side], np.int64) for side in classes)
-    if config.test_classes:
-        alike = {folded(label): at for label, at in number.items()} | number
-        chosen = {label: alike.get(label, alike.get(folded(label))) for label in config.test_classes}
-        if unknown := [label for label, at in chosen.items() if at is None]:
-            raise UserError(f"--data.test-classes: {name} has no class {', '.join(unknown)} in both domains")
-        test = np.array(sorted({at for at in chosen.values() if at is not None}), np.int64)
-        rest = np.setdiff1d(np.arange(len(both)), test)
-    else:
-        count = round((config.test if test_share is None else test_share) * len(both))
-        rest, test = held_out(np.arange(len(both)), min(max(1, count), len(both) - 3), config.seed)
-    if len(rest) < 3:
-        raise UserError(f"{name}: {len(rest)} classes are left to train on and to choose by; 3 are the least")
-    train, val = held_out(rest, min(max(1, round(config.val * len(rest))), len(rest) - 2), config.seed + 1)
-
+    train, val, test = _divided(config, name, number, test_share)
     rows = np.flatnonzero(np.isin(labels[1], train))
     known = labels[0] >= 0
     mates = Classmates.of(
@@ -135,6 +122,26 @@ def class_pairs(
     about = f"{len(train)} classes train, {choose}, {len(test)} test"
     spec = DataSpec(items[0].spec, items[1].spec)
     return Data(name, spec, train_part, *apart, remark="; ".join(filter(None, [*remarks, about])), skipped=skipped)
+
+
+def _divided(
+    config: DataConfig, name: str, number: dict[str, int], test_share: float | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the numbers of the classes that train, validate and test. See `class_pairs`."""
+    every = np.arange(len(number))
+    if config.test_classes:
+        alike = {folded(label): at for label, at in number.items()} | number
+        chosen = {label: alike.get(label, alike.get(folded(label))) for label in config.test_classes}
+        if unknown := [label for label, at in chosen.items() if at is None]:
+            raise UserError(f"--data.test-classes: {name} has no class {', '.join(unknown)} in both domains")
+        test = np.array(sorted({at for at in chosen.values() if at is not None}), np.int64)
+        rest = np.setdiff1d(every, test)
+    else:
+        count = round((config.test if test_share is None else test_share) * len(every))
+        rest, test = held_out(every, min(max(1, count), len(every) - 3), config.seed)
+    if len(rest) < 3:
+        raise UserError(f"{name}: {len(rest)} classes are left to train on and to choose by; 3 are the least")
+    return *held_out(rest, min(max(1, round(config.val * len(rest))), len(rest) - 2), config.seed + 1), test
 
 
 def _same_words(a: Sequence[str], b: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:

@@ -55,15 +55,11 @@ def labelled_data(
             f"--data.split class needs one label for each image; {name} has {len(columns)}: {', '.join(columns)}. "
             "Give one, or leave --data.split out"
         )
-    if whole:
-        split = Split(np.arange(len(names)), np.arange(0), np.arange(0))
-    elif own is not None:
+    if own is not None and not whole:
         split = _filled(config, name, own, labels, names)
         _check_own(config, name, split, labels, values, list(columns))
-    elif config.split == "class" and config.test != ELSEWHERE:
-        split = _by_class(config, name, labels, names, values[0])
     else:
-        split = _by_image(config, name, labels, names)
+        split = _drawn(config, name, labels, names, values[0])
     for j, column in enumerate(columns):
         trained = np.unique(labels[split.train, j])
         if len(trained) < 2 and not whole:
@@ -71,15 +67,26 @@ def labelled_data(
                 f"{name}: all training images have the same {column}, {values[j][trained[0]]}. "
                 "There is nothing to tell apart: add images of another, or choose another label"
             )
-        order = np.concatenate([trained, np.setdiff1d(np.arange(len(values[j])), trained)])
-        labels[:, j] = np.argsort(order)[labels[:, j]]
-        values[j] = values[j][order]
-    called = tuple(tuple(str(value) for value in some) for some in values)
-    parts = [
-        LabelledPart(x, rows, labels, names, content, factors or {}, called, tuple(columns))
-        for rows in (split.train, split.val, split.test)
-    ]
+        values[j], labels[:, j] = _trained_first(values[j], labels[:, j], trained)
+    called = tuple(tuple(map(str, some)) for some in values)
+    given = labels, names, content, factors or {}, called, tuple(columns)
+    parts = [LabelledPart(x, rows, *given) for rows in (split.train, split.val, split.test)]
     return Data(name, DataSpec(x.spec, x.spec), *parts, remark=remark, skipped=skipped)
+
+
+def _drawn(config: DataConfig, name: str, labels: np.ndarray, names: Sequence[str], values: np.ndarray) -> Split:
+    """Returns a division as `config` asks for it."""
+    if config.val == config.test == ELSEWHERE:
+        return Split(np.arange(len(names)), np.arange(0), np.arange(0))
+    if config.split == "class" and config.test != ELSEWHERE:
+        return _by_class(config, name, labels, names, values)
+    return _by_image(config, name, labels, names)
+
+
+def _trained_first(values: np.ndarray, labels: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns values and their numbers (n,) anew, with those that training sees first."""
+    order = np.concatenate([trained, np.setdiff1d(np.arange(len(values)), trained)])
+    return values[order], np.argsort(order)[labels]
 
 
 def unseen_classes(config: DataConfig, name: str, labels: np.ndarray, names: Sequence[str], test: np.ndarray) -> Split:

@@ -549,7 +549,7 @@ class CdDN(Method[Paired]):
 
     def prior(self, n: int, domain: Domain, generator: torch.Generator) -> Float[Tensor, "n d"]:
         """Samples exclusive codes from N(0, I), (n, d). See `Disentangler.prior`."""
-        return torch.randn(n, self.config.exclusive, generator=generator)
+        return torch.randn(n, self.config.exclusive, generator=generator, device=generator.device)
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
         """Translates S of x with noise, or with the given exclusive codes (section 2.1). See `Translator.translate`."""

@@ -22,11 +22,11 @@ from torch.optim import Adam, Optimizer
 
 from unbraid.core.bounds import Positive, Share, Size, Weight
 from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, check_target, small_images
-from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, Unpaired, UserError, other
+from unbraid.core.types import DOMAINS, DataSpec, Domain, Unpaired, other
 from unbraid.nn.blocks import Upsampling, draw_normal
 from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.patch import DiscriminatorNorm, PatchDiscriminator, discriminator_loss, patch_halvings
-from unbraid.nn.residual import Norm, ResidualTranslator, check_same_shape, detach_blank
+from unbraid.nn.residual import Norm, ResidualTranslator, both_images, check_same_shape, detach_blank
 
 BETAS = (0.5, 0.999)
 
@@ -95,6 +95,7 @@ class CUT(Method[Unpaired]):
     It has no codes, so each item has one translation.
 
     Example:
+        >>> from unbraid.core.types import DataSpec, ImageSpec
         >>> spec = DataSpec(ImageSpec(16, 16, 3), ImageSpec(16, 16, 3))
         >>> model = CUT(spec, CUTConfig(width=4, blocks=1)).eval()
         >>> tuple(model.translate(torch.zeros(2, 3, 16, 16), "a", "b").shape)
@@ -108,7 +109,8 @@ class CUT(Method[Unpaired]):
 
     def __init__(self, spec: DataSpec, config: CUTConfig) -> None:
         super().__init__(spec, config)
-        sides = _check(spec)
+        check_same_shape("cut", spec)
+        sides = both_images("cut", spec)
         self.targets: tuple[Domain, ...] = DOMAINS if config.towards == "both" else (config.towards,)
         self.translators, self.heads, self.discriminators = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for target in self.targets:
@@ -237,12 +239,3 @@ def patch_contrast(
         logits = queries @ keys.transpose(1, 2) / temperature
         own = torch.arange(logits.shape[1], device=logits.device).expand(len(logits), -1)
         return cross_entropy(logits.transpose(1, 2), own, reduction="none").mean(1)
-
-
-def _check(spec: DataSpec) -> dict[Domain, ImageSpec]:
-    """Returns both specs. Raises UserError for data that don't fit."""
-    a, b = spec.a, spec.b
-    if not (isinstance(a, ImageSpec) and isinstance(b, ImageSpec)):
-        raise UserError(f"cut works on images; found {a} and {b}")
-    check_same_shape("cut", spec)
-    return {"a": a, "b": b}

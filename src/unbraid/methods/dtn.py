@@ -27,6 +27,7 @@ from unbraid.core.method import Clock, Method, Terms, Update, check_target
 from unbraid.core.types import DataSpec, Domain, ImageSpec, Unpaired, UserError, other
 from unbraid.nn.blocks import SLOPE, FitSize, InstanceNorm, draw_normal, up
 from unbraid.nn.pretrained.teacher import NAMED, Teacher, find_teacher
+from unbraid.nn.residual import both_images
 
 FROM_SOURCE, FROM_TARGET, REAL = 0, 1, 2
 """Classes of the discriminator: D_1, D_2, D_3."""
@@ -228,11 +229,8 @@ def smoothness(x: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
 
 def _check(spec: DataSpec, config: DTNConfig) -> dict[Domain, ImageSpec]:
     """Returns both specs. Raises UserError for settings that don't fit the data."""
-    a, b = spec.a, spec.b
-    if not (isinstance(a, ImageSpec) and isinstance(b, ImageSpec)):
-        raise UserError(f"dtn works on images; found {a} and {b}")
-    if (a.height, a.width) != (b.height, b.width):
-        raise UserError(f"dtn needs images of one size in both domains; found {a} and {b}. Give --data.size H W")
+    sides = both_images("dtn", spec)
+    a, b = sides["a"], sides["b"]
     for side in (a, b):
         if side.channels not in (1, 3):
             raise UserError(f"dtn's pretrained networks take grey and colour images; found {side}")
@@ -242,4 +240,4 @@ def _check(spec: DataSpec, config: DTNConfig) -> dict[Domain, ImageSpec]:
             f"This discriminator halves {len(config.discriminator_widths)} times and needs {smallest} pixels; found "
             f"{b}: fewer --method.discriminator-widths, or --data.size"
         )
-    return {"a": a, "b": b}
+    return sides

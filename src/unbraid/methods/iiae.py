@@ -381,7 +381,7 @@ class IIAE(Method[Paired]):
 
     def prior(self, n: int, domain: Domain, generator: torch.Generator) -> Float[Tensor, "n d"]:
         """Samples exclusive codes from their prior N(0, I), (n, d). See `Disentangler.prior`."""
-        return torch.randn(n, self.config.exclusive, generator=generator)
+        return torch.randn(n, self.config.exclusive, generator=generator, device=generator.device)
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
         """Decodes the shared code of x with a given or sampled exclusive code. See `Translator.translate`."""

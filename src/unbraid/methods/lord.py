@@ -393,7 +393,7 @@ class LORD(Method[Labelled]):
         self.prepare()
         generator = torch.Generator().manual_seed(0)
         sizes = (self.config.content, self.generator.styles.in_features)
-        starts = [torch.rand(1, size, generator=generator) * 0.1 - 0.05 for size in sizes]
+        starts = [torch.rand(1, size, generator=generator, device=generator.device) * 0.1 - 0.05 for size in sizes]
         codes = [start.to(x.device).repeat(len(x), 1).requires_grad_() for start in starts]
         optimiser = Adam(codes, self.config.code_rate, BETAS)
         with torch.enable_grad():
@@ -416,11 +416,12 @@ class LORD(Method[Labelled]):
         """
         if self.config.inference == "amortised":
             raise UserError("A fully amortised LORD keeps no class codes to draw from: give an image to take it from")
-        sets = self.spec.domains
+        sets, device = self.spec.domains, generator.device
         columns = [
-            torch.tensor([i for i in range(count) if not sets or sets[i] == domain]) for count in self.spec.classes
+            torch.tensor([i for i in range(count) if not sets or sets[i] == domain], device=device)
+            for count in self.spec.classes
         ]
-        drawn = [column[torch.randint(len(column), (n,), generator=generator)] for column in columns]
+        drawn = [column[torch.randint(len(column), (n,), generator=generator, device=device)] for column in columns]
         return self._class_rows(torch.stack(drawn, 1).to(self.offsets.device)).detach()
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:

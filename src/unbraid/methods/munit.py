@@ -23,10 +23,10 @@ from torch.optim import Adam, Optimizer
 
 from unbraid.core.bounds import Positive, Size, Weight
 from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, small_images
-from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Unpaired, UserError, other
+from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Unpaired, other
 from unbraid.nn.blocks import FitSize, UpConv, down, draw_normal
 from unbraid.nn.functional import adain, least_squares
-from unbraid.nn.residual import HALVINGS, check_same_shape, detach_blank, halvings, residual_blocks
+from unbraid.nn.residual import HALVINGS, both_images, check_same_shape, detach_blank, halvings, residual_blocks
 
 BETAS = (0.5, 0.999)
 
@@ -186,7 +186,8 @@ class MUNIT(Method[Unpaired]):
 
     def __init__(self, spec: DataSpec, config: MUNITConfig) -> None:
         super().__init__(spec, config)
-        sides = _check(spec)
+        check_same_shape("munit", spec)
+        sides = both_images("munit", spec)
         self.size = FitSize(sides["a"].height, sides["a"].width, HALVINGS)
         self.content_encoders, self.style_encoders = nn.ModuleDict(), nn.ModuleDict()
         self.decoders, self.discriminators = nn.ModuleDict(), nn.ModuleDict()
@@ -261,7 +262,7 @@ class MUNIT(Method[Unpaired]):
 
     def prior(self, n: int, domain: Domain, generator: torch.Generator) -> Float[Tensor, "n d"]:
         """Draws style codes from N(0, I). See `Disentangler.prior`."""
-        return torch.randn(n, self.config.style, generator=generator)
+        return torch.randn(n, self.config.style, generator=generator, device=generator.device)
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
         """Decodes the content of x with a given or drawn style. See `Translator.translate`."""
@@ -288,12 +289,3 @@ def discriminator_halvings(spec: ImageSpec, scales: int) -> int:
 def _least_squares(scores: list[Tensor], target: float) -> Float[Tensor, ""]:
     """Returns the sum over scales of the mean of (scores - target)^2."""
     return torch.stack([least_squares(some, target) for some in scores]).sum()
-
-
-def _check(spec: DataSpec) -> dict[Domain, ImageSpec]:
-    """Returns both specs. Raises UserError for data that don't fit."""
-    a, b = spec.a, spec.b
-    if not (isinstance(a, ImageSpec) and isinstance(b, ImageSpec)):
-        raise UserError(f"munit works on images; found {a} and {b}")
-    check_same_shape("munit", spec)
-    return {"a": a, "b": b}

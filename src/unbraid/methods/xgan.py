@@ -30,6 +30,7 @@ from unbraid.data.parts import Part
 from unbraid.nn.blocks import FitSize, fixed_statistics, up
 from unbraid.nn.functional import reversed_gradient
 from unbraid.nn.pretrained.teacher import EFFICIENTNET_SIZE, Teacher, find_teacher
+from unbraid.nn.residual import both_images
 
 SEPARATE = 95.0
 """Accuracy of the domain classifier in percent from which the domains' embeddings are separate."""
@@ -428,11 +429,8 @@ def cosine_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> Float[T
 
 def _check(spec: DataSpec, config: XGANConfig) -> dict[Domain, ImageSpec]:
     """Returns both specs. Raises UserError for settings that don't fit the data."""
-    a, b = spec.a, spec.b
-    if not (isinstance(a, ImageSpec) and isinstance(b, ImageSpec)):
-        raise UserError(f"XGAN works on images; found {a} and {b}")
-    if (a.height, a.width) != (b.height, b.width):
-        raise UserError(f"XGAN needs images of one size in both domains; found {a} and {b}. Give --data.size H W")
+    sides = both_images("XGAN", spec)
+    a, b = sides["a"], sides["b"]
     if len(config.widths) != len(config.decoder_widths) or len(config.widths) < 2:
         raise UserError(
             f"--method.widths has {len(config.widths)} entries, --method.decoder-widths {len(config.decoder_widths)}; "
@@ -454,4 +452,4 @@ def _check(spec: DataSpec, config: XGANConfig) -> dict[Domain, ImageSpec]:
             f"--method.teacher-domains {given}: give one. A teacher for both would draw the embedding in two "
             "directions at once (section 3)"
         )
-    return {"a": a, "b": b}
+    return sides

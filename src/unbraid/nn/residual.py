@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unbraid.core.types import DataSpec, ImageSpec, UserError, VectorSpec
+from unbraid.core.types import DataSpec, Domain, ImageSpec, UserError, VectorSpec
 from unbraid.nn.blocks import FitSize, InstanceNorm, Upsampling, doubling, group_norm
 
 HALVINGS = 2
@@ -214,14 +214,23 @@ class VectorTranslator(nn.Module):
         return self.last(x if self.first is None else torch.relu(self.first(x))).float()
 
 
+def both_images(name: str, spec: DataSpec) -> dict[Domain, ImageSpec]:
+    """Returns the specification of each domain. Raises UserError unless both are images of one size."""
+    a, b = spec.a, spec.b
+    if not (isinstance(a, ImageSpec) and isinstance(b, ImageSpec)):
+        raise UserError(f"{name} works on images; found {a} and {b}")
+    if (a.height, a.width) != (b.height, b.width):
+        raise UserError(f"{name} needs images of one size in both domains; found {a} and {b}. Give --data.size H W")
+    return {"a": a, "b": b}
+
+
 def check_same_shape(name: str, spec: DataSpec) -> None:
     """Checks that both domains are vectors, or images of one size, at least SMALLEST. Raises UserError."""
     a, b = spec.a, spec.b
     if isinstance(a, VectorSpec) and isinstance(b, VectorSpec):
         return
-    if not (isinstance(a, ImageSpec) and isinstance(b, ImageSpec)):
+    if isinstance(a, VectorSpec) != isinstance(b, VectorSpec):
         raise UserError(f"{name} needs two domains of one kind; found {a} and {b}")
-    if (a.height, a.width) != (b.height, b.width):
-        raise UserError(f"{name} needs images of one size in both domains; found {a} and {b}. Give --data.size H W")
+    a = both_images(name, spec)["a"]
     if min(a.height, a.width) < SMALLEST:
         raise UserError(f"{name} needs images of at least {SMALLEST} x {SMALLEST}; found {a}. Give --data.size H W")

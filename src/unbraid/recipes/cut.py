@@ -6,31 +6,9 @@ from unbraid.core.config import TrainConfig
 from unbraid.core.data_config import DataConfig
 from unbraid.core.recipe import Recipe
 from unbraid.methods.cut import SMALL_IMAGES, CUTConfig
-from unbraid.recipes.uncooperative import (
-    UNCOOPERATIVE_CUHK,
-    UNCOOPERATIVE_FACADES,
-    UNCOOPERATIVE_MAPS,
-    UNCOOPERATIVE_RELIT,
-    UNCOOPERATIVE_RELIT_32,
-)
+from unbraid.recipes.uncooperative import beside
 
-CUT_RELIT_32, CUT_RELIT, CUT_MAPS, CUT_CUHK, CUT_FACADES = (
-    Recipe(
-        replace(SMALL_IMAGES, towards="both"),
-        recipe.data,
-        recipe.train,
-        name=f"cut-{recipe.name.removeprefix('uncooperative-')}",
-        about=recipe.about,
-        shows="hidden pair",
-    )
-    for recipe in (
-        UNCOOPERATIVE_RELIT_32,
-        UNCOOPERATIVE_RELIT,
-        UNCOOPERATIVE_MAPS,
-        UNCOOPERATIVE_CUHK,
-        UNCOOPERATIVE_FACADES,
-    )
-)
+CUT_RELIT_32, CUT_RELIT, CUT_MAPS, CUT_CUHK, CUT_FACADES = beside("cut", replace(SMALL_IMAGES, towards="both"))
 CUT_MAPS_PAPER = Recipe(
     CUTConfig(),
     DataConfig(set="maps"),

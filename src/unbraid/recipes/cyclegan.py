@@ -1,51 +1,16 @@
 """Recipes of CycleGAN, the unpaired baseline: each beside one of another method, with as many steps."""
 
-from dataclasses import replace
-
 from unbraid.core.config import TrainConfig
 from unbraid.core.data_config import DataConfig
 from unbraid.core.recipe import Recipe
 from unbraid.methods.cyclegan import CycleGANConfig
-from unbraid.recipes.uncooperative import (
-    PAPER,
-    RELIT,
-    UNCOOPERATIVE_CUHK,
-    UNCOOPERATIVE_FACADES,
-    UNCOOPERATIVE_MAPS,
-    UNCOOPERATIVE_RELIT,
-    UNCOOPERATIVE_RELIT_32,
-)
+from unbraid.recipes.uncooperative import PAPER, RELIT, beside
 from unbraid.recipes.xgan import XGAN_EMOJI
 
 SMALL = CycleGANConfig(width=24, discriminator_width=32)
 """CycleGAN at 64 px, as wide as uncooperative re-entanglement there."""
 
-CYCLEGAN_RELIT = Recipe(
-    SMALL,
-    UNCOOPERATIVE_RELIT.data,
-    UNCOOPERATIVE_RELIT.train,
-    name="cyclegan-relit",
-    about="relit and plain cars, 64 px",
-    shows="hidden pair",
-)
-CYCLEGAN_MAPS = Recipe(
-    SMALL,
-    UNCOOPERATIVE_MAPS.data,
-    UNCOOPERATIVE_MAPS.train,
-    name="cyclegan-maps",
-    about="aerial photos and maps, 64 px",
-    shows="hidden pair",
-)
-CYCLEGAN_RELIT_32, CYCLEGAN_CUHK, CYCLEGAN_FACADES = (
-    replace(
-        CYCLEGAN_RELIT,
-        data=recipe.data,
-        train=recipe.train,
-        name=f"cyclegan-{recipe.name.removeprefix('uncooperative-')}",
-        about=recipe.about,
-    )
-    for recipe in (UNCOOPERATIVE_RELIT_32, UNCOOPERATIVE_CUHK, UNCOOPERATIVE_FACADES)
-)
+CYCLEGAN_RELIT_32, CYCLEGAN_RELIT, CYCLEGAN_MAPS, CYCLEGAN_CUHK, CYCLEGAN_FACADES = beside("cyclegan", SMALL)
 CYCLEGAN_RELIT_PAPER = Recipe(
     CycleGANConfig(),
     RELIT,

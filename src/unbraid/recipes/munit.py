@@ -4,31 +4,9 @@ from unbraid.core.config import TrainConfig
 from unbraid.core.data_config import DataConfig
 from unbraid.core.recipe import Recipe
 from unbraid.methods.munit import SMALL_IMAGES, MUNITConfig
-from unbraid.recipes.uncooperative import (
-    UNCOOPERATIVE_CUHK,
-    UNCOOPERATIVE_FACADES,
-    UNCOOPERATIVE_MAPS,
-    UNCOOPERATIVE_RELIT,
-    UNCOOPERATIVE_RELIT_32,
-)
+from unbraid.recipes.uncooperative import beside
 
-MUNIT_RELIT_32, MUNIT_RELIT, MUNIT_MAPS, MUNIT_CUHK, MUNIT_FACADES = (
-    Recipe(
-        SMALL_IMAGES,
-        recipe.data,
-        recipe.train,
-        name=f"munit-{recipe.name.removeprefix('uncooperative-')}",
-        about=recipe.about,
-        shows="hidden pair",
-    )
-    for recipe in (
-        UNCOOPERATIVE_RELIT_32,
-        UNCOOPERATIVE_RELIT,
-        UNCOOPERATIVE_MAPS,
-        UNCOOPERATIVE_CUHK,
-        UNCOOPERATIVE_FACADES,
-    )
-)
+MUNIT_RELIT_32, MUNIT_RELIT, MUNIT_MAPS, MUNIT_CUHK, MUNIT_FACADES = beside("munit", SMALL_IMAGES)
 MUNIT_MAPS_PAPER = Recipe(
     MUNITConfig(),
     DataConfig(set="maps"),

@@ -1,6 +1,8 @@
 """Recipes of uncooperative re-entanglement and its cooperative baseline."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from unbraid.core.config import TrainConfig
 from unbraid.core.data_config import DataConfig
@@ -152,3 +154,21 @@ UNCOOPERATIVE_MAPS_PAPER = Recipe(
     name="uncooperative-maps-paper",
     about="maps at the paper's 256 px",
 )
+
+
+def beside(name: str, method: Any) -> Iterator[Recipe[Any]]:
+    """Yields recipes of another method beside those at 32 and 64 px: on the same data, with as many steps.
+
+    Args:
+        name: Of the method.
+        method: Its configuration.
+    """
+    for recipe in (
+        UNCOOPERATIVE_RELIT_32,
+        UNCOOPERATIVE_RELIT,
+        UNCOOPERATIVE_MAPS,
+        UNCOOPERATIVE_CUHK,
+        UNCOOPERATIVE_FACADES,
+    ):
+        own = f"{name}-{recipe.name.removeprefix('uncooperative-')}"
+        yield Recipe(method, recipe.data, recipe.train, name=own, about=recipe.about, shows="hidden pair")

