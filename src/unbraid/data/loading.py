@@ -10,7 +10,7 @@ from unbraid.data.features import extracted
 from unbraid.data.images import BYTES_WANTED
 from unbraid.data.joining import with_part
 from unbraid.data.layout import by_part, domain_names
-from unbraid.data.parts import ELSEWHERE, Data, LabelledPart
+from unbraid.data.parts import ELSEWHERE, Data
 from unbraid.data.sources import arrays, datasets, folders, tables
 from unbraid.data.sources.datasets import Datasets
 from unbraid.data.sources.known import KNOWN, redrawn, sets_with
@@ -61,7 +61,7 @@ def load_other(
         data, reason = None, str(error)
     else:
         reason, spec = "", data.spec
-    if data is not None and isinstance(data.test, LabelledPart) != (_kind(on) == "labelled"):
+    if data is not None and (data.test.labelled() is not None) != (_kind(on) == "labelled"):
         raise UserError(f"{data.name} has {data.test.describe()}: give other data of this kind")
     source, sets = _asked(config, on, data)
     other = _whole(source, sets, spec)
