@@ -21,7 +21,7 @@ RELIT = DataConfig(set="relit", size=(64, 64))
 take any size."""
 RELIT_32 = DataConfig(set="relit", size=(32, 32))
 TRAIN_32 = TrainConfig(steps=6000, batch=8, average=0.999, evaluate_every=1000)
-"""At most 30 minutes on two cores for each method."""
+"""Meant for half an hour on two cores; the time of none was measured yet."""
 FACADES = DataConfig(set="facades", size=(64, 64), augment=("flip", "shift"))
 
 UNCOOPERATIVE_SYNTHETIC = Recipe(
