@@ -10,6 +10,8 @@ from typing import ClassVar, Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unbraid.core.short import Short
+
 Domain = Literal["a", "b"]
 DOMAINS: tuple[Domain, Domain] = ("a", "b")
 
@@ -62,7 +64,7 @@ Spec = ImageSpec | VectorSpec
 
 
 @dataclass(frozen=True)
-class DataSpec:
+class DataSpec(Short):
     """Specification of the data, from which a method builds its networks."""
 
     a: Spec
@@ -107,7 +109,7 @@ class DataSpec:
         return "" if self.names == DOMAINS else f"a: {self.names[0]}, b: {self.names[1]}"
 
 
-class Batch:
+class Batch(Short):
     """Base of the batches that methods train on. A kind of its own is a frozen dataclass of tensors of n rows, and a
     `Part` that gives it."""
 
@@ -179,7 +181,7 @@ class Labelled(Batch):
 
 
 @dataclass(frozen=True)
-class Codes:
+class Codes(Short):
     """Codes of n items.
 
     Args:

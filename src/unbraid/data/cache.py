@@ -31,6 +31,7 @@ from unbraid.core.console import Console, Progress, printable
 from unbraid.core.data_config import DataConfig
 from unbraid.core.files import parse_json
 from unbraid.core.memory import format_bytes
+from unbraid.core.short import Short
 from unbraid.core.types import DataSpec, Domain, ImageSpec, UserError
 from unbraid.data.fit import Fit
 from unbraid.data.images import Header, ImageError, Pixels, decode, fitted, read_header, room, scaled
@@ -46,7 +47,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class CachedImages:
+class CachedImages(Short):
     """Images kept as (n, c, h, w) uint8 or uint16 on disk; reading rows costs memory for those rows alone.
 
     A file that is a sheet of k tiles has k rows, left to right and top to bottom. Files that can't be read keep their

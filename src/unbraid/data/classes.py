@@ -12,13 +12,14 @@ import numpy as np
 from torch import Tensor
 
 from unbraid.core.data_config import DataConfig
+from unbraid.core.short import Short
 from unbraid.core.types import DataSpec, Spec, UserError
 from unbraid.data.csvfile import folded
 from unbraid.data.parts import Chosen, Data, Items, PairedPart, Rows, UnpairedPart, held_out
 
 
 @dataclass(frozen=True)
-class Classmates:
+class Classmates(Short):
     """A random item of each row's class, drawn anew in every pass as a function of (seed, draw, row).
 
     classes: (n,) the class of each row. members: positions in `items`, class after class; starts, counts: (classes,)

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from unicodedata import normalize
 
+from unbraid.core.short import Short
 from unbraid.core.types import UserError
 
 
@@ -47,7 +48,7 @@ def _decoded(data: bytes) -> str:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Short):
     """A CSV file with a header, one of whose columns is `file`. rows: by their number in the file, as long as the
     header; cells that a row lacks are empty."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
+from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, Domain, other
 from unbraid.data.classes import Classmates
 from unbraid.data.parts import Chosen, Data, Items, PairedPart, Part, Rows, identities
@@ -93,7 +94,7 @@ def _middle(item: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Pairing:
+class Pairing(Short):
     """The different items of a paired part, and which belong together.
 
     first: positions in the part, (p,) and (q,), where each item of a, and of b, stands first. number: (n,) each, for

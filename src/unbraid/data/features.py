@@ -25,6 +25,7 @@ from unbraid.core.config import PACKAGED
 from unbraid.core.console import Console, Progress
 from unbraid.core.data_config import DataConfig, FeatureName
 from unbraid.core.files import parse_json
+from unbraid.core.short import Short
 from unbraid.core.types import DataSpec, Domain, ImageSpec, UserError, VectorSpec
 from unbraid.data.cache import CachedImages
 from unbraid.data.classes import Classmates
@@ -49,7 +50,7 @@ SHARPNESS = 8.0
 
 
 @dataclass(frozen=True)
-class Vectors:
+class Vectors(Short):
     """Vectors in an array, perhaps on disk. array: (n, d) float32. raw: the same of the network before it was tuned,
     if it was."""
 
@@ -89,7 +90,7 @@ class Head(nn.Module):
 
 
 @dataclass(frozen=True)
-class Headed:
+class Headed(Short):
     """Vectors put through a head."""
 
     items: Items
@@ -110,7 +111,7 @@ class Headed:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class Tuned(Short):
     """A head tuned on training classes, and the network's weights by name, if these were tuned too."""
 
     head: Head
@@ -351,7 +352,7 @@ class _Tuner:
 
 
 @dataclass
-class Extractor:
+class Extractor(Short):
     """From images to the vectors that a model was trained on. Kept in the run as features.safetensors.
 
     name: of the network. images: the specs of its input, by domain. tuned: the head behind it, and its own weights, if

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from unbraid.core.short import Short
 from unbraid.core.types import UserError
 from unbraid.data.images import SUFFIXES
 
@@ -21,7 +22,7 @@ def is_data(name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Listing:
+class Listing(Short):
     """The image files of a folder and its sub-folders. names: sorted, relative, with "/"; others: how many files are
     no images; misnamed: how many have a name that is not UTF-8, and are left out."""
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, Batch, DataSpec, Domain, Labelled, Paired, Spec, Unpaired, UserError
 from unbraid.data.augment import augment
 from unbraid.data.balanced import BalancedOrder
@@ -57,7 +58,7 @@ class Recombining(Items, Protocol):
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Chosen(Short):
     """A selection of other items, in its own order: item i is item chosen[i] of `items`. chosen: (n,) int64."""
 
     items: Items
@@ -92,7 +93,7 @@ class Views(Chosen):
 
 
 @dataclass(frozen=True)
-class Joined:
+class Joined(Short):
     """The items of two domains with one spec: those of `a`, then those of `b`."""
 
     a: Items
@@ -117,7 +118,7 @@ class Joined:
 
 
 @dataclass(frozen=True)
-class Split:
+class Split(Short):
     """The rows of each part. Written into the run; nothing is ever selected on test."""
 
     train: Rows
@@ -221,7 +222,7 @@ def linked(first: Sequence[str], second: Sequence[str]) -> list[str]:
     return [root((0, one))[1] for one in first]
 
 
-class Part(ABC):
+class Part(Short, ABC):
     """Items of one part of the data, of which batches are made. What a part can't say is None or empty.
 
     What is known of items is kept for the whole set: `names_of`, `labels_of`, `attributes_of` and `factors_of` have an
@@ -230,6 +231,10 @@ class Part(ABC):
 
     batch_type: ClassVar[type[Batch]]
     """The type of `batch`'s batches."""
+
+    def _content(self) -> str:
+        domains = {domain: self.domain(domain) for domain in self.domains}
+        return ", ".join(f"{domain}: {len(rows):,} {items.spec}" for domain, (items, rows) in domains.items())
 
     @abstractmethod
     def __len__(self) -> int:
@@ -622,7 +627,7 @@ def unique_rows(items: Items, rows: Rows) -> Rows:
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(Short):
     """A loaded data set: its parts and spec, files that were skipped, and a remark that belongs beside results."""
 
     name: str
@@ -634,6 +639,15 @@ class Data:
     skipped: tuple[str, ...] = field(default=())
     images: DataSpec | None = None
     """What the images looked like that the items are features of."""
+
+    @property
+    def about(self) -> str:
+        """The numbers of items of the parts, and what they look like, in a line."""
+        counted = f"{self.train.counted()} train, {self.val.counted()} validation, {self.test.counted()} test"
+        return f"{self.name}: {counted}; a: {self.spec.a}, b: {self.spec.b}"
+
+    def _content(self) -> str:
+        return self.about
 
     def parts(self) -> dict[str, Part]:
         """Returns the parts by name."""

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from unbraid.core.data_config import DataConfig
+from unbraid.core.short import Short
 from unbraid.core.types import UserError
 from unbraid.data.images import ImageError, read_header
 from unbraid.data.layout import by_part
@@ -31,7 +32,7 @@ ALIKE = 0.03
 
 
 @dataclass(frozen=True)
-class Surveyed:
+class Surveyed(Short):
     """A folder of images.
 
     sizes: (n, 2), height and width of those looked at. unreadable: "file: reason" for those that can't be read.
@@ -69,7 +70,7 @@ class Surveyed:
 
 
 @dataclass(frozen=True)
-class Survey:
+class Survey(Short):
     """Content of the folders that a user names.
 
     kind: how images belong together. places: the two folders, or the one. pairs: how many names agree.

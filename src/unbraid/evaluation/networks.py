@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from unbraid.core.config import PACKAGED, PerceptualConfig
+from unbraid.core.short import Short
 from unbraid.core.types import UserError
 from unbraid.evaluation.metrics.images import (
     Lpips,
@@ -26,7 +27,7 @@ Images = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class PerceptualNetworks:
+class PerceptualNetworks(Short):
     """LPIPS and VGG16, as far as their weights are there.
 
     lpips: None without weights. vgg: None without weights. remark: says what is not measured then, and why.

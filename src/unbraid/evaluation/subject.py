@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unbraid.core.config import Distance
 from unbraid.core.method import Disentangler, Translator
+from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, Codes, Domain, ImageSpec, other
 from unbraid.data.equal import Pairing
 from unbraid.data.parts import Data, Items, LabelledPart, PairedPart, Part, Rows
@@ -34,7 +35,7 @@ V = TypeVar("V")
 
 
 @dataclass
-class Subject:
+class Subject(Short):
     """A model with the part of the data that it is measured on.
 
     Args:

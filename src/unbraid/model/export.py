@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from unbraid.core.files import write_atomically, write_json
 from unbraid.core.method import Method
+from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, Codes, Domain, ImageSpec, Spec, UserError, other
 from unbraid.core.version import __version__
 from unbraid.model.run import model_state
@@ -37,7 +38,7 @@ FITTING = "scaled to cover height and width (bicubic, antialiased), middle kept;
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Short):
     """One function to export.
 
     Args:

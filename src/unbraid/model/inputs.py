@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from unbraid.core.console import printable
+from unbraid.core.short import Short
 from unbraid.core.types import ImageSpec, UserError, VectorSpec
 from unbraid.data.fit import Fit
 from unbraid.data.images import (
@@ -54,7 +55,7 @@ def at_once(shape: tuple[int, ...], answers: int = 1) -> int:
 
 
 @dataclass(frozen=True)
-class View:
+class View(Short):
     """What a model sees of one image.
 
     Args:

@@ -44,6 +44,7 @@ from unbraid.core.files import (
 )
 from unbraid.core.memory import available_memory, build_method
 from unbraid.core.method import AnyMethod, Method, present_names
+from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, Spec, UserError, VectorSpec
 from unbraid.core.version import __version__
 from unbraid.model.space import CodeSpace
@@ -114,7 +115,7 @@ class SavedOptimiser:
 
 
 @dataclass(frozen=True)
-class SavedAverage:
+class SavedAverage(Short):
     """What `train.Average` saves."""
 
     updates: Count
@@ -122,7 +123,7 @@ class SavedAverage:
 
 
 @dataclass(frozen=True)
-class SavedState:
+class SavedState(Short):
     """What state.pt holds."""
 
     position: Position

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unbraid.core.config import Distance
+from unbraid.core.short import Short
 from unbraid.core.types import Domain
 
 DIRECTIONS = 512
@@ -18,7 +19,7 @@ DIRECTIONS = 512
 
 
 @dataclass(frozen=True)
-class CodeSpace:
+class CodeSpace(Short):
     """The geometry of shared codes: each domain's mean, and the covariance of what differs within pairs.
 
     centre_a, centre_b: (d,). scale: (d,), the inverse deviation of a dimension within pairs. directions: (d, k),

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from unbraid.core.config import Distance
+from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, Codes, Domain, UserError
 from unbraid.model.trained import Trained
 
@@ -27,7 +28,7 @@ Reader = Callable[[Sequence[int]], Batch]
 
 
 @dataclass(frozen=True)
-class Embedded:
+class Embedded(Short):
     """Codes of some images. at: (n,) their numbers; codes: (n, d + e) float32; bad: lines about those left out."""
 
     at: list[int]

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from unbraid.core.files import read_json, write_atomically, write_json
+from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, Domain, UserError
 from unbraid.search.store import CHECKED, Store, checksum_of, read_identity
 
@@ -184,7 +185,7 @@ def read_built(folder: Path) -> dict[Domain, BuiltDomain] | None:
 
 
 @dataclass(frozen=True)
-class Vectors:
+class Vectors(Short):
     """Some columns of some rows of the codes, taken from disk as they are asked for."""
 
     codes: np.ndarray

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unbraid.core.progress import Meter
+from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, Domain, ImageSpec, UserError
 from unbraid.data.cache import CachedImages, cached, found_cached
 from unbraid.data.csvfile import Files, read_table
@@ -75,7 +76,7 @@ class Changes:
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(Short):
     """A folder of images: relative names, and how they are read."""
 
     folder: Path

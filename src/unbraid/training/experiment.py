@@ -36,6 +36,7 @@ from unbraid.core.memory import build_method, require_memory
 from unbraid.core.method import Method
 from unbraid.core.ranks import Ranks
 from unbraid.core.recipe import Recipe
+from unbraid.core.short import Short
 from unbraid.core.types import UserError
 from unbraid.data.features import Tuned, save_extractor, with_head
 from unbraid.data.loading import PLACES, load_other, needs
@@ -57,7 +58,7 @@ FEWEST = 8
 
 
 @dataclass(frozen=True)
-class Listed:
+class Listed(Short):
     """Content of parts.json: how many items train, and the names of those held out."""
 
     train: int
@@ -66,7 +67,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Short):
     """A method, built for its data, ready to be trained in a run's folder.
 
     name: of the method. config: with everything resolved that was left open. notes: lines about it, for the user.
@@ -133,10 +134,11 @@ class Experiment:
     @property
     def about(self) -> str:
         """The method, its size, and what its data look like, in a line."""
-        data, size = self.data, sum(p.numel() for p in self.method.parameters())
-        items = f"{data.train.counted()} train, {data.val.counted()} validation, {data.test.counted()} test"
-        looks = f"a: {data.spec.a}, b: {data.spec.b}"
-        return f"{self.name}, {size / 1e6:.2f} M parameters; {data.name}: {items}; {looks}"
+        size = sum(p.numel() for p in self.method.parameters())
+        return f"{self.name}, {size / 1e6:.2f} M parameters; {self.data.about}"
+
+    def _content(self) -> str:
+        return self.about
 
     def start_from(self, init: Path | None) -> list[str]:
         """Loads the weights that a new run starts from, if it starts from another run's; returns lines about it.
@@ -213,7 +215,7 @@ class Experiment:
         """Returns a digest of what must be the same on all ranks."""
         settings = flatten(to_json(self.config))
         same = {name: value for name, value in settings.items() if name not in (*FREE_KEYS, *LOCATIONS)}
-        return sha256(json.dumps([same, self.parts, str(self.data.spec)], default=str).encode()).hexdigest()
+        return sha256(json.dumps([same, self.parts, to_json(self.data.spec)], default=str).encode()).hexdigest()
 
 
 def train(config: RunConfig[Any], run: str | Path, data: Datasets | None = None, quiet: bool = False) -> Trained:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unbraid.core.data_config import DataConfig
+from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, UserError, VectorSpec
 from unbraid.data.cache import form
 from unbraid.data.classes import class_pairs
@@ -24,7 +25,7 @@ SAMPLE = 64
 
 
 @dataclass(frozen=True)
-class ArrayImages:
+class ArrayImages(Short):
     """Images (n, h, w) or (n, h, w, c), brought to [-1, 1] by values / half - shift and to the spec's size."""
 
     array: np.ndarray
@@ -44,7 +45,7 @@ class ArrayImages:
 
 
 @dataclass(frozen=True)
-class ArrayVectors:
+class ArrayVectors(Short):
     """Feature vectors (n, d), as they are."""
 
     array: np.ndarray

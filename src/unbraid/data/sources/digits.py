@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from unbraid.core.data_config import DataConfig
+from unbraid.core.short import Short
 from unbraid.core.types import DataSpec, ImageSpec, UserError
 from unbraid.data.npz import read_arrays
 from unbraid.data.parts import Data, PairedPart, Rows, held_out
@@ -29,7 +30,7 @@ REMARK = "the colouring is ours: the authors' generator was never published"
 
 
 @dataclass(frozen=True)
-class ColouredDigits:
+class ColouredDigits(Short):
     """Digits (n, 28, 28) uint8, centred on 32x32 or scaled to another size, coloured by (seed, row, draw).
 
     part: "ground" gives white digits on coloured ground, "digit" coloured digits on black.

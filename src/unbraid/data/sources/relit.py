@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
 from unbraid.core.data_config import DataConfig
+from unbraid.core.short import Short
 from unbraid.core.types import DataSpec, ImageSpec, UserError
 from unbraid.data.cache import CachedImages
 from unbraid.data.images import fit
@@ -44,7 +45,7 @@ NUMBERS = 23
 
 
 @dataclass(frozen=True)
-class Scenes:
+class Scenes(Short):
     """All that rich items have beside their renders. Each field: (n, k, 1, 1), k 3 for a colour, else 1."""
 
     light_x: Tensor
@@ -262,7 +263,7 @@ def relit(render: Float[Tensor, "n 3 h w"], scene: Scenes, spec: ImageSpec) -> F
 
 
 @dataclass(frozen=True)
-class PlainCars:
+class PlainCars(Short):
     """Renders on grey, brought to a size. images: (all tiles) of 3 channels, on white."""
 
     images: CachedImages
@@ -278,7 +279,7 @@ class PlainCars:
 
 
 @dataclass(frozen=True)
-class RelitCars:
+class RelitCars(Short):
     """The same renders, each in a scene of its own, which is a new one in each draw."""
 
     images: CachedImages

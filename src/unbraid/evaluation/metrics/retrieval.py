@@ -21,6 +21,7 @@ from torch import Tensor
 
 from unbraid.core.config import Distance
 from unbraid.core.files import Json
+from unbraid.core.short import Short
 from unbraid.data.equal import first_of_each, members
 from unbraid.model.space import CodeSpace
 
@@ -80,7 +81,7 @@ def _center(queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"]) -> Flo
 
 
 @dataclass(frozen=True)
-class FirstHits:
+class FirstHits(Short):
     """Where the first hit of each query stands, (q,) each, on the processor.
 
     nearer: items that are nearer than it. tied: items as far as it, it among them. hits: hits among those. others:

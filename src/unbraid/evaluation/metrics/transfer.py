@@ -10,13 +10,14 @@ import numpy as np
 from torch import Tensor
 
 from unbraid.core.method import AnyMethod
+from unbraid.core.short import Short
 from unbraid.core.types import Codes
 from unbraid.data.parts import LabelledPart
 from unbraid.model.codes import decode_all, encode_rows
 
 
 @dataclass(frozen=True)
-class Transfers:
+class Transfers(Short):
     """Tasks: positions in a part of the image that gives the class, the one that gives the content, and the truth.
 
     All (n,) int64. The three are different images.

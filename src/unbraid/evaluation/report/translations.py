@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unbraid.core.short import Short
 from unbraid.core.types import Domain, other
 from unbraid.data.equal import differ
 from unbraid.data.parts import derangement
@@ -27,7 +28,7 @@ ANSWERS = 3
 
 
 @dataclass(frozen=True)
-class Compared:
+class Compared(Short):
     """Translations of one way.
 
     names: of the inputs, (n,). x, made: inputs and translations, (n, c, h, w). true: the counterparts; None where they
