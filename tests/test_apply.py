@@ -218,7 +218,7 @@ def test_memory_does_not_grow_with_the_number_of_items(model: Trained, monkeypat
         return [model.translate(x, "a", "b", 2, seed=1), model.analogy(x, x[:3], "a"), model.decode(codes, "b")]
 
     whole = answers()
-    monkeypatch.setattr(inputs, "AT_ONCE", 4)
+    monkeypatch.setattr(inputs, "BATCH_ITEMS", 4)
     method: Any = model.method
     most: list[int] = []
     translate, decode = method.translate, method.decode
@@ -230,7 +230,7 @@ def test_memory_does_not_grow_with_the_number_of_items(model: Trained, monkeypat
 
 
 def test_a_large_image_is_taken_alone() -> None:
-    assert inputs.at_once((3, 64, 64)) == 100
-    assert inputs.at_once((3, 256, 256)) == 15
-    assert inputs.at_once((3, 4000, 4000)) == 1
-    assert inputs.at_once((12,)) == 100
+    assert inputs.batch_size((3, 64, 64)) == 100
+    assert inputs.batch_size((3, 256, 256)) == 15
+    assert inputs.batch_size((3, 4000, 4000)) == 1
+    assert inputs.batch_size((12,)) == 100

@@ -233,7 +233,7 @@ def test_answers_stay_apart_from_images_and_from_what_others_wrote(
 
 def test_answers_are_written_when_they_are_made(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few images at a time are read, and the answers to those before lie there by then."""
-    monkeypatch.setattr(inputs, "AT_ONCE", 3)
+    monkeypatch.setattr(inputs, "BATCH_ITEMS", 3)
     for i in range(8):
         write_png(tmp_path / "mine" / f"{i}.png", i)
     (tmp_path / "mine" / "5.png").write_text("no image")

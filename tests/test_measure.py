@@ -10,7 +10,7 @@ from unbraid.core.config import RunConfig, TrainConfig
 from unbraid.core.method import Method
 from unbraid.core.types import DataSpec, UserError
 from unbraid.data.parts import Part
-from unbraid.evaluation.measure import Watched
+from unbraid.evaluation.measure import ValidationFigures
 from unbraid.evaluation.measures.samples import Samples
 from unbraid.evaluation.validation import standard_error, validate
 from unbraid.methods.iiae import IIAE, IIAEConfig
@@ -82,7 +82,7 @@ def test_the_latest_of_the_models_that_are_equally_good_is_kept(
     kept: list[int] = []
     position = Position()
     for step, score in enumerate(scores):
-        found = Watched({"a->b": score + 1, "b->a": score - 1}, score, len(data.val))
+        found = ValidationFigures({"a->b": score + 1, "b->a": score - 1}, score, len(data.val))
         monkeypatch.setattr("unbraid.evaluation.measures.retrieval.Retrieval.watch", lambda *_, found=found: found)
         position = Position(**{**vars(position), "step": step})
         position = validate(run, method, data, position, Log(run.path, quiet=True))

@@ -16,7 +16,7 @@ from unbraid.data.images import decode
 from unbraid.model.drawing import save_gif, save_picture
 from unbraid.model.inputs import Fitting, view
 from unbraid.model.outputs import (
-    MADE,
+    MARK,
     FormatName,
     Picture,
     PictureFormat,
@@ -48,7 +48,7 @@ OTHER_NAMES: dict[str, Callable[[Path, Path], Path]] = {
 @pytest.mark.parametrize("by_folder", [False, True])
 def test_what_was_given_is_not_written_over_by_any_name(name: str, by_folder: bool, tmp_path: Path) -> None:
     given = tmp_path / "mine" / "q.png"
-    save_picture(Image.new("RGB", (4, 4)), given, MADE)  # even if an earlier command has made it
+    save_picture(Image.new("RGB", (4, 4)), given, MARK)  # even if an earlier command has made it
     out = OTHER_NAMES[name](given, tmp_path / "other.png")
     files = [given.parent, given] if by_folder else [given]
     with pytest.raises(UserError, match="choose another --out"):
@@ -58,8 +58,8 @@ def test_what_was_given_is_not_written_over_by_any_name(name: str, by_folder: bo
 
 
 def test_a_file_that_a_command_made_may_be_replaced_and_no_other(tmp_path: Path) -> None:
-    save_picture(Image.new("RGB", (4, 4)), tmp_path / "ours.png", MADE)
-    save_gif([torch.zeros(3, 4, 4), torch.ones(3, 4, 4)], tmp_path / "ours.gif", comment=MADE)
+    save_picture(Image.new("RGB", (4, 4)), tmp_path / "ours.png", MARK)
+    save_gif([torch.zeros(3, 4, 4), torch.ones(3, 4, 4)], tmp_path / "ours.gif", comment=MARK)
     check_file(tmp_path / "ours.png", [])
     check_folder(tmp_path, ["ours.png", "ours.gif", "new.png"], [])
     write_png(tmp_path / "theirs.png", 1)

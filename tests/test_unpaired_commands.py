@@ -9,7 +9,7 @@ from PIL import Image
 
 from helpers import write_pairs, write_png
 from unbraid.commands.cli import main
-from unbraid.evaluation.measure import Watched
+from unbraid.evaluation.measure import ValidationFigures
 from unbraid.evaluation.measures.unpaired import SCORE, UnpairedScore
 
 LENGTH = ["--train.batch", "4", "--train.steps", "6", "--train.evaluate-every", "3"]
@@ -99,7 +99,7 @@ def test_a_score_without_pairs_chooses_the_model(
 ) -> None:
     scores = iter([5.0, 1.0])
     monkeypatch.setattr(UnpairedScore, "watches", lambda *_: True)
-    monkeypatch.setattr(UnpairedScore, "watch", lambda *_: Watched({SCORE: (score := next(scores))}, score))
+    monkeypatch.setattr(UnpairedScore, "watch", lambda *_: ValidationFigures({SCORE: (score := next(scores))}, score))
     sides = ["--data.a", str(folders / "photo"), "--data.b", str(folders / "sketch")]
     assert main(["train", "cut", *sides, "--run", str(tmp_path / "run"), *SMALL["cut"], *LENGTH]) == 0
     assert main(["evaluate", str(tmp_path / "run"), "--only", "translation", "--limit", "8"]) == 0

@@ -5,14 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).parents[1] / "src" / "unbraid"
 OPENINGS = {"What", "Whether", "Of", "Those", "How"}
-NOT_YET = ("commands", "evaluation", "model", "recipes", "search", "web")
-"""Folders whose names and long signatures still have to be gone through; to be emptied, folder by folder."""
-OPENINGS_NOT_YET = ("evaluation", "model", "search", "web")
-"""Folders in which docstrings may still begin with those words."""
 NAMES = re.compile(
     r"adversar(y|ies)|rivals?|judge|fool|tell|watched|warnings|lengths|settled|again|autoencoding|likelihood"
     r"|rich|poor|told|made|seen|shown|said|alone|strangers|spread|once"
@@ -20,8 +14,8 @@ NAMES = re.compile(
 """Parts of names, divided by underscores, for which the field has other words."""
 
 
-def modules(left_out: tuple[str, ...] = ()) -> list[Path]:
-    return [path for path in sorted(PACKAGE.rglob("*.py")) if path.relative_to(PACKAGE).parts[0] not in left_out]
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
 
 
 def public(node: ast.Module | ast.ClassDef) -> Iterator[ast.ClassDef | ast.FunctionDef]:
@@ -57,7 +51,7 @@ def names(path: Path) -> Iterator[tuple[str, str]]:
 def test_docstrings_begin_with_what_something_does_or_is() -> None:
     wrong = [
         f"{where(path, node)} {node.name}: {text.splitlines()[0]}"
-        for path in modules(OPENINGS_NOT_YET)
+        for path in modules()
         for node in public(parsed(path))
         if (text := ast.get_docstring(node)) and text.split()[0] in OPENINGS
     ]
@@ -67,7 +61,7 @@ def test_docstrings_begin_with_what_something_does_or_is() -> None:
 def test_functions_of_three_parameters_list_them() -> None:
     """Those of a method, which a protocol describes, say where to look."""
     wrong = []
-    for path in modules(NOT_YET):
+    for path in modules():
         for node in public(parsed(path)):
             if not isinstance(node, ast.FunctionDef):
                 continue
@@ -84,13 +78,8 @@ def test_functions_of_three_parameters_list_them() -> None:
 def test_names_are_those_of_the_field() -> None:
     wrong = [
         f"{at} {name}"
-        for path in modules(NOT_YET)
+        for path in modules()
         for at, name in names(path)
         if any(NAMES.fullmatch(part) for part in re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_"))
     ]
     assert wrong == []
-
-
-@pytest.mark.parametrize("folder", sorted({*NOT_YET, *OPENINGS_NOT_YET}))
-def test_exceptions_are_folders(folder: str) -> None:
-    assert (PACKAGE / folder).is_dir()

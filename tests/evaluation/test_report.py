@@ -20,7 +20,7 @@ from unbraid.evaluation.report.content import Advice, Bar, Command, Figure, Name
 from unbraid.evaluation.report.embed import charts, picture, series
 from unbraid.evaluation.report.translations import Compared
 from unbraid.evaluation.report.words import search_figures, translation_figure
-from unbraid.evaluation.report.write import MADE, Report, check_out, make_report, render
+from unbraid.evaluation.report.write import MARK, Report, check_out, make_report, render
 from unbraid.methods.cddn import CdDN
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.methods.lord import LORD
@@ -153,7 +153,7 @@ def test_names_are_escaped_and_nothing_is_fetched() -> None:
     )  # fmt: skip
     assert "onerror='" not in page
     assert "<img src=http" not in page
-    assert MADE in page[:2000]
+    assert MARK in page[:2000]
     tags = Tags()
     tags.feed(page)
     assert all(place.startswith("data:image/webp;base64,") for place in tags.places)
@@ -168,7 +168,7 @@ def test_what_is_no_report_is_not_written_over(tmp_path: Path) -> None:
         check_out(tmp_path / "mine.html")
     with pytest.raises(UserError, match=r"ends in \.html"):
         check_out(tmp_path / "report.txt")
-    (tmp_path / "ours.html").write_text(f"<!DOCTYPE html>{MADE} 0.1")
+    (tmp_path / "ours.html").write_text(f"<!DOCTYPE html>{MARK} 0.1")
     check_out(tmp_path / "ours.html")
 
 

@@ -19,7 +19,7 @@ from unbraid.core.types import UserError
 from unbraid.data.images import read_image
 from unbraid.evaluation.metrics.retrieval import recall
 from unbraid.model.drawing import save_picture
-from unbraid.model.outputs import MADE
+from unbraid.model.outputs import MARK
 from unbraid.model.trained import Trained, load
 from unbraid.search.index import Searcher
 from unbraid.search.indexing import Shard
@@ -85,7 +85,7 @@ def test_a_sheet_never_replaces_an_image(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     ours = photos / "ours.png"
-    save_picture(Image.new("RGB", (16, 16)), ours, MADE)
+    save_picture(Image.new("RGB", (16, 16)), ours, MARK)
     assert index(run, photos, "--domain", "a", "--to", place) == 0
     monkeypatch.setattr("unbraid.commands.search.query", lambda *_: pytest.fail("it was searched first"))
     monkeypatch.chdir(tmp_path)

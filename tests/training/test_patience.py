@@ -9,7 +9,7 @@ import torch
 from helpers import IMAGES, paired_data
 from unbraid.core.config import RunConfig, TrainConfig
 from unbraid.evaluation import validation
-from unbraid.evaluation.measure import Watched
+from unbraid.evaluation.measure import ValidationFigures
 from unbraid.evaluation.measures.retrieval import Retrieval
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.model.log import Log, read_log
@@ -25,11 +25,11 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Validation scores that come, one at each measurement; the last one for good."""
     left: list[float] = []
 
-    def watch(self: Retrieval, subject: Any) -> Watched:
-        return Watched({"recall": left[0]}, left.pop(0) if len(left) > 1 else left[0], 20)
+    def watch(self: Retrieval, subject: Any) -> ValidationFigures:
+        return ValidationFigures({"recall": left[0]}, left.pop(0) if len(left) > 1 else left[0], 20)
 
     monkeypatch.setattr(Retrieval, "watch", watch)
-    monkeypatch.setattr(validation, "WATCHED", (Retrieval(),))
+    monkeypatch.setattr(validation, "MEASURES", (Retrieval(),))
     return left
 
 

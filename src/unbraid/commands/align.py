@@ -24,7 +24,7 @@ from unbraid.data.faces import (
 from unbraid.data.images import ImageError, decode
 from unbraid.data.listing import list_images
 from unbraid.model.drawing import save_picture
-from unbraid.model.outputs import MADE, check_folder
+from unbraid.model.outputs import MARK, check_folder
 
 LISTED = 10
 """Photos left out that are named, at most."""
@@ -62,14 +62,14 @@ def align(
     check_folder(out, (f"{stem}.png" for stem in stems), [folder, *(folder / name for name in listing.names)])
     known = read_landmarks(landmarks, listing) if landmarks else {}
     detect = find_detector(detector, choose_device(device)) if detector else None
-    made, cluttered, left_out = 0, 0, []
+    written, cluttered, left_out = 0, 0, []
     for name, stem in zip(listing.names, stems, strict=True):
         try:
             photo = colour(folder / name)
         except ImageError as error:
             left_out.append(f"{name}: {error.reason}")
             continue
-        points = known.get(name) if detect is None else found(detect, photo, str(detector))
+        points = known.get(name) if detect is None else _landmarks(detect, photo, str(detector))
         if points is None:
             left_out.append(f"{name}: {'no face was found' if detect else 'it is in no row of ' + str(landmarks)}")
             continue
@@ -81,14 +81,14 @@ def align(
         except ValueError as error:
             left_out.append(f"{name}: {error}")
             continue
-        save_picture(Image.fromarray(face), out / f"{stem}.png", MADE)
-        made += 1
+        save_picture(Image.fromarray(face), out / f"{stem}.png", MARK)
+        written += 1
     _say_left_out(left_out)
     if cluttered:
         print(f"{cluttered} photos have no plain background and keep it")
-    if not made:
+    if not written:
         raise UserError(f"None of the {len(listing.names)} photos in {folder} could be aligned")
-    print(f"Written: {made} faces of {size[0]}x{size[1]} in {out}")
+    print(f"Written: {written} faces of {size[0]}x{size[1]} in {out}")
 
 
 def _say_left_out(lines: Sequence[str]) -> None:
@@ -105,7 +105,7 @@ def colour(path: Path) -> Face:
     return np.ascontiguousarray(np.broadcast_to(values, (3, *values.shape[1:])).transpose(1, 2, 0))
 
 
-def found(detect: Detector, photo: Face, detector: str) -> Landmarks | None:
+def _landmarks(detect: Detector, photo: Face, detector: str) -> Landmarks | None:
     """Returns what a detector gives, as landmarks. UserError if it fails, or gives something else."""
     try:
         points = detect(photo)

@@ -53,10 +53,10 @@ def explore(
         if not (path / "config.json").exists():
             raise UserError(f"{path} is not a run: it has no config.json")
     choose_device(device)
-    alone = _is_loopback(host)
-    token = os.environ.get(TOKEN) or (None if alone else secrets.token_urlsafe(24))
+    local = _is_loopback(host)
+    token = os.environ.get(TOKEN) or (None if local else secrets.token_urlsafe(24))
     listening = _socket(host, port)
-    place = f"http://{_shown(host)}:{listening.getsockname()[1]}/"
+    place = f"http://{_in_link(host)}:{listening.getsockname()[1]}/"
     try:
         import uvicorn
 
@@ -68,7 +68,7 @@ def explore(
             threading.Thread(target=_opened, args=(opening,), daemon=True).start()
             from unbraid.web.app import application
 
-            served = application(opening, Path(folder).resolve(), _hosts(host) if alone else None, token)
+            served = application(opening, Path(folder).resolve(), _hosts(host) if local else None, token)
             print(f"Explorer: {place}{f'?token={token}' if token else ''}  (Ctrl+C stops it)", flush=True)
             if browser:
                 webbrowser.open(place + (f"?token={token}" if token else ""))
@@ -119,7 +119,7 @@ def _hosts(host: str) -> frozenset[str]:
     return LOOPBACK | {f"[{host}]" if ":" in host else host}
 
 
-def _shown(host: str) -> str:
+def _in_link(host: str) -> str:
     """The address as it is written in a link."""
     if host in ("0.0.0.0", "::"):
         return socket.gethostname()

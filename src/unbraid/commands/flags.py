@@ -76,7 +76,16 @@ def square(arguments: Sequence[str], flag: str) -> list[str]:
 
 
 def check_choice(arguments: Sequence[str], flag: str, known: Sequence[str]) -> None:
-    """UserError if the value behind a flag is none of those that are known; it says which are like it."""
+    """Checks the value behind a flag, if it is given. See `taken`.
+
+    Args:
+        arguments: Of the command.
+        flag: The flag.
+        known: Its values.
+
+    Raises:
+        UserError: It is none of these; it says which are like it.
+    """
     from unbraid.core.types import UserError
 
     value, _ = taken(arguments, flag)

@@ -26,7 +26,7 @@ AnswerPrecision = Annotated[
 
 
 def image_model(run: Path, device: str = "auto", precision: str = "fp32") -> Any:
-    """Returns the trained model on a device. UserError if it works on anything but images."""
+    """Returns a trained model of images. Raises UserError if it works on anything else. See `unbraid.load`."""
     from unbraid.model.trained import load
 
     model = load(run, device, precision)

@@ -94,9 +94,9 @@ def evaluate(
     folder = other_folder(run, protocol["data"]) if other else run
     written = [run / "metrics.json", run / "README.md", folder / "pictures", folder / "examples"]
     print(f"Written: {', '.join(str(path) for path in written if path.exists())}")
-    if shown := captions(folder / "pictures"):
+    if pictures := captions(folder / "pictures"):
         print("Look at:")
-        for path, text in shown:
+        for path, text in pictures:
             print(f"  {path}", fill(text, 80, initial_indent=" " * 6, subsequent_indent=" " * 6), sep="\n")
 
 
@@ -142,7 +142,7 @@ def cheat(
 
 
 def with_data(run: Path, data: DataLocation, limit: int | None, device: str) -> tuple[Any, Any, Any, bool]:
-    """A run, its model, its data as it trains on them, and whether the test part is of other images."""
+    """Opens a run: itself, its model, its data, and whether the test part is of other images. See `open_run`."""
     from unbraid.training.experiment import open_run
     from unbraid.training.places import place_of
 

@@ -69,12 +69,12 @@ def lines(recipe: Recipe[Any], seconds: Mapping[str, Any], figure: Figure | None
 
 
 def measured(figure: Figure | None, steps: int | None, note: str) -> str:
-    """Returns what was measured in words, with the run's number of steps where it is not the recipe's."""
+    """Returns what was measured in words, with the run's number of steps where it is not the recipe's. See `lines`."""
     if figure is None:
         return f"not measured{note and f' ({note})'}"
-    said = [f"{figure.steps:,} steps"] if figure.steps not in (None, steps) else []
-    said += [note] if note else []
-    return f"ours {figure.words} ({'; '.join(said)})" if said else f"ours {figure.words}"
+    remarks = [f"{figure.steps:,} steps"] if figure.steps not in (None, steps) else []
+    remarks += [note] if note else []
+    return f"ours {figure.words} ({'; '.join(remarks)})" if remarks else f"ours {figure.words}"
 
 
 def cores(machine: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from unbraid.core.types import DOMAINS, DataSpec, ImageSpec, UserError
 from unbraid.data.images import read_image
 from unbraid.model.drawing import save_picture
 from unbraid.model.inputs import ImageFiles
-from unbraid.model.outputs import MADE, check_file
+from unbraid.model.outputs import MARK, check_file
 from unbraid.model.run import Run
 from unbraid.model.trained import load
 from unbraid.search.hit import Hit
@@ -86,7 +86,7 @@ def index(
     domain = model.spec.domain(domain, "--domain") if domain else None
     distance = (distance or Run.existing(run).config.train.distance) if model.space else "euclidean"
     sources = _listed(folders, model.image_spec(domain or "a"), cache) if folders else []
-    about, strangers = read_metadata(metadata, sources) if metadata else (None, 0)
+    about, unknown = read_metadata(metadata, sources) if metadata else (None, 0)
     with _target(to, part, identity(model, distance)) as (store, finish):
         _say_damaged(store)
         if forget:
@@ -99,8 +99,8 @@ def index(
         _say_lacking(store)
         for line in finish(exact, recall):
             print(line)
-    if strangers:
-        print(f"{strangers} rows of {metadata} name none of the images")
+    if unknown:
+        print(f"{unknown} rows of {metadata} name none of the images")
     _say_merge(run, to, part.count)
 
 
@@ -290,15 +290,15 @@ def _print_hits(files: Sequence[Path], found: Sequence[Sequence[Hit]], spec: Dat
 
 def _draw(files: Sequence[Path], found: Sequence[Sequence[Hit]], out: Path) -> None:
     some = min(len(files), SHEET_ROWS)
-    queries = [picture_of(file) for file in files[:some]]
+    queries = [_picture_of(file) for file in files[:some]]
     drawn = [row[:SHEET_COLUMNS] for row in found[:some]]
-    pictures = [[picture_of(hit.path) for hit in row] for row in drawn]
+    pictures = [[_picture_of(hit.path) for hit in row] for row in drawn]
     captions = [[f"{hit.distance:.3f}" for hit in row] for row in drawn]
     sheet = contact_sheet(queries, pictures, captions, names=[printable(file.name) for file in files[:some]])
-    save_picture(sheet, out, MADE)
+    save_picture(sheet, out, MARK)
 
 
-def picture_of(path: Path, side: int = 128) -> torch.Tensor | None:
+def _picture_of(path: Path, side: int = 128) -> torch.Tensor | None:
     """Returns an image file for a sheet, (3, side, side) in [-1, 1]; None if it can't be read any more."""
     try:
         return read_image(path, ImageSpec(side, side, 3))

@@ -85,7 +85,7 @@ def start(arguments: Sequence[str]) -> None:
     if found.kind == "pairs" and "--data.unpaired" in rest:
         say(["The pairs are hidden from training, as asked"])
     path = options.run or Path("runs") / "-".join(place.resolve().name for place in found.places)
-    plan = resumed(path, found, options, rest) if (path / "config.json").exists() else planned(found, options, rest)
+    plan = _resumed(path, found, options, rest) if (path / "config.json").exists() else _planned(found, options, rest)
     say([*plan.lines, f"Folder of the run: {path}"])
     if options.dry_run:
         say(["Nothing was trained; leave --dry-run out to begin"])
@@ -120,48 +120,33 @@ def described(found: Survey) -> Iterator[str]:
         yield f"{found.common} images are in both folders: is that meant?"
 
 
-def planned(found: Survey, options: StartArguments, rest: Sequence[str]) -> Plan:
-    """Chooses method and settings, measures a few steps, and chooses as many as fit the time.
-
-    Args:
-        found: What the folders hold.
-        options: What was asked for.
-        rest: Flags of `unbraid train`, which override what is chosen.
-    """
+def _planned(found: Survey, options: StartArguments, rest: Sequence[str]) -> Plan:
+    """Chooses method and settings, measures a few steps, and chooses as many as fit the time."""
     unpaired = found.kind == "unpaired" or "--data.unpaired" in rest
     kind: Kind = "unpaired" if unpaired and found.kind == "pairs" else found.kind
-    name, side = options.method or METHOD[kind], options.size or default_side()
+    name, side = options.method or METHOD[kind], options.size or _default_side()
     why = f", which {WHY[name]}" if name in WHY and not options.method else ""
-    config, loaded, notes = resolved(found, kind, side, name, rest)
+    config, loaded, notes = _resolved(found, kind, side, name, rest)
     if any((config.train.steps, config.train.epochs, config.train.minutes)):
         length = "As long as asked: " + in_flags(config.train)
     else:
         seconds = seconds_a_step(Experiment.prepare(config, None, None, loaded))
-        if possible_steps(options.minutes, seconds) < ENOUGH and side > SMALLEST and options.size is None:
-            notes.append(
-                f"At {side} px only {possible_steps(options.minutes, seconds):,} steps would fit, so images are smaller"
-            )
-            config, loaded, more = resolved(found, kind, SMALLEST, name, rest)
+        steps = _possible_steps(options.minutes, seconds)
+        if steps < ENOUGH and side > SMALLEST and options.size is None:
+            notes.append(f"At {side} px only {steps:,} steps would fit, so images are smaller")
+            config, loaded, more = _resolved(found, kind, SMALLEST, name, rest)
             notes += more
             seconds = seconds_a_step(Experiment.prepare(config, None, None, loaded))
         config = replace(config, train=with_steps(config.train, options.minutes, seconds, kind != "unpaired"))
         length = about_length(config.train, seconds, options.minutes)
-    return Plan(config, loaded, [f"Method: {name}{why}", *notes, *about_data(loaded, config.data, kind), length])
+    return Plan(config, loaded, [f"Method: {name}{why}", *notes, *_about_data(loaded, config.data, kind), length])
 
 
-def resolved(
+def _resolved(
     found: Survey, kind: Kind, side: int, name: str, rest: Sequence[str]
 ) -> tuple[RunConfig[Any], Data, list[str]]:
-    """Returns a complete configuration but for its length, the data, and notes about them.
-
-    Args:
-        found: What the folders hold.
-        kind: How their images belong together.
-        side: Smaller side of the images.
-        name: Name of the method.
-        rest: Flags of `unbraid train`, which override what is chosen.
-    """
-    data = chosen_data(found, kind, side, name)
+    """Returns a complete configuration but for its length, the data, and notes. `rest` overrides what is chosen."""
+    data = _chosen_data(found, kind, side, name)
     train = TrainConfig(batch=BATCH.get(name, 8), average=0.999 if kind == "unpaired" else 0.0)
     parsed = parse(name, rest, RunConfig(method_class(name).config_type(), data, train))
     loaded = load_data(parsed.data)
@@ -170,25 +155,18 @@ def resolved(
     return RunConfig(parsed.method, parsed.data, parsed.train), loaded, notes
 
 
-def default_side() -> int:
+def _default_side() -> int:
     """Returns the smaller side that images are brought to, if none is asked for."""
     return LARGE_SIDE if choose_device().type == "cuda" else SIDE
 
 
-def possible_steps(minutes: float, seconds: float) -> int:
+def _possible_steps(minutes: float, seconds: float) -> int:
     """Returns how many steps of so many seconds fit the time."""
     return int(60 * minutes * (1 - MEASURING) / seconds)
 
 
-def chosen_data(found: Survey, kind: Kind, side: int, method: str) -> DataConfig:
-    """Returns where the data lie, and how they are brought to a size and divided.
-
-    Args:
-        found: What the folders hold.
-        kind: How their images belong together.
-        side: Smaller side of the images.
-        method: Name of the method.
-    """
+def _chosen_data(found: Survey, kind: Kind, side: int, method: str) -> DataConfig:
+    """Returns where the data lie, and how they are brought to a size and divided."""
     size = found.size(side)
     first, *second = found.places
     places: dict[str, Any] = {"classes": first} if kind == "classes" else {"side_by_side": first}
@@ -201,7 +179,7 @@ def chosen_data(found: Survey, kind: Kind, side: int, method: str) -> DataConfig
     return DataConfig(**places, size=size, augment=("flip", "shift") if few else (), test=share)
 
 
-def about_data(data: Data, config: DataConfig, kind: Kind) -> Iterator[str]:
+def _about_data(data: Data, config: DataConfig, kind: Kind) -> Iterator[str]:
     """Yields how images are prepared and divided, and which side holds more, in words."""
     if config.size:
         yield f"Images are brought to {config.size[0]} x {config.size[1]} px"
@@ -232,7 +210,7 @@ def with_steps(train: TrainConfig, minutes: float, seconds: float, patient: bool
         seconds: Of a step.
         patient: Whether a held-out score that stands still may end the run: without pairs it is too rough for that.
     """
-    count = max(FEWEST_STEPS, possible_steps(minutes, seconds))
+    count = max(FEWEST_STEPS, _possible_steps(minutes, seconds))
     unit = 10 ** max(0, len(str(count)) - 2)
     steps = count // unit * unit
     every = train.evaluate_every if train.evaluate_every != TrainConfig.evaluate_every else -(-steps // MEASUREMENTS)
@@ -245,7 +223,7 @@ def with_steps(train: TrainConfig, minutes: float, seconds: float, patient: bool
 
 
 def about_length(train: TrainConfig, seconds: float, minutes: float) -> str:
-    """Returns how long training is going to take, in words."""
+    """Returns how long training is going to take, in words. See `with_steps`."""
     steps = train.steps or 0
     taken = steps * seconds / 60
     words = f"A step takes {seconds:.2g} s here: {steps:,} steps, about {taken:.0f} of {minutes:g} minutes"
@@ -258,7 +236,7 @@ def about_length(train: TrainConfig, seconds: float, minutes: float) -> str:
     return words
 
 
-def resumed(path: Path, found: Survey, options: StartArguments, rest: Sequence[str]) -> Plan:
+def _resumed(path: Path, found: Survey, options: StartArguments, rest: Sequence[str]) -> Plan:
     """Returns the plan of the run that is there. Raises UserError if it is one of other folders."""
     run = Run.existing(path)
     data = run.config.data

@@ -55,7 +55,7 @@ def train(arguments: Sequence[str]) -> None:
             return
         raise UserError("Which recipe or method? It is the first argument after `train`")
     if target is not None and target not in RECIPES:
-        check_target(target, [*RECIPES], method_names())
+        _check_target(target, [*RECIPES], method_names())
     file = read_config_file(None if given is None else Path(given))
     start = file.over(file.start(target))
     kind, title = method_class(method_name(start.method)), target or f"--config {given}"
@@ -65,7 +65,7 @@ def train(arguments: Sequence[str]) -> None:
     rest = square(present_flags(tracked(rest), of_method(kind.renamed)), "--data.size")
     check_choice(rest, "--data.set", get_args(SetName))
     parsed = parse(title, ["--help" if flag == "--help-all" else flag for flag in rest], start)
-    data = own_data(start.data, parsed.data)
+    data = _own_data(start.data, parsed.data)
     check_length(data, parsed.train)
     loaded, notes = load_data(data), []
     if not (isinstance(start, Recipe) or file.complete(start.method)):
@@ -76,7 +76,7 @@ def train(arguments: Sequence[str]) -> None:
     train_run(parsed.run, config, loaded, parsed.dry_run, notes)
 
 
-def check_target(target: str, recipes: Sequence[str], methods: Sequence[str]) -> None:
+def _check_target(target: str, recipes: Sequence[str], methods: Sequence[str]) -> None:
     """UserError if there is no recipe or method of this name; it says which names are like it."""
     if target not in methods:
         hint = did_you_mean(target, [*methods, *recipes])
@@ -86,7 +86,7 @@ def check_target(target: str, recipes: Sequence[str], methods: Sequence[str]) ->
         )
 
 
-def own_data(before: DataConfig, asked: DataConfig) -> DataConfig:
+def _own_data(before: DataConfig, asked: DataConfig) -> DataConfig:
     """Returns the data that are asked for: where images of one's own are given, without a recipe's set and labels."""
     sources = ("a", "b", "side_by_side", "classes", "csv", "arrays")
     given = any(getattr(asked, name) and not getattr(before, name) for name in sources)
@@ -96,7 +96,13 @@ def own_data(before: DataConfig, asked: DataConfig) -> DataConfig:
 
 
 def parse(title: str, arguments: Sequence[str], start: RunConfig[Any]) -> TrainArguments[Any]:
-    """Returns the arguments behind RECIPE or METHOD, with the rest as `start` has it."""
+    """Returns the arguments of `unbraid train`.
+
+    Args:
+        title: The recipe or method, for messages.
+        arguments: Those behind it.
+        start: The configuration that they change.
+    """
     return tyro.cli(
         TrainArguments[type(start.method)],
         default=TrainArguments(method=start.method, data=start.data, train=start.train),
@@ -112,15 +118,7 @@ def train_run(
     dry_run: bool,
     notes: Sequence[str] = (),
 ) -> None:
-    """Builds the method, trains, says where things are.
-
-    Args:
-        path: Folder of the run; needed unless it is a dry run.
-        config: The run, which may be a recipe.
-        data: What `config.data` describes.
-        dry_run: Whether to say what would be done and leave.
-        notes: Lines about the configuration, for the user.
-    """
+    """Builds the method, trains, says where things are. See `Experiment.prepare`."""
     from unbraid.core.ranks import number
     from unbraid.methods import method_name
     from unbraid.training.experiment import Experiment

@@ -21,7 +21,7 @@ from unbraid.core.types import Codes, Domain, ImageSpec, UserError
 from unbraid.data.images import SUFFIXES, scaled
 from unbraid.model.inputs import Fitting, ImageFiles, View
 from unbraid.model.outputs import (
-    MADE,
+    MARK,
     RECORD,
     FormatName,
     Picture,
@@ -223,8 +223,8 @@ def interpolate(
     _check_size(1, steps + 2, model.spec[domain])
     start, end = _one(first, model.spec[domain]), _one(second, model.spec[domain])
     frames = model.interpolate(start, end, part, domain, steps)
-    save_picture(grid([[start[0], *frames, end[0]]], ["first", *[""] * steps, "second"], [part]), out, MADE)
-    save_gif(list(frames), animation, comment=MADE)
+    save_picture(grid([[start[0], *frames, end[0]]], ["first", *[""] * steps, "second"], [part]), out, MARK)
+    save_gif(list(frames), animation, comment=MARK)
     print(f"Written: {out} and {animation}")
 
 
@@ -336,14 +336,14 @@ class _Answers:
         written = answers = 0
         with Meter(title, len(self.names) - len(self.done)) as meter:
             stream = rendered(self._views(meter), self.specs, answering, len(columns), self.pictures.size, self.deep)
-            for number, seen, made in stream:
+            for number, view, outputs in stream:
                 if not (self.one_file or written):
                     record_answers(self.out, self.settings)
-                for name, picture in zip(self.names[number], made, strict=True):
+                for name, picture in zip(self.names[number], outputs, strict=True):
                     self.format.save(picture, folder / name)
-                answers, written = answers + 1, written + len(made)
+                answers, written = answers + 1, written + len(outputs)
                 if len(rows) < drawn:
-                    rows.append([self._small(quantised(_shown(seen))), *guide, *map(self._small, made)])
+                    rows.append([self._small(quantised(_input(view))), *guide, *map(self._small, outputs)])
                     if len(rows) == drawn:
                         self._draw(rows, columns)
         if rows and len(rows) < drawn:
@@ -360,10 +360,10 @@ class _Answers:
         return self.format.deep
 
     def _views(self, meter: Meter) -> Iterator[tuple[int, View]]:
-        for number, seen in self.files.views(self.done):
+        for number, view in self.files.views(self.done):
             meter.advance(1)
-            if seen is not None:
-                yield number, seen
+            if view is not None:
+                yield number, view
 
     def _small(self, picture: Picture) -> Image.Image:
         image = as_picture(picture)
@@ -373,11 +373,11 @@ class _Answers:
     def _draw(self, rows: Sequence[Sequence[Image.Image]], columns: Sequence[str]) -> None:
         from unbraid.model.drawing import grid, save_picture
 
-        save_picture(grid(rows, columns), self.out / "grid.png", MADE)
+        save_picture(grid(rows, columns), self.out / "grid.png", MARK)
 
 
-def _shown(seen: View) -> Tensor:
-    return scaled(seen.x) if seen.size is None else seen.x
+def _input(view: View) -> Tensor:
+    return scaled(view.x) if view.size is None else view.x
 
 
 def _digest(file: Path) -> str:
@@ -405,14 +405,14 @@ def _draw_analogies(
         yield [None, *map(to_picture, y)]
         if title == "class":
             content, classes = model.encode(y, domain).shared, model.encode(x, domain).exclusive
-            made = (model.decode(Codes(content, own.expand(len(y), -1)), domain) for own in classes)
+            outputs = (model.decode(Codes(content, own.expand(len(y), -1)), domain) for own in classes)
         else:
-            made = model.analogies(x, y, domain)
-        for item, answers in zip(x, made, strict=True):
+            outputs = model.analogies(x, y, domain)
+        for item, answers in zip(x, outputs, strict=True):
             yield [to_picture(item), *map(to_picture, answers)]
 
     names = [[printable(name) for name in _answer_names(files)] for files in (column_files, row_files)]
-    save_picture(grid(cells(), [title, *names[0]], ["", *names[1]]), out, MADE)
+    save_picture(grid(cells(), [title, *names[0]], ["", *names[1]]), out, MARK)
     print(f"Written: {out}")
 
 

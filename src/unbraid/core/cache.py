@@ -92,7 +92,7 @@ def cached_array(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
                 return found
             except (FileNotFoundError, ValueError, EOFError):
                 array = compute()
-            write_atomically(target, lambda path: save_array(path, array))
+            write_atomically(target, lambda path: _save_array(path, array))
             return open_array(target)
     except OSError as error:
         raise UserError(
@@ -101,7 +101,7 @@ def cached_array(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         ) from error
 
 
-def save_array(path: Path, array: np.ndarray) -> None:
+def _save_array(path: Path, array: np.ndarray) -> None:
     """Writes an array to a file that only its owner can read."""
     with path.open("wb") as file:  # np.save would add .npy to a path
         path.chmod(0o600)

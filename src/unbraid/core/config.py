@@ -131,7 +131,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return rows
 
 
-def flag_of(key: str) -> str:
+def _flag_of(key: str) -> str:
     """Returns the flag of a setting: "train.evaluate_every" -> "--train.evaluate-every"."""
     return "--init" if key == "train.init" else f"--{key.replace('_', '-')}"
 
@@ -147,7 +147,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], free: Sequence[str] = 
     before, after = flatten(old), flatten(new)
     moved = {key for key in LOCATIONS if before.get(key) is not None and after.get(key) is not None}
     return [
-        f"{flag_of(key)}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
+        f"{_flag_of(key)}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
         for key in sorted({*before, *after} - {*FREE_KEYS, *free, *moved})
         if before.get(key) != after.get(key)
     ]

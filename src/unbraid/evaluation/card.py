@@ -22,8 +22,8 @@ def table(metrics: Json, measures: Iterable[Measure[Any]] = MEASURES) -> str:
             blocks.setdefault(block.heading, []).extend(block.lines)
     blocks["not measured"] = [f"{what}: {why}" for what, why in metrics.get("not_measured", {}).items()]
     legend = metrics.get("protocol", {}).get("domains", "")
-    told = "\n\n".join("\n".join([heading, *lines]) for heading, lines in blocks.items() if lines)
-    return f"{legend}\n\n{told}" if legend else told
+    text = "\n\n".join("\n".join([heading, *lines]) for heading, lines in blocks.items() if lines)
+    return f"{legend}\n\n{text}" if legend else text
 
 
 def _scores(heading: str, metrics: Json) -> str:
@@ -32,7 +32,7 @@ def _scores(heading: str, metrics: Json) -> str:
 
 
 def card(run: Run, metrics: Json, model: Trained) -> str:
-    """Returns the run's README.md: what it is, how it was made, what it scores, how to use it."""
+    """Returns the run's README.md: what it is, how it was made, what it scores, how to use it. See `write_report`."""
     scores = [_scores("What it scores", metrics)] if "protocol" in metrics else []
     others = metrics.get("others", {})
     scores += [_scores(f"What it scores on {name}, which it was not given", found) for name, found in others.items()]

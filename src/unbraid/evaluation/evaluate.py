@@ -94,7 +94,7 @@ def other_folder(run: Path, name: str) -> Path:
 def subject_of(
     run: Run, model: Trained, data: Data, distance: Distance | None, perceptual: PerceptualConfig, limit: int | None
 ) -> Subject:
-    """Returns a run's model with its test part. Raises UserError if weights that were asked for are no good."""
+    """Returns a run's model with its test part. See `evaluate`. Raises UserError for weights that are no good."""
     return Subject(
         model,
         data,

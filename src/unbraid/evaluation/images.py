@@ -40,19 +40,31 @@ class DistanceTable:
 
 
 def blocks(rows: Rows, shape: tuple[int, ...], times: int = 1) -> list[Rows]:
-    """Returns the rows in blocks, of which each may need `times` items of this shape."""
+    """Returns rows in blocks.
+
+    Args:
+        rows: (n,) int64.
+        shape: Of an item.
+        times: Items that each row may need.
+    """
     size = max(1, VALUES // (times * math.prod(shape)))
     return np.array_split(rows, -(-len(rows) // size))
 
 
 def near(generated: Images, true: Tensor, networks: PerceptualNetworks) -> dict[str, dict[str, Tensor]]:
-    """Returns the distances that are small for like images: (n,) each, for images by name with the same targets."""
+    """Returns the distances that are small for like images: (n,) each. See `PerceptualNetworks.compare`."""
     looks = networks.looks(generated, true)
     return {name: {"distance": rms_distance(x, true), **looks[name]} for name, x in generated.items()}
 
 
 def two_of(rows: Rows, count: int, seed: int) -> tuple[Rows, Rows]:
-    """Draws at most `count` different ordered pairs of two different rows by the seed."""
+    """Draws different ordered pairs of two different rows.
+
+    Args:
+        rows: (n,) int64.
+        count: Pairs, at most.
+        seed: Of the draw.
+    """
     rest = len(rows) - 1
     drawn = np.random.default_rng(seed).choice(len(rows) * rest, min(count, len(rows) * rest), replace=False)
     first, second = drawn // rest, drawn % rest

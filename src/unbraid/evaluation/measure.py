@@ -25,7 +25,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Watched:
+class ValidationFigures:
     """Figures of the validation part that training logs.
 
     figures: in percent where they are shares. score: what chooses the best model, more being better; None if these
@@ -77,11 +77,17 @@ class Measure(ABC, Generic[Result]):
         """Returns whether training can watch it on this validation part."""
         return self.applies(subject) is None
 
-    def watch(self, subject: Subject) -> Watched:
+    def watch(self, subject: Subject) -> ValidationFigures:
         """Returns what training logs of the validation part."""
-        return Watched()
+        return ValidationFigures()
 
 
 def cells(values: Mapping[str, Any], names: tuple[str, ...], width: int = 10) -> str:
-    """Returns figures by name in columns of this width, empty where there is none."""
+    """Returns figures in columns, empty where there is none.
+
+    Args:
+        values: By name.
+        names: Of the columns.
+        width: Of a column.
+    """
     return "".join(f"{values[name]:<{width}.4f}" if name in values else " " * width for name in names).rstrip()

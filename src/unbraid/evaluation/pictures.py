@@ -37,7 +37,14 @@ def captions(folder: Path) -> list[tuple[Path, str]]:
 
 
 def pictures(model: Trained, data: Data, folder: Path, seed: int) -> None:
-    """Draws what the model does with test images into `folder`. Vectors have no pictures."""
+    """Draws what a model does with test images. Vectors have no pictures.
+
+    Args:
+        model: The model.
+        data: Its data.
+        folder: Takes the pictures.
+        seed: Of what is drawn at random.
+    """
     if not all(isinstance(model.spec[domain], ImageSpec) for domain in DOMAINS):
         return
     if test := data.test.labelled():
@@ -56,8 +63,8 @@ def pictures(model: Trained, data: Data, folder: Path, seed: int) -> None:
         if domain in model.method.sources():
             _translations(model, x, y, domain, folder / f"translate-{way_name(model, domain)}.png")
         if model.exclusive_size(domain) > 0:
-            made = model.analogy(x[:5], x[-5:], domain)
-            rows = [[None, *x[-5:]], *([item, *row] for item, row in zip(x[:5], made, strict=True))]
+            generated = model.analogy(x[:5], x[-5:], domain)
+            rows = [[None, *x[-5:]], *([item, *row] for item, row in zip(x[:5], generated, strict=True))]
             save_picture(grid(rows, ["shared", "exclusive"]), folder / f"analogy-{file_name(model, domain)}.png")
             _interpolations(model, x, domain, folder)
 
@@ -75,10 +82,10 @@ def way_name(model: Trained, source: Domain) -> str:
 def _swaps(model: Trained, x: Tensor, folder: Path) -> None:
     """Each image with each value of one label, a picture for each label."""
     for label, values in zip(model.spec.labels, model.spec.values, strict=True):
-        shown = values[:PICTURED]
-        made = torch.stack([model.swap(x, label, value) for value in shown], 1)
-        rows = [[item, *row] for item, row in zip(x, made, strict=True)]
-        save_picture(grid(rows, ["input", *shown]), folder / f"swap-{label.replace('/', '_')}.png")
+        drawn = values[:PICTURED]
+        generated = torch.stack([model.swap(x, label, value) for value in drawn], 1)
+        rows = [[item, *row] for item, row in zip(x, generated, strict=True)]
+        save_picture(grid(rows, ["input", *drawn]), folder / f"swap-{label.replace('/', '_')}.png")
 
 
 def _interpolations(
@@ -112,8 +119,8 @@ def _translations(model: Trained, x: Tensor, y: Tensor | None, source: Domain, p
 
 def draw_cycles(model: Trained, data: Data, folder: Path, seed: int) -> list[Path]:
     """Draws there and back from each domain: undisturbed, after rounding to 8 bits, with noise; and, where the domain
-    has exclusive codes, the translation of another item decoded with them. Returns the files; none without a way
-    back."""
+    has exclusive codes, the translation of another item decoded with them. See `pictures`. Returns the files; none
+    without a way back."""
     written = []
     for source in DOMAINS if len(model.method.sources()) > 1 else ():
         cycle = Cycle(model, source)
@@ -138,8 +145,8 @@ def draw_cycles(model: Trained, data: Data, folder: Path, seed: int) -> list[Pat
 
 
 def examples(data: Data, folder: Path, count: int = PICTURED) -> None:
-    """Writes a few test images as PNG files, to try the commands on: folder/a/NAME.png and folder/b/NAME.png, or, with
-    labels, folder/NAME.png."""
+    """Writes `count` test images as PNG files, to try the commands on: folder/a/NAME.png and folder/b/NAME.png, or,
+    with labels, folder/NAME.png. See `pictures`."""
     part = data.test
     for domain in ("a",) if part.labelled() else DOMAINS:
         rows, names = part.domain(domain)[1], part.names_of(domain)

@@ -111,13 +111,10 @@ class Subject(Short):
         return min(count, self.limit or count)
 
     def encoded(self, domain: Domain, count: int | None = None, exclusive: bool = True) -> Codes:
-        """Returns the codes of `count` items spread over a domain of the part, or of all.
-
-        exclusive: whether exclusive codes are wanted; else they are (n, 0).
-        """
+        """Returns the codes of `count` items spread over a domain of the part, or of all. See `encode_part`."""
         size = len(self.part.domain(domain)[1])
         key = ("codes", domain, min(count or size, size), exclusive)
-        return self._once(key, lambda: encode_part(self.model.method, self.part, domain, count, exclusive))
+        return self._computed(key, lambda: encode_part(self.model.method, self.part, domain, count, exclusive))
 
     def read(self, items: Items, rows: Rows) -> Tensor:
         """Returns items as they are stored, (len(rows), *spec.shape), on the model's device."""
@@ -134,10 +131,7 @@ class Subject(Short):
         return Codes(kept.shared[at], kept.exclusive[at])
 
     def samples(self, source: Domain, rows: Rows, count: int, generator: torch.Generator) -> Tensor:
-        """Returns `count` translations of each of these rows of a domain, each with an exclusive code of its own.
-
-        (len(rows), count, *spec.shape). generator: for the exclusive codes.
-        """
+        """Returns translations of rows of a domain, (len(rows), count, *spec.shape). See `sample_all`."""
         return sample_codes(self.model.method, self.codes_of(source, rows).shared, other(source), count, generator)
 
     def both_encoded(self) -> tuple[Codes, Codes]:
@@ -149,7 +143,7 @@ class Subject(Short):
     def translated(self, source: Domain, rows: Rows) -> Tensor:
         """Returns a translation of each item in these rows of a domain, its exclusive code drawn for it alone."""
         items, _ = self.part.domain(source)
-        return self._once(
+        return self._computed(
             ("translations", source, np.asarray(rows).tobytes()),
             lambda: sampled(self.model, items.read(rows, 0), source),
         )
@@ -157,7 +151,7 @@ class Subject(Short):
     def translated_features(self, source: Domain, rows: Rows) -> Tensor:
         """Returns the features of `translated`, see `PerceptualNetworks.features`."""
         key = ("features", source, np.asarray(rows).tobytes())
-        return self._once(key, lambda: self.networks.features(self.translated(source, rows)))
+        return self._computed(key, lambda: self.networks.features(self.translated(source, rows)))
 
     def figures(self, name: str, compute: Callable[[], V]) -> V:
         """Returns figures that several measures give, computed once."""
@@ -165,7 +159,7 @@ class Subject(Short):
             self._figures[name] = compute()
         return self._figures[name]
 
-    def _once(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
+    def _computed(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
         if key in self._kept:
             return self._kept[key]  # type: ignore[return-value]
         found = compute()
@@ -181,7 +175,7 @@ def has_classes(part: Part) -> bool:
 
 
 def sampled(model: Trained, x: Tensor, source: Domain) -> Tensor:
-    """Returns a translation of each item, its exclusive code drawn for it alone, where the method is: (n, *shape)."""
+    """Returns a translation of each item, its exclusive code drawn for it alone. See `Trained.translate`."""
     target, translator, codes = other(source), model.method.as_translator(), model.method.as_disentangler()
     assert translator
     device, generator = device_of(model.method), torch.Generator().manual_seed(0)

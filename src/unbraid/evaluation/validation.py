@@ -8,7 +8,7 @@ from typing import Any
 from unbraid.core.config import PACKAGED
 from unbraid.core.method import AnyMethod
 from unbraid.data.parts import Data
-from unbraid.evaluation.measure import Measure, Watched
+from unbraid.evaluation.measure import Measure, ValidationFigures
 from unbraid.evaluation.measures.leakage import Leakage
 from unbraid.evaluation.measures.residual import Residual
 from unbraid.evaluation.measures.retrieval import Retrieval
@@ -24,11 +24,11 @@ from unbraid.model.log import Log
 from unbraid.model.run import Position, Run
 from unbraid.model.trained import Trained
 
-WATCHED: tuple[Measure[Any], ...] = (Retrieval(), Residual(), ZeroShot(), Samples())
+MEASURES: tuple[Measure[Any], ...] = (Retrieval(), Residual(), ZeroShot(), Samples())
 """What training watches, as far as it applies, while items that it doesn't see have codes."""
-WATCHED_UNPAIRED: tuple[Measure[Any], ...] = (UnpairedScore(),)
+UNPAIRED_MEASURES: tuple[Measure[Any], ...] = (UnpairedScore(),)
 """The same of a method that trains without pairs, whether it has codes or not."""
-WATCHED_LABELLED: tuple[Measure[Any], ...] = (Transfer(), Samples())
+LABELLED_MEASURES: tuple[Measure[Any], ...] = (Transfer(), Samples())
 """The same of a method that trains on labels."""
 
 
@@ -45,6 +45,13 @@ def validate(run: Run, method: AnyMethod, data: Data, position: Position, log: L
     Recall counts as better by more than its standard error, and the later of like models is kept (the rule of Breiman,
     Friedman, Olshen and Stone 1984, with the longer training for the simpler tree): chance would choose among them
     otherwise, and samples get better for longer than retrieval does. Other scores count as they are.
+
+    Args:
+        run: Takes the model.
+        method: Is measured.
+        data: Its data.
+        position: Where training stands.
+        log: Takes the figures.
     """
     encodes = method.as_disentangler() is not None and method.stages()[position.stage].encodes
     labelled = method.needs.labelled
@@ -54,8 +61,8 @@ def validate(run: Run, method: AnyMethod, data: Data, position: Position, log: L
     unpaired = method.needs.hides_pairs
     networks = _networks().to(device_of(method)) if unpaired else NO_NETWORKS
     subject = Subject(Trained(method, space, "", position.step), data, data.val, distance, networks, encodes=encodes)
-    measures = (WATCHED_LABELLED if labelled else WATCHED) if encodes else ()
-    measures += WATCHED_UNPAIRED if unpaired else ()
+    measures = (LABELLED_MEASURES if labelled else MEASURES) if encodes else ()
+    measures += UNPAIRED_MEASURES if unpaired else ()
     found = [measure.watch(subject) for measure in measures if measure.watches(subject)]
     if run.config.train.probe and method.as_disentangler():
         found.append(Leakage().watch(subject))
@@ -63,7 +70,7 @@ def validate(run: Run, method: AnyMethod, data: Data, position: Position, log: L
     picture = run.path / "samples" / f"{position.stage}-{position.step:07d}.png"
     save_picture(_picture(method, data, encodes, run.config.train.seed), picture)
     log.picture(position, picture)
-    best = next((one for one in found if one.score is not None), Watched())
+    best = next((one for one in found if one.score is not None), ValidationFigures())
     score, before = best.score or 0.0, max(position.best, position.highest)
     highest = max(score, before)
     waited = position.waited + 1 if best.score is not None and score <= before else 0

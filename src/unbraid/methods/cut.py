@@ -149,7 +149,7 @@ class CUT(Method[Unpaired]):
         generated: dict[Domain, Tensor] = {}
         for target in self.targets:
             x, y = batch[other(target)], batch[target]
-            inputs = torch.cat([x, with_channels(y, x.shape[1])]) if config.identity else x
+            inputs = torch.cat([x, _with_channels(y, x.shape[1])]) if config.identity else x
             answers = self.translators[target](inputs)
             generated[target] = answers[: len(x)]
             terms[f"generator_{target}"] = least_squares(self.discriminators[target](generated[target]), 1.0)  # eq. 1
@@ -170,7 +170,7 @@ class CUT(Method[Unpaired]):
     def _contrast(self, x: Tensor, answers: Tensor, target: Domain) -> Float[Tensor, " n"]:
         """Computes eq. 3 for each item, its mean over layers and places in place of the sum."""
         translator, heads = self.translators[target], self.heads[target]
-        maps = layer_maps(translator, with_channels(answers, x.shape[1]))
+        maps = layer_maps(translator, _with_channels(answers, x.shape[1]))
         places = [torch.randperm(m.shape[2] * m.shape[3], device=m.device)[: self.config.patches] for m in maps]
         with torch.no_grad():
             keys = heads(layer_maps(translator, x), places)
@@ -191,9 +191,8 @@ class CUT(Method[Unpaired]):
         return self.translators[dst](x)
 
 
-def with_channels(x: Float[Tensor, "n _ h w"], channels: int) -> Float[Tensor, "n {channels} h w"]:
-    """Returns images with as many channels, for the translator takes those of its source domain: themselves, or their
-    mean over channels in each."""
+def _with_channels(x: Float[Tensor, "n _ h w"], channels: int) -> Float[Tensor, "n {channels} h w"]:
+    """Returns images with the channels of the source domain: themselves, or their mean over channels in each."""
     return x if x.shape[1] == channels else x.mean(1, keepdim=True).expand(-1, channels, -1, -1)
 
 

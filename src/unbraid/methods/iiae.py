@@ -174,7 +174,7 @@ class VectorNetworks(nn.Module):
     def __init__(self, spec: VectorSpec, config: IIAEConfig) -> None:
         super().__init__()
         self.features = config.vector_widths[0]
-        self.exclusive = dense_head(spec.size, config.vector_widths, config.exclusive)
+        self.exclusive = _dense_head(spec.size, config.vector_widths, config.exclusive)
         self.trunk = dense_stack(spec.size, (self.features,))
         hidden = config.vector_decoder_width
         self.decoder = nn.Sequential(
@@ -208,26 +208,20 @@ class SharedHeads(nn.Module):
         super().__init__()
         one, other, both = a.features, b.features, a.features + b.features
         if isinstance(a, ImageNetworks) and not a.flat:
-            self.r_a, self.r_b, self.q = (down_head(features, config.shared) for features in (one, other, both))
+            self.r_a, self.r_b, self.q = (_down_head(features, config.shared) for features in (one, other, both))
         else:
             width, *rest = config.vector_widths if isinstance(a, VectorNetworks) else (config.dense_width,) * 2
-            self.r_a, self.r_b = (dense_head(features, rest, config.shared) for features in (one, other))
+            self.r_a, self.r_b = (_dense_head(features, rest, config.shared) for features in (one, other))
             self.q = nn.Sequential(dense(both, width), nn.Linear(width, 2 * config.shared))
 
 
-def down_head(features: int, shared: int) -> nn.Module:
+def _down_head(features: int, shared: int) -> nn.Module:
     """Builds the convolution that outputs a map's mean and log-variance."""
     return nn.Conv2d(features, 2 * shared, 4, 2, 1)
 
 
-def dense_head(features: int, widths: Sequence[int], code: int) -> nn.Module:
-    """Builds fully connected layers that output a code's mean and log-variance.
-
-    Args:
-        features: Size of the input.
-        widths: Sizes of the hidden layers.
-        code: Size of the code.
-    """
+def _dense_head(features: int, widths: Sequence[int], code: int) -> nn.Module:
+    """Builds fully connected layers that output a code's mean and log-variance."""
     return nn.Sequential(dense_stack(features, widths), nn.Linear((features, *widths)[-1], 2 * code))
 
 

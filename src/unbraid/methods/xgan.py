@@ -97,14 +97,8 @@ def conv(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
 
-def encoder_layers(channels: int, map_size: tuple[int, int], config: XGANConfig) -> list[nn.Module]:
-    """Builds the layers of an encoder (table 1a), up to the embedding before its normalisation.
-
-    Args:
-        channels: Channels of the images.
-        map_size: (h, w) of the last map.
-        config: Settings.
-    """
+def _encoder_layers(channels: int, map_size: tuple[int, int], config: XGANConfig) -> list[nn.Module]:
+    """Builds the layers of an encoder (table 1a), up to the embedding before its normalisation."""
     height, width = map_size
     ins = [channels, *config.widths[:-1]]
     dense = nn.Linear(config.widths[-1] * height * width, config.dense, bias=False)
@@ -127,14 +121,8 @@ class OnePlace(nn.ConvTranspose2d):
         return (x.flatten(1) @ kernel.flatten(1)).unflatten(1, kernel.shape[1:]).permute(0, 3, 1, 2)
 
 
-def decoder_layers(channels: int, map_size: tuple[int, int], config: XGANConfig) -> list[nn.Module]:
-    """Builds the layers of a decoder (table 1b), from the embedding to the image before tanh.
-
-    Args:
-        channels: Channels of the images.
-        map_size: (h, w) of the first map.
-        config: Settings.
-    """
+def _decoder_layers(channels: int, map_size: tuple[int, int], config: XGANConfig) -> list[nn.Module]:
+    """Builds the layers of a decoder (table 1b), from the embedding to the image before tanh."""
     first, *rest = config.decoder_widths
     start = nn.Sequential(
         nn.Unflatten(1, (config.embedding, 1, 1)),
@@ -235,17 +223,17 @@ class XGAN(Method[Unpaired]):
         sides = _check(spec, config)
         self.size = FitSize(spec.a.height, spec.a.width, len(config.widths))  # pyright: ignore[reportAttributeAccessIssue]
         own = len(config.widths) - 2 if config.sharing == "high" else len(config.widths) + 1
-        encoders = {d: encoder_layers(side.channels, self.size.map_size, config) for d, side in sides.items()}
+        encoders = {d: _encoder_layers(side.channels, self.size.map_size, config) for d, side in sides.items()}
         self.own_encoders = nn.ModuleDict({d: nn.Sequential(*layers[:own]) for d, layers in encoders.items()})
         shared = nn.Sequential(*encoders["a"][own:])
         self.shared_encoder = with_domain_norm(shared) if config.statistics == "own" else shared
         common = 2 if config.sharing == "high" else 0
-        decoders = {d: decoder_layers(side.channels, self.size.map_size, config) for d, side in sides.items()}
+        decoders = {d: _decoder_layers(side.channels, self.size.map_size, config) for d, side in sides.items()}
         self.shared_decoder = nn.Sequential(*decoders["a"][:common])
         self.own_decoders = nn.ModuleDict({d: nn.Sequential(*layers[common:]) for d, layers in decoders.items()})
         if config.start == "alike":
             for own_layers in (self.own_encoders, self.own_decoders):
-                copy_initial_weights(own_layers["a"], own_layers["b"])
+                _copy_initial_weights(own_layers["a"], own_layers["b"])
         self.classifier: nn.Module | None = None
         if config.domain:
             self.classifier = nn.Sequential(
@@ -403,9 +391,8 @@ class XGAN(Method[Unpaired]):
         return self.decode(self.encode(x, src), dst)
 
 
-def copy_initial_weights(model: nn.Module, follower: nn.Module) -> None:
-    """Copies the weights of `model` to `follower`, except where shapes differ, as in layers of images of other
-    channels."""
+def _copy_initial_weights(model: nn.Module, follower: nn.Module) -> None:
+    """Copies the weights of `model` to `follower`, except where shapes differ, with the images' channels."""
     with torch.no_grad():
         for value, own in zip(model.parameters(), follower.parameters(), strict=True):
             if own.shape == value.shape:

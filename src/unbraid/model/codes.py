@@ -1,6 +1,6 @@
 """Codes of whole parts of the data, in batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -41,23 +41,15 @@ def coder(method: AnyMethod) -> Disentangler:
 
 
 def encode_all(method: AnyMethod, x: Tensor, domain: Domain) -> Codes:
-    """Encodes any number of items in batches.
-
-    Args:
-        method: a disentangler.
-        x: (n, *spec[domain].shape).
-        domain: of the items.
-
-    Returns:
-        The codes, float32, where the method is.
-    """
+    """Encodes any number of items in batches, to float32 where the method is. See `Disentangler.encode`."""
     device = device_of(method)
     with evaluating(method):
         batches: list[Codes] = [coder(method).encode(part.to(device), domain) for part in x.split(BATCH)]
-    return Codes(
-        torch.cat([codes.shared.float() for codes in batches]),
-        torch.cat([codes.exclusive.float() for codes in batches]),
-    )
+    return _joined([Codes(codes.shared.float(), codes.exclusive.float()) for codes in batches])
+
+
+def _joined(parts: Sequence[Codes]) -> Codes:
+    return Codes(torch.cat([codes.shared for codes in parts]), torch.cat([codes.exclusive for codes in parts]))
 
 
 def evenly_spaced(rows: Rows, count: int | None) -> Rows:
@@ -66,16 +58,7 @@ def evenly_spaced(rows: Rows, count: int | None) -> Rows:
 
 
 def read(part: Part, domain: Domain, limit: int | None = None) -> Tensor:
-    """Reads items of one domain of a part, as stored.
-
-    Args:
-        part: with items of the domain.
-        domain: to read.
-        limit: items at most, evenly spaced; None takes all.
-
-    Returns:
-        (n, *spec.shape).
-    """
+    """Reads items of one domain of a part, as stored, (n, *spec.shape). See `encode_part`."""
     items, rows = part.domain(domain)
     return items.read(evenly_spaced(rows, limit), 0)
 
@@ -110,13 +93,7 @@ def exclusive_size(method: AnyMethod, domain: Domain) -> int:
 
 
 def encode_rows(method: AnyMethod, part: LabelledPart, at: Rows) -> Codes:
-    """Encodes items of a labelled part, reading them in batches.
-
-    Args:
-        method: a disentangler.
-        part: to read from.
-        at: (n,) positions in the part.
-    """
+    """Encodes the items at positions (n,) of a labelled part, reading them in batches. See `encode_part`."""
     return _encode(method, part.x, part.rows[at], "a")
 
 
@@ -125,27 +102,18 @@ def _encode(method: AnyMethod, items: Items, rows: Rows, domain: Domain, exclusi
     for some in np.array_split(rows, -(-len(rows) // BATCH)):
         codes = encode_all(method, items.read(some, 0), domain)
         kept.append(codes if exclusive else Codes(codes.shared, codes.shared.new_zeros(len(some), 0)))
-    return Codes(torch.cat([codes.shared for codes in kept]), torch.cat([codes.exclusive for codes in kept]))
+    return _joined(kept)
 
 
 def decode_all(method: AnyMethod, codes: Codes, domain: Domain) -> Tensor:
-    """Decodes any number of codes in batches.
-
-    Args:
-        method: a disentangler.
-        codes: of n items.
-        domain: to decode to.
-
-    Returns:
-        (n, *spec[domain].shape), float32, where the method is.
-    """
+    """Decodes any number of codes in batches, to float32 where the method is. See `Disentangler.decode`."""
     device = device_of(method)
     with evaluating(method):
-        made = [
+        decoded = [
             coder(method).decode(Codes(shared.to(device), exclusive.to(device)), domain).float()
             for shared, exclusive in zip(codes.shared.split(BATCH), codes.exclusive.split(BATCH), strict=True)
         ]
-    return torch.cat(made)
+    return torch.cat(decoded)
 
 
 def sample_all(method: AnyMethod, x: Tensor, source: Domain, count: int, generator: torch.Generator) -> Tensor:
@@ -165,7 +133,7 @@ def sample_all(method: AnyMethod, x: Tensor, source: Domain, count: int, generat
 
 
 def sample_codes(method: AnyMethod, shared: Tensor, target: Domain, count: int, generator: torch.Generator) -> Tensor:
-    """Decodes shared codes `count` times, see `sample_all`. shared: (n, ...)."""
+    """Decodes shared codes (n, ...) `count` times. See `sample_all`."""
     styles = (coder(method).prior(len(shared), target, generator) for _ in range(count))
     return torch.stack([decode_all(method, Codes(shared, style), target) for style in styles], 1)
 

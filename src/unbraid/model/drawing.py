@@ -177,9 +177,9 @@ def sample_grid(method: AnyMethod, part: Part, seed: int, count: int = 6, sample
             codes, theirs = coder(method).encode(x, src), coder(method).encode(y, dst)
             own = coder(method).decode(codes, src)
             styles = [coder(method).prior(len(x), dst, generator).to(device) for _ in range(samples)]
-            made = [coder(method).decode(Codes(codes.shared, style), dst) for style in styles]
+            generated = [coder(method).decode(Codes(codes.shared, style), dst) for style in styles]
             guided = coder(method).decode(Codes(codes.shared, theirs.exclusive), dst)
-            rows += [[x[i], own[i], *(m[i] for m in made), guided[i], y[i]] for i in range(len(x))]
+            rows += [[x[i], own[i], *(m[i] for m in generated), guided[i], y[i]] for i in range(len(x))]
     columns = [
         "input",
         "reconstruction",

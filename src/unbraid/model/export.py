@@ -39,14 +39,7 @@ FITTING = "scaled to cover height and width (bicubic, antialiased), middle kept;
 
 @dataclass(frozen=True)
 class Job(Short):
-    """One function to export.
-
-    Args:
-        name: Of its file.
-        module: Computes it.
-        inputs: By name, with three items each.
-        outputs: Names of what it returns.
-    """
+    """One function to export: its file's name, what computes it, inputs of three items, and names of outputs."""
 
     name: str
     module: nn.Module
@@ -159,15 +152,15 @@ def _resized(model: Trained, size: tuple[int, int]) -> Trained:
         specs.append(replace(spec, height=size[0], width=size[1]))
     method: Method[Any] = model.method
     try:
-        made = type(method)(replace(model.spec, a=specs[0], b=specs[1]), method.config).eval()
-        kept = {name: value for name, value in made.state_dict().items() if name.startswith(method.training_only)}
-        made.load_state_dict({**kept, **model_state(method)})
+        result = type(method)(replace(model.spec, a=specs[0], b=specs[1]), method.config).eval()
+        kept = {name: value for name, value in result.state_dict().items() if name.startswith(method.training_only)}
+        result.load_state_dict({**kept, **model_state(method)})
     except (RuntimeError, ValueError, UserError) as error:
         raise UserError(
             f"--size {size[0]} {size[1]}: the networks of this model of {model.name} are made for images of "
             f"{model.spec.a}: leave it out"
         ) from error
-    return Trained(made, model.space, model.name, model.step)
+    return Trained(result, model.space, model.name, model.step)
 
 
 def _specs(model: Trained) -> dict[Domain, Spec]:
@@ -281,11 +274,11 @@ def _written(job: Job, to: Target, file: Path, tolerance: float) -> tuple[dict[s
 
 
 def _find_packages() -> None:
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        try:
+    try:
+        for name in ("onnx", "onnxscript", "onnxruntime"):
             importlib.import_module(name)
-        except ImportError as error:
-            raise UserError("Exporting to ONNX needs packages: pip install 'unbraid[onnx]'") from error
+    except ImportError as error:
+        raise UserError("Exporting to ONNX needs packages: pip install 'unbraid[onnx]'") from error
 
 
 def _save_program(program: Any, path: Path) -> None:
@@ -300,7 +293,7 @@ def _loaded(file: Path) -> Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]:
 
 
 def _save_onnx(program: Any, job: Job, path: Path) -> None:
-    made: Any = torch.onnx.export(
+    result: Any = torch.onnx.export(
         program,
         tuple(job.inputs.values()),
         dynamo=True,
@@ -308,7 +301,7 @@ def _save_onnx(program: Any, job: Job, path: Path) -> None:
         input_names=list(job.inputs),
         output_names=list(job.outputs),
     )
-    made.save(path)
+    result.save(path)
 
 
 def _session(file: Path) -> Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]:

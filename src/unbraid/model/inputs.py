@@ -39,9 +39,9 @@ Pillow's, or uint8 arrays (h, w) or (h, w, c), one or several."""
 Fitting = Literal["cover", "contain", "tile"]
 """cover: scaled to cover the model's size, the middle kept. contain: scaled to lie within it, its border repeated
 around it. tile: not scaled, but translated in overlapping tiles of the model's size, which are blended."""
-AT_ONCE = 100
+BATCH_ITEMS = 100
 """Items that a model works on at a time, at most."""
-PIXELS_AT_ONCE = 1_000_000
+BATCH_PIXELS = 1_000_000
 """Pixels that a model works on at a time, if that is more than one image."""
 READERS = min(8, os.cpu_count() or 1)
 """Threads that read images ahead."""
@@ -49,14 +49,14 @@ LARGEST = 10.0
 """Values of images beyond this are of another scale than [-1, 1]; what networks make stays well below."""
 
 
-def at_once(shape: tuple[int, ...], answers: int = 1) -> int:
+def batch_size(shape: tuple[int, ...], answers: int = 1) -> int:
     """Returns how many items of this shape, with so many answers to each, are taken at a time: memory stays flat."""
-    return max(1, min(AT_ONCE, PIXELS_AT_ONCE // max(1, answers * int(np.prod(shape[-2:])))))
+    return max(1, min(BATCH_ITEMS, BATCH_PIXELS // max(1, answers * int(np.prod(shape[-2:])))))
 
 
 @dataclass(frozen=True)
 class View(Short):
-    """What a model sees of one image.
+    """One image as a model sees it.
 
     Args:
         x: The image at the model's size, (c, h, w) in [-1, 1]; or its pixels, if it is to be tiled.
@@ -75,10 +75,10 @@ class View(Short):
         top, bottom, left, right = self.box
         rows = slice(round(top * height), max(round(top * height) + 1, round(bottom * height)))
         columns = slice(round(left * width), max(round(left * width) + 1, round(right * width)))
-        shown = answer[:, :, rows, columns]
-        if shown.shape[2:] == self.size:
-            return shown
-        return interpolate(shown, self.size, mode="bicubic", antialias=True)
+        kept = answer[:, :, rows, columns]
+        if kept.shape[2:] == self.size:
+            return kept
+        return interpolate(kept, self.size, mode="bicubic", antialias=True)
 
 
 def view(pixels: Pixels, spec: ImageSpec, fitting: Fitting) -> View:
@@ -137,16 +137,16 @@ class ImageFiles:
         skip: positions to leave out. Raises UserError at the end if there were files and none could be read.
         """
         wanted = [number for number in range(len(self.files)) if number not in skip]
-        said = 0
+        reported = 0
         for number, found in zip(wanted, self._read_ahead(wanted), strict=True):
             if isinstance(found, View):
                 self._count += 1
             else:
                 self.bad.append(str(found))
             if self._count:
-                for line in self.bad[said:]:
+                for line in self.bad[reported:]:
                     print(f"left out: {printable(line)}", file=sys.stderr)
-                said = len(self.bad)
+                reported = len(self.bad)
             yield number, found if isinstance(found, View) else None
         if wanted and not self._count:
             first, count = self.bad[0], len(self.bad)
@@ -165,7 +165,7 @@ class ImageFiles:
             if found is not None:
                 at.append(number)
                 images.append(found.x)
-            if len(images) == at_once(self.spec.shape):
+            if len(images) == batch_size(self.spec.shape):
                 yield at, torch.stack(images), looked_at
                 at, images, looked_at = [], [], 0
         if images:
@@ -274,7 +274,14 @@ def is_images(given: Any) -> bool:
 
 
 def whole_number(value: Any, name: str, least: int, most: int | None = None) -> int:
-    """Returns a whole number within bounds. Raises UserError, which names it, for anything else."""
+    """Returns a whole number. Raises UserError, which names it, for anything else.
+
+    Args:
+        value: Perhaps one.
+        name: What it is called.
+        least: Bound, included.
+        most: Bound, included.
+    """
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < least or value > (2**63 - 1 if most is None else most):
         bounds = f"at least {least}" if most is None else f"from {least} to {most}"
@@ -283,7 +290,7 @@ def whole_number(value: Any, name: str, least: int, most: int | None = None) -> 
 
 
 def one_of(value: Any, name: str, choices: Sequence[str]) -> Any:
-    """Returns the value if it is one of the choices. Raises UserError, which names them, if it is not."""
+    """Returns the value if it is one of the choices. Raises UserError if it is not. See `whole_number`."""
     if not isinstance(value, str) or value not in choices:
         raise UserError(f"There is no {name} {value!r}; there are: {', '.join(choices)}")
     return value

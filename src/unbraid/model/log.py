@@ -25,9 +25,9 @@ RENAMED = {"watched": "diagnostics", "domain told, %": "domain accuracy, %"}
 """Names in logs of version 0.1, and in those of this version."""
 
 
-SAID = {
-    f"{name}{way}": f"{said} {way}"
-    for name, said in (("", "recall@1 (%)"), ("exclusive ", "by exclusive codes (%)"))
+LABELS = {
+    f"{name}{way}": f"{label} {way}"
+    for name, label in (("", "recall@1 (%)"), ("exclusive ", "by exclusive codes (%)"))
     for way in ("a->b", "b->a")
 }
 """Names of figures in log.jsonl that say too little on the screen."""
@@ -56,7 +56,7 @@ class Log:
         self.console = Console(stderr=True, quiet=quiet)
         self._bar: tuple[Progress, TaskID] | None = None
         self._began: tuple[int, float, float] | None = None
-        self._said = 0.0
+        self._reported = 0.0
         self._trackers = Trackers(track, folder, settings or {}, lambda text: self.console.print(text, soft_wrap=True))
 
     def resume(self, position: Position) -> None:
@@ -83,7 +83,7 @@ class Log:
         self._show(position, "diagnostics", values)
 
     def validation(self, position: Position, figures: dict[str, float]) -> None:
-        """What was measured on the validation part."""
+        """Writes figures of the validation part."""
         self._write(position, {"validation": figures})
         text = in_a_line(figures)
         self.console.print(
@@ -98,9 +98,13 @@ class Log:
         self._trackers.images(position.step, {"samples": file})
 
     def progress(self, position: Position, done: float, items: int, losses: dict[str, float]) -> None:
-        """Share of the run that is done, items a second, time left, and the named losses.
+        """Shows items a second, and the time left by the speed in this stage, for those of other stages differ.
 
-        The time left follows from the speed in this stage, for those of other stages differ.
+        Args:
+            position: Where training stands.
+            done: Share of the run.
+            items: In a step.
+            losses: By name.
         """
         now = time.monotonic()
         if self._began is None or self._began[0] != position.stage:
@@ -120,8 +124,8 @@ class Log:
                 bar.start()
                 self._bar = (bar, bar.add_task("", total=1.0))
             self._bar[0].update(self._bar[1], completed=done, description=f"{text}\n{named}")
-        elif now - self._said > PLAIN_SECONDS:
-            self._said = now
+        elif now - self._reported > PLAIN_SECONDS:
+            self._reported = now
             self.console.print(f"{100 * done:3.0f}%  {text}  {named}", highlight=False, soft_wrap=True)
 
     def close(self) -> None:
@@ -151,7 +155,7 @@ class Log:
 
 def in_a_line(figures: dict[str, float]) -> str:
     """The figures in few words: those of both directions stand together, "variety 20.5 / 18.1"; a->b comes first."""
-    figures = {SAID.get(name, name): value for name, value in figures.items()}
+    figures = {LABELS.get(name, name): value for name, value in figures.items()}
     words = []
     for name, value in figures.items():
         what = name.removesuffix("a->b")

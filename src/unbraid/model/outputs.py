@@ -25,7 +25,7 @@ from torch.nn.functional import pad
 from unbraid.core.files import is_inside, read_json, write_atomically, write_json
 from unbraid.core.types import ImageSpec, UserError
 from unbraid.data.images import Pixels, open_image, scaled
-from unbraid.model.inputs import Fitting, View, at_once
+from unbraid.model.inputs import Fitting, View, batch_size
 
 Size = Literal["model", "input"]
 """Of answers: the model's, or that of the image, or of the part of it that was kept. Tiles give the image's."""
@@ -35,7 +35,7 @@ Answering = Callable[[Tensor], Tensor]
 OVERLAP = 0.25
 """Of neighbouring tiles, at least, as a share of a tile's side."""
 Key = TypeVar("Key")
-MADE = "made by unbraid"
+MARK = "made by unbraid"
 """The comment in pictures that commands write. A file is replaced if it has one."""
 ARRAYS = {"names", "shared", "exclusive"}
 """What `unbraid encode` writes into a .npz file, by which it knows it again."""
@@ -86,25 +86,25 @@ def tiled(pixels: Pixels, spec: ImageSpec, answering: Answering, deep: bool = Fa
     height, width = pixels.shape[1:]
     (tops, down), (lefts, across) = tiles_along(height, spec.height), tiles_along(width, spec.width)
     whole = (max(height, spec.height), max(width, spec.width))
-    made: list[Picture] = []
+    pictures: list[Picture] = []
     band = torch.empty(0, device="cpu")  # rows that are not complete yet, (k, c2, h, W)
     for number, top in enumerate(tops):
-        for first in range(0, len(lefts), at_once(spec.shape)):
-            some = range(first, min(first + at_once(spec.shape), len(lefts)))
+        for first in range(0, len(lefts), batch_size(spec.shape)):
+            some = range(first, min(first + batch_size(spec.shape), len(lefts)))
             x = torch.stack([_tile(pixels, spec, top, lefts[at]) for at in some])
             for at, answers in zip(some, answering(x), strict=True):
-                if not made:
+                if not pictures:
                     channels = 3 if answers.shape[1] >= 3 else 1
                     shape = (*whole, channels)
-                    made = [np.empty(shape, np.uint16 if deep else np.uint8) for _ in answers]
+                    pictures = [np.empty(shape, np.uint16 if deep else np.uint8) for _ in answers]
                     band = torch.zeros(len(answers), channels, spec.height, whole[1], device="cpu")
                 weights = down[number][:, None] * across[at]
                 band[..., lefts[at] : lefts[at] + spec.width] += answers[:, : band.shape[1]] * weights
         until = tops[number + 1] if number + 1 < len(tops) else whole[0]
-        for one, rows in zip(made, band[:, :, : until - top], strict=True):
+        for one, rows in zip(pictures, band[:, :, : until - top], strict=True):
             one[top:until] = quantised(rows, deep)
         band = torch.cat([band[:, :, until - top :], torch.zeros_like(band[:, :, : until - top])], 2)
-    return [one[:height, :width] for one in made]
+    return [one[:height, :width] for one in pictures]
 
 
 def _tile(pixels: Pixels, spec: ImageSpec, top: int, left: int) -> Float[Tensor, "c h2 w2"]:
@@ -143,12 +143,12 @@ def rendered(
 
     def done() -> Iterator[tuple[Key, View, list[Picture]]]:
         if waiting:
-            for (key, own), made in zip(waiting, answering(torch.stack([v.x for _, v in waiting])), strict=True):
-                made = made if size == "model" else own.restored(made)
-                yield key, own, [quantised(one, deep) for one in made]
+            for (key, own), pictures in zip(waiting, answering(torch.stack([v.x for _, v in waiting])), strict=True):
+                pictures = pictures if size == "model" else own.restored(pictures)
+                yield key, own, [quantised(one, deep) for one in pictures]
         waiting.clear()
 
-    most = at_once(max((spec.shape for spec in specs), key=lambda shape: shape[1] * shape[2]), count)
+    most = batch_size(max((spec.shape for spec in specs), key=lambda shape: shape[1] * shape[2]), count)
     for key, own in views:
         if own.size is None:
             yield key, own, tiled(own.x, specs[0], answering, deep)
@@ -171,7 +171,7 @@ def check_tiles(fitting: Fitting, specs: tuple[ImageSpec, ImageSpec]) -> None:
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """How answers are written: the format, and the quality of JPEG and WebP, 1 to 100."""
+    """The format in which answers are written, and the quality of JPEG and WebP, 1 to 100."""
 
     name: FormatName = "png"
     quality: int = 90
@@ -199,10 +199,10 @@ class PictureFormat:
         if self.name == "png":
             more: dict[str, Any] = {"pnginfo": _comment()}
         elif self.name == "jpeg":
-            more = {"quality": self.quality, "comment": MADE.encode()}
+            more = {"quality": self.quality, "comment": MARK.encode()}
         else:
             exif = Image.Exif()
-            exif[SOFTWARE] = MADE
+            exif[SOFTWARE] = MARK
             more = {"quality": self.quality, "exif": exif}
         write_atomically(
             path, lambda file: image.save(file, "JPEG" if self.name == "jpeg" else self.name.upper(), **more)
@@ -233,7 +233,7 @@ def as_picture(values: Picture) -> Image.Image:
 
 def _comment() -> PngInfo:
     about = PngInfo()
-    about.add_text("comment", MADE)
+    about.add_text("comment", MARK)
     return about
 
 
@@ -244,7 +244,7 @@ def _png16(values: Picture) -> bytes:
     filtered = np.full((height, 1 + rows.shape[1]), 2, np.uint8)  # 2: each row less the one above it
     filtered[0, 1:], filtered[1:, 1:] = rows[0], rows[1:] - rows[:-1]
     head = struct.pack(">2I5B", width, height, 16, 0 if channels == 1 else 2, 0, 0, 0)
-    text = b"comment\0" + MADE.encode()
+    text = b"comment\0" + MARK.encode()
     chunks = ((b"IHDR", head), (b"tEXt", text), (b"IDAT", zlib.compress(filtered.tobytes(), 6)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
@@ -252,7 +252,7 @@ def _png16(values: Picture) -> bytes:
 
 
 def check_file(out: Path, given: Sequence[Path], *more: Path, ending: str = ".png") -> None:
-    """UserError if a picture, and more files with it, can't be written without loss; see `keep_apart`."""
+    """UserError if a picture, and more files with it, can't be written without loss. See `keep_apart`."""
     _check_ending(out, ending)
     keep_apart([out, *more], given)
     _check_place(out, given)
@@ -277,7 +277,7 @@ def answered_before(
         files: What is answered.
     """
     record = out / RECORD
-    if not record.is_file() or not _made_here(record) or read_json(record, dict[str, Any]) != _recorded(settings):
+    if not record.is_file() or not _is_ours(record) or read_json(record, dict[str, Any]) != _recorded(settings):
         return set()
 
     def newer(name: str, since: float) -> bool:
@@ -299,11 +299,11 @@ def record_answers(out: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _recorded(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {"comment": MADE, **settings}
+    return {"comment": MARK, **settings}
 
 
 def check_folder(out: Path, names: Iterable[str], given: Sequence[Path]) -> None:
-    """UserError if files of these names can't be written into the folder without loss; see `keep_apart`."""
+    """UserError if files of these names can't be written into the folder without loss. See `keep_apart`."""
     if os.path.isfile(out):
         raise UserError(f"--out {out} is a file: give a folder")
     _check_place(out, given)
@@ -325,7 +325,7 @@ def keep_apart(outputs: Iterable[Path], given: Sequence[Path]) -> None:
             raise UserError(f"{out} is among the images that were given: choose another --out, so that none is lost")
         if out.is_dir():
             raise UserError(f"--out {out} is a folder: give the name of a file")
-        if not _made_here(out):
+        if not _is_ours(out):
             raise UserError(
                 f"{out} is there, and `unbraid` has not made it: choose another --out, so that it is not lost, or "
                 "remove it"
@@ -347,16 +347,16 @@ def _check_place(out: Path, given: Sequence[Path]) -> None:
             )
 
 
-def _made_here(path: Path) -> bool:
+def _is_ours(path: Path) -> bool:
     try:
         if path.suffix.lower() == ".npz":
             with zipfile.ZipFile(path) as file:
                 return {name.removesuffix(".npy") for name in file.namelist()} == ARRAYS
         if path.suffix.lower() == ".json":
-            return read_json(path, dict[str, Any]).get("comment") == MADE
+            return read_json(path, dict[str, Any]).get("comment") == MARK
         with open_image(path) as picture:
             if picture.format == "WEBP":
-                return picture.getexif().get(SOFTWARE) == MADE
-            return picture.info.get("comment") in (MADE, MADE.encode())
+                return picture.getexif().get(SOFTWARE) == MARK
+            return picture.info.get("comment") in (MARK, MARK.encode())
     except Exception:  # Pillow and zipfile raise anything on files of other kinds
         return False

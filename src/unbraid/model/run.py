@@ -90,7 +90,7 @@ class Position:
 
 @dataclass(frozen=True)
 class SavedSettings:
-    """What config.json says of a run: its method, and what was asked for by groups of flags."""
+    """Method of a run in config.json, and what was asked for by groups of flags."""
 
     method_name: str
     method: Json
@@ -100,7 +100,7 @@ class SavedSettings:
 
 @dataclass(frozen=True)
 class SavedConfig:
-    """What config.json holds."""
+    """Content of config.json."""
 
     format: int
     config: SavedSettings
@@ -108,7 +108,7 @@ class SavedConfig:
 
 @dataclass(frozen=True)
 class SavedOptimiser:
-    """What torch's optimisers save."""
+    """State of one of torch's optimisers."""
 
     state: dict[int, Json]
     param_groups: list[Json]
@@ -116,7 +116,7 @@ class SavedOptimiser:
 
 @dataclass(frozen=True)
 class SavedAverage(Short):
-    """What `train.Average` saves."""
+    """State of `training.loop.Average`."""
 
     updates: Count
     mean: dict[str, Tensor]
@@ -124,7 +124,7 @@ class SavedAverage(Short):
 
 @dataclass(frozen=True)
 class SavedState(Short):
-    """What state.pt holds."""
+    """Content of state.pt."""
 
     position: Position
     method: dict[str, Tensor]
@@ -161,7 +161,7 @@ class SavedSpec:
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What the metadata of model.safetensors say."""
+    """Metadata of model.safetensors."""
 
     method: str
     config: Json
@@ -217,9 +217,9 @@ class Run:
         if config.train.init is None and former.train.init is not None:  # what it began with needn't be said again
             config = replace(config, train=replace(config.train, init=former.train.init))
             run.config, asked = config, {"method_name": method_name, **to_json(config)}
-        lengths = [f"train.{name}" for name in LENGTH] if any_length else []
+        length_keys = [f"train.{name}" for name in LENGTH] if any_length else []
         before = {"method_name": there.method_name, **to_json(former)}
-        if changed := differences(before, asked, lengths):
+        if changed := differences(before, asked, length_keys):
             raise UserError(
                 f"{path} is a run with other settings: {'; '.join(changed)}. "
                 "Give the same settings to go on with it, or another --run to start anew"
@@ -244,7 +244,7 @@ class Run:
         self.former = None
 
     def metrics(self) -> Json:
-        """What was measured before, {} if nothing was. Raises UserError if the file is damaged."""
+        """Returns what was measured before, {} if nothing was. Raises UserError if the file is damaged."""
         path = self.path / "metrics.json"
         if not path.exists():
             return {}
@@ -293,11 +293,16 @@ class Run:
     ) -> None:
         """Writes state.pt. Raises UserError, and leaves the last one, if a weight is not finite.
 
-        wait: be done on return. Otherwise a large state may be copied and written while training goes on, or, if the
-        last one is being written still or there is no memory for a copy, not at all this time or at once; what went
-        wrong with it is raised at the next call.
+        Args:
+            method: Its weights.
+            optimisers: By player.
+            position: Where training stands.
+            average: State of the average of weights.
+            wait: Be done on return. Otherwise a large state may be copied and written while training goes on, or, if
+                the last one is being written still or there is no memory for a copy, not at all this time or at once;
+                what went wrong with it is raised at the next call.
         """
-        check_weights(method, position.step)
+        _check_weights(method, position.step)
         state = {
             "format": FORMAT,
             "position": dataclasses.asdict(position),
@@ -318,12 +323,12 @@ class Run:
             self._writer.start(lambda: write(kept))
 
     def load_state(self) -> Json | None:
-        """What state.pt holds, or None before the first checkpoint. Raises UserError if it is damaged."""
+        """Returns what state.pt holds. See `read_state`."""
         return read_state(self.path)
 
     def save_model(self, method: AnyMethod, space: CodeSpace | None, step: int) -> None:
-        """Writes model.safetensors: weights, and the geometry of shared codes. UserError as from `save_position`."""
-        check_weights(method, step)
+        """Writes model.safetensors: weights, and the geometry of shared codes. See `Run.save_position`."""
+        _check_weights(method, step)
         tensors = {f"method.{name}": value.detach().cpu().contiguous() for name, value in model_state(method).items()}
         if space is not None:
             tensors.update({f"space.{name}": value for name, value in space.tensors().items()})
@@ -333,8 +338,8 @@ class Run:
             "method": self.method_name,
             "config": to_json(self.config.method),
             "spec": {
-                "a": spec_to_json(method.spec.a),
-                "b": spec_to_json(method.spec.b),
+                "a": _spec_to_json(method.spec.a),
+                "b": _spec_to_json(method.spec.b),
                 "classes": method.spec.classes,
                 "values": method.spec.values,
                 "labels": method.spec.labels,
@@ -348,7 +353,7 @@ class Run:
 
 
 def read_state(run: Path) -> Json | None:
-    """What state.pt in the folder of a run holds, or None if there is none. Raises UserError if it is damaged."""
+    """Returns what state.pt in the folder of a run holds, None if there is none. Raises UserError if it is damaged."""
     path = run / "state.pt"
     if not path.exists():
         return None
@@ -453,7 +458,7 @@ def model_state(method: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in method.state_dict().items() if not name.startswith(left_out)}
 
 
-def check_weights(method: AnyMethod, step: int) -> None:
+def _check_weights(method: AnyMethod, step: int) -> None:
     """UserError that names a weight which is not finite."""
     for name, value in method.state_dict().items():
         if value.is_floating_point() and not value.sum().isfinite():  # a sum needs no memory, for tables are large
@@ -540,13 +545,13 @@ def from_json(kind: type, values: Json, file: Path, why: str = "doesn't fit this
         raise UserError(f"{file} {why}: {error}") from error
 
 
-def spec_to_json(spec: Spec) -> Json:
+def _spec_to_json(spec: Spec) -> Json:
     """{"kind": "ImageSpec" | "VectorSpec", ...its fields}."""
     return {"kind": type(spec).__name__, **dataclasses.asdict(spec)}
 
 
 def _spec(saved: SavedImages | SavedVectors) -> Spec:
-    """The inverse of `spec_to_json`."""
+    """The inverse of `_spec_to_json`."""
     kind = ImageSpec if isinstance(saved, SavedImages) else VectorSpec
     return kind(**msgspec.structs.asdict(saved))
 
@@ -603,7 +608,13 @@ def _space(parts: dict[str, Tensor], file: Path) -> CodeSpace:
 def load_weights(method: AnyMethod, weights: Mapping[str, Tensor], file: Path) -> None:
     """Loads weights and statistics, of which those that only training needs may be missing.
 
-    Raises UserError that names `file`, with nothing loaded, if the method's networks are others than those it holds.
+    Args:
+        method: Takes them.
+        weights: By name.
+        file: Where they come from.
+
+    Raises:
+        UserError: The method's networks are others, with the file's name; nothing is loaded.
     """
     own = method.state_dict()
     needed = {name: value for name, value in own.items() if not name.startswith(method.training_only)}
@@ -634,7 +645,7 @@ def upgrade_state(state: Json, renamed: Mapping[str, str]) -> Json:
 
 
 def load_average(method: AnyMethod, saved: Json | None, file: Path) -> Json | None:
-    """Returns the saved average of weights. Raises UserError that names `file` if it is that of other networks."""
+    """Returns the saved average of weights. Raises UserError if it is that of other networks. See `load_weights`."""
     if saved is not None:
         own, mean = model_state(method), saved["mean"]
         if own.keys() != mean.keys() or not all(_alike(own[name], value) for name, value in mean.items()):
@@ -643,9 +654,9 @@ def load_average(method: AnyMethod, saved: Json | None, file: Path) -> Json | No
 
 
 def load_optimiser(optimiser: Optimizer, saved: Json, file: Path) -> None:
-    """Loads what an optimiser saved.
+    """Loads what an optimiser saved. See `load_weights`.
 
-    Raises UserError that names `file` if it is that of other parameters, or of an optimiser with other settings.
+    Raises UserError if it is that of other parameters, or of an optimiser with other settings.
     """
     before = [dict(group) for group in optimiser.param_groups]
     try:

@@ -53,7 +53,13 @@ class CodeSpace(Short):
         return cls(*(part.float() for part in parts))
 
     def prepared(self, codes: Float[Tensor, "n ..."], domain: Domain, distance: Distance) -> Float[Tensor, "n d"]:
-        """Codes of a domain as vectors whose Euclidean distance is the one asked for."""
+        """Returns codes as vectors whose Euclidean distance is the one asked for.
+
+        Args:
+            codes: (n, ...) shared codes.
+            domain: Of them.
+            distance: "euclidean", "cosine" or "whitened".
+        """
         flat = codes.flatten(1).float()
         if distance == "euclidean":
             return flat

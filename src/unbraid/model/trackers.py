@@ -37,7 +37,13 @@ class Tracker(Protocol):
         ...
 
     def text(self, step: int, name: str, text: str) -> None:
-        """Shows words under a name."""
+        """Shows words.
+
+        Args:
+            step: Of training.
+            name: That they stand under.
+            text: The words.
+        """
         ...
 
     def close(self) -> None:
@@ -71,7 +77,7 @@ class TensorBoard:
                 self._writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def text(self, step: int, name: str, text: str) -> None:
-        """Shows words under a name."""
+        """Shows words. See `Tracker.text`."""
         self._writer.add_text(name, text, step)
 
     def close(self) -> None:
@@ -107,7 +113,7 @@ class WandB:
         self._run.log({**{name: self._image(str(file)) for name, file in files.items()}, "step": step})
 
     def text(self, step: int, name: str, text: str) -> None:
-        """Shows words under a name."""
+        """Shows words. See `Tracker.text`."""
         self._run.summary[f"{name}/{step}"] = text
 
     def close(self) -> None:
@@ -138,16 +144,16 @@ class MLflow:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Shows numbers by name."""
         for name, value in values.items():
-            self._client.log_metric(self._run, allowed(name), value, step=step)
+            self._client.log_metric(self._run, _allowed(name), value, step=step)
 
     def images(self, step: int, files: Mapping[str, Path]) -> None:
         """Shows pictures by name."""
         for name, file in files.items():
-            self._client.log_artifact(self._run, str(file), allowed(name))
+            self._client.log_artifact(self._run, str(file), _allowed(name))
 
     def text(self, step: int, name: str, text: str) -> None:
-        """Shows words under a name."""
-        self._client.log_text(self._run, text, f"{allowed(name)}/{step}.txt")
+        """Shows words. See `Tracker.text`."""
+        self._client.log_text(self._run, text, f"{_allowed(name)}/{step}.txt")
 
     def close(self) -> None:
         """Writes what is left."""
@@ -173,7 +179,7 @@ class Trackio:
         self._run.log({name: self._image(str(file)) for name, file in files.items()}, step=step)
 
     def text(self, step: int, name: str, text: str) -> None:
-        """Shows words under a name."""
+        """Shows words. See `Tracker.text`."""
         self._run.log({name: text}, step=step)
 
     def close(self) -> None:
@@ -222,7 +228,7 @@ class Trackers:
         self._each(lambda tracker: tracker.images(step, files))
 
     def text(self, step: int, name: str, text: str) -> None:
-        """Shows words under a name."""
+        """Shows words. See `Tracker.text`."""
         self._each(lambda tracker: tracker.text(step, name, text))
 
     def close(self) -> None:
@@ -250,16 +256,11 @@ def kept(folder: Path, name: str) -> str | None:
 
 
 def keep(folder: Path, name: str, run: str) -> None:
-    """Writes what a tracker calls this run."""
+    """Writes what a tracker calls this run. See `kept`."""
     file = folder / "trackers.json"
     write_json(file, {**(read_json(file, dict[str, str]) if file.exists() else {}), name: run})
 
 
-def allowed(name: str) -> str:
-    """Returns a name with the characters that MLflow allows.
-
-    Example:
-        >>> allowed("validation/recall a->b, %")
-        'validation/recall a to b'
-    """
+def _allowed(name: str) -> str:
+    """Returns a name with the characters that MLflow allows: "recall a->b, %" becomes "recall a to b"."""
     return re.sub(r"[^\w./ -]+", "", name.replace("->", " to ")).strip()

@@ -26,7 +26,7 @@ from unbraid.model.inputs import (
     as_images,
     as_vectors,
     as_views,
-    at_once,
+    batch_size,
     floats,
     is_images,
     one_of,
@@ -141,14 +141,14 @@ class Trained:
         method = self._disentangler("codes")
         domain = self.spec.domain(domain)
         codes = self._codes(codes, domain)
-        size = at_once(self.spec[domain].shape)
+        size = batch_size(self.spec[domain].shape)
         parts = zip(codes.shared.split(size), codes.exclusive.split(size), strict=True)
         with self.computing():
-            made = (
+            outputs = (
                 method.decode(Codes(shared.to(self.device), exclusive.to(self.device)), domain)
                 for shared, exclusive in parts
             )
-            return torch.cat([some.float().cpu() for some in made])
+            return torch.cat([some.float().cpu() for some in outputs])
 
     def translate(
         self,
@@ -191,16 +191,16 @@ class Trained:
             with evaluating(self.method):
                 styles = [coder.prior(1, target, generator) for _ in range(samples)]
         answers: list[Tensor] = []
-        for some in x.split(at_once(self.spec[target].shape)):
+        for some in x.split(batch_size(self.spec[target].shape)):
             some = some.to(self.device)
             with self.computing():
-                made = [
+                outputs = [
                     method.translate(
                         some, source, target, None if one is None else one.to(self.device).expand(len(some), -1)
                     )
                     for one in styles
                 ]
-            answers.append(torch.stack(made, 1).float().cpu())
+            answers.append(torch.stack(outputs, 1).float().cpu())
         return torch.cat(answers)
 
     def translate_images(
@@ -242,8 +242,8 @@ class Trained:
         reference = None if like is None else self._single(like, target, "like")
         views = enumerate(as_views(images, specs[0], fit))
         answering = partial(self.translate, source=source, target=target, samples=samples, like=reference, seed=seed)
-        for _, _, made in rendered(views, specs, answering, 2 + samples, size, deep):
-            yield made
+        for _, _, outputs in rendered(views, specs, answering, 2 + samples, size, deep):
+            yield outputs
 
     def analogy(self, shared: Items, exclusive: Items, domain: str) -> Float[Tensor, "r c ..."]:
         """Combines the shared code of each item of `shared` with the exclusive code of each item of `exclusive`.

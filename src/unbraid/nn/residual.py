@@ -42,33 +42,15 @@ class GroupNorm(nn.Module):
 NORMS: dict[Norm, type[nn.Module]] = {"instance": InstanceNorm, "group": GroupNorm}
 
 
-def padded_conv(channels: int, width: int, kernel: int, stride: int, norm: Norm) -> nn.Conv2d:
-    """Builds a convolution with reflection padding that precedes a norm.
-
-    Args:
-        channels: Channels of the input.
-        width: Channels of the output.
-        kernel: Kernel size.
-        stride: Stride.
-        norm: The norm; before instance norm there is no bias.
-    """
+def _padded_conv(channels: int, width: int, kernel: int, stride: int, norm: Norm) -> nn.Conv2d:
+    """Builds a convolution with reflection padding that precedes a norm; before instance norm it has no bias."""
     bias = norm != "instance"
     return nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=bias, padding_mode="reflect")
 
 
-def conv_norm(channels: int, width: int, kernel: int, stride: int = 1, norm: Norm = "instance") -> nn.Sequential:
-    """Builds a convolution with reflection padding, a norm and ReLU.
-
-    Shape: (n, channels, h, w) -> (n, width, h/stride, w/stride).
-
-    Args:
-        channels: Channels of the input.
-        width: Channels of the output.
-        kernel: Kernel size.
-        stride: Stride.
-        norm: Normalisation.
-    """
-    conv = padded_conv(channels, width, kernel, stride, norm)
+def _conv_norm(channels: int, width: int, kernel: int, stride: int = 1, norm: Norm = "instance") -> nn.Sequential:
+    """Builds a convolution with reflection padding, a norm and ReLU, (n, channels, h, w) -> (n, width, h/s, w/s)."""
+    conv = _padded_conv(channels, width, kernel, stride, norm)
     return nn.Sequential(conv, NORMS[norm](), nn.ReLU(inplace=True))
 
 
@@ -83,9 +65,9 @@ def halvings(channels: int, width: int, norm: Norm = "instance") -> nn.Sequentia
         norm: Normalisation.
     """
     return nn.Sequential(
-        conv_norm(channels, width, 7, 1, norm),
-        conv_norm(width, 2 * width, 3, 2, norm),
-        conv_norm(2 * width, 4 * width, 3, 2, norm),
+        _conv_norm(channels, width, 7, 1, norm),
+        _conv_norm(width, 2 * width, 3, 2, norm),
+        _conv_norm(2 * width, 4 * width, 3, 2, norm),
     )
 
 
@@ -140,8 +122,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int, norm: Norm = "instance") -> None:
         super().__init__()
-        last = padded_conv(width, width, 3, 1, norm)
-        self.body = nn.Sequential(conv_norm(width, width, 3, 1, norm), last, NORMS[norm]())
+        last = _padded_conv(width, width, 3, 1, norm)
+        self.body = nn.Sequential(_conv_norm(width, width, 3, 1, norm), last, NORMS[norm]())
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Applies the block."""

@@ -140,7 +140,7 @@ class RowAdam(Optimizer):
                     continue
                 state = self.state[weight]
                 step = int(state["now"]) + 1
-                rows, values = row_gradients(weight)
+                rows, values = _row_gradients(weight)
                 if ranks.stepping():  # other ranks have read rows that this one has not
                     self._catch_up(weight, rows)
                 if step > len(state["rates"]):
@@ -163,7 +163,7 @@ def sizes_are_free(weight: Tensor) -> bool:
     return weight.device.type == "cpu"
 
 
-def row_gradients(weight: Tensor) -> tuple[Int[Tensor, " r"], Float[Tensor, "r d"]]:
+def _row_gradients(weight: Tensor) -> tuple[Int[Tensor, " r"], Float[Tensor, "r d"]]:
     """Returns the rows that the gradient of a table holds, and the gradient of each.
 
     On a GPU rows may come several times, each time with the whole gradient.

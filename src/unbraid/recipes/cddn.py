@@ -37,9 +37,9 @@ DIGITS = CdDNConfig(
 )
 """CdDN for digits at 32 px: three halvings, a 4x4 shared map. Codes are held together ten times less than in the paper:
 by its weights, shared codes of all digits were alike here after 800 steps."""
-SPREAD: dict[str, Any] = {"shared_norm": "value", "contrastive": 10.0, "shared_alignment": 100.0}
+CONTRASTIVE: dict[str, Any] = {"shared_norm": "value", "contrastive": 10.0, "shared_alignment": 100.0}
 """Shared codes that can't be the same for all images, and so bear the paper's weight on being alike in both domains."""
-IMAGES = replace(cddn.SMALL_IMAGES, **SPREAD)
+IMAGES = replace(cddn.SMALL_IMAGES, **CONTRASTIVE)
 """CdDN's default for small images, the weight of the contrastive term as is good for photographs."""
 QUIET: dict[str, Any] = {"gan": 0.1, "exclusive_gan": 0.01, "latent_gan": 0.1, "latent": 1.0}
 """Less of the critics and of what reads the noise again, beside what holds codes together: better for retrieval."""
@@ -52,7 +52,7 @@ PROGRAM_TRAIN = TrainConfig(steps=94_000, evaluate_every=5000, average=0.999, di
 training doesn't see it."""
 
 CDDN_MNIST_CDCB = Recipe(
-    replace(DIGITS, **{**SPREAD, "contrastive": 1.0}),  # a place of a digit doesn't show as many different things
+    replace(DIGITS, **{**CONTRASTIVE, "contrastive": 1.0}),  # a place of a digit doesn't show as many different things
     DataConfig(set="mnist-cdcb"),
     TrainConfig(steps=8000, batch=16, evaluate_every=1000, average=0.999, distance="euclidean"),
     name="cddn-mnist-cdcb",
@@ -153,7 +153,7 @@ ABLATED: tuple[tuple[str, str, dict[str, Any]], ...] = (
 """What is changed in each: its name, what it is, the settings."""
 CDDN_ABLATIONS = tuple(
     Recipe(
-        replace(DIGITS, **changes),  # the paper's method, without SPREAD
+        replace(DIGITS, **changes),  # the paper's method, without CONTRASTIVE
         CDDN_MNIST_CDCB.data,
         replace(CDDN_MNIST_CDCB.train, steps=1000, evaluate_every=500),
         name=f"cddn-mnist-cdcb-{name}",

@@ -92,7 +92,7 @@ def embed(
 
 
 def encoded(model: Trained, images: Tensor, domain: Domain) -> Codes:
-    """Encodes images as files are read, (n, c, h, w). Returns codes on the processor, float32."""
+    """Encodes images as files are read, (n, c, h, w), to float32 on the processor. See `Trained.encode`."""
     method = model.disentangler()
     if method is None:
         raise UserError(f"{model.name} has no codes to search by: it doesn't take items apart")
@@ -102,7 +102,10 @@ def encoded(model: Trained, images: Tensor, domain: Domain) -> Codes:
 
 
 def vectors(model: Trained, codes: Codes, domain: Domain, distance: Distance) -> np.ndarray:
-    """Returns (n, d + e) float32: shared codes whose Euclidean distance is `distance`, then exclusive codes."""
+    """Returns (n, d + e) float32: shared codes as prepared for a distance, then exclusive codes.
+
+    See `CodeSpace.prepared`.
+    """
     shared = codes.shared.flatten(1)
     if model.space is not None:
         shared = model.space.prepared(shared, domain, distance)

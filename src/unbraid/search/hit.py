@@ -24,7 +24,7 @@ class Hit:
 
 @runtime_checkable
 class Index(Protocol):
-    """What can be searched: a folder, or a collection of a server."""
+    """A folder, or a collection of a server, that can be searched."""
 
     identity: Identity
     place: str
@@ -37,7 +37,15 @@ class Index(Protocol):
     def nearest(
         self, domain: Domain, part: Part, queries: np.ndarray, k: int, where: Mapping[str, str]
     ) -> list[list[Hit]]:
-        """Returns up to k hits for each row of (q, d) queries, nearest first, whose metadata has the values `where`."""
+        """Returns up to k hits for each query, nearest first.
+
+        Args:
+            domain: Of the items.
+            part: Of the codes.
+            queries: (q, d) codes.
+            k: Hits for each.
+            where: Values that an item's metadata must have.
+        """
         ...
 
     def holds(self, path: Path) -> bool:

@@ -113,6 +113,11 @@ def build(store: Store, target: float = RECALL, exact: int = EXACT) -> dict[Doma
     """Makes the files of all domains that have changed, or are damaged, and says what is there now.
 
     New files stand beside the old ones until built.json names them, so a search never sees half of an index.
+
+    Args:
+        store: Holds the codes.
+        target: Share of the ten nearest that is to be found.
+        exact: Vectors up to which all are looked at.
     """
     try:
         before = read_built(store.folder) or {}
@@ -209,7 +214,7 @@ class Vectors(Short):
 
 
 def make(vectors: Vectors, file: str, target: float = RECALL, exact: int = EXACT) -> tuple[Any, Built]:
-    """Returns a FAISS index of the vectors, and how it is searched."""
+    """Returns a FAISS index of the vectors, and how it is searched. See `build`."""
     faiss = find_faiss()
     size, count = vectors.columns.stop - vectors.columns.start, len(vectors)
     if count <= exact:
@@ -240,7 +245,7 @@ def _looked_at(index: Any, vectors: Vectors, target: float, random: np.random.Ge
 
     def share(lists: int) -> float:
         found = index.search(queries, NEIGHBOURS + 1, params=faiss.SearchParametersIVF(nprobe=lists))[1]
-        return overlap(found, true, sample)
+        return _overlap(found, true, sample)
 
     low, high = 0, 1
     while (reached := share(high)) < target and high < index.nlist:
@@ -255,7 +260,7 @@ def _looked_at(index: Any, vectors: Vectors, target: float, random: np.random.Ge
     return best
 
 
-def overlap(found: np.ndarray, true: np.ndarray, own: np.ndarray) -> float:
+def _overlap(found: np.ndarray, true: np.ndarray, own: np.ndarray) -> float:
     """Returns the mean share of true neighbours among those found, the query itself left out. (q, k) each."""
     shares = []
     for mine, theirs, self_ in zip(found, true, own, strict=True):
@@ -265,7 +270,7 @@ def overlap(found: np.ndarray, true: np.ndarray, own: np.ndarray) -> float:
 
 
 def exact_neighbours(queries: np.ndarray, vectors: Vectors, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns squared distances and positions of the k nearest, (q, k) each, by looking at every vector."""
+    """Finds positions in place of ids, by looking at every vector. See `Searcher.search`."""
     faiss = find_faiss()
     best = np.full((len(queries), k), np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
     for start in range(0, len(vectors), CHUNK):
@@ -316,10 +321,8 @@ class Searcher:
         self._ids[domain] = ids
         for part, built in about.parts.items():
             path, size = str(self.folder / built.file), self._sizes[domain][part == "exclusive"]
-            if built.recall is None:
-                index = self._faiss.read_index(path, self._faiss.IO_FLAG_MMAP_IFC)
-            else:
-                index = self._faiss.read_index(path, self._faiss.IO_FLAG_MMAP | self._faiss.IO_FLAG_READ_ONLY)
+            lists = self._faiss.IO_FLAG_MMAP | self._faiss.IO_FLAG_READ_ONLY
+            index = self._faiss.read_index(path, self._faiss.IO_FLAG_MMAP_IFC if built.recall is None else lists)
             if (index.ntotal, index.d) != (built.count, size) or built.count != len(ids):
                 raise ValueError(
                     f"{built.file} holds {index.ntotal} vectors of {index.d} values instead of {len(ids)} of {size}"
@@ -341,7 +344,12 @@ class Searcher:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns squared distances and ids of the k nearest, (q, k) each; where there are fewer, infinity and -1.
 
-        queries: (q, d) float32. only: (m,) ids, increasing, that may be found.
+        Args:
+            domain: Of the items.
+            part: Of the codes.
+            queries: (q, d) float32.
+            k: Items for each.
+            only: (m,) ids, increasing, that may be found.
         """
         index, built = self._indexes[domain, part]
         ids = self._ids[domain]

@@ -58,7 +58,7 @@ class Shard:
 
 @dataclass
 class Changes:
-    """What was done. bad: a line for each file that could not be read; cut: what was cut off the others, in words."""
+    """Counts of a change. bad: a line for each file that could not be read; cut: what was cut off others, in words."""
 
     new: int = 0
     changed: int = 0
@@ -100,7 +100,13 @@ class Source(Short):
 
 
 def read_batch(wanted: Sequence[tuple[Source, int]], numbers: Sequence[int], fit: Fit) -> Batch:
-    """Returns the images `numbers` of those wanted, a folder and a position each. fit: counts those that are cut."""
+    """Returns some images, and why others can't be read.
+
+    Args:
+        wanted: All images, a folder and a position each.
+        numbers: Of the wanted ones to be read.
+        fit: Counts those that are cut.
+    """
     some = [wanted[number] for number in numbers]
     first, decoded = some[0][0], some[0][0].cached
     if decoded is not None and all(source is first and at not in first.bad for source, at in some):
@@ -118,9 +124,15 @@ def read_batch(wanted: Sequence[tuple[Source, int]], numbers: Sequence[int], fit
 
 
 def list_sources(folders: Sequence[Path], spec: ImageSpec, keep: bool) -> list[Source]:
-    """Returns the images of all folders, before anything is changed. keep: decode them into the library's cache.
+    """Returns the images of all folders, before anything is changed.
 
-    Images decoded by an earlier call are taken from there. Raises UserError if a folder is missing or has no images.
+    Args:
+        folders: With images.
+        spec: Of the images that the model takes.
+        keep: Decode them into the library's cache. Images decoded by an earlier call are always taken from there.
+
+    Raises:
+        UserError: A folder is missing or has no images.
     """
     sources = []
     for folder in folders:
@@ -148,7 +160,16 @@ def update(
 ) -> Changes:
     """Brings a store to what the folders hold now: embeds new and changed files, forgets those that are gone.
 
-    metadata: of files by absolute path; None leaves what is known.
+    Args:
+        store: Takes the codes.
+        model: Makes them.
+        sources: The folders.
+        domain: Of the images.
+        spec: Of the images that the model takes.
+        shard: Images that are this process's.
+        metadata: Of files by absolute path; None leaves what is known.
+        batch: Images at a time.
+        workers: Threads that read.
     """
     changes = Changes()
     wanted: list[tuple[Source, int, Item]] = []
@@ -194,7 +215,13 @@ def update(
 def forget(store: Store, places: Sequence[Path], domains: Sequence[Domain]) -> Changes:
     """Forgets the images of folders, or files, wherever they are now.
 
-    Raises UserError, before anything is changed, for a place of which there are none.
+    Args:
+        store: Holds the codes.
+        places: The folders, or files.
+        domains: Of the images.
+
+    Raises:
+        UserError: There are none of a place; nothing was changed.
     """
     gone: dict[Domain, set[str]] = {domain: set() for domain in domains}
     for place in places:
@@ -314,12 +341,12 @@ def read_metadata(path: Path, sources: Sequence[Source]) -> tuple[dict[str, dict
     if len(table.header) < 2:
         raise UserError(f"--metadata {path} needs one more column at least beside file")
     files = Files([(source.folder, source.names) for source in sources])
-    at, found, strangers = table.header.index("file"), {}, 0
+    at, found, unknown = table.header.index("file"), {}, 0
     for number, row in table.rows.items():
         named = files.find(row[at], f"--metadata {path}, row {number}")
         if named is None:
-            strangers += 1
+            unknown += 1
             continue
         place = os.path.join(sources[named[0]].folder, named[1])
         found[place] = {key: value for key, value in zip(table.header, row, strict=True) if key != "file"}
-    return found, strangers
+    return found, unknown

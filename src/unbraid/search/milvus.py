@@ -121,7 +121,14 @@ def sending(to: str, suffix: str, asked: Identity) -> Iterator[tuple[Store, Call
     """Yields a store to be filled, and what sends it and says what is there.
 
     Whether the server answers is looked at before anything is embedded, and said; codes are made all the same.
-    Raises UserError if the collection holds another model's codes, or, in the end, if the server didn't answer.
+
+    Args:
+        to: Address of the collection.
+        suffix: Of the local folder's name.
+        asked: The model's codes.
+
+    Raises:
+        UserError: The collection holds another model's codes, or, in the end, the server didn't answer.
     """
     address = Address.parse(to)
     spool = address.spool(suffix)
@@ -272,7 +279,7 @@ class MilvusIndex:
     def nearest(
         self, domain: Domain, part: Part, queries: np.ndarray, k: int, where: Mapping[str, str]
     ) -> list[list[Hit]]:
-        """Returns up to k hits for each query; see `search.Index`."""
+        """Returns up to k hits for each query. See `Index.nearest`."""
         condition = " and ".join(f"metadata[{json.dumps(f)}] == {json.dumps(v)}" for f, v in where.items())
         found: list[list[Hit]] = []
         with _asking(self._address):

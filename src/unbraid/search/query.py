@@ -37,7 +37,7 @@ class FolderIndex:
     def nearest(
         self, domain: Domain, part: Part, queries: np.ndarray, k: int, where: Mapping[str, str]
     ) -> list[list[Hit]]:
-        """Returns up to k hits for each query; see `Index`. Raises UserError for a field that no image has."""
+        """Returns up to k hits for each query. See `Index.nearest`. Raises UserError for a field that no image has."""
         only = None
         if where:
             fields = self._store.fields()
@@ -129,7 +129,7 @@ def query(
     where: Mapping[str, str] | None,
     exclude: Sequence[str | Path | None] = (),
 ) -> list[list[Hit]]:
-    """Finds as `search_index` does, in an index that is open."""
+    """Finds in an index that is open. See `search_index`."""
     one_of(code, "part of the code", ("shared", "exclusive"))
     own = model.spec.domain(domain) if domain else None
     target = model.spec.domain(target_domain) if target_domain else None
@@ -169,8 +169,7 @@ def _among(index: Index, source: Domain, part: Part, target_domain: Domain | Non
 
 
 def source_of(index: Index, asked: Domain | None, part: Part = "shared") -> Domain:
-    """Returns the domain of the queries: as asked; else, by shared codes, the one that the index doesn't hold, and by
-    exclusive codes the one that it holds.
+    """Returns the domain of the queries, `asked` if it is given. See `search_index`.
 
     Raises UserError if the index holds both, so that one must be named.
     """

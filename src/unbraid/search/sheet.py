@@ -21,8 +21,12 @@ def contact_sheet(
 ) -> Image.Image:
     """Draws the query at the left of each row, then what was found, nearest first, a caption below each.
 
-    queries, found: (c, h, w) each in [-1, 1], of any sizes; None for a file that is gone. right: frames what is right
-    in green and what is wrong in red. names: a caption below each query.
+    Args:
+        queries: (c, h, w) each in [-1, 1], of any sizes; None for a file that is gone.
+        found: The same for what was found.
+        captions: Of what was found.
+        right: Frames what is right in green and what is wrong in red.
+        names: Captions of the queries.
     """
     cells = [[_square(query), *(_square(x) for x in row)] for query, row in zip(queries, found, strict=True)]
     side = max(cell.width for row in cells for cell in row) + 2 * FRAME

@@ -120,8 +120,13 @@ def _sizes(identity: Identity) -> str:
 
 
 def fingerprint(method: nn.Module, space: CodeSpace | None, others: Mapping[str, Tensor] | None = None) -> str:
-    """Returns SHA-256 of a model's weights, of the geometry of its codes and of `others`: the same wherever the model
-    lies."""
+    """Returns a SHA-256 of a model, the same wherever it lies.
+
+    Args:
+        method: Its weights.
+        space: The geometry of its codes.
+        others: Tensors beside them.
+    """
     digest = sha256()
     tensors = {**model_state(method), **({} if space is None else space.tensors()), **(others or {})}
     for name in sorted(tensors):
@@ -133,7 +138,7 @@ def fingerprint(method: nn.Module, space: CodeSpace | None, others: Mapping[str,
 
 @dataclass(frozen=True)
 class Seal:
-    """What records.sqlite was when the last writer left it: the count of changes in its header, and the CRC-32 of the
+    """State of records.sqlite when the last writer left it: the count of changes in its header, and the CRC-32 of the
     whole file. `own` is the CRC-32 of these two. Once it is changed the count is larger, and this says nothing."""
 
     changes: int
@@ -222,7 +227,7 @@ class Store:
         """
         if folder.exists() and not _may_become_index(folder):
             raise UserError(f"{folder} exists and is not an index (no index.json in it). Give another --to")
-        _made(folder)
+        _make_folder(folder)
         lock = FileLock(folder / ".lock")
         try:
             lock.acquire(timeout=0)
@@ -380,7 +385,13 @@ class Store:
     def append(self, domain: Domain, items: Sequence[Item], codes: np.ndarray) -> None:
         """Acknowledges images: when it returns they are on disk, and replace what was known of their paths.
 
-        codes: (n, d + e) float32. Raises UserError for a full disk; then nothing has changed.
+        Args:
+            domain: Of the images.
+            items: The images.
+            codes: (n, d + e) float32.
+
+        Raises:
+            UserError: The disk is full; nothing has changed.
         """
         assert codes.shape == (len(items), self.width(domain))
         assert codes.dtype == np.float32
@@ -585,7 +596,7 @@ def _damaged(records: Path, reason: object) -> UserError:
     return UserError(f"{records} is damaged or can't be opened ({reason}). Remove the index's folder and index again")
 
 
-def _made(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -79,7 +79,7 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log, ranks: Ranks = SING
     together = f", {ranks.count} ranks" * (ranks.count > 1)
     log.event(position, f"{'going on at' if state else 'starting at'} step {position.step}, {precision}{together}")
     share = config.batch // ranks.count if precision.device.type == "cuda" else config.batch
-    if warning := check_batch(dataclasses.replace(config, batch=share), method, data, precision, position.stage):
+    if warning := _check_batch(dataclasses.replace(config, batch=share), method, data, precision, position.stage):
         log.event(position, warning)
     with _interrupts() as interrupts:
         for number, stage in enumerate(method.stages()):
@@ -106,24 +106,10 @@ def check(config: TrainConfig, method: Method[Any]) -> None:
     method.prepare()
 
 
-def check_batch(
+def _check_batch(
     config: TrainConfig, method: Method[Any], data: Data, precision: Precision, stage: int = 0
 ) -> str | None:
-    """Estimates the memory of a training step from steps of 2 and of 4 items.
-
-    Args:
-        config: Training settings.
-        method: The method.
-        data: The data.
-        precision: Device and precision.
-        stage: Number of the stage.
-
-    Returns:
-        A warning if the batch may not fit, or None.
-
-    Raises:
-        UserError: The batch can't fit.
-    """
+    """Returns a warning if a batch may not fit, by steps of 2 and of 4 items. Raises UserError if it can't."""
     available = available_memory(precision.device)
     item = 4 * (math.prod(method.spec.a.shape) + math.prod(method.spec.b.shape))
     if config.batch * item * ACTIVATIONS < available or config.batch <= 4:

@@ -81,7 +81,7 @@ class Checks:
         """Returns the sum of the losses. Raises NonFiniteLoss, which names those that are not finite."""
         loss = torch.stack(list(terms.values())).sum()
         if not self.later and self.ranks.count == 1 and not math.isfinite(loss.detach().item()):
-            raise loss_error(step, {name: term.detach().item() for name, term in terms.items()})
+            raise _loss_error(step, {name: term.detach().item() for name, term in terms.items()})
         return loss
 
     def gradients(
@@ -106,14 +106,14 @@ class Checks:
         if self.ranks.count > 1 and not math.isfinite(loss.item()):
             means = torch.stack([term.detach() for term in terms.values()])
             self.ranks.average([means])
-            raise loss_error(step, dict(zip(terms, means.tolist(), strict=True)))
+            raise _loss_error(step, dict(zip(terms, means.tolist(), strict=True)))
         for who, optimiser in team.items():
             if self.scaler:
                 self.scaler.unscale_(optimiser)
                 if self.scaler.get_scale() > SMALLEST_SCALE:
                     continue
             if not math.isfinite(gradient_norm(optimiser).item()):
-                raise gradient_error(step, who)
+                raise _gradient_error(step, who)
 
     def move(self, optimiser: Optimizer) -> None:
         """Steps an optimiser, unless its gradient overflowed in fp16."""
@@ -159,21 +159,21 @@ class Checks:
             values = dict(zip(names, (numbers := figures.tolist()), strict=False))
             for check, number in zip(checks, numbers[len(names) :], strict=True):
                 if not math.isfinite(number):
-                    bad = gradient_error(step, check.player) if check.player else None
-                    raise bad or loss_error(step, {name: values[name] for name in check.losses})
+                    bad = _gradient_error(step, check.player) if check.player else None
+                    raise bad or _loss_error(step, {name: values[name] for name in check.losses})
             yield values
 
     def _arrived(self, reading: Reading) -> bool:
         return not self.later if reading.event is None else reading.event.query()
 
 
-def loss_error(step: int, values: Mapping[str, float]) -> NonFiniteLoss:
+def _loss_error(step: int, values: Mapping[str, float]) -> NonFiniteLoss:
     """Returns the error for losses of which some, or the sum, are not finite."""
     bad = ", ".join(f"{name} = {value:g}" for name, value in values.items() if not math.isfinite(value))
     return NonFiniteLoss(f"Step {step}: the loss is no longer finite ({bad or 'the sum of its terms'}). {REMEDY}")
 
 
-def gradient_error(step: int, who: str) -> NonFiniteLoss:
+def _gradient_error(step: int, who: str) -> NonFiniteLoss:
     """Returns the error for a player's gradient that is not finite."""
     return NonFiniteLoss(f"Step {step}: the gradient of {who} is no longer finite. {REMEDY}")
 

@@ -49,9 +49,13 @@ TERMS = """<details><summary>What the words mean</summary><dl>
 
 
 def application(runs: Runs, folder: Path, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None) -> Guard:
-    """Builds the ASGI application. folder: for uploads and answers, the only place that is written to.
+    """Builds the ASGI application.
 
-    hosts: names that the page answers under; None for any. token: what visitors must show, None for nothing.
+    Args:
+        runs: The runs that it shows.
+        folder: For uploads and answers, the only place that is written to.
+        hosts: Names that the page answers under; None for any.
+        token: What visitors must show; None for nothing.
     """
     # gradio reads these when it is built; what it keeps lies in the folder, and it tells nobody
     os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
@@ -122,7 +126,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
                 with gr.Tab(view.title, id=view.name, elem_id=f"tab-{view.name}") as tabs[view.name]:
                     view.build(page)
 
-        def shown(name: str, query: dict[str, str]) -> Updates:
+        def choose(name: str, query: dict[str, str]) -> Updates:
             """Returns everything that depends on the run, for the view that is wanted or else the first there is."""
             runs.path(name)
             wanted = query.get("view", views[0].name)
@@ -149,14 +153,14 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
 
         def opened_link(request: gr.Request) -> Updates:
             query = _query(request)
-            return shown(query.get("run", runs.names[0]), query)
+            return choose(query.get("run", runs.names[0]), query)
 
         outputs = [
             run, state, current, all_tabs, absent, *page.starts.values(),
             *dict.fromkeys(c for view in views for c in _changing(view, page)),
         ]  # fmt: skip
         page.event(opened_link, [], outputs, [blocks.load])
-        page.event(lambda name, view: shown(name, {"view": view}), [run, current], outputs, [run.input])
+        page.event(lambda name, view: choose(name, {"view": view}), [run, current], outputs, [run.input])
         for view in views:
             page.event(_chosen(view.name), [current], [current, page.starts[view.name]], [tabs[view.name].select])
     return blocks

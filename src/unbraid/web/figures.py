@@ -105,10 +105,12 @@ def _sized(picture: Image.Image) -> Image.Image:
 
 
 def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], unit: str = "step") -> str:
-    """Returns a small chart of some lines (x, y) as SVG, with its last values as text. Values that aren't finite are
-    left out.
+    """Returns a small chart as SVG, with its last values as text. Values that aren't finite are left out.
 
-    Runs of more than 300 points are thinned.
+    Args:
+        title: Of the chart.
+        lines: Points (x, y) by name; more than 300 are thinned.
+        unit: Of x.
     """
     kept = {name: [p for p in points if np.isfinite(p).all()] for name, points in lines.items()}
     kept = {name: points[:: max(1, len(points) // 300)] + points[-1:] for name, points in kept.items() if points}
@@ -145,7 +147,13 @@ def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], unit:
 
 
 def download(name: str, figures: Sequence[str], about: Mapping[str, str]) -> str:
-    """Returns a link that saves curves or maps, one below the other, as an SVG file with parameters in its metadata."""
+    """Returns a link that saves curves or maps, one below the other, as an SVG file.
+
+    Args:
+        name: Of the file.
+        figures: Curves or maps.
+        about: Parameters for its metadata.
+    """
     parts, bottom, widest = [], 0.0, 0.0
     for figure in figures:
         found = FIGURE.search(figure)
@@ -159,10 +167,10 @@ def download(name: str, figures: Sequence[str], about: Mapping[str, str]) -> str
                 f"{drawn}</svg>"
             )
             bottom += LINE + float(height)
-    said = html.escape(json.dumps({"Software": f"unbraid {__version__}", **about}))
+    about_file = html.escape(json.dumps({"Software": f"unbraid {__version__}", **about}))
     text = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {widest:g} {bottom:g}" width="{widest:g}" '
-        f'height="{bottom:g}" color="black" font-family="sans-serif"><metadata>{said}</metadata>'
+        f'height="{bottom:g}" color="black" font-family="sans-serif"><metadata>{about_file}</metadata>'
         f'<rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>'
     )
     url = f"data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode()}"
@@ -195,7 +203,13 @@ class Tiles:
 
 
 def tiles(images: Sequence[Tensor], size: int = 48, columns: int = 40) -> Tiles:
-    """Returns items (c, h, w) in [-1, 1] as tiles."""
+    """Returns items as tiles.
+
+    Args:
+        images: (c, h, w) each, in [-1, 1].
+        size: Of a tile, in px.
+        columns: Tiles in a row.
+    """
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     board = Image.new("RGB", (columns * size, rows * size), "white")
@@ -217,6 +231,13 @@ def scatter(
     """Returns a map of points as SVG, coloured by group; each point carries the number of its tile and its words.
 
     It can be stepped through with the arrow keys once it has the focus.
+
+    Args:
+        title: Of the map.
+        at: Places.
+        groups: By point.
+        words: By point.
+        first_tile: Number of the first point's tile.
     """
     xs, ys = _span(at[:, 0]), _span(at[:, 1])
     names = sorted(set(groups), key=lambda name: (len(name), name))

@@ -81,8 +81,8 @@ class Guard:
             return
         upload = scope["method"] == "POST" and scope["path"] == UPLOAD
         most = MOST_BYTES + FORM if upload else MOST_JSON
-        said = dict(scope["headers"]).get(b"content-length", b"0")
-        if not said.isdigit() or int(said) > most:
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > most:
             await _answer(send, 413, f"Too large: at most {most / 1e6:.1f} MB are taken")
             return
         if upload and stored(self.folder) > MOST_STORED:
@@ -154,8 +154,8 @@ class Guard:
         except UnicodeDecodeError:
             return 400, "The address has characters that no address has", {}
         if self.token is not None:
-            shown = query.pop("token", "")
-            if shown and self._right(shown):
+            given = query.pop("token", "")
+            if given and self._right(given):
                 place = quote(scope["path"]) + (f"?{urlencode(query)}" if query else "")
                 cookie = f"{COOKIE}={self.token}; HttpOnly; SameSite=Lax; Path=/"
                 return 303, "", {"location": place, "set-cookie": cookie}
@@ -167,8 +167,8 @@ class Guard:
             return 404, "There is nothing here", {}
         return None
 
-    def _right(self, shown: str) -> bool:
-        return self.token is not None and hmac.compare_digest(shown.encode(), self.token.encode())
+    def _right(self, given: str) -> bool:
+        return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
 
 
 def _cookie(header: str) -> str:

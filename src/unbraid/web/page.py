@@ -80,7 +80,7 @@ class View(Protocol):
 
 @dataclass
 class Page:
-    """What views share while the page is built."""
+    """Parts that views share while the page is built."""
 
     runs: Runs
     folder: Path
@@ -101,7 +101,12 @@ class Page:
         """Offers a picture, words and a link, computed at each of the triggers and offered to programs as
         /{view.name}.
 
-        compute: takes the run's name and then the inputs, in their order.
+        Args:
+            view: Offers it.
+            compute: Takes the run's name and then the inputs, in their order.
+            inputs: By name.
+            triggers: Events.
+            label: Of the picture.
         """
         picture = gr.Image(
             label=label, show_label=False, format="png", interactive=False,
@@ -109,7 +114,7 @@ class Page:
             elem_classes="answer", elem_id=f"{view.name}-picture",
         )  # fmt: skip
         words = gr.Textbox(visible=False)  # as programs get them
-        shown = gr.HTML(elem_id=f"{view.name}-words", elem_classes="words")
+        caption = gr.HTML(elem_id=f"{view.name}-words", elem_classes="words")
         link = gr.HTML(elem_id=f"{view.name}-link")
 
         @functools.wraps(compute)
@@ -120,7 +125,7 @@ class Page:
         done = self.event(
             answered, [self.run, *inputs.values()], [picture, words, link], [*triggers, self.start(view)], view.name
         )
-        self.event(captioned, [words], [picture, shown], [done.then], queue=False)
+        self.event(captioned, [words], [picture, caption], [done.then], queue=False)
         self.controls.setdefault(view.name, {}).update({k: v for k, v in inputs.items() if not isinstance(v, gr.Image)})
 
     @contextmanager
@@ -146,7 +151,17 @@ class Page:
         queue: bool = True,
         progress: bool = True,
     ) -> Dependency:
-        """Connects one function with some triggers. With a name it is an endpoint for programs."""
+        """Connects one function with some triggers.
+
+        Args:
+            fn: The function.
+            inputs: Its arguments.
+            outputs: Take what it returns.
+            triggers: Events that call it.
+            name: Of an endpoint for programs, if it is one.
+            queue: Whether calls wait for each other.
+            progress: Whether outputs say that they are waiting.
+        """
         about: Json = {
             "inputs": list(inputs),
             "outputs": list(outputs),
@@ -263,7 +278,14 @@ class Picker:
     ) -> tuple[Tensor, str, str, int | None]:
         """Reads an item: returns it, (1, *shape), its name, what to say of it, its number if it is a test item.
 
-        Raises UserError if there is none.
+        Args:
+            opened: The run.
+            domain: Of the item.
+            number: Of a test item.
+            upload: An image in its place.
+
+        Raises:
+            UserError: There is none.
         """
         if upload is not None:
             x, note = read_upload(upload, opened.image_spec(domain), self.page.folder)
@@ -291,7 +313,13 @@ def positions(opened: Opened, domain: Domain) -> np.ndarray:
 
 
 def picked(opened: Opened, domain: Domain, event: gr.EventData) -> int:
-    """Returns the test item of the thumbnail that was picked."""
+    """Returns the test item of the thumbnail that was picked.
+
+    Args:
+        opened: The run.
+        domain: Of the item.
+        event: The choice.
+    """
     places = positions(opened, domain)
     return int(places[whole(getattr(event, "index", None), "The picture that was picked", 0, len(places) - 1)])
 

@@ -24,9 +24,15 @@ def read_upload(sent: object, spec: ImageSpec, folder: Path) -> tuple[Float[Tens
     """Returns an uploaded image as a model sees it, in [-1, 1], and what the user should know about it, perhaps
     nothing.
 
-    sent: what the client says, a mapping with `path`. folder: where the server keeps uploads.
-    Raises UserError, never naming a place on this machine, for anything that is not an image of a known kind within
-    the limits. The file stays, for the browser may be about to show it; the page deletes old ones.
+    The file stays, for the browser may be about to show it; the page deletes old ones.
+
+    Args:
+        sent: What the client says, a mapping with `path`.
+        spec: Of the model's images.
+        folder: Where the server keeps uploads.
+
+    Raises:
+        UserError: It is no image of a known kind within the limits; no place on this machine is named.
     """
     return _read(_received(sent, folder), spec)
 

@@ -30,7 +30,7 @@ def checked(value: object, kind: Any) -> None:
 
 
 def whole(value: object, what: str, least: int, most: int) -> int:
-    """Returns a whole number between two others."""
+    """Returns a whole number. See `inputs.whole_number`."""
     number = None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) < 2**53:
         number = int(value) if value == int(value) else None
@@ -53,7 +53,7 @@ def share(value: object, what: str) -> float:
 
 
 def several(value: object, what: str, most: int) -> list[int]:
-    """Returns whole numbers, given as "0, 5, 9"."""
+    """Returns whole numbers, at most `most`, given as "0, 5, 9". See `whole`."""
     words = [word for word in re.split(r"[,\s]+", str(value or "")) if word]
     if len(words) > most:
         raise UserError(f"{what}: at most {most} at once, not {len(words)}")
@@ -61,7 +61,7 @@ def several(value: object, what: str, most: int) -> list[int]:
 
 
 def one_of(value: object, what: str, choices: list[str] | tuple[str, ...]) -> str:
-    """Returns one of some words."""
+    """Returns one of some words. See `whole`."""
     if not isinstance(value, str) or value not in choices:
         raise UserError(f"{what} is one of {', '.join(choices)}, not {str(value)[:40]!r}")
     return value

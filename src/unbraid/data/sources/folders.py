@@ -44,7 +44,7 @@ def load_two_folders(config: DataConfig, like: DataSpec | None = None) -> Data:
         return _unpaired(config, a, b, like)
     own: list[str] = []
     if config.pairs:
-        pairs, own, remark = read_pairs(config.pairs, a, b)
+        pairs, own, remark = _read_pairs(config.pairs, a, b)
         names, keys = [" | ".join(pair) for pair in pairs], linked(*zip(*pairs, strict=True))
         if not own and config.test != ELSEWHERE and len(set(keys)) < 3:
             raise UserError(
@@ -163,22 +163,10 @@ def paired_by_name(a: Path, b: Path) -> bool:
         return False
 
 
-def read_pairs(path: Path, a: Listing, b: Listing) -> tuple[list[tuple[str, str]], list[str], str]:
-    """Reads a CSV file of two columns, names of files in the two folders, with or without the header a,b; or of three,
-    with the header a,b,part.
+def _read_pairs(path: Path, a: Listing, b: Listing) -> tuple[list[tuple[str, str]], list[str], str]:
+    """Reads a CSV file of names of files in the two folders, with or without the header a,b; or with a,b,part.
 
-    Args:
-        path: of the file.
-        a: the images of the first folder.
-        b: the images of the second folder.
-
-    Returns:
-        The pairs, each once; their parts, train, val or test, if the file says them, else nothing; and a remark on
-        rows that repeat a pair.
-
-    Raises:
-        UserError: that names the row if it has not as many columns, a file is not among the folder's images, or a part
-            is none or another one than before.
+    Returns the pairs, each once; their parts if the file says them, else nothing; and a remark on repeated pairs.
     """
     rows = read_rows(path, "--data.pairs")
     header = [cell.lower() for cell in rows[min(rows)]] if rows else []

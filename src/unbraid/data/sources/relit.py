@@ -130,11 +130,11 @@ def taken_apart(render: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 3 h 
         before, after = (np.logical_or.accumulate(pixels, axis) for pixels in (ink, np.flip(ink, axis)))
         filled &= before & np.flip(after, axis)
     solid = torch.from_numpy(filled).float()
-    inner = around(solid, 1, torch.minimum, 1.0)
-    near = around(inner, 1, torch.add)
+    inner = _around(solid, 1, torch.minimum, 1.0)
+    near = _around(inner, 1, torch.add)
     # the car's own colour beside an edge: the mean of its inner neighbours; where it is too thin, the darkest near
-    mean = around(inner * render, 1, torch.add) / near.clamp(min=1)
-    own = torch.where(near > 0, mean, around(render, 1, torch.minimum, 1.0))
+    mean = _around(inner * render, 1, torch.add) / near.clamp(min=1)
+    own = torch.where(near > 0, mean, _around(render, 1, torch.minimum, 1.0))
     dark = (1 - own).square().sum(1, keepdim=True)
     mixed = ((1 - render) * (1 - own)).sum(1, keepdim=True) / dark.clamp(min=1e-6)
     mixed = torch.where(dark < 0.01, 1.0, mixed)  # a white car's edge can't be told from its background
@@ -149,41 +149,29 @@ def places(height: int, width: int) -> tuple[Float[Tensor, "1 1 1 w"], Float[Ten
     return x[None, None, None], y[None, None, :, None]
 
 
-def around(
+def _around(
     x: Float[Tensor, "n c h w"], radius: int, merge: Callable[[Tensor, Tensor], Tensor], outside: float = 0.0
 ) -> Float[Tensor, "n c h w"]:
-    """Merges all pixels of the square around each pixel. Pooling does the same and takes five times as long.
-
-    Args:
-        x: images.
-        radius: of the square, in px: half its side.
-        merge: of two tensors.
-        outside: the value of pixels outside the image.
-    """
+    """Merges all pixels of the square around each pixel. Pooling does the same and takes five times as long."""
     for axis, sides in ((2, (0, 0, radius, radius)), (3, (radius, radius))):
         padded, size = pad(x, sides, value=outside), x.shape[axis]
         x = reduce(merge, [padded.narrow(axis, start, size) for start in range(2 * radius + 1)])
     return x
 
 
-def blurred(x: Float[Tensor, "n c h w"], radius: int) -> Float[Tensor, "n c h w"]:
+def _blurred(x: Float[Tensor, "n c h w"], radius: int) -> Float[Tensor, "n c h w"]:
     """Returns the mean of the square around each pixel, twice; outside is 0."""
-    return around(around(x, radius, torch.add), radius, torch.add) / (2 * radius + 1) ** 4
+    return _around(_around(x, radius, torch.add), radius, torch.add) / (2 * radius + 1) ** 4
 
 
-def lit(front: Float[Tensor, "n 3 h w"], cover: Float[Tensor, "n 1 h w"], scene: Scenes) -> Float[Tensor, "n 3 h w"]:
+def _lit(front: Float[Tensor, "n 3 h w"], cover: Float[Tensor, "n 1 h w"], scene: Scenes) -> Float[Tensor, "n 3 h w"]:
     """Lights the fronts of cars as a scene says, with a gloss on them.
 
     Renders have no depth: a car is taken for a cushion, whose normals lean outwards the more the farther from its
     middle, and at its edges.
-
-    Args:
-        front: as `taken_apart` gives them.
-        cover: as `taken_apart` gives them.
-        scene: of each.
     """
     height = cover.shape[2]
-    cushion = blurred(cover, max(1, height // 24))
+    cushion = _blurred(cover, max(1, height // 24))
     mass = cover.sum((2, 3), keepdim=True).clamp(min=1)
     lean: list[Tensor] = []
     for at, axis in zip(places(*cover.shape[2:]), (3, 2), strict=True):
@@ -199,7 +187,7 @@ def lit(front: Float[Tensor, "n 3 h w"], cover: Float[Tensor, "n 1 h w"], scene:
     return front * shade + cover * 0.3 * facing.clamp(min=0) ** 12 * scene.light
 
 
-def shadows(cover: Float[Tensor, "n 1 h w"], scene: Scenes) -> Float[Tensor, "n 1 h w"]:
+def _shadows(cover: Float[Tensor, "n 1 h w"], scene: Scenes) -> Float[Tensor, "n 1 h w"]:
     """The share of the directed light that cars keep from the ground: an outline laid down away from the light, and
     what is right under a car."""
     height, width = cover.shape[2:]
@@ -209,7 +197,7 @@ def shadows(cover: Float[Tensor, "n 1 h w"], scene: Scenes) -> Float[Tensor, "n 
     aside = 1.5 * scene.light_x / (0.3 + scene.light_height)
     cast = _laid(cover, foot, flat, aside)
     under = _laid(cover, foot + 0.02, torch.full_like(flat, 0.3), torch.zeros_like(flat))
-    return scene.shadow * torch.maximum(blurred(cast, max(1, height // 40)), blurred(under, max(1, height // 24)))
+    return scene.shadow * torch.maximum(_blurred(cast, max(1, height // 40)), _blurred(under, max(1, height // 24)))
 
 
 def _laid(cover: Tensor, foot: Tensor, flat: Tensor, aside: Tensor) -> Float[Tensor, "n 1 h w"]:
@@ -222,7 +210,7 @@ def _laid(cover: Tensor, foot: Tensor, flat: Tensor, aside: Tensor) -> Float[Ten
     return grid_sample(cover, grid.permute(0, 2, 3, 1), align_corners=False)
 
 
-def grounds(spec: ImageSpec, scene: Scenes) -> Float[Tensor, "n 3 h w"]:
+def _grounds(spec: ImageSpec, scene: Scenes) -> Float[Tensor, "n 3 h w"]:
     """Draws textured backgrounds before any light."""
     x, y = places(spec.height, spec.width)
     one, two, three, phase_one, phase_two, phase_three = scene.angles.split(1, 1)
@@ -253,12 +241,12 @@ def relit(render: Float[Tensor, "n 3 h w"], scene: Scenes, spec: ImageSpec) -> F
         (n, *spec.shape) in [0, 1].
     """
     front, cover = taken_apart(render)
-    layers = torch.cat([lit(front, cover, scene), cover, shadows(cover, scene)], 1)
+    layers = torch.cat([_lit(front, cover, scene), cover, _shadows(cover, scene)], 1)
     car, cover, shadow = fit(layers, ImageSpec(spec.height, spec.width, 5)).clamp(min=0).split((3, 1, 1), 1)
     x, y = places(spec.height, spec.width)
     near = 0.75 + 0.25 * (scene.light_x * x + 0.5 * y)
     light = scene.ambient + scene.light * near * (1 - shadow.clamp(max=1))
-    x = car + (1 - cover.clamp(max=1)) * grounds(spec, scene) * light
+    x = car + (1 - cover.clamp(max=1)) * _grounds(spec, scene) * light
     return fit(x.clamp(0, 1), spec)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS
 from unbraid.data.parts import LabelledPart
-from unbraid.evaluation.measure import Block, Figures, Measure, Watched
+from unbraid.evaluation.measure import Block, Figures, Measure, ValidationFigures
 from unbraid.evaluation.metrics.probes import Kind, probe, regress
 from unbraid.evaluation.subject import Subject
 from unbraid.model.codes import encode_rows, evaluating, evenly_spaced
@@ -40,7 +40,7 @@ class LeakageResult(TypedDict, total=False):
 
 
 class Leakage(Measure[LeakageResult]):
-    """What a reader finds in each code: accuracy in percent beside chance and a control, or R^2 beside one.
+    """Finds what a reader gets from each code: accuracy in percent beside chance and a control, or R^2 beside one.
 
     A quarter of the items is held out from each probe. domain_probe: how well the domain is told from shared codes, by
     readers fitted afresh, which is what counts, and by the classifier that plays along in training, if there is one.
@@ -56,8 +56,8 @@ class Leakage(Measure[LeakageResult]):
         train, val = subject.data.train.labelled(), subject.data.val.labelled()
         if subject.labelled and train and val:
             # by image: classes seen in training have a probe of their own, and so have those of the test part
-            seen = replace(train, rows=np.sort(np.concatenate([train.rows, val.rows])))
-            parts = {"training classes": seen, "test part": subject.labelled}
+            training = replace(train, rows=np.sort(np.concatenate([train.rows, val.rows])))
+            parts = {"training classes": training, "test part": subject.labelled}
             return {"probes": {name: _labelled(subject, part) for name, part in parts.items()}}
         table = _two_domains(subject)
         result: LeakageResult = {"probes": table} if table else {}
@@ -77,14 +77,14 @@ class Leakage(Measure[LeakageResult]):
         ]
         return [Block(heading, lines)]
 
-    def watch(self, subject: Subject) -> Watched:
+    def watch(self, subject: Subject) -> ValidationFigures:
         """Returns the accuracy of a linear reader of the class in content codes of training images, as `class_found`
         says."""
         train = subject.data.train.labelled()
-        return Watched(class_found(subject, train) if train else {})
+        return ValidationFigures(_class_found(subject, train) if train else {})
 
 
-def class_found(subject: Subject, part: LabelledPart) -> Figures:
+def _class_found(subject: Subject, part: LabelledPart) -> Figures:
     """Returns the accuracy of a linear reader of the class in content codes, percent, chance, and control, its accuracy
     in class codes.
 
@@ -115,7 +115,7 @@ def class_found(subject: Subject, part: LabelledPart) -> Figures:
     return {"class from content": found.accuracy, "chance": found.chance, "control": control.accuracy}
 
 
-def silent(kinds: Json) -> str:
+def _silent(kinds: Json) -> str:
     """Returns which readers of a probe say nothing, their control being low or not measured; "" if both say
     something."""
     names = [kind for kind in ("linear", "mlp") if not kinds[kind].get("conclusive")]
@@ -127,7 +127,7 @@ def _line(name: str, kinds: Json) -> str:
     figures = [kind.get("accuracy", kind.get("r2")) for kind in both]
     chance = both[0].get("chance")
     columns = [*(f"{value:.2f}" for value in figures), "" if chance is None else f"{chance:.2f}"]
-    remark = " / ".join(f"{kind['control']:.2f}" for kind in both if "control" in kind) + silent(kinds)
+    remark = " / ".join(f"{kind['control']:.2f}" for kind in both if "control" in kind) + _silent(kinds)
     return f"{name:<52}{''.join(f'{column:<10}' for column in columns)}{remark}".rstrip()
 
 
@@ -211,22 +211,10 @@ def _read(
     seed: int,
     after: str = "",
 ) -> Json:
-    """What a linear and a one-hidden-layer reader find in each code, or why there is nothing to find.
+    """Returns what a linear and a one-hidden-layer reader, `probe` or `regress`, find in each code, or why nothing.
 
     Where one code says more than the other, it is the other's control too: that a code doesn't tell the class says
     nothing of a model none of whose codes does.
-
-    Args:
-        read: `probe` or `regress`.
-        what: what is looked for.
-        codes: one or two by name, each (n, d).
-        wanted: (n,), a label or a number.
-        held_out: (n,) bool.
-        seed: of the readers.
-        after: ends a row's name.
-
-    Returns:
-        "WHAT from CODE": {kind: result as a dictionary}.
     """
     table: Json = {}
     results: dict[str, Json] = {}

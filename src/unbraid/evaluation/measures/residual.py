@@ -5,7 +5,7 @@ from typing import TypedDict
 import torch
 
 from unbraid.core.types import VectorSpec
-from unbraid.evaluation.measure import Block, Figures, Measure, Watched
+from unbraid.evaluation.measure import Block, Figures, Measure, ValidationFigures
 from unbraid.evaluation.metrics.residual import correlation
 from unbraid.evaluation.networks import FEWEST
 from unbraid.evaluation.subject import Subject
@@ -42,10 +42,10 @@ class Residual(Measure[ResidualResult]):
         lines = [f"{name:<30}{value:.4f}" for name, value in metrics.get("residual", {}).items()]
         return [Block("correlation with the truth", lines)]
 
-    def watch(self, subject: Subject) -> Watched:
+    def watch(self, subject: Subject) -> ValidationFigures:
         if len(subject.part) < FEWEST:
-            return Watched()
-        return Watched({f"{name}, %": 100 * value for name, value in correlations(subject).items()})
+            return ValidationFigures()
+        return ValidationFigures({f"{name}, %": 100 * value for name, value in correlations(subject).items()})
 
 
 def correlations(subject: Subject) -> Figures:

@@ -11,7 +11,7 @@ from unbraid.core.config import Distance
 from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS, Domain
 from unbraid.data.equal import equal_items
-from unbraid.evaluation.measure import Block, Measure, Watched, Ways
+from unbraid.evaluation.measure import Block, Measure, ValidationFigures, Ways
 from unbraid.evaluation.metrics.retrieval import KS, NEIGHBOURS, recall, union, union_chance
 from unbraid.evaluation.subject import Subject
 from unbraid.model.codes import BATCH, evenly_spaced
@@ -99,7 +99,7 @@ class Retrieval(Measure[RetrievalResult]):
         heading = f"{title:<22}{'way':<8}" + "".join(f"{name:<14}" for name in names)
         return [recall_block(rows), Block(heading, lines)]
 
-    def watch(self, subject: Subject) -> Watched:
+    def watch(self, subject: Subject) -> ValidationFigures:
         assert subject.paired
         a, b = subject.both_encoded()
         space = subject.model.space
@@ -113,8 +113,8 @@ class Retrieval(Measure[RetrievalResult]):
         }
         hidden = subject.model.method.needs.hides_pairs  # pairs that training doesn't see don't choose its model
         if hidden or "a->b" not in figures or "b->a" not in figures:
-            return Watched(figures)
-        return Watched(figures, (figures["a->b"] + figures["b->a"]) / 2, len(subject.paired))
+            return ValidationFigures(figures)
+        return ValidationFigures(figures, (figures["a->b"] + figures["b->a"]) / 2, len(subject.paired))
 
 
 def recall_block(rows: dict[str, Ways[Recall]]) -> Block:
@@ -175,14 +175,14 @@ def _unions(compared: dict[str, Sides], subject: Subject) -> Json:
     all other items are neighbours."""
     part, items, space = subject.paired, subject.pairing, subject.model.space
     assert part
-    once = [torch.from_numpy(items.first[domain]) for domain in DOMAINS]
-    if sum(map(len, once)) - 1 <= NEIGHBOURS:
+    first = [torch.from_numpy(items.first[domain]) for domain in DOMAINS]
+    if sum(map(len, first)) - 1 <= NEIGHBOURS:
         return {}
     pairs = torch.from_numpy(items.pairs)
     labels = part.label(np.arange(len(part)))
     table: Json = {"neighbours": NEIGHBOURS, "queries": {}, "chance": {}, **{name: {} for name in compared}}
     for own, (source, target) in enumerate((("a", "b"), ("b", "a"))):
-        way, mine, theirs = f"{source}->{target}", once[own], once[1 - own]
+        way, mine, theirs = f"{source}->{target}", first[own], first[1 - own]
         at = torch.from_numpy(evenly_spaced(np.arange(len(mine)), QUERIES))
         partners = pairs if own == 0 else pairs.flip(1)
         classes = None if labels is None else (torch.from_numpy(labels)[mine], torch.from_numpy(labels)[theirs])

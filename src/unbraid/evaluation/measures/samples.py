@@ -10,7 +10,7 @@ from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS, Domain, UserError, other
 from unbraid.data.parts import Items, Rows, unique_rows
 from unbraid.evaluation.images import DistanceTable, blocks, near, two_of
-from unbraid.evaluation.measure import Block, Figures, Measure, Watched, Ways
+from unbraid.evaluation.measure import Block, Figures, Measure, ValidationFigures, Ways
 from unbraid.evaluation.measures.analogies import generated_block
 from unbraid.evaluation.measures.nearest_view import needs_samples
 from unbraid.evaluation.metrics.coverage import coverage, variety
@@ -26,9 +26,9 @@ SAMPLES = 10
 """Samples for each of them."""
 SHORTLIST = 5
 """Real images, the nearest by rms distance, among which the nearest by LPIPS is looked for."""
-WATCHED = 100
+VALIDATION_ITEMS = 100
 """Images of each domain that training translates to measure coverage and variety, at most."""
-WATCHED_SAMPLES = 4
+VALIDATION_SAMPLES = 4
 """Samples for each of them."""
 
 
@@ -39,7 +39,7 @@ class SamplesResult(TypedDict, total=False):
 
 
 class Samples(Measure[SamplesResult]):
-    """How far samples for one input are from each other, and a sample from the nearest real image, both ways.
+    """Measures how far samples for one input are from each other, and a sample from the nearest real image, both ways.
 
     samples: pairs of samples for one input. real pairs: pairs of real images. sample to real, real to real: to the
     nearest of all (other) real images.
@@ -57,7 +57,7 @@ class Samples(Measure[SamplesResult]):
     def rows(self, metrics: SamplesResult) -> list[Block]:
         return [generated_block("diversity", metrics.get("diversity", {}))]
 
-    def watch(self, subject: Subject) -> Watched:
+    def watch(self, subject: Subject) -> ValidationFigures:
         """Returns how many of the held-out images' ways samples cover, and how much samples for one image vary,
         percent, both ways. Empty for what has nothing to draw codes from."""
         covered: Figures = {}
@@ -66,14 +66,14 @@ class Samples(Measure[SamplesResult]):
             x, real = (_distinct(subject, domain) for domain in (source, other(source)))
             generator = torch.Generator().manual_seed(0)
             try:
-                made = sample_all(subject.model.method, x, source, WATCHED_SAMPLES, generator)
+                generated = sample_all(subject.model.method, x, source, VALIDATION_SAMPLES, generator)
             except UserError:
-                return Watched()
+                return ValidationFigures()
             way = f"{source}->{other(source)}"
             if len(real) > 1:
-                covered[f"coverage {way}"] = coverage(real, made.flatten(0, 1))
-                varied[f"variety {way}"] = variety(made, real)
-        return Watched({**covered, **varied})
+                covered[f"coverage {way}"] = coverage(real, generated.flatten(0, 1))
+                varied[f"variety {way}"] = variety(generated, real)
+        return ValidationFigures({**covered, **varied})
 
 
 def _one_way(subject: Subject, source: Domain) -> Json:
@@ -82,9 +82,9 @@ def _one_way(subject: Subject, source: Domain) -> Json:
     inputs, gallery = evenly_spaced(unique_rows(items, rows), count), unique_rows(targets, target_rows)
     generator, found, first = torch.Generator().manual_seed(subject.seed), DistanceTable(), []
     for at in blocks(inputs, targets.spec.shape, SAMPLES):
-        made = subject.samples(source, at, SAMPLES, generator)
-        first.append(made[:, 0])
-        found.add("samples", _among(made, networks))
+        generated = subject.samples(source, at, SAMPLES, generator)
+        first.append(generated[:, 0])
+        found.add("samples", _among(generated, networks))
     found.add("sample to real", _nearest_real(torch.cat(first), subject, targets, gallery))
     if len(gallery) > 1:
         one, two = (subject.read(targets, some) for some in two_of(gallery, 5 * count, subject.seed))
@@ -98,7 +98,7 @@ def _one_way(subject: Subject, source: Domain) -> Json:
 
 def _distinct(subject: Subject, domain: Domain) -> Tensor:
     items, rows = subject.part.domain(domain)
-    return subject.read(items, evenly_spaced(unique_rows(items, rows), WATCHED))
+    return subject.read(items, evenly_spaced(unique_rows(items, rows), VALIDATION_ITEMS))
 
 
 def _among(samples: Tensor, networks: PerceptualNetworks) -> dict[str, Tensor]:

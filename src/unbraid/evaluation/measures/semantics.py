@@ -30,7 +30,7 @@ class SemanticsResult(TypedDict, total=False):
 
 
 class Semantics(Measure[SemanticsResult]):
-    """Of each attribute known in both domains, how many translations show what their inputs do, percent, both ways.
+    """Counts, for each attribute of both domains, translations that show what their inputs do, percent, both ways.
 
     real: real images of the target domain in place of translations, the best that the reader allows. random: the same
     on average over all others, each compared with what another one should show. Readers are fitted to features of
@@ -87,7 +87,7 @@ def _one_way(subject: Subject, source: Domain) -> Json:
     learned = _real_features(subject, compared[0], fitted)
     if not learned.shape[1]:
         return {}
-    made, true = subject.translated_features(source, inputs), _real_features(subject, compared[2], real)
+    translated, true = subject.translated_features(source, inputs), _real_features(subject, compared[2], real)
     way: Json = {}
     for name in names:
         values = [
@@ -99,7 +99,7 @@ def _one_way(subject: Subject, source: Domain) -> Json:
             way[name] = {
                 "values": len(reader.known),
                 "fitted to": reader.count,
-                "translations": _agreement(reader, made, values[1]),
+                "translations": _agreement(reader, translated, values[1]),
                 "real": _agreement(reader, true, values[2]),
                 "random": _agreement(reader, true, values[2], chance),
             }

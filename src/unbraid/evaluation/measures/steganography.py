@@ -58,13 +58,13 @@ class Cycle:
 
     def there(self, x: Tensor, style: Tensor | None) -> Tensor:
         """Returns y': x shown in the target domain, with these exclusive codes of it."""
-        return self._shown(x, self.source, style)
+        return self._translated(x, self.source, style)
 
     def back(self, y: Tensor, own: Tensor | None) -> Tensor:
         """Returns x'': y shown in the source domain, with these exclusive codes of it."""
-        return self._shown(y, self.target, own)
+        return self._translated(y, self.target, own)
 
-    def _shown(self, x: Tensor, source: Domain, style: Tensor | None) -> Tensor:
+    def _translated(self, x: Tensor, source: Domain, style: Tensor | None) -> Tensor:
         method = self.model.method
         if style is not None:
             return decode_all(method, Codes(encode_all(method, x, source).shared, style), other(source))
@@ -80,7 +80,13 @@ def rounded(y: Tensor) -> Tensor:
 
 
 def noisy(y: Tensor, deviation: float, seed: int) -> Tensor:
-    """Returns images with normal noise, the same for each call."""
+    """Returns images with normal noise, the same for each call.
+
+    Args:
+        y: (n, c, h, w).
+        deviation: Of the noise.
+        seed: Of the noise.
+    """
     return y + deviation * torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).to(y.device)
 
 
@@ -200,15 +206,15 @@ class _Measured:
         cycle = self.cycle
         x, y = self.subject.read(self.items, rows), self.subject.read(self.targets, targets)
         style, own = cycle.exclusive(y, cycle.target), cycle.exclusive(x, cycle.source)
-        made = cycle.there(x, style)
+        translation = cycle.there(x, style)
         if paired:
-            self._add(self.hidden, {"translation": made}, y)
+            self._add(self.hidden, {"translation": translation}, y)
             if len(apart := np.flatnonzero(differ(self.targets, targets, partners))):
                 self._add(self.hidden, {"random": self.subject.read(self.targets, partners[apart])}, y[apart])
         if not self.back:
             return
         disturbed = disturbances(self.subject.seed).items()
-        answers = {name: cycle.back(disturb(made), own) for name, disturb in disturbed}
+        answers = {name: cycle.back(disturb(translation), own) for name, disturb in disturbed}
         far = self._far(answers | ({"real": cycle.back(y, own)} if paired else {}), x)
         for name in answers:
             self.sensitivity.add(name, far[name])
@@ -223,11 +229,11 @@ class _Measured:
     def _mismatched(self, rows: Rows, partners: Rows, x: Tensor, own: Tensor, style: Tensor | None) -> None:
         cycle = self.cycle
         theirs = self.subject.read(self.items, partners)
-        shown = cycle.there(theirs, style)
-        mixed = cycle.back(shown, own)
+        foreign = cycle.there(theirs, style)
+        mixed = cycle.back(foreign, own)
         self._add(self.decoding, {"mismatched": mixed, "others": theirs}, x)
-        again = {"read out": cycle.there(mixed, style), "translations": cycle.there(x, style)}
-        self._add(self.decoding, again, shown)
+        second = {"read out": cycle.there(mixed, style), "translations": cycle.there(x, style)}
+        self._add(self.decoding, second, foreign)
         if isinstance(self.items, Recombining):
             composed = self.items.recombined(partners, rows).to(self.subject.device)
             self._add(self.decoding, {"composition": mixed}, composed)
@@ -242,7 +248,13 @@ class _Measured:
 
 
 def two_sides(part: Part, source: Domain, limit: int) -> tuple[Items, Rows, Items, Rows]:
-    """Returns items of the source domain and as many of the target: counterparts, where pairs are known, else any."""
+    """Returns items of the source domain and as many of the target: counterparts, where pairs are known, else any.
+
+    Args:
+        part: Of the data.
+        source: The domain.
+        limit: Items of each, at most.
+    """
     (items, rows), (targets, target_rows) = part.domain(source), part.domain(other(source))
     if part.pairs():
         rows = target_rows = evenly_spaced(unique_rows(items, rows), limit)

@@ -62,10 +62,10 @@ class ThroughTranslation(Measure[ThroughTranslationResult]):
             for some in blocks(at, targets.spec.shape, samples):
                 rows = part.rows[first[some]]
                 if subject.codes:
-                    made = subject.samples(source, rows, samples, generator)
+                    generated = subject.samples(source, rows, samples, generator)
                 else:
-                    made = sampled(subject.model, items.read(rows, 0), source)[:, None]
-                far = _far(made, subject, targets, gallery)
+                    generated = sampled(subject.model, items.read(rows, 0), source)[:, None]
+                far = _far(generated, subject, targets, gallery)
                 for name, of in groups.items():
                     hits = torch.from_numpy(pairing.hits(of, source, some)).to(far.device)
                     found[name].append(first_hits(far, hits))
@@ -81,11 +81,11 @@ class ThroughTranslation(Measure[ThroughTranslationResult]):
         return [recall_block({f"translated ({hit})": found[hit] for hit in ("pair", "label") if hit in found})]
 
 
-def _far(made: Tensor, subject: Subject, items: Items, rows: Rows) -> Tensor:
+def _far(generated: Tensor, subject: Subject, items: Items, rows: Rows) -> Tensor:
     """Squared pixel distance of each real image from the nearest of an input's samples. (n, samples, ...) -> (n, g)."""
-    flat = made.flatten(2).flatten(0, 1)
+    flat = generated.flatten(2).flatten(0, 1)
     nearest = [
-        distances(flat, subject.read(items, some).flatten(1)).unflatten(0, made.shape[:2]).amin(1)
+        distances(flat, subject.read(items, some).flatten(1)).unflatten(0, generated.shape[:2]).amin(1)
         for some in blocks(rows, items.spec.shape, 8)
     ]
     return torch.cat(nearest, 1)

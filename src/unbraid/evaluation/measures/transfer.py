@@ -7,7 +7,7 @@ import torch
 
 from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS
-from unbraid.evaluation.measure import Block, Measure, Watched, cells
+from unbraid.evaluation.measure import Block, Measure, ValidationFigures, cells
 from unbraid.evaluation.metrics.images import psnr
 from unbraid.evaluation.metrics.transfer import transferred, transfers
 from unbraid.evaluation.networks import mean
@@ -16,7 +16,7 @@ from unbraid.model.codes import decode_all, encode_rows, evenly_spaced
 
 TRANSFERS = 2000
 """Content transfers that are compared, at most."""
-WATCHED = 500
+VALIDATION_ITEMS = 500
 """Items, or transfers, that training measures, at most."""
 DISTANCES = ("lpips", "psnr", "ssim", "frechet", "kernel")
 DISTANCES_HEADING = f"{'images':<30}" + "".join(f"{name:<10}" for name in DISTANCES)
@@ -48,15 +48,15 @@ class Transfer(Measure[TransferResult]):
         assert part
         tasks = self._tasks(subject)
         true = subject.read(part.x, part.rows[tasks.truth])
-        made = transferred(method, part, tasks)
+        generated = transferred(method, part, tasks)
         codes = encode_rows(method, part, tasks.truth)
         answers = {
-            "transfer": made,
+            "transfer": generated,
             "again": decode_all(method, codes, "a"),
             "class image": subject.read(part.x, part.rows[tasks.class_from]),
         }
         table = networks.pairs(answers, true)
-        table["transfer"] |= networks.sets(networks.features(made), networks.features(true, real=True))
+        table["transfer"] |= networks.sets(networks.features(generated), networks.features(true, real=True))
         return {"content_transfer": {"tasks": len(tasks), **table}}
 
     def rows(self, metrics: TransferResult) -> list[Block]:
@@ -65,26 +65,26 @@ class Transfer(Measure[TransferResult]):
     def watches(self, subject: Subject) -> bool:
         return True
 
-    def watch(self, subject: Subject) -> Watched:
+    def watch(self, subject: Subject) -> ValidationFigures:
         """Returns the mean PSNR of held-out images from their own codes; of content transfers too, where the truth is
         known. The former needs no labels, and is the score."""
         method = subject.model.method
         part = subject.labelled
         if not part:
-            limit = WATCHED // 2
+            limit = VALIDATION_ITEMS // 2
             sides = {domain: subject.part.domain(domain) for domain in DOMAINS}
             true = [subject.read(items, evenly_spaced(rows, limit)) for items, rows in sides.values()]
-            made = [decode_all(method, subject.encoded(domain, limit), domain) for domain in DOMAINS]
-            figures = {"psnr": mean(psnr(torch.cat(made), torch.cat(true)))}
-            return Watched(figures, figures["psnr"])
-        at = evenly_spaced(np.arange(len(part)), WATCHED)
-        made = decode_all(method, encode_rows(method, part, at), "a")
-        figures = {"psnr": mean(psnr(made, subject.read(part.x, part.rows[at])))}
-        tasks = transfers(part, WATCHED, seed=0)
+            generated = [decode_all(method, subject.encoded(domain, limit), domain) for domain in DOMAINS]
+            figures = {"psnr": mean(psnr(torch.cat(generated), torch.cat(true)))}
+            return ValidationFigures(figures, figures["psnr"])
+        at = evenly_spaced(np.arange(len(part)), VALIDATION_ITEMS)
+        generated = decode_all(method, encode_rows(method, part, at), "a")
+        figures = {"psnr": mean(psnr(generated, subject.read(part.x, part.rows[at])))}
+        tasks = transfers(part, VALIDATION_ITEMS, seed=0)
         if len(tasks):
-            made = transferred(method, part, tasks)
-            figures["transfer_psnr"] = mean(psnr(made, subject.read(part.x, part.rows[tasks.truth])))
-        return Watched(figures, figures["psnr"])
+            generated = transferred(method, part, tasks)
+            figures["transfer_psnr"] = mean(psnr(generated, subject.read(part.x, part.rows[tasks.truth])))
+        return ValidationFigures(figures, figures["psnr"])
 
     def _tasks(self, subject: Subject) -> Any:
         assert subject.labelled

@@ -64,10 +64,10 @@ def _one_way(subject: Subject, source: Domain) -> Json:
     part, networks, target, count = subject.part, subject.networks, other(source), subject.at_most(TRANSLATED)
     rows, (items, target_rows) = part.domain(source)[1], part.domain(target)
     rows, target_rows = evenly_spaced(rows, count), evenly_spaced(target_rows, count)
-    y, made = subject.read(items, target_rows), subject.translated(source, rows)
+    y, generated = subject.read(items, target_rows), subject.translated(source, rows)
     figures: Json = {"images": len(rows)}
     if subject.paired:
-        answers = {"sample": made}
+        answers = {"sample": generated}
         if subject.codes:
             sides: tuple[tuple[Domain, Rows], ...] = ((source, rows), (target, target_rows))
             shared, exclusive = (subject.codes_of(d, at) for d, at in sides)
@@ -78,11 +78,11 @@ def _one_way(subject: Subject, source: Domain) -> Json:
             figures |= networks.pairs({"random": y[others[apart]]}, y[apart])
     real = networks.features(y, real=True)
     translated = subject.translated_features(source, rows)
-    figures["sample set"] = networks.sets(translated, real) | _covered(y, made)
+    figures["sample set"] = networks.sets(translated, real) | _covered(y, generated)
     figures["real set"] = networks.sets(real[::2], real[1::2]) | _covered(y[::2], y[1::2])
     return figures
 
 
-def _covered(real: Tensor, made: Tensor) -> dict[str, float]:
+def _covered(real: Tensor, generated: Tensor) -> dict[str, float]:
     """The percentage of real images that generated ones cover; empty for few."""
-    return {"coverage": round(coverage(real, made), 2)} if min(len(real), len(made)) >= FEWEST else {}
+    return {"coverage": round(coverage(real, generated), 2)} if min(len(real), len(generated)) >= FEWEST else {}

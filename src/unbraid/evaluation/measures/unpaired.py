@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from unbraid.core.types import Domain, other
 from unbraid.data.parts import unique_rows
-from unbraid.evaluation.measure import Block, Figures, Measure, Watched
+from unbraid.evaluation.measure import Block, Figures, Measure, ValidationFigures
 from unbraid.evaluation.measures.steganography import two_sides
 from unbraid.evaluation.measures.translation import needs_translations
 from unbraid.evaluation.metrics.images import kernel_distance
@@ -80,7 +80,7 @@ class UnpairedScore(Measure[UnpairedResult]):
     def watches(self, subject: Subject) -> bool:
         return subject.model.method.needs.hides_pairs and self.applies(subject) is None
 
-    def watch(self, subject: Subject) -> Watched:
+    def watch(self, subject: Subject) -> ValidationFigures:
         """Returns the score and its parts; and beside it, deciding nothing, LPIPS to counterparts that are known."""
         found = self.compute(subject).get("unpaired", {})
         figures: Figures = {SCORE: found["score"]}
@@ -88,7 +88,7 @@ class UnpairedScore(Measure[UnpairedResult]):
             way = f"{source}->{other(source)}"
             figures |= {f"{name} {way}": value for name, value in found[way].items()}
             figures |= {f"{HIDDEN} {way}": value for value in _hidden(subject, source)}
-        return Watched(figures, found["score"])
+        return ValidationFigures(figures, found["score"])
 
 
 def _one_way(subject: Subject, source: Domain) -> dict[str, float]:

@@ -17,7 +17,7 @@ from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS, VectorSpec
 from unbraid.data.features import unheaded
 from unbraid.data.parts import Part
-from unbraid.evaluation.measure import Block, Measure, Watched
+from unbraid.evaluation.measure import Block, Measure, ValidationFigures
 from unbraid.evaluation.measures.retrieval import share
 from unbraid.evaluation.metrics.retrieval import label_figures, signs
 from unbraid.evaluation.subject import Subject
@@ -40,7 +40,7 @@ def says_nothing(part: Part) -> str | None:
 
 
 def prepared(codes: Pair, distance: Distance, space: CodeSpace | None) -> Pair:
-    """Returns shared codes of a and of b as they are compared; without a space by Euclidean distance."""
+    """Returns shared codes as compared, without a space by Euclidean distance. See `CodeSpace.prepared`."""
     if space is None:
         return codes[0].flatten(1).float(), codes[1].flatten(1).float()
     a, b = (space.prepared(code, domain, distance) for code, domain in zip(codes, DOMAINS, strict=True))
@@ -134,15 +134,15 @@ class ZeroShot(Measure[ZeroShotResult]):
                 lines.append(f"{what:<34}{way:<8}{cells}{values['median_rank']:g}")
         return [Block(heading, lines)]
 
-    def watch(self, subject: Subject) -> Watched:
+    def watch(self, subject: Subject) -> ValidationFigures:
         """Returns the mean average precision of shared codes both ways, percent."""
         part = subject.part
         if says_nothing(part):
-            return Watched({}, 0.0)
+            return ValidationFigures({}, 0.0)
         codes = [subject.encoded(domain, exclusive=False).shared for domain in DOMAINS]
         vectors = prepared((codes[0], codes[1]), subject.distance, subject.model.space)
         figures = {f"mAP {way}": 100 * values["map"] for way, values in both_ways(vectors, part).items()}
-        return Watched(figures, sum(figures.values()) / 2)
+        return ValidationFigures(figures, sum(figures.values()) / 2)
 
 
 def _features(part: Part) -> Json:

@@ -50,8 +50,8 @@ def chance(found: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " n"]) -> dict[
     right, each = 0.0, []
     for value in np.unique(wanted):
         own = np.equal(wanted, value)
-        shown = np.equal(found, value)
-        hits = own.sum() * shown.sum() - (own & shown).sum()  # pairs of an image and what another one shows
+        present = np.equal(found, value)
+        hits = own.sum() * present.sum() - (own & present).sum()  # pairs of an image and what another one shows
         right += hits
         each.append(hits / (own.sum() * (len(wanted) - 1)))
     right /= len(wanted) * (len(wanted) - 1)

@@ -1,6 +1,6 @@
 """How much of the variety of real images a model makes: for the log of training, without any network.
 
-Legend: n real images, m made ones, s samples for each of q inputs. Images have values in [-1, 1].
+Legend: n real images, m generated ones, s samples for each of q inputs. Images have values in [-1, 1].
 """
 
 import torch
@@ -18,16 +18,20 @@ def reduced(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
     return functional.adaptive_avg_pool2d(images.float(), (min(SIDE, height), min(SIDE, width))).flatten(1)
 
 
-def coverage(real: Float[Tensor, "n c h w"], made: Float[Tensor, "m c h w"], k: int = 5) -> float:
-    """Returns the percentage of real images with a made one at most as far as their k-th nearest real neighbour.
+def coverage(real: Float[Tensor, "n c h w"], generated: Float[Tensor, "m c h w"], k: int = 5) -> float:
+    """Returns the percentage of real images with a generated one at most as far as their k-th real neighbour.
 
     Coverage of Naeem, Oh, Uh, Choi and Yoo 2020, on reduced images. Images like the real ones cover about
-    1 - (n / (n + m))^k of them. Of fewer than k + 1 real images the furthest neighbour counts. Raises ValueError for
-    fewer than two.
+    1 - (n / (n + m))^k of them.
+
+    Args:
+        real: Two images at least, or ValueError is raised.
+        generated: Compared with them.
+        k: Of fewer than k + 1 real images the furthest neighbour counts.
     """
     if len(real) < 2:
         raise ValueError("coverage needs two real images at least")
-    x, y = reduced(real), reduced(made)
+    x, y = reduced(real), reduced(generated)
     # not by a matrix product: an image and its copy are nought apart
     among = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
     reach = among.sort(1).values[:, min(k, len(real) - 1) - 1]

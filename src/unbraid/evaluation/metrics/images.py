@@ -182,7 +182,7 @@ def find_heads() -> list[Float[Tensor, "_ 1 1"]]:
     Raises:
         UserError: the package or its file is missing or has other tensors.
     """
-    again = "Install it again: pip install --force-reinstall --no-deps torchmetrics"
+    advice = "Install it again: pip install --force-reinstall --no-deps torchmetrics"
     spec = importlib.util.find_spec("torchmetrics")  # found, not imported: that would take a second
     if spec is None or not spec.submodule_search_locations:
         raise UserError("LPIPS needs the package torchmetrics: pip install torchmetrics")
@@ -191,10 +191,10 @@ def find_heads() -> list[Float[Tensor, "_ 1 1"]]:
         found = torch.load(path, map_location="cpu", weights_only=True)
         heads = [found[f"lin{number}.model.1.weight"].float()[0] for number in range(len(ALEXNET))]
     except Exception as error:  # torch raises many kinds for a file that holds something else
-        raise UserError(f"{path} does not hold the weights of LPIPS ({type(error).__name__}). {again}") from error
+        raise UserError(f"{path} does not hold the weights of LPIPS ({type(error).__name__}). {advice}") from error
     channels = [out for out, _, _ in CONVOLUTIONS["alexnet"].values()]
     if [tuple(head.shape) for head in heads] != [(count, 1, 1) for count in channels]:
-        raise UserError(f"{path} holds weights for other channels than AlexNet's {channels}. {again}")
+        raise UserError(f"{path} holds weights for other channels than AlexNet's {channels}. {advice}")
     return heads
 
 

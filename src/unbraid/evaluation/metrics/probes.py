@@ -38,7 +38,7 @@ Split = Shaped[Tensor, " n"] | Shaped[np.ndarray, " n"] | tuple[Any, Any]
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """How well a label was read out of held-out codes.
+    """Accuracy with which a label was read out of held-out codes.
 
     accuracy, chance and control: percent. chance is that of the best guess without codes: the share of the most
     frequent class among the held-out items, or 1 / classes if that is more.
@@ -72,7 +72,7 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class RegressionResult:
-    """How well a number was read out of held-out codes.
+    """Accuracy with which a number was read out of held-out codes.
 
     r2: share of its variance that is explained. 1: all; 0: no better than the mean of the held-out items; worse: below.
     """
@@ -216,9 +216,9 @@ def _plant(x: np.ndarray, wanted: np.ndarray, seed: int) -> np.ndarray:
     """Codes (n, d), and in each dimension a random sum of what is wanted (n, k), of spread PLANTED."""
     weights = np.random.default_rng(seed).standard_normal((wanted.shape[1], x.shape[1]), np.float32)
     added = wanted.astype(np.float32) @ weights
-    spread = added.std(0)
-    spread[spread == 0] = 1
-    return x + PLANTED * (added - added.mean(0)) / spread
+    deviation = added.std(0)
+    deviation[deviation == 0] = 1
+    return x + PLANTED * (added - added.mean(0)) / deviation
 
 
 def _prepared(
@@ -236,9 +236,9 @@ def _prepared(
     random = np.random.default_rng(seed)
     total = len(train) + len(test)
     train, test = (random.permutation(rows)[:LIMIT] for rows in (train, test))
-    mean, spread = x[train].mean(0), x[train].std(0)
-    spread[spread == 0] = 1
-    return (x - mean) / spread, y, (train, test, total - len(train) - len(test))
+    mean, deviation = x[train].mean(0), x[train].std(0)
+    deviation[deviation == 0] = 1
+    return (x - mean) / deviation, y, (train, test, total - len(train) - len(test))
 
 
 def _hidden(seed: int) -> Json:

@@ -97,7 +97,14 @@ class FirstHits(Short):
     def of(
         cls, block: Float[Tensor, "q g"], nearest: Float[Tensor, "q 1"], hits: Tensor, others: Int[Tensor, " q"]
     ) -> "FirstHits":
-        """Returns places from distances, that of the nearest hit, and how many hits are as far as it."""
+        """Returns places of first hits.
+
+        Args:
+            block: Distances.
+            nearest: That of the nearest hit.
+            hits: (q, g) bool.
+            others: Hits as far as the nearest one.
+        """
         found = nearest[:, 0].isfinite().cpu()
         nearer, tied = _count(block < nearest), _count(block == nearest)
         one = torch.ones_like(tied)
@@ -153,19 +160,16 @@ def interval(share: float, count: int) -> list[float]:
 
     share: in [0, 1], of so many queries that are taken for independent.
     """
-    spread = NORMAL**2 / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = (spread * share * (1 - share) + spread**2 / 4) ** 0.5 / (1 + spread)
+    variance = NORMAL**2 / count
+    middle = (share + variance / 2) / (1 + variance)
+    half = (variance * share * (1 - share) + variance**2 / 4) ** 0.5 / (1 + variance)
     return [round(100 * max(0.0, middle - half), 3), round(100 * min(1.0, middle + half), 3)]
 
 
 def pair_figures(
     queries: Float[Tensor, "n d"], gallery: Float[Tensor, "n d"], ks: Sequence[int] = KS
 ) -> dict[str, object]:
-    """Returns what `label_figures` gives, where the query's own counterpart, row i for query i, is the one hit.
-
-    recall: percent, by k. median_rank: 1 is the first place. map: mean of 1 / rank.
-    """
+    """Returns figures where the query's own counterpart, row i for query i, is the one hit. See `label_figures`."""
     first = _pair_hits(queries, gallery)
     harmonic = torch.from_numpy(_harmonic(len(gallery)))
     inverse = (harmonic[first.nearer + first.tied] - harmonic[first.nearer]) / first.tied
@@ -194,8 +198,18 @@ def label_figures(
     recall: {"1": ..}, percent of queries with a hit among the k nearest, as `recall_at` gives it. median_rank: of the
     nearest hit, 1 is the first place. map: mean over queries of the average precision over the whole ranking. p_at_K:
     mean share of hits among the K nearest; with fewer than K items of a class it can't reach 1.
-    What is not a number is last. Queries whose class the gallery lacks are left out. Raises ValueError if that leaves
-    none.
+    What is not a number is last. Queries whose class the gallery lacks are left out.
+
+    Args:
+        queries: Vectors.
+        gallery: Vectors.
+        query_labels: Classes.
+        gallery_labels: Classes.
+        ks: Of the recall.
+        precision_at: K.
+
+    Raises:
+        ValueError: The gallery has no query's class.
     """
     order = torch.argsort(gallery_labels, stable=True)
     sorted_labels, gallery = gallery_labels[order].contiguous(), gallery[order]
@@ -344,9 +358,13 @@ def union(
 
     other domain: neighbours from the other one. label: neighbours of the query's class. counterpart: queries with
     one of their counterparts among the neighbours. (Gonzalez-Garcia et al. 2018, figure 4b.)
-    own, others: vectors of the queries' domain and of the other. partners: the pairs, positions in `own` and `others`.
-    at: positions in `own` of the queries, increasing; default: all. Neighbours as far as the k-th share the places
-    that are left.
+    Args:
+        own: Vectors of the queries' domain.
+        others: Vectors of the other.
+        partners: The pairs, positions in `own` and `others`.
+        labels: Classes in both, if known.
+        at: Positions in `own` of the queries, increasing; default: all.
+        k: Neighbours; those as far as the k-th share the places that are left.
     """
     at = torch.arange(len(own), device="cpu") if at is None else at
     classes = torch.cat(labels).to(own.device) if labels else None
@@ -372,7 +390,7 @@ def union_chance(
     at: Int[Tensor, " q"] | None = None,
     k: int = NEIGHBOURS,
 ) -> dict[str, float]:
-    """Returns what `union` gives for neighbours drawn at random. own, others: how many items the domains have."""
+    """Returns figures for neighbours drawn at random. own, others: numbers of items of the domains. See `union`."""
     at = torch.arange(own, device="cpu") if at is None else at
     size = own + others - 1
     k = min(k, size)

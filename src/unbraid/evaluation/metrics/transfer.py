@@ -34,9 +34,12 @@ class Transfers(Short):
 def transfers(part: LabelledPart, count: int, seed: int) -> Transfers:
     """Returns at most `count` tasks, drawn by the seed: a true image, another of its class, another of its content.
 
-    With several labels, a class is what agrees in all of them.
+    With several labels, a class is what agrees in all of them. Empty if content isn't known, or no image has both.
 
-    Empty if content isn't known, or no image has both.
+    Args:
+        part: Gives the images.
+        count: Tasks.
+        seed: Of the draw.
     """
     if part.content is None:
         return Transfers(*(np.empty(0, np.int64) for _ in range(3)))
@@ -57,7 +60,7 @@ def transfers(part: LabelledPart, count: int, seed: int) -> Transfers:
 
 
 def transferred(method: AnyMethod, part: LabelledPart, tasks: Transfers) -> Tensor:
-    """Returns what the method makes of the tasks: (n, c, h, w) in [-1, 1], where the method is (eq. 9)."""
+    """Returns what a method makes of `transfers`: (n, c, h, w) in [-1, 1], where it is (eq. 9). See `transfers`."""
     classes = encode_rows(method, part, tasks.class_from).exclusive
     return decode_all(method, Codes(encode_rows(method, part, tasks.content_from).shared, classes), "a")
 

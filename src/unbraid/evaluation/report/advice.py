@@ -33,7 +33,7 @@ LEAKING = 3.0
 
 @dataclass(frozen=True)
 class Evidence:
-    """What advice follows from. compared: translations of each way; curves: of held-out figures, as `series` gives
+    """Facts behind advice. compared: translations of each way; curves: of held-out figures, as `series` gives
     them."""
 
     model: Trained

@@ -47,7 +47,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured, in words. better: which bars are good, "long" or "short". good: whether the model does better
+    """A measurement in words. better: which bars are good, "long" or "short". good: whether the model does better
     than the references, None if that isn't clear. short: the same in a line."""
 
     title: str
@@ -60,7 +60,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Advice:
-    """What did not work, and what to try."""
+    """Something that did not work, and what to try."""
 
     trouble: str
     remedy: str
@@ -75,7 +75,13 @@ class Command:
 
 
 def names_of(config: DataConfig, labelled: bool, spec: DataSpec) -> Names:
-    """Returns what the two domains are called: as the run says, or by their folders, where there are two."""
+    """Returns what the two domains are called.
+
+    Args:
+        config: Names their folders.
+        labelled: Whether there are labels in place of domains.
+        spec: Names them, if the run does.
+    """
     if spec.names != DOMAINS:
         return {domain: spec.name(domain) for domain in DOMAINS}
     if config.a and config.b and config.a.name != config.b.name:

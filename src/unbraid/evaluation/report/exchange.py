@@ -16,7 +16,7 @@ SIDE = 4
 
 def analogy_sheet(subject: Subject, domain: Domain, names: Names) -> Sheet | None:
     """Returns a grid of one domain: what the row's image shares, with what the column's image has alone. None where
-    nothing of the domain varies on its own."""
+    nothing of the domain varies on its own. See `search_sheet`."""
     model = subject.model
     if model.exclusive_size(domain) == 0:
         return None
@@ -39,18 +39,18 @@ def transfer_sheet(subject: Subject, part: LabelledPart) -> Sheet:
     one, two = x[:half], x[half:]
     words = part.label_words("a", at)
     labels = [", ".join(values) for values in zip(*words.values(), strict=True)] or [""] * len(at)
-    made = subject.model.analogy(two, one, "a").transpose(0, 1)  # rows by class
-    said = (
+    generated = subject.model.analogy(two, one, "a").transpose(0, 1)  # rows by class
+    note = (
         "Read it so: each image takes its class from the one before its row, and everything else (the content) from "
         "the one above its column. Along a row the class should stay, down a column the content."
     )
-    return _grid(one, two, made, "Class and content", said, labels[:half], labels[half:])
+    return _grid(one, two, generated, "Class and content", note, labels[:half], labels[half:])
 
 
 def _grid(
     rows: Tensor,
     columns: Tensor,
-    made: Tensor,
+    generated: Tensor,
     title: str,
     words: str,
     row_names: list[str] | None = None,
@@ -60,6 +60,6 @@ def _grid(
     head = Row((None, *(picture(x, f"over a column {name}", name) for x, name in zip(columns, over, strict=True))))
     body = [
         Row((picture(x, f"before a row {name}", name), *(picture(each, "combined") for each in answers)))
-        for x, name, answers in zip(rows, names, made, strict=True)
+        for x, name, answers in zip(rows, names, generated, strict=True)
     ]
     return Sheet(title, words, (head, *body), kind="grid")

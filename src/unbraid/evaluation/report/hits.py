@@ -28,7 +28,13 @@ class _Side:
 
 
 def search_sheet(subject: Subject, source: Domain, names: Names) -> Sheet | None:
-    """Returns queries of one domain with the nearest items of the other by shared codes; None without such codes."""
+    """Returns queries with the nearest items of the other domain by shared codes; None without such codes.
+
+    Args:
+        subject: The model and its test part.
+        source: Domain of the queries.
+        names: Of the domains.
+    """
     target = other(source)
     if subject.codes is None or subject.labelled:
         return None
@@ -72,10 +78,10 @@ def _row(subject: Subject, source: Domain, query: int, ranking: Rows, names: Nam
     first = FOUND if right is None or not right.any() else int(right.argmax())
     marks = ["" if right is None else "right" if right[i] else "wrong" * (i < first) for i in range(len(ranking))]
     found = [
-        _shown(subject, other(source), int(at), f"{number}", mark)
+        _item_picture(subject, other(source), int(at), f"{number}", mark)
         for number, (at, mark) in enumerate(zip(ranking[:FOUND], marks[:FOUND], strict=True), 1)
     ]
-    return Row((_shown(subject, source, query, "query", ""), *found), words)
+    return Row((_item_picture(subject, source, query, "query", ""), *found), words)
 
 
 def _right(subject: Subject, source: Domain, query: int, ranking: Rows) -> np.ndarray | None:
@@ -92,7 +98,7 @@ def _right(subject: Subject, source: Domain, query: int, ranking: Rows) -> np.nd
     return theirs[target_rows[ranking]] == own[rows[query]]
 
 
-def _shown(subject: Subject, domain: Domain, at: int, caption: str, mark: str) -> Picture:
+def _item_picture(subject: Subject, domain: Domain, at: int, caption: str, mark: str) -> Picture:
     """Returns an item of the test part: its image, or of vectors its name alone."""
     items, rows = subject.part.domain(domain)
     name = str(subject.part.names_of(domain)[int(rows[at])])

@@ -20,7 +20,7 @@ COMPARED = 200
 """Test images of each domain that are translated and compared, at most."""
 EACH = 2
 """Images shown as best, as middling and as worst."""
-SHOWN = 6
+ROWS = 6
 """Images shown where no truth is known."""
 VARIED = 3
 """Images of which several answers are shown."""
@@ -31,7 +31,7 @@ ANSWERS = 3
 class Compared(Short):
     """Translations of one way.
 
-    names: of the inputs, (n,). x, made: inputs and translations, (n, c, h, w). true: the counterparts; None where they
+    names: of the inputs, (n,). x, generated: inputs and translations, (n, c, h, w). true: counterparts; None where they
     aren't known. measure: by what they are compared. own, another, copied: (n,) distances of the translation, of
     another image of the target domain and of the input from the truth; copied is None where its shape is another.
     coarse: how many percent of the translations are nearer to the truth than another image by their pixels.
@@ -40,7 +40,7 @@ class Compared(Short):
     source: Domain
     names: list[str]
     x: Tensor
-    made: Tensor
+    generated: Tensor
     true: Tensor | None
     measure: str
     own: Tensor
@@ -59,12 +59,12 @@ def compare(subject: Subject, source: Domain) -> Compared:
     target, part = other(source), subject.part
     (items, rows), (targets, target_rows) = part.domain(source), part.domain(target)
     at = evenly_spaced(np.arange(len(rows)), subject.at_most(COMPARED))
-    x, made = subject.read(items, rows[at]), subject.translated(source, rows[at])
+    x, generated = subject.read(items, rows[at]), subject.translated(source, rows[at])
     known = part.names_of(source)
     names = [str(known[int(row)]) for row in rows[at]]
     none = torch.zeros(0)
     if part.pairs() is None:
-        return Compared(source, names, x.cpu(), made.cpu(), None, "", none, none, None)
+        return Compared(source, names, x.cpu(), generated.cpu(), None, "", none, none, None)
     true = subject.read(targets, target_rows[at])
 
     def distance(images: Tensor, beside: Tensor) -> Tensor:
@@ -77,15 +77,15 @@ def compare(subject: Subject, source: Domain) -> Compared:
     coarse = 0.0
     if len(apart):
         another[apart] = distance(true[others[apart]], true[apart])
-        pixels = (rms_distance(images, true[apart]) for images in (made[apart], true[others[apart]]))
+        pixels = (rms_distance(images, true[apart]) for images in (generated[apart], true[others[apart]]))
         coarse = 100 * float(torch.lt(*pixels).float().mean())
     copied = None
     if x.shape[2:] == true.shape[2:] and (x.shape[1] == true.shape[1] or {x.shape[1], true.shape[1]} == {1, 3}):
         channels = max(x.shape[1], true.shape[1])
         copied = distance(x.expand(-1, channels, -1, -1), true.expand(-1, channels, -1, -1))
-    measure = "LPIPS" if subject.networks.lpips and made.shape[1] in (1, 3) else "distance of pixels"
-    own = distance(made, true)
-    return Compared(source, names, x.cpu(), made.cpu(), true.cpu(), measure, own, another, copied, coarse)
+    measure = "LPIPS" if subject.networks.lpips and generated.shape[1] in (1, 3) else "distance of pixels"
+    own = distance(generated, true)
+    return Compared(source, names, x.cpu(), generated.cpu(), true.cpu(), measure, own, another, copied, coarse)
 
 
 def ranked_sheet(found: Compared, names: Names) -> Sheet:
@@ -103,7 +103,7 @@ def ranked_sheet(found: Compared, names: Names) -> Sheet:
         Row(
             (
                 picture(found.x[i], f"input {found.names[i]}"),
-                picture(found.made[i], f"its translation, {found.measure} {found.own[i]:.3f}"),
+                picture(found.generated[i], f"its translation, {found.measure} {found.own[i]:.3f}"),
                 picture(found.true[i], "the true counterpart"),
             ),
             f"{group}, {_number(float(found.own[i]))}",
@@ -121,21 +121,21 @@ def ranked_sheet(found: Compared, names: Names) -> Sheet:
 
 def plain_sheet(subject: Subject, found: Compared, names: Names) -> Sheet:
     """Returns translations of test images with no truth to compare them with, spread evenly over the test part; of a
-    method without codes also what becomes of them on the way back."""
+    method without codes also what becomes of them on the way back. See `search_sheet`."""
     source, target = found.source, other(found.source)
-    at = evenly_spaced(np.arange(len(found.x)), SHOWN).tolist()
+    at = evenly_spaced(np.arange(len(found.x)), ROWS).tolist()
     columns, back = ["input", "translation"], None
     translator = subject.translator
     if translator and subject.codes is None and target in subject.sources:
         device = next(subject.model.method.parameters()).device
         with evaluating(subject.model.method):
-            back = translator.translate(found.made[at].to(device), target, source).cpu()
+            back = translator.translate(found.generated[at].to(device), target, source).cpu()
         columns.append("back again")
     rows = [
         Row(
             (
                 picture(found.x[i], f"input {found.names[i]}"),
-                picture(found.made[i], "its translation"),
+                picture(found.generated[i], "its translation"),
                 *([picture(back[number], "the translation, translated back")] if back is not None else []),
             )
         )
@@ -146,7 +146,7 @@ def plain_sheet(subject: Subject, found: Compared, names: Names) -> Sheet:
 
 
 def several_sheet(subject: Subject, found: Compared, names: Names) -> Sheet | None:
-    """Returns several answers to one image; None where nothing of the target domain can vary."""
+    """Returns several answers to one image; None where nothing of the target can vary. See `search_sheet`."""
     source, target, model = found.source, other(found.source), subject.model
     if model.exclusive_size(target) == 0:
         return None

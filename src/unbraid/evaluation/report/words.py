@@ -28,8 +28,8 @@ def number(value: float) -> str:
 def percent(value: float, bounds: list[float] | None = None) -> str:
     """Returns a share in words, with its 95 % interval."""
     digits = 0 if 10 <= value <= 90 or value in (0, 100) else 1
-    said = f"{value:.{digits}f} %"
-    return f"{said} (95 %: {bounds[0]:.{digits}f} to {bounds[1]:.{digits}f})" if bounds else said
+    phrase = f"{value:.{digits}f} %"
+    return f"{phrase} (95 %: {bounds[0]:.{digits}f} to {bounds[1]:.{digits}f})" if bounds else phrase
 
 
 def nearer(found: Compared) -> tuple[float, list[float], int]:
@@ -43,7 +43,7 @@ def nearer(found: Compared) -> tuple[float, list[float], int]:
     return round(100 * share, 1), interval(share, count), count
 
 
-def half_width(values: Tensor) -> float:
+def _half_width(values: Tensor) -> float:
     """Returns half of the 95 % interval of a mean."""
     return NORMAL * float(values.std(correction=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
@@ -54,19 +54,19 @@ def translation_figure(found: Compared, names: Names) -> Figure:
     share, bounds, count = nearer(found)
     own, another = float(found.own.mean()), float(found.another.nanmean())
     copied = None if found.copied is None else float(found.copied.mean())
-    spread = half_width(found.own)
-    most = max(value for value in (own + spread, another, copied or 0.0) if math.isfinite(value)) or 1.0
-    bars = [Bar("translation", own / most, number(own), (own - spread) / most, (own + spread) / most, own=True)]
+    half = _half_width(found.own)
+    most = max(value for value in (own + half, another, copied or 0.0) if math.isfinite(value)) or 1.0
+    bars = [Bar("translation", own / most, number(own), (own - half) / most, (own + half) / most, own=True)]
     if math.isfinite(another):
         bars.append(Bar(f"another of {target}", another / most, number(another)))
     if copied is not None:
         bars.append(Bar("the input, copied", copied / most, number(copied)))
-    words = f"Mean {found.measure} to the true image {number(own)} ± {number(spread)}, of {len(found.own)} test images."
+    words = f"Mean {found.measure} to the true image {number(own)} ± {number(half)}, of {len(found.own)} test images."
     short = f"{source} → {target}: mean {found.measure} {number(own)} to the truth"
     if count:
-        said = f"nearer to the truth than another image of {target} is in {percent(share, bounds)} of {count}"
-        words = f"A translation is {said}. {words}"
-        short = f"{source} → {target}: translations are {said}"
+        phrase = f"nearer to the truth than another image of {target} is in {percent(share, bounds)} of {count}"
+        words = f"A translation is {phrase}. {words}"
+        short = f"{source} → {target}: translations are {phrase}"
     if copied is not None and copied < own:
         words += " The input itself is nearer to the truth than its translation."
     good = None if not count else bool(bounds[0] > 50 and (copied is None or own < copied))
@@ -119,18 +119,24 @@ def _search(
     known = {name: value for name, value in references.items() if value is not None}
     bars += [Bar(name, value / 100, percent(value)) for name, value in known.items()]
     among = f"among {gallery} of {target}" if gallery else f"among {target}"
-    said = f"finds {what} {among} first in {percent(first, bounds)}"
-    words = f"A search with an image of {names[source]} {said} of {queries} searches."
+    phrase = f"finds {what} {among} first in {percent(first, bounds)}"
+    words = f"A search with an image of {names[source]} {phrase} of {queries} searches."
     if "10" in found:
         words += f" Among the first ten: {percent(found['10'])}."
     level = max((value for name, value in known.items() if name != "exclusive code"), default=0.0)
     good = bool(bounds and bounds[0] > level)
     way = f"{names[source]} → {target}"
-    return Figure(f"Search, {way}", words, tuple(bars), "long", good, f"{way}: a search {said}")
+    return Figure(f"Search, {way}", words, tuple(bars), "long", good, f"{way}: a search {phrase}")
 
 
 def variety_figure(metrics: Mapping[str, Any], source: Domain, names: Names) -> Figure | None:
-    """Returns how much the answers to one image vary, beside two real images."""
+    """Returns how much the answers to one image vary, beside two real images.
+
+    Args:
+        metrics: As metrics.json has them.
+        source: Domain of the inputs.
+        names: Of the domains.
+    """
     found = dig(metrics, "diversity", f"{source}->{other(source)}")
     key = "lpips" if dig(found or {}, "samples", "lpips") is not None else "distance"
     samples, real = dig(found or {}, "samples", key), dig(found or {}, "real pairs", key)
@@ -154,22 +160,22 @@ def variety_figure(metrics: Mapping[str, Any], source: Domain, names: Names) -> 
 
 
 def set_figure(metrics: Mapping[str, Any], source: Domain, names: Names) -> Figure | None:
-    """Returns how much translations as a set look like their domain."""
+    """Returns how much translations as a set look like their domain. See `variety_figure`."""
     found = dig(metrics, "translation", f"{source}->{other(source)}") or {}
-    made, real = dig(found, "sample set", "frechet"), dig(found, "real set", "frechet")
-    if made is None or not real:
+    distance, real = dig(found, "sample set", "frechet"), dig(found, "real set", "frechet")
+    if distance is None or not real:
         return None
     target = names[other(source)]
-    most = max(made, real)
+    most = max(distance, real)
     bars = (
-        Bar("translations", made / most, f"{made:,.0f}", own=True),
+        Bar("translations", distance / most, f"{distance:,.0f}", own=True),
         Bar(f"{target}, one half and the other", real / most, f"{real:,.0f}"),
     )
     words = (
-        f"Taken together, translations differ from real images of {target} by a Fréchet distance of {made:,.0f}; two "
-        f"halves of the real ones by {real:,.0f} (VGG16's features; small sets exaggerate)."
+        f"Taken together, translations differ from real images of {target} by a Fréchet distance of {distance:,.0f}; "
+        f"two halves of the real ones by {real:,.0f} (VGG16's features; small sets exaggerate)."
     )
-    short = f"{names[source]} → {target}: Fréchet distance {made:,.0f} from real ones, which differ by {real:,.0f}"
+    short = f"{names[source]} → {target}: Fréchet distance {distance:,.0f} from real ones, which differ by {real:,.0f}"
     return Figure(f"As a set, {names[source]} → {target}", words, bars, "short", None, short)
 
 
@@ -201,14 +207,14 @@ def labelled_figures(metrics: Mapping[str, Any], validation: Mapping[str, float]
             if "accuracy" in each
         ]
         bars.append(Bar("chance", content["chance"] / 100, percent(content["chance"])))
-        said = f"the class is read from content codes in {percent(content['accuracy'])}, by chance in "
-        said += percent(content["chance"])
-        words = f"With a linear reader {said}: nearer to chance is better. "
+        phrase = f"the class is read from content codes in {percent(content['accuracy'])}, by chance in "
+        phrase += percent(content["chance"])
+        words = f"With a linear reader {phrase}: nearer to chance is better. "
         words += "In class codes it should be found." if owned else ""
         found = content.get("control", 0.0) > 2 * content["chance"]  # else a reader that finds nothing says nothing
         good = content["accuracy"] < 2 * content["chance"] if found else None
-        said = said[0].upper() + said[1:] if found else ""
-        yield Figure("What content codes hold of the class", words, tuple(bars), "", good, said)
+        phrase = phrase[0].upper() + phrase[1:] if found else ""
+        yield Figure("What content codes hold of the class", words, tuple(bars), "", good, phrase)
 
 
 def _bounds(found: Mapping[str, Any]) -> list[float]:
@@ -217,7 +223,7 @@ def _bounds(found: Mapping[str, Any]) -> list[float]:
 
 
 def unpaired_figures(metrics: Mapping[str, Any], source: Domain, names: Names) -> Iterator[Figure]:
-    """Yields what was measured there and back."""
+    """Yields what was measured there and back. See `variety_figure`."""
     found = dig(metrics, "cheat", f"{source}->{other(source)}") or {}
     jump = found.get("jump")
     key = "lpips" if dig(found, "decoding", "matched", "lpips") is not None else "distance"

@@ -34,7 +34,7 @@ from unbraid.model.log import read_log
 from unbraid.model.run import Run
 from unbraid.model.trained import Trained
 
-MADE = '<meta name="generator" content="unbraid'
+MARK = '<meta name="generator" content="unbraid'
 """By this a file is known to be a report, which another one may replace."""
 SHORT = 3
 """Figures in the summary at most."""
@@ -42,7 +42,7 @@ SHORT = 3
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows.
+    """Content of the page.
 
     facts: names and values, about how it was made. pictures: headings with their sheets. summary: the main figures in
     lines.
@@ -70,7 +70,7 @@ def check_out(out: Path) -> None:
         raise UserError(f"--out {out}: a report is a page, so give a name that ends in .html")
     if out.is_dir():
         raise UserError(f"--out {out} is a folder: give the name of a file")
-    if out.exists() and MADE not in out.read_text("utf-8", "replace")[:2000]:
+    if out.exists() and MARK not in out.read_text("utf-8", "replace")[:2000]:
         raise UserError(f"{out} is there, and is no report: choose another --out, so that it is not lost")
 
 

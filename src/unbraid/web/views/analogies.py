@@ -149,9 +149,9 @@ def _answer(
     if opened.sizes[domain][1] == 0:
         raise UserError(f"Items of {opened.called(domain)} have no exclusive code in {opened.model.name}")
     x, y = (torch.cat([item for _, item, _ in side]) for side in (rows, columns))
-    made = opened.model.analogy(x, y, domain)
+    generated = opened.model.analogy(x, y, domain)
     cells = [[Cell(None, "shared \\ exclusive"), *(Cell(item) for item in y)]]
-    cells += [[Cell(item), *(Cell(answer) for answer in answers)] for item, answers in zip(x, made, strict=True)]
+    cells += [[Cell(item), *(Cell(answer) for answer in answers)] for item, answers in zip(x, generated, strict=True)]
     names = [", ".join(name for name, _, _ in side) for side in (rows, columns)]
     words = sentence(
         f"each picture has what the first of its row shares with the other domain ({names[0]}) and what the top of its "

@@ -129,10 +129,16 @@ def _maps(opened: Opened, layout: Layout, colour: str, count: int, seed: int) ->
 
 
 def laid_out(codes: np.ndarray, layout: Layout, seed: int) -> np.ndarray:
-    """Returns codes (n, d) in two dimensions, (n, 2): principal components, or t-SNE of the first of these."""
+    """Returns codes in two dimensions, (n, 2): principal components, or t-SNE of the first of these.
+
+    Args:
+        codes: (n, d).
+        layout: Which of the two.
+        seed: Of t-SNE.
+    """
     x = codes.astype(np.float64) - codes.mean(0)
-    left, spread_of, _ = np.linalg.svd(x, full_matrices=False)
-    components = left[:, :DIRECTIONS] * spread_of[:DIRECTIONS]
+    left, deviations, _ = np.linalg.svd(x, full_matrices=False)
+    components = left[:, :DIRECTIONS] * deviations[:DIRECTIONS]
     if layout == "pca":
         return np.pad(components[:, :2], ((0, 0), (0, max(0, 2 - components.shape[1]))))
     if len(x) < FEWEST:

@@ -120,8 +120,10 @@ class Compare:
                     mine = read_upload(upload, spec, page.folder)[0] if upload is not None else _fitted(x, spec)
                     dst = other(src)
                     many = count if opened.sizes[dst][1] else 1
-                    made = opened.model.translate(mine, src, dst, many, seed=seed)[0]
-                    rows.append([Cell(mine[0], opened.name), *(Cell(y, f"sample {i}") for i, y in enumerate(made, 1))])
+                    generated = opened.model.translate(mine, src, dst, many, seed=seed)[0]
+                    rows.append(
+                        [Cell(mine[0], opened.name), *(Cell(y, f"sample {i}") for i, y in enumerate(generated, 1))]
+                    )
             except UserError as error:
                 remarks.append(f"left out: {one}, for {error}")
         if not rows:

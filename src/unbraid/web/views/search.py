@@ -95,11 +95,13 @@ class Search:
         count = whole(neighbours, "Neighbours", 1, MOST_NEIGHBOURS)
         x, name, note, at = self.query.read(opened, side, item, upload)
         codes = opened.model.encode(x, side)
-        cells, said, measured = [], [], []
+        cells, remarks, measured = [], [], []
         for part in ("shared", "exclusive"):
             found = nearest(opened, codes, side, target, part, at, count)
             if found is None:
-                said.append(f"exclusive codes of {opened.called(side)} and {opened.called(target)} can't be compared")
+                remarks.append(
+                    f"exclusive codes of {opened.called(side)} and {opened.called(target)} can't be compared"
+                )
                 continue
             measured.append(part)
             row, marked = [Cell(x[0], f"by {part} code")], []
@@ -110,7 +112,7 @@ class Search:
                 marked.append(f"item {i} at {distance:.3g}{kin}")
                 row.append(Cell(opened.item(target, i)[0], words, GOOD if pair else ALIKE if alike else ""))
             cells += [row[k : k + 5] if k == 0 else [Cell(None), *row[k : k + 4]] for k in _starts(len(row))]
-            said.append(f"by {part} code: " + ", ".join(marked))
+            remarks.append(f"by {part} code: " + ", ".join(marked))
         known = "green frames: of the query's pair; blue: of its label" if at is not None else ""
         whole_part = opened.count(target)
         looked = len(opened.gallery(target).at)
@@ -119,7 +121,7 @@ class Search:
             + (f", spread over all {whole_part}" if looked < whole_part else "")
             + f", {opened.distance} distance of shared codes"
             + (", euclidean of exclusive ones" if "exclusive" in measured else ""),
-            *said,
+            *remarks,
             known,
             note,
             opened.remark,
@@ -143,8 +145,16 @@ def nearest(
 ) -> list[tuple[int, float]] | None:
     """Returns positions of the nearest test items of `target` and their distances; what shows the same item comes once.
 
-    at: the query's own position if it is a test item of `domain`; itself is left out. None where codes of the two
-    domains differ in shape or hold nothing.
+    None where codes of the two domains differ in shape or hold nothing.
+
+    Args:
+        opened: The run.
+        query: Codes.
+        domain: Of the query.
+        target: Of the items.
+        part: Of the codes.
+        at: The query's own position if it is a test item of `domain`; itself is left out.
+        count: Items.
     """
     gallery = opened.gallery(target)
     theirs = _prepared(opened, gallery.codes, target, part)

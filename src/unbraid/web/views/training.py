@@ -38,7 +38,7 @@ class Training:
                 numbers = gr.JSON(visible=False)
                 link = gr.HTML(elem_id="training-link")
             with gr.Column(scale=2, min_width=320, elem_classes="answers"):
-                which, sample, words, shown = _samples()
+                which, sample, words, caption = _samples()
 
         def training(run: str) -> tuple[str, Json, str]:
             """Returns curves as SVG, their points as JSON, and a link."""
@@ -54,7 +54,7 @@ class Training:
 
         def samples(run: str, sample: object) -> tuple[Image.Image, str]:
             """Returns a sample picture, by its number, 0 the first."""
-            answer = sampled(page.runs.path(run), run, sample)
+            answer = _sampled(page.runs.path(run), run, sample)
             return answer.picture, answer.words
 
         def newest(run: str) -> object:
@@ -64,7 +64,7 @@ class Training:
         page.event(training, [page.run], [charts, numbers, link], [page.start(self)], self.name)
         page.event(newest, [page.run], [which], [page.start(self)], queue=False)
         drawn = page.event(samples, [page.run, which], [sample, words], [which.change, page.start(self)], "samples")
-        page.event(captioned, [words], [sample, shown], [drawn.then], queue=False)
+        page.event(captioned, [words], [sample, caption], [drawn.then], queue=False)
         timer = gr.Timer(EVERY)
         page.event(live, [page.run], [charts], [timer.tick], queue=False)
         page.controls[self.name] = {}
@@ -142,7 +142,7 @@ def _files(path: Path) -> list[Path]:
     return sorted((path / "samples").glob("[!.]*.png"))
 
 
-def sampled(path: Path, name: str, number: object) -> Answer:
+def _sampled(path: Path, name: str, number: object) -> Answer:
     """Returns a sample picture of a run. Raises UserError if there is none."""
     files = _files(path)
     if not files:

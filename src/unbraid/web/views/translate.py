@@ -138,11 +138,11 @@ class Translate:
                 )
             reference, guide, remark, _ = self.like.read(opened, dst, like, like_upload)
             remarks.append(remark)
-            made = opened.model.translate(x, src, dst, 1, reference)[0]
-            cells += [Cell(reference[0], "guided by"), Cell(made[0], f"answer, {there}")]
+            generated = opened.model.translate(x, src, dst, 1, reference)[0]
+            cells += [Cell(reference[0], "guided by"), Cell(generated[0], f"answer, {there}")]
         else:
-            made = opened.model.translate(x, src, dst, count if varies else 1, seed=seed)[0]
-            cells += [Cell(y, f"sample {i}" if varies else f"answer, {there}") for i, y in enumerate(made, 1)]
+            generated = opened.model.translate(x, src, dst, count if varies else 1, seed=seed)[0]
+            cells += [Cell(y, f"sample {i}" if varies else f"answer, {there}") for i, y in enumerate(generated, 1)]
             if not varies:
                 remarks.append(f"{opened.model.name} gives one answer: nothing of {there} varies in it")
         truth = None if at is None else opened.counterpart(src, at)
@@ -155,7 +155,7 @@ class Translate:
             opened.remark,
         )
         text = about(
-            opened, view="translate", source=src, target=dst, input=name, samples=len(made), seed=seed, guide=guide
+            opened, view="translate", source=src, target=dst, input=name, samples=len(generated), seed=seed, guide=guide
         )
         query = None
         if at is not None and like_upload is None:
