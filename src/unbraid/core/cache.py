@@ -73,12 +73,7 @@ def open_array(path: Path) -> np.ndarray:
 def cached_array(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
     """Returns an array from the cache folder as a memory map; computes and stores it if it is missing or damaged.
 
-    Args:
-        name: File name, which identifies everything the array depends on.
-        compute: Computes the array.
-
-    Raises:
-        UserError: The cache folder can't be written.
+    name: identifies everything that it depends on. Raises UserError if the cache folder can't be written.
     """
     folder = cache_folder() / "features"
     target = folder / f"{name}.npy"

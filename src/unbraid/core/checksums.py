@@ -64,15 +64,9 @@ def _hash_from_start(file: Any, size: int) -> bytes:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], about: str) -> None:
-    """Writes a safetensors file with a checksum, atomically.
+    """Writes a safetensors file with a checksum, atomically. See `write_atomically`.
 
-    Args:
-        path: The file.
-        tensors: Tensors by name.
-        about: Text stored as the metadata entry "unbraid".
-
-    Raises:
-        UserError: The file can't be written.
+    about: text stored as the metadata entry "unbraid".
     """
     data = safetensors_bytes(tensors, {"unbraid": about})
     entry = (ENTRY % hashlib.sha256(data).hexdigest()).encode()

@@ -33,14 +33,9 @@ class Precision:
 
 
 def choose_device(name: str = "auto", flag: str = "--device") -> torch.device:
-    """Returns the device of this name.
+    """Returns the device called auto (the GPU if torch sees CUDA or ROCm, else the processor), cpu, cuda, cuda:N or mps.
 
-    Args:
-        name: auto (the GPU if torch sees CUDA or ROCm, else the processor), cpu, cuda, cuda:N or mps.
-        flag: The flag that names it, for messages.
-
-    Raises:
-        UserError: There is no such device here, or nothing is called so.
+    Raises UserError, which names the flag, if there is no such device here, or nothing is called so.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
@@ -67,14 +62,9 @@ def choose_precision(config: TrainConfig) -> Precision:
 
 
 def precision_on(device: torch.device, wanted: str) -> Precision:
-    """Selects the precision on a device.
+    """Selects fp32, bf16, fp16, or auto: bf16 where the device computes faster in it, fp16 on other GPUs, else fp32.
 
-    Args:
-        device: The device.
-        wanted: fp32, bf16, fp16, or auto: bf16 where the device computes faster in it, fp16 on other GPUs, else fp32.
-
-    Raises:
-        UserError: Nothing is called so.
+    Raises UserError if nothing is called so.
     """
     if wanted in DTYPES:
         return Precision(device, DTYPES[wanted], "as asked")

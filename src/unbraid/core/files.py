@@ -161,19 +161,7 @@ def parse_json(text: bytes | str, source: str, kind: object = Any) -> Any:
 
 
 def check_value(value: object, source: str, kind: object) -> Any:
-    """Checks a value of dictionaries, lists, numbers and tensors against a type.
-
-    Args:
-        value: The value.
-        source: Name of the file that it comes from, for messages.
-        kind: object type that msgspec supports.
-
-    Returns:
-        The value, converted to the type.
-
-    Raises:
-        UserError: The value is not of that type.
-    """
+    """Checks a value of dictionaries, lists, numbers and tensors, and converts it to the type. See `parse_json`."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:

@@ -103,13 +103,7 @@ def require_memory(amount: float, what: str, remedy: str, device: torch.device |
 def saved_bytes(method: Any, batches: Any, clock: Any, autocast: contextlib.AbstractContextManager[Any]) -> int:
     """Returns the bytes of activations that one step keeps for its gradients, for the largest of its updates.
 
-    Runs the step on a copy without updating it, and leaves the random numbers of training unchanged.
-
-    Args:
-        method: The method.
-        batches: Batches for the step.
-        clock: Progress of training.
-        autocast: Autocast context of the step.
+    Runs the step on a copy without updating it, and leaves the random numbers of training unchanged. See `train_step`.
     """
     device = next(method.parameters()).device
     most, kept = 0, dict[int, int]()
@@ -150,20 +144,14 @@ class _Undrawn(TorchFunctionMode):
 def build_method(
     kind: Callable[[Any, Any], Module], spec: DataSpec, config: Any, copies: int = 1, device: torch.device | None = None
 ) -> Module:
-    """Builds a method after checking that its networks fit into memory.
+    """Builds a method after checking that its networks fit into memory. Raises UserError if not.
 
     Args:
         kind: Class of the method.
-        spec: Specification of its data.
+        spec: Of its data.
         config: Its configuration.
-        copies: Number of copies of the weights to allow for; training adds gradients and two moments.
-        device: Device; the processor by default.
-
-    Returns:
-        The method.
-
-    Raises:
-        UserError: The networks don't fit, or their size overflows.
+        copies: Of the weights to allow for; training adds gradients and two moments.
+        device: The processor by default.
     """
     remedy = "Give smaller networks (--method...) or images (--data.size)"
     try:

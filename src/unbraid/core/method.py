@@ -197,12 +197,7 @@ class Latent(Protocol):
     """Protocol of methods that store codes of training items and of label values."""
 
     def training_codes(self, label: Tensor, index: Tensor) -> Codes:
-        """Returns the stored codes of training items.
-
-        Args:
-            label: Labels, (n, k).
-            index: Positions in the training part, (n,).
-        """
+        """Returns the stored codes of training items: labels (n, k), positions in the training part (n,)."""
         ...
 
     def with_value(self, exclusive: Tensor, label: int, value: int) -> Tensor:
@@ -212,9 +207,6 @@ class Latent(Protocol):
             exclusive: Exclusive codes, (n, d).
             label: Number of the label.
             value: Number of its new value.
-
-        Returns:
-            The new codes, (n, d).
         """
         ...
 

@@ -45,16 +45,7 @@ def equal_items(items: Items, rows: Rows) -> Rows:
 
 
 def differ(items: Items, rows: Rows, others: Rows) -> np.ndarray:
-    """Compares items row by row.
-
-    Args:
-        items: of both.
-        rows: (n,) int64.
-        others: (n,) int64.
-
-    Returns:
-        (n,) bool, whether the items are different.
-    """
+    """Returns (n,) bool, whether items differ, row by row. See `equal_items`."""
     number = equal_items(items, np.concatenate([rows, others]))
     return number[: len(rows)] != number[len(rows) :]
 

@@ -44,15 +44,7 @@ PLAIN = (0.02, 0.9)
 
 def similarity(landmarks: Landmarks, height: int, width: int) -> Float[np.ndarray, "2 3"]:
     """Fits rotation, scaling and shift from places in an aligned image to the photo, by least squares: landmarks come
-    from where PLACES are.
-
-    Args:
-        landmarks: in the photo.
-        height: of the aligned image, in px.
-        width: of the aligned image, in px.
-
-    Raises:
-        ValueError: if the landmarks are all one point.
+    from where PLACES are. See `aligned`. Raises ValueError if the landmarks are all one point.
     """
     # in the plane of complex numbers turning and scaling is multiplying
     to = landmarks[:, 0] + 1j * landmarks[:, 1]

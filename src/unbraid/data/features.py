@@ -119,17 +119,10 @@ class Tuned(Short):
 
 
 def extracted(data: Data, name: FeatureName, network: dict[str, Tensor] | None = None) -> Data:
-    """Replaces the images of both domains by a network's features.
+    """Replaces stored images of both domains by features of the network `name`, perhaps with tuned weights.
 
-    Features are computed once for each set of pixels, in float32, and kept in the cache folder.
-
-    Args:
-        data: of stored images.
-        name: of the network.
-        network: its tuned weights.
-
-    Raises:
-        UserError: if the network's weights are missing, or items are no stored images.
+    Features are computed once for each set of pixels, in float32, and kept in the cache folder. See `load_features`.
+    Raises UserError if the network's weights are missing, or items are no stored images.
     """
     computed: dict[int, Items] = {}
 
@@ -144,16 +137,13 @@ def extracted(data: Data, name: FeatureName, network: dict[str, Tensor] | None =
 
 
 def with_head(data: Data, config: DataConfig, run: Path | None, dry: bool = False) -> tuple[Data, Tuned | None]:
-    """Replaces items by their tuned features; loads the head from the run, or tunes it.
+    """Replaces items by their tuned features, and returns what was tuned: loads the head from the run, or tunes it.
 
     Args:
-        data: as loaded.
-        config: whose `tuned` and `tuned_network` say what is wanted; without them the data stay as they are.
-        run: folder of the run.
-        dry: whether to leave the head untrained.
-
-    Returns:
-        The data, and what was tuned.
+        data: As loaded.
+        config: Says by `tuned` and `tuned_network` what is wanted; without them the data stay as they are.
+        run: Its folder.
+        dry: Leave the head untrained.
     """
     if not config.tuned:
         return data, None
@@ -266,16 +256,9 @@ def tune(part: Part, seed: int, steps: int = STEPS) -> Head:
 def tune_network(
     images: Part, vectors: Part, name: FeatureName, seed: int, steps: tuple[int, int] = (STEPS, NETWORK_STEPS)
 ) -> Tuned:
-    """Tunes a head on `vectors` as `tune` does, then head and network on the `images` that these are features of.
+    """Tunes a head on `vectors`, then head and network on the `images` that these are features of. See `tune`.
 
-    All of the network's weights move; its batch-norm keeps its statistics.
-
-    Args:
-        images: training pairs of images, drawn within classes.
-        vectors: their features.
-        name: of the network.
-        seed: of the weights and batches.
-        steps: of the head alone, and of both.
+    All of the network's weights move; its batch-norm keeps its statistics. steps: of the head alone, and of both.
     """
     tuner = _Tuner(vectors, seed)
     tuner.tune_head(steps[0])
@@ -316,15 +299,7 @@ class _Tuner:
         steps: int,
         done: Callable[[], None],
     ) -> None:
-        """Optimises the head, and a network before it if `weights` are given.
-
-        Args:
-            part: to draw batches from.
-            network: from items to vectors.
-            weights: of the network, which learn with the head.
-            steps: of AdamW.
-            done: is called after each step.
-        """
+        """Optimises the head, and a network before it if its `weights` are given. done: is called after each step."""
         (a, rows), (b, _) = part.domain("a"), part.domain("b")
         assert isinstance(a, Classmates)
         rate, count = (NETWORK_RATE, NETWORK_TUNED) if weights else (RATE, TUNED)

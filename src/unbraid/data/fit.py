@@ -13,13 +13,7 @@ class Fit:
         self._lock = threading.Lock()  # images are read by several threads
 
     def add(self, name: str, height: int, width: int) -> None:
-        """Counts an image that is cut to its middle.
-
-        Args:
-            name: of the image.
-            height: of the image, in px.
-            width: of the image, in px.
-        """
+        """Counts an image of this height and width, which is cut to its middle. See `middle`."""
         ratio = width * self.spec.height / (height * self.spec.width)
         lost = 1 - min(ratio, 1 / ratio)
         with self._lock:

@@ -240,15 +240,10 @@ def fit(images: Float[Tensor, "*n c h w"], spec: ImageSpec) -> Float[Tensor, "*n
 
 
 def middle(height: int, width: int, spec: ImageSpec) -> tuple[slice, slice]:
-    """Returns the rows and columns of an image that scaling it to cover a spec needs.
+    """Returns the rows and columns of an image that scaling it to cover a spec needs. See `fit`.
 
     They are all, unless the image is longer than LONGEST times the part that is kept: scaled as a whole, one of
     1 x 200,000 pixels would take gigabytes.
-
-    Args:
-        height: of the image, in px.
-        width: of the image, in px.
-        spec: to cover.
     """
     scale = max(spec.height / height, spec.width / width)
 

@@ -131,16 +131,7 @@ class Split(Short):
 
 
 def held_out(rows: Rows, count: int, seed: int) -> tuple[Rows, Rows]:
-    """Holds out some rows at random.
-
-    Args:
-        rows: (n,) int64.
-        count: of the rows held out.
-        seed: of the choice.
-
-    Returns:
-        The rows that stay and those held out, both sorted.
-    """
+    """Holds out `count` of some rows at random. Returns those that stay and those held out, sorted. See `divide`."""
     order = np.random.default_rng(seed).permutation(rows)
     return np.sort(order[count:]), np.sort(order[:count])
 
@@ -181,15 +172,7 @@ def divide(keys: Sequence[Hashable], val: float, test: float, seed: int) -> Spli
 def divide_rest(keys: Sequence[Hashable], parts: Sequence[str], val: float, test: float, seed: int) -> Split:
     """Divides items of which some have their part already: draws val and test from train where they have no item.
 
-    Args:
-        keys: of the items; see `divide`.
-        parts: "train", "val" or "test", for each item.
-        val: share of validation, of what trains.
-        test: share of test, of what trains.
-        seed: of the draw.
-
-    Raises:
-        UserError: if too few items train.
+    parts: "train", "val" or "test", for each item. See `divide`.
     """
     own = np.asarray(parts)
     train = np.flatnonzero(own == "train")

@@ -108,14 +108,8 @@ class Survey(Short):
 
 
 def survey(places: Sequence[Path]) -> Survey:
-    """Looks at one or two folders.
-
-    Args:
-        places: Two folders of images; or one with a folder for each class, or two that belong together, or images that
-            hold both kinds side by side.
-
-    Raises:
-        UserError: There is nothing to learn from, with what was found.
+    """Looks at two folders of images; or one with a folder for each class, or two that belong together, or images that
+    hold both kinds side by side. Raises UserError, with what was found, if there is nothing to learn from.
     """
     if len(places) == 2:
         return _two(places[0], places[1])

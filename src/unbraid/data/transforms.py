@@ -44,13 +44,7 @@ class _Drawing(TorchFunctionMode):
 
 
 def transformed(x: Float[Tensor, "c h w"], text: str, seed: int) -> Float[Tensor, "c h w"]:
-    """Returns a transformed image. See `check_transform`.
-
-    Args:
-        x: in [-1, 1].
-        text: name and arguments of the transform.
-        seed: of what it draws.
-    """
+    """Returns an image, transformed as `text` says by what `seed` draws. See `check_transform`."""
     return _applied(_built(text, x.shape[1], x.shape[2]), x, seed)
 
 
@@ -126,11 +120,5 @@ def _parsed(text: str, where: str) -> tuple[str, list[Any], dict[str, Any]]:
 
 
 def item_seed(seed: int, draw: int, row: int) -> int:
-    """Returns a seed of an item's own.
-
-    Args:
-        seed: of all moves.
-        draw: the number of the pass over the data.
-        row: the item.
-    """
+    """Returns a seed of an item's own. See `augment`."""
     return int(np.random.default_rng((seed, draw, row, 3)).integers(2**62))

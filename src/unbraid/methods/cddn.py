@@ -228,24 +228,12 @@ class VectorDecoder(nn.Module):
 
 
 def decoder(spec: Spec, size: int, config: CdDNConfig) -> Decoder | VectorDecoder:
-    """Builds the decoder of a domain.
-
-    Args:
-        spec: Specification of the domain.
-        size: Channels, or values, of the codes.
-        config: Settings.
-    """
+    """Builds the decoder of a domain, for codes of a size. See `CdDN`."""
     return Decoder(spec, size, config) if isinstance(spec, ImageSpec) else VectorDecoder(spec, size, config)
 
 
 def critic(source: Spec, own: Spec, config: CdDNConfig) -> Critic | VectorCritic:
-    """Builds the critic of items given items of the other domain.
-
-    Args:
-        source: Specification of the given items.
-        own: Specification of the scored items.
-        config: Settings.
-    """
+    """Builds the critic of items of a domain, `own`, given items of the other. See `CdDN`."""
     widths = config.critic_widths
     if isinstance(source, ImageSpec) and isinstance(own, ImageSpec):
         return Critic(source, own, widths, config.critic_chunk)

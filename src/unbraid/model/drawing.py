@@ -94,14 +94,7 @@ def _fit(text: str, width: float, font: Any) -> str:
 
 
 def save_gif(frames: Sequence[Tensor], path: Path, milliseconds: int = 80, comment: str = "") -> None:
-    """Saves a GIF that plays forwards and backwards.
-
-    Args:
-        frames: (c, h, w) each, in [-1, 1].
-        path: of the file.
-        milliseconds: between frames.
-        comment: in the file.
-    """
+    """Saves a GIF of frames (c, h, w) in [-1, 1] that plays forwards and backwards. See `save_picture`."""
     pictures = [enlarged(to_picture(x)) for x in frames]
     pictures += pictures[-2:0:-1]
     rest = pictures[1:]
@@ -116,12 +109,7 @@ def save_gif(frames: Sequence[Tensor], path: Path, milliseconds: int = 80, comme
 def transfer_grid(method: AnyMethod, part: LabelledPart, seed: int, found: bool = False, count: int = 5) -> Image.Image:
     """Draws content transfer: the class of the image before a row with the content of the image over a column.
 
-    Args:
-        method: trained on labels.
-        part: to take images from.
-        seed: of the choice.
-        found: whether to take the codes that training found for the part's items instead of encoding them.
-        count: rows, and columns, at most.
+    found: whether to take the codes that training found for the part's items. See `sample_grid`.
     """
     random = np.random.default_rng(seed)
     order = random.permutation(len(part))

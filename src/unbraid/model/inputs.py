@@ -222,15 +222,9 @@ def as_images(given: Any, spec: ImageSpec) -> tuple[Float[Tensor, "n c h w"], Fi
 
 def as_views(given: Any, spec: ImageSpec, fitting: Fitting) -> Iterator[View]:
     """Yields what a model sees of images of any size, one by one: files, Pillow's, uint8 or uint16 arrays (h, w) or
-    (h, w, c), or several of them, which may be drawn from a generator.
+    (h, w, c), or several of them, which may be drawn from a generator. See `view`.
 
-    Args:
-        given: The images.
-        spec: Of the model's images.
-        fitting: How they are brought to its size.
-
-    Raises:
-        UserError: Something is no image, or can't be read.
+    Raises UserError if something is no image, or can't be read.
     """
     if isinstance(given, Iterable) and not isinstance(given, (str, Path, Image.Image, np.ndarray)):
         for one in given:

@@ -74,11 +74,7 @@ class InstanceNorm(nn.Module):
 def down(channels: int, width: int, *, norm: bool = True, activate: bool = True) -> nn.Sequential:
     """Builds a 4x4 convolution of stride 2, batch-norm and leaky ReLU: (n, channels, h, w) -> (n, width, h/2, w/2).
 
-    Args:
-        channels: Channels of the input.
-        width: Channels of the output.
-        norm: Include batch-norm; otherwise the convolution has a bias.
-        activate: Include leaky ReLU.
+    Without batch-norm the convolution has a bias. See `dense`.
     """
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=not norm)]
     if norm:
@@ -95,14 +91,7 @@ def down_stack(channels: int, widths: Sequence[int]) -> nn.Sequential:
 
 
 def up(channels: int, width: int, *, dropout: float = 0.0, upsampling: Upsampling = "transposed") -> nn.Sequential:
-    """Builds upsampling by 2, batch-norm, dropout and ReLU: (n, channels, h, w) -> (n, width, 2h, 2w).
-
-    Args:
-        channels: Channels of the input.
-        width: Channels of the output.
-        dropout: Probability of dropout.
-        upsampling: Kind of upsampling.
-    """
+    """Builds upsampling by 2, batch-norm, dropout, ReLU: (n, channels, h, w) -> (n, width, 2h, 2w). See `doubling`."""
     layers: list[nn.Module] = [doubling(channels, width, upsampling), nn.BatchNorm2d(width)]
     if dropout:
         layers.append(nn.Dropout(dropout))
@@ -124,13 +113,7 @@ def dense(size: int, width: int, *, norm: bool = True) -> nn.Sequential:
 
 
 def dense_stack(size: int, widths: Sequence[int], *, norm: bool = True) -> nn.Sequential:
-    """Builds a sequence of `dense`, one for each width; empty without widths.
-
-    Args:
-        size: Size of the input.
-        widths: Sizes of the layers.
-        norm: Include batch-norm.
-    """
+    """Builds a sequence of `dense`, one for each width; empty without widths. See `dense`."""
     ins = [size, *widths][: len(widths)]
     return nn.Sequential(*[dense(i, o, norm=norm) for i, o in zip(ins, widths, strict=True)])
 
@@ -178,16 +161,9 @@ def doubling(
 
 
 def halvings(height: int, width: int, map_size: int, most: int) -> int:
-    """Returns the number of layers of stride 2 for images of this size.
+    """Returns the number of layers of stride 2 for images of this height and width. See `FitSize`.
 
-    Args:
-        height: Height of the images.
-        width: Width of the images.
-        map_size: Smallest height or width of a map.
-        most: Largest number of layers.
-
-    Returns:
-        As many as keep maps at least `map_size` large, but at least 2 and at most `most`.
+    As many as keep maps at least `map_size` large, but at least 2 and at most `most`.
     """
     room = math.floor(math.log2(min(height, width) / map_size))
     return min(most, max(2, room))

@@ -145,16 +145,9 @@ def _back_through_relu(gradient: Tensor, before: Tensor) -> Tensor:
 def interpolated_gradient_norms(
     critic: Critic | VectorCritic, source: Tensor, real: Tensor, generated: Tensor
 ) -> Float[Tensor, " n"]:
-    """Computes the critic's gradient norms at random interpolates between real and generated images.
+    """Computes the critic's gradient norms, (n,), at random interpolates between real and generated images.
 
-    Args:
-        critic: The critic.
-        source: Condition, (n, ...).
-        real: Real images or vectors, (n, ...).
-        made: Generated ones, (n, ...).
-
-    Returns:
-        Gradient norms, (n,).
+    See `Critic.input_gradient`.
     """
     share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
     return critic.input_gradient(source, real.lerp(generated.to(real.dtype), 1 - share)).flatten(1).norm(dim=1)

@@ -68,16 +68,7 @@ def kl_normal(
 
 
 def tile(codes: Float[Tensor, "n d"], height: int, width: int) -> Float[Tensor, "n d {height} {width}"]:
-    """Repeats a flat code at every place of a map.
-
-    Args:
-        codes: Codes, (n, d).
-        height: Height of the map.
-        width: Width of the map.
-
-    Returns:
-        The map, (n, d, height, width).
-    """
+    """Repeats flat codes at every place of a map of this height and width. See `FitSize`."""
     return codes[:, :, None, None].expand(-1, -1, height, width)
 
 
@@ -105,9 +96,6 @@ def adain(
         x: Maps, (n, c, h, w).
         scale: Standard deviation of each map of the result, (n, c).
         shift: Mean of each map of the result, (n, c).
-
-    Returns:
-        The normalised maps, (n, c, h, w).
     """
     return _AdaIN.apply(x, scale, shift)  # pyright: ignore[reportReturnType]
 

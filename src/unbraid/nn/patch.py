@@ -104,13 +104,7 @@ def domain_discriminator(spec: Spec, width: int, hidden: int, norm: Discriminato
 def discriminator_loss(discriminator: nn.Module, real: Tensor, generated: Tensor) -> Float[Tensor, ""]:
     """Computes the least-squares loss 1/2 [(D(real) - 1)^2 + D(generated)^2] of a discriminator (Mao et al. 2017).
 
-    Args:
-        discriminator: The discriminator, which sees both in one batch.
-        real: Real items, (n, ...).
-        made: Generated items, (n, ...).
-
-    Returns:
-        The loss, averaged over items and patches.
+    It sees both in one batch; the loss is averaged over items and patches. See `r1_penalty`.
     """
     scores = discriminator(torch.cat([real, generated]))
     targets = torch.zeros_like(scores)
@@ -121,12 +115,7 @@ def discriminator_loss(discriminator: nn.Module, real: Tensor, generated: Tensor
 def r1_penalty(discriminator: nn.Module, real: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:
     """Computes the R1 gradient penalty at real items (Mescheder, Geiger and Nowozin 2018, eq. 9, without gamma/2).
 
-    Args:
-        discriminator: Gives an item one score or several, which are averaged.
-        real: Real items, (n, ...).
-
-    Returns:
-        The mean over items of the squared norm of the gradient of an item's mean score, float32.
+    A discriminator that gives several scores for an item counts by their mean. The result is float32.
     """
     with torch.enable_grad(), torch.autocast(real.device.type, enabled=False):
         x = real.detach().float().requires_grad_()

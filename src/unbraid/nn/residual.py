@@ -74,16 +74,9 @@ def halvings(channels: int, width: int, norm: Norm = "instance") -> nn.Sequentia
 def doublings(
     channels: int, width: int, out: int, upsampling: Upsampling = "transposed", norm: Norm = "instance"
 ) -> nn.Sequential:
-    """Builds the last layers: two of upsampling and a 7x7 convolution.
+    """Builds the last layers: two of upsampling and a 7x7 convolution, (n, channels, h, w) -> (n, out, 4h, 4w).
 
-    Shape: (n, channels, h, w) -> (n, out, 4h, 4w).
-
-    Args:
-        channels: Channels of the input.
-        width: Channels at full size.
-        out: Channels of the output.
-        upsampling: Kind of upsampling.
-        norm: Normalisation.
+    See `halvings`.
     """
 
     def double(channels: int, width: int) -> nn.Sequential:
@@ -131,13 +124,7 @@ class ResidualBlock(nn.Module):
 
 
 def residual_blocks(width: int, count: int, norm: Norm = "instance") -> nn.Sequential:
-    """Builds a sequence of residual blocks.
-
-    Args:
-        width: Channels.
-        count: Number of blocks.
-        norm: Normalisation.
-    """
+    """Builds a sequence of `count` residual blocks. See `halvings`."""
     return nn.Sequential(*[ResidualBlock(width, norm) for _ in range(count)])
 
 

@@ -46,13 +46,9 @@ class ConfigFile:
     settings: dict[str, dict[str, Any]]
 
     def start(self, target: str | None = None) -> RunConfig[Any]:
-        """Returns the recipe or the method's defaults that the settings are meant for.
+        """Returns the recipe or the method's defaults that the settings are meant for; `target` names others in place.
 
-        Args:
-            target: A recipe or a method, in place of those that the file names.
-
-        Raises:
-            UserError: None is named, there is none of that name, or the file is of another method.
+        Raises UserError if none is named, there is none of that name, or the file is of another method.
         """
         target = target or (self.recipe if self.recipe in RECIPES else self.method)
         if target is None:
@@ -67,14 +63,9 @@ class ConfigFile:
         return all(field.name in self.settings["method"] for field in fields(method))
 
     def over(self, config: RunConfig[Any], parts: tuple[str, ...] = PARTS) -> RunConfig[Any]:
-        """Returns a configuration with the file's settings in it.
+        """Returns a configuration with these parts of the file's settings in it.
 
-        Args:
-            config: The configuration.
-            parts: Which of method, data and train to change.
-
-        Raises:
-            UserError: A setting is unknown, or its value is of another type.
+        Raises UserError if a setting is unknown, or its value is of another type.
         """
         kind, changed = method_class(method_name(config.method)), {}
         if self.path is None:

@@ -157,12 +157,7 @@ UNCOOPERATIVE_MAPS_PAPER = Recipe(
 
 
 def beside(name: str, method: Any) -> Iterator[Recipe[Any]]:
-    """Yields recipes of another method beside those at 32 and 64 px: on the same data, with as many steps.
-
-    Args:
-        name: Of the method.
-        method: Its configuration.
-    """
+    """Yields recipes of another method beside those at 32 and 64 px: on the same data, with as many steps."""
     for recipe in (
         UNCOOPERATIVE_RELIT_32,
         UNCOOPERATIVE_RELIT,

@@ -344,12 +344,7 @@ class Searcher:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns squared distances and ids of the k nearest, (q, k) each; where there are fewer, infinity and -1.
 
-        Args:
-            domain: Of the items.
-            part: Of the codes.
-            queries: (q, d) float32.
-            k: Items for each.
-            only: (m,) ids, increasing, that may be found.
+        only: (m,) ids, increasing, that may be found. See `Index.nearest`.
         """
         index, built = self._indexes[domain, part]
         ids = self._ids[domain]

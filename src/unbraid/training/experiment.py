@@ -326,16 +326,7 @@ def _read_other(
 
 
 def read_data(run: Run, moved: Mapping[str, Path] | None = None, data: Datasets | None = None) -> Data:
-    """Reads the data of a run again, behind the head and network that the run tuned.
-
-    Args:
-        run: The run.
-        moved: Where the data lie now, by what named the place in `DataConfig`.
-        data: The data sets that the run was given by a program, if it was given some.
-
-    Raises:
-        UserError: They can't be read.
-    """
+    """Reads the data of a run again, behind the head and network that the run tuned. See `open_run`."""
     config = replace(run.config.data, **(moved or {}))
     if data is not None and config.from_python is None:
         raise UserError(f"{run.path} was trained on data that its settings name: leave data= out")

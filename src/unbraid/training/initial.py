@@ -16,16 +16,8 @@ MOST = 20
 def start_from(path: Path, name: str, method: Method[Any]) -> list[str]:
     """Loads another run's best weights, and the last ones of what only training needs if its state.pt is there.
 
-    Args:
-        path: Folder of the other run.
-        name: Name of the method.
-        method: The method, which takes every tensor whose name and shape fit.
-
-    Returns:
-        Lines for the user: what was taken, and what was not.
-
-    Raises:
-        UserError: There is no model, it is of another method, or nothing of it fits.
+    The method takes every tensor whose name and shape fit. Returns lines for the user about it. See `Run`.
+    Raises UserError if there is no model, it is of another method, or nothing of it fits.
     """
     saved, tensors = read_model(path)
     if saved.method != name:

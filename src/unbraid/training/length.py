@@ -15,15 +15,8 @@ from unbraid.training.loop import Length
 def change_length(run: Run, former: TrainConfig, method: Method[Any], items: int, log: Log) -> None:
     """Gives a run the length that is asked for now: says what that means, in the log too, and writes config.json.
 
-    Args:
-        run: The run, with the new length in its configuration.
-        former: The training settings that it had.
-        method: The method.
-        items: Number of training items.
-        log: The log of the run.
-
-    Raises:
-        UserError: The run stands at its new end or beyond it; nothing was changed.
+    former: the training settings that it had. items: the number of training items. See `Length`.
+    Raises UserError, with nothing changed, if the run stands at its new end or beyond it.
     """
     state, stages, asked = run.load_state(), method.stages(), run.config.train
     position = Position(**state["position"]) if state else Position()

@@ -50,19 +50,7 @@ class Interrupted(Exception):
 def fit(run: Run, method: Method[Any], data: Data, log: Log, ranks: Ranks = SINGLE) -> Position:
     """Trains from the run's present state to the end of its length, and saves the best checkpoint in the run.
 
-    Args:
-        run: The run.
-        method: The method.
-        data: The data.
-        log: The log of the run.
-        ranks: The ranks that train together, of which the first measures and writes.
-
-    Returns:
-        The final position.
-
-    Raises:
-        UserError: No length is given, a loss is not finite, or the disk is full.
-        Interrupted: The user stopped the run, after saving.
+    Of several ranks the first measures and writes. Returns the final position. See `Experiment.train`.
     """
     config = run.config.train
     check(config, method)
@@ -233,14 +221,7 @@ class Session:
     def step(
         self, batches: Iterator[Any], clock: Clock, position: Position, gradient_norms: dict[str, float] | None
     ) -> dict[str, Tensor]:
-        """Performs one step; returns its losses.
-
-        Args:
-            batches: Batches, or this rank's shares of them.
-            clock: Progress of the stage.
-            position: Position before the step.
-            gradient_norms: Receives gradient norms by player, if given.
-        """
+        """Performs one step; returns its losses. See `train_step`."""
         config = self.run.config.train
         self.seed(step_seed(config.seed, position.stage, position.step))
         self.set_rates(clock)
@@ -362,13 +343,7 @@ def loss_scaler(precision: Precision, position: Position | None) -> torch.amp.Gr
 
 
 def step_seed(seed: int, stage: int, step: int) -> int:
-    """Returns a seed for a step, unique for each triple of small numbers.
-
-    Args:
-        seed: Seed of the run.
-        stage: Number of the stage.
-        step: Number of the step.
-    """
+    """Returns a seed for a step, unique for each triple of small numbers. See `Position`."""
     return ((seed * 1_000_003 + stage) * 1_000_000_007 + step) % 2**64
 
 
@@ -381,24 +356,12 @@ class Length:
 
     @classmethod
     def of(cls, config: TrainConfig, stage: Stage, items: int) -> "Length":
-        """Returns the length of a stage.
-
-        Args:
-            config: Training settings.
-            stage: The stage, with its fraction of the run.
-            items: Number of training items.
-        """
+        """Returns the length of a stage for this number of training items. See `Stage`."""
         steps = min(config.steps or math.inf, (config.epochs or math.inf) * items / config.batch)
         return cls(stage.share * steps, stage.share * 60 * (config.minutes or math.inf))
 
     def clock(self, step: int, seconds: float, stage: str = "train") -> Clock:
-        """Returns the progress of the stage.
-
-        Args:
-            step: Number of finished steps.
-            seconds: Training time so far.
-            stage: Name of the stage.
-        """
+        """Returns the progress of the stage after so many steps and seconds. See `Clock`."""
         return Clock(step, max(step / self.steps, seconds / self.seconds), stage)
 
 

@@ -13,12 +13,7 @@ def is_over(config: TrainConfig, position: Position) -> bool:
 
 
 def remarks(config: TrainConfig, position: Position) -> list[str]:
-    """Returns what to say after a measurement, or of a run that has stopped.
-
-    Args:
-        config: Training settings.
-        position: Where training stands, measured.
-    """
+    """Returns what to say after a measurement, or of a run that has stopped."""
     waited = f"{position.waited} measurement{'s' * (position.waited != 1)} in a row"
     if config.patience is not None and is_over(config, position):
         return [

@@ -20,13 +20,8 @@ def place_of(path: Path, places: Mapping[str, Path]) -> tuple[dict[str, Path], D
     """Returns where a run's data lie now, and what else to measure it on, if the places hold other images than its own.
 
     Images are the run's own if they are divided as its parts.json says, value for value where its own are still there.
-
-    Args:
-        path: Folder of the run.
-        places: By what names them in `DataConfig`.
-
-    Raises:
-        UserError: One domain of two is missing, or most of what was held out is among the images, but not all.
+    places: by what names them in `DataConfig`. Raises UserError if one domain of two is missing, or most of what was
+    held out is among the images, but not all.
     """
     run = Run.existing(path)
     own = run.config.data

@@ -147,11 +147,7 @@ class Checks:
         self._readings.append(Reading(step, list(values), checks, figures, event))
 
     def take(self, wait: bool = False) -> Iterator[dict[str, float]]:
-        """Yields the losses and diagnostics that have arrived, step by step. Raises NonFiniteLoss.
-
-        Args:
-            wait: Wait for those that are on their way.
-        """
+        """Yields losses and diagnostics that have arrived, step by step, or waits for all. Raises NonFiniteLoss."""
         while self._readings and (wait or self._arrived(self._readings[0])):
             step, names, checks, figures, event = self._readings.pop(0)
             if event is not None:
@@ -220,16 +216,7 @@ def gradients(
 ) -> Move:
     """Returns the gradients of the loss with respect to the team's parameters only; other networks receive none.
 
-    Args:
-        team: Optimisers by player.
-        loss: Sum of the losses that the players minimise.
-        step: Number of the step, for messages.
-        retain: Keep the graph for another player's gradients.
-        terms: The losses, for messages.
-        checks: What is checked, and when.
-
-    Raises:
-        NonFiniteLoss: See `Checks.gradients`.
+    retain: keep the graph for another player's gradients. See `Checks.gradients`.
     """
     movers = [p for optimiser in team.values() for group in optimiser.param_groups for p in group["params"]]
     for parameter in movers:
@@ -247,15 +234,9 @@ def apply(
     gradient_norms: dict[str, float] | None = None,
     checks: Checks | None = None,
 ) -> None:
-    """Steps the team's optimisers with these gradients.
+    """Steps the team's optimisers with these gradients. See `train_step`.
 
     Then clears autocast's cache of bf16 weights, or later turns of the step would use stale ones.
-
-    Args:
-        team: Optimisers by player.
-        move: Parameters and their gradients.
-        gradient_norms: Receives the gradient norm of each player, if given.
-        checks: Moves the optimisers.
     """
     for parameter, gradient in move:
         parameter.grad = gradient

@@ -75,15 +75,7 @@ def load_arrays(config: DataConfig, like: DataSpec | None = None) -> Data:
 def from_arrays(
     config: DataConfig, name: str, arrays: dict[str, np.ndarray], where: str, like: DataSpec | None = None
 ) -> Data:
-    """Makes data of arrays that were read. See `load_arrays`.
-
-    Args:
-        config: of the data.
-        name: of the data.
-        arrays: by name.
-        where: their origin, for messages.
-        like: what images of each domain are fitted to.
-    """
+    """Makes data of arrays that were read. where: their origin, for messages. See `load_arrays`."""
     if {"a", "b"} <= set(arrays):
         return _two(config, name, arrays, where, like)
     if {"x", "label"} <= set(arrays):

@@ -117,15 +117,9 @@ def _check_sets(sets: Mapping[str, Any]) -> None:
 
 
 def load_datasets(config: DataConfig, given: Datasets | None, like: DataSpec | None = None) -> Data:
-    """Data sets from Python, read, fitted and divided. The data's name holds a hash of all items.
+    """Reads, fits and divides data sets from Python. The data's name holds a hash of all items. See `load_arrays`.
 
-    Args:
-        config: of the data.
-        given: the data sets.
-        like: what images of each domain are fitted to, in place of the configuration's size and channels.
-
-    Raises:
-        UserError: if none were given, they are of another kind than at first, or their items don't fit.
+    Raises UserError if none were given, they are of another kind than at first, or their items don't fit.
     """
     if given is None or given.kind != config.from_python:
         call = {"pairs": "pairs=...", "a and b": "a=..., b=...", "labelled": "labelled=..."}[str(config.from_python)]

@@ -83,13 +83,7 @@ class Scenes(Short):
 
 
 def scenes(seed: int, rows: Rows, draw: int) -> Scenes:
-    """Draws scenes, all numbers of which are independent of each other.
-
-    Args:
-        seed: of the data.
-        rows: (n,) int64, of the items.
-        draw: the number of the pass over the data.
-    """
+    """Draws scenes, all numbers of which are independent of each other. See `Items.read`."""
     key = int.from_bytes(sha256(f"{seed}/relit/{draw}".encode()).digest()[:8], "little")
     u = torch.from_numpy(uniforms(key, rows, NUMBERS)).float()[:, :, None, None]
     turn = 2 * torch.pi
@@ -230,16 +224,7 @@ def _grounds(spec: ImageSpec, scene: Scenes) -> Float[Tensor, "n 3 h w"]:
 
 
 def relit(render: Float[Tensor, "n 3 h w"], scene: Scenes, spec: ImageSpec) -> Float[Tensor, "n c h2 w2"]:
-    """Puts each render into its scene.
-
-    Args:
-        render: on white.
-        scene: of each.
-        spec: of the result.
-
-    Returns:
-        (n, *spec.shape) in [0, 1].
-    """
+    """Puts each render, on white, into its scene: (n, *spec.shape) in [0, 1]. See `taken_apart`."""
     front, cover = taken_apart(render)
     layers = torch.cat([_lit(front, cover, scene), cover, _shadows(cover, scene)], 1)
     car, cover, shadow = fit(layers, ImageSpec(spec.height, spec.width, 5)).clamp(min=0).split((3, 1, 1), 1)

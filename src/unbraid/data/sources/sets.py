@@ -288,16 +288,9 @@ def car_sheets(config: DataConfig) -> tuple[CachedImages, np.ndarray]:
 
 
 def divide_cars(car: np.ndarray, cars: np.ndarray, config: DataConfig, least: int = 1) -> Split:
-    """Divides rows by cars, some of which are held out for test and validation.
+    """Divides rows by cars, some of which are held out for test and validation. See `load_cars`.
 
-    Args:
-        car: (n,), the car of each row.
-        cars: the cars there are.
-        config: whose seed counts.
-        least: cars that training needs.
-
-    Raises:
-        UserError: if there are fewer.
+    car: (n,), the car of each row. least: cars that training needs; raises UserError if there are fewer.
     """
     _enough(config, len(cars), TEST_CARS + VAL_CARS + least, "cars")
     rest, test = held_out(cars, TEST_CARS, config.seed)
@@ -306,13 +299,7 @@ def divide_cars(car: np.ndarray, cars: np.ndarray, config: DataConfig, least: in
 
 
 def view_name(car: int, elevation: int, azimuth: int) -> str:
-    """Returns the name of a tile.
-
-    Args:
-        car: its number.
-        elevation: in steps.
-        azimuth: in steps.
-    """
+    """Returns the name of a tile, by the numbers of car, elevation and azimuth. See `load_cars`."""
     return f"car {car}, elevation {elevation * ELEVATION_STEP:g}, azimuth {azimuth * AZIMUTH_STEP:g}"
 
 

@@ -55,16 +55,7 @@ def uniforms(key: int, rows: Rows, count: int) -> np.ndarray:
 
 
 def factors(shape: Shape, key: int, rows: Rows) -> np.ndarray:
-    """Draws content and residual.
-
-    Args:
-        shape: of their distribution.
-        key: of the stream.
-        rows: (n,) int64.
-
-    Returns:
-        (n, 2) float64: content and residual of each row.
-    """
+    """Draws content and residual of each row, (n, 2) float64, by the shape of their distribution. See `uniforms`."""
     u = uniforms(key, rows, 4)
     radius, angle = np.sqrt(-2 * np.log1p(-u[:, 0])), 2 * np.pi * u[:, 1]  # Box and Muller 1958
     if shape == "synthetic":

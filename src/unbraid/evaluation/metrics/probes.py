@@ -151,19 +151,9 @@ def regress(
     kind: Kind = "linear",
     seed: int = 0,
 ) -> RegressionResult:
-    """Fits a regression of `factors` on the codes that are not held out and tries it on those that are.
+    """Fits a regression of `factors` on the codes that are not held out and tries it on those that are. See `probe`.
 
-    Its control, and the arguments, are as of `probe`.
-
-    Args:
-        codes: (n, ...).
-        factors: (n,).
-        held_out: items it is tried on.
-        kind: the reader.
-        seed: of its initial weights and of what is drawn.
-
-    Raises:
-        ValueError: fewer than two items to fit to or to try on, or the factor is the same in all of either.
+    Raises ValueError for fewer than two items to fit to or to try on, or a factor that is the same in all of either.
     """
     x, y, (train, test, left_out) = _prepared(codes, factors, held_out, seed)
     y = y.astype(np.float64)

@@ -235,14 +235,9 @@ class Vgg16(nn.Module):
         self.register_buffer("scale", 2 * torch.tensor(STD).view(3, 1, 1), persistent=False)
 
     def forward(self, x: Float[Tensor, "n c h w"], count: int = 5) -> list[Float[Tensor, "n _ _ _"]]:
-        """Returns relu1_2, relu2_2, relu3_2, relu4_3 and pool5, in the module's dtype.
+        """Returns the first of relu1_2, relu2_2, relu3_2, relu4_3 and pool5 of images (n, 1 or 3, h, w) in [-1, 1].
 
-        Args:
-            x: Grey or colour images in [-1, 1], (n, c, h, w).
-            count: Number of outputs; later layers are not computed.
-
-        Raises:
-            UserError: The images are smaller than 32 pixels.
+        They have the module's dtype. Raises UserError for images smaller than 32 pixels.
         """
         if min(x.shape[2:]) < SMALLEST:
             raise UserError(
@@ -314,7 +309,7 @@ def perceptual_loss(
 
     Args:
         vgg: The network.
-        made: Generated images in [-1, 1], (n, c, h, w).
+        generated: Images in [-1, 1], (n, c, h, w).
         target_maps: `vgg(target)`, computed under no_grad.
         target: Target images, (n, c, h, w). If given, their mean absolute difference is added with weight 1, as in
             LORD's published program.

@@ -197,16 +197,7 @@ def feature_size(name: str) -> int:
 
 
 def named_teacher(name: str, perceptual: PerceptualConfig, flag: str = "--method.teacher") -> Network:
-    """Returns the network of a teacher by name.
-
-    Args:
-        name: vgg16, efficientnet-lite0, timm/NAME or timm/NAME@FILE.
-        perceptual: Sources of the weights of VGG16.
-        flag: Flag that names the teacher, for messages.
-
-    Raises:
-        UserError: Its package or weights are missing.
-    """
+    """Returns the network of a teacher by name; `flag` named it. See `find_teacher`."""
     if name == "vgg16":
         return Vgg16Features(find_weights("vgg16", perceptual))
     if name.startswith(TIMM):
