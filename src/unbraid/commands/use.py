@@ -267,10 +267,7 @@ def encode(
 
 
 class _Answers:
-    """The answers to image files, written one by one into a folder, or into one file.
-
-    one_file: whether `out` is a file.
-    """
+    """Answers to image files, written one by one into a folder, or into one file. one_file: whether `out` is one."""
 
     def __init__(
         self, model: Any, images: Sequence[Path], out: Path, pictures: Pictures, source: ImageSpec, target: ImageSpec
@@ -390,8 +387,7 @@ def _digest(file: Path) -> str:
 def _draw_analogies(
     model: Any, rows: Sequence[Path], columns: Sequence[Path], domain: Domain, out: Path, title: str
 ) -> None:
-    """Draws a grid of analogies, or of content transfer: `title` says what the image of the row gives, its shared code
-    or its class."""
+    """Draws analogies, or content transfer, by `title`: the row's image gives its shared code or its class."""
     from unbraid.model.drawing import grid, save_picture, to_picture
 
     spec = model.spec[domain]
@@ -443,8 +439,7 @@ def _one(path: Path, spec: ImageSpec) -> Tensor:
 
 
 def _answer_names(files: Sequence[Path]) -> list[str]:
-    """Names for answers: the files' without folder and ending, numbered where two are alike, or one is called as the
-    picture of all is."""
+    """Names for answers: the files' without folder and ending, numbered where two are alike, or one is called grid."""
     names: dict[str, None] = {}
     for file in files:
         stem, count = file.stem, 1

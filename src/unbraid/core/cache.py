@@ -30,8 +30,7 @@ def cache_folder() -> Path:
 
 
 def _own(folder: Path) -> Path:
-    """Returns the folder, or a subfolder of this user's where other users can write to it: their files are not
-    trusted."""
+    """Returns the folder, or a subfolder of this user's where others can write to it: their files are not trusted."""
     try:
         about = folder.stat()
     except OSError:

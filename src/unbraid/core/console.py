@@ -33,8 +33,7 @@ class Progress(rich.progress.Progress):
 
 
 def escape_unprintable() -> None:
-    """Makes standard output and error escape characters that their encoding lacks, instead of raising
-    UnicodeEncodeError."""
+    """Makes standard output and error escape characters that their encoding lacks, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a notebook's is not
             stream.reconfigure(errors="backslashreplace")

@@ -33,7 +33,7 @@ class Precision:
 
 
 def choose_device(name: str = "auto", flag: str = "--device") -> torch.device:
-    """Returns the device called auto (the GPU if torch sees CUDA or ROCm, else the processor), cpu, cuda, cuda:N or mps.
+    """Returns the device called auto (the GPU if torch sees CUDA or ROCm, else the processor), cpu, cuda, cuda:N, mps.
 
     Raises UserError, which names the flag, if there is no such device here, or nothing is called so.
     """

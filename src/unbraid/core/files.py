@@ -46,8 +46,7 @@ def write_atomically(
 
 
 def create_json(path: Path, value: object) -> bool:
-    """Writes JSON atomically unless the file exists. Returns whether it was written; of two processes, only one
-    writes."""
+    """Writes JSON atomically unless the file exists. Returns whether it did; of two processes, only one writes."""
     text = json_text(value, indent=2) + "\n"
     done = []
 

@@ -86,8 +86,7 @@ class Method(nn.Module, ABC, Generic[BatchType]):
 
     @classmethod
     def default_config(cls, spec: DataSpec) -> tuple[Any, list[str]]:
-        """Returns the default configuration for such data, and notes on how it differs from the paper's,
-        `config_type()`."""
+        """Returns the default configuration for such data, and notes on how it differs from the paper's."""
         return cls.config_type(), []
 
     @classmethod
@@ -109,8 +108,7 @@ class Method(nn.Module, ABC, Generic[BatchType]):
         return values
 
     def prepare(self) -> None:
-        """Loads what training needs besides the data, such as pretrained weights. Called before a run begins. Raises
-        UserError."""
+        """Loads what training needs besides the data, such as pretrained weights, before a run. Raises UserError."""
 
     def stages(self) -> list[Stage]:
         """Returns the stages of training in order. Most methods have one."""

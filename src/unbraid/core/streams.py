@@ -50,8 +50,7 @@ class QuietStream:
 
 @contextlib.contextmanager
 def quiet_streams() -> Iterator[None]:
-    """Makes standard output and error discard text, inside the block, once their reader has left or if they are
-    closed."""
+    """Makes standard output and error discard text inside the block, once their reader has left or if closed."""
     with contextlib.ExitStack() as stack:
         for name, redirect in (("stdout", contextlib.redirect_stdout), ("stderr", contextlib.redirect_stderr)):
             stream = getattr(sys, name) or stack.enter_context(open(os.devnull, "w"))
@@ -63,8 +62,7 @@ def quiet_streams() -> Iterator[None]:
 
 @contextlib.contextmanager
 def exit_on_interrupt() -> Iterator[None]:
-    """Makes Ctrl-C exit with status 130 inside the block; for imports, which may turn KeyboardInterrupt into another
-    error."""
+    """Makes Ctrl-C exit with status 130 inside the block: imports may turn KeyboardInterrupt into another error."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         os.write(2, b"unbraid: stopped\n")

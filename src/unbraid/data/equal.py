@@ -145,8 +145,7 @@ def same_items(one: Part, other: Part) -> bool:
 
 
 def overlap(data: Data) -> str:
-    """Returns what to say if items of the test part are among those that train or choose the checkpoint, "" if none
-    are."""
+    """Returns what to say if test items are among those that train or choose the checkpoint, "" if none are."""
     found = []
     for domain in data.test.domains:
         stored = [_rows(part, domain) for part in (data.test, data.train, data.val)]

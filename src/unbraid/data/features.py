@@ -51,8 +51,7 @@ SHARPNESS = 8.0
 
 @dataclass(frozen=True)
 class Vectors(Short):
-    """Vectors in an array, perhaps on disk. array: (n, d) float32. raw: the same of the network before it was tuned,
-    if it was."""
+    """Vectors in an array, perhaps on disk. array: (n, d) float32. raw: those of the network before it was tuned."""
 
     array: np.ndarray
     raw: np.ndarray | None = None

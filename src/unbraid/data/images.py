@@ -268,8 +268,7 @@ def scaled(pixels: UInt8[Tensor, "..."] | UInt16[Tensor, "..."]) -> Float[Tensor
 
 
 def open_image(path: str | Path) -> ImageFile:
-    """Opens an image file by Pillow, as one of the FORMATS and no other, whatever its name: an EPS file would start
-    Ghostscript."""
+    """Opens an image file by Pillow, as one of the FORMATS, whatever its name: an EPS file would start Ghostscript."""
     with _opening, warnings.catch_warnings():
         # Pillow warns from 89 megapixels on; the limit here is another one, checked in _header
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)

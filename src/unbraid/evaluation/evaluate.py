@@ -125,8 +125,7 @@ def chosen(subject: Subject, only: Sequence[str] = ()) -> list[Measure[Any]]:
 
 
 def measured(subject: Subject, measures: Sequence[Measure[Any]]) -> Json:
-    """Returns the entries of metrics.json that these measures compute, and `not_measured` if the part is too small for
-    some of them."""
+    """Returns the entries of metrics.json of these measures, and `not_measured` if the part is too small for some."""
     metrics: Json = {}
     reasons: dict[str, str] = {}
     for measure in measures:

@@ -62,10 +62,7 @@ def method_class(name: str) -> type[AnyMethod]:
 
 
 def method_name(config: Any) -> str:
-    """Returns the name of the method that a configuration is of.
-
-    Raises UserError if there is none, or several.
-    """
+    """Returns the name of the method that a configuration is of. Raises UserError if there is none, or several."""
     kind = type(config)
     names = [name for name, method in METHODS.items() if method.config_type is kind]
     if not names:

@@ -497,8 +497,7 @@ class CdDN(Method[Paired]):
         return terms
 
     def diagnose(self, diagnostics: dict[str, float]) -> list[str]:
-        """Returns warnings of critics whose gradient norm is far from 1, or that score generated items above real
-        ones."""
+        """Returns warnings of critics whose gradient norm is far from 1, or that score generated items above real."""
         found = []
         for domain, kind in itertools.product(DOMAINS, ("", "exclusive_")):
             slope = diagnostics.get(f"{kind}critic slope {domain}", 1.0)

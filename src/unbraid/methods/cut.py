@@ -185,8 +185,7 @@ class CUT(Method[Unpaired]):
         return tuple(domain for domain in DOMAINS if other(domain) in self.targets)
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
-        """Translates x by G; ignores `style`. See `Translator.translate`. Raises UserError for the way that isn't
-        trained."""
+        """Translates x by G; ignores `style`. See `Translator.translate`. Raises UserError for a way not trained."""
         check_target(self, dst, "--method.towards both")
         return self.translators[dst](x)
 

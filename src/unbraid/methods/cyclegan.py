@@ -118,8 +118,7 @@ class CycleGAN(Method[Unpaired]):
         return plateau_then_linear(self.config.plateau, clock.progress)
 
     def updates(self, batches: Iterator[Unpaired], clock: Clock) -> Iterator[Update]:
-        """Performs two turns: translators minimise eq. 3, then discriminators maximise it; with least squares for eq.
-        1."""
+        """Performs two turns: translators minimise eq. 3, then discriminators maximise it; least squares for eq. 1."""
         config, batch = self.config, next(batches)
         x, y = batch.a, batch.b
         translated_b, translated_a = self.to_b(x), self.to_a(y)
@@ -142,8 +141,7 @@ class CycleGAN(Method[Unpaired]):
         }
 
     def _discriminator_loss(self, real: Tensor, generated: Tensor, domain: Domain) -> Float[Tensor, ""]:
-        """Computes 1/2 [(D(real) - 1)^2 + D(generated)^2] (section 4) for present and earlier translations, in one
-        pass."""
+        """Computes 1/2 [(D(real) - 1)^2 + D(generated)^2] (section 4) for present and earlier translations."""
         return discriminator_loss(self.discriminators[domain], real, self.history[domain](generated))
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:

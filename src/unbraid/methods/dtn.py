@@ -82,10 +82,7 @@ class RandomFeatures(nn.Module):
 
 
 class Decoder(nn.Module):
-    """g: a fully connected layer to the first map, upsampling, tanh.
-
-    Shape: (n, d) -> (n, c, h, w).
-    """
+    """g: a fully connected layer to the first map, upsampling, tanh. Shape: (n, d) -> (n, c, h, w)."""
 
     def __init__(self, size: int, spec: ImageSpec, widths: tuple[int, ...]) -> None:
         super().__init__()

@@ -199,8 +199,7 @@ def networks(spec: Spec, config: IIAEConfig) -> ImageNetworks | VectorNetworks:
 
 
 class SharedHeads(nn.Module):
-    """Output layers of the encoders of the shared code: r_x(z_s|x), r_y(z_s|y), and q(z_s|x, y) on the features of
-    both."""
+    """Output layers of the encoders of the shared code: r_x(z_s|x), r_y(z_s|y), and q(z_s|x, y) on both features."""
 
     def __init__(
         self, a: ImageNetworks | VectorNetworks, b: ImageNetworks | VectorNetworks, config: IIAEConfig
@@ -300,8 +299,7 @@ class IIAE(Method[Paired]):
         return (1 + math.cos(math.pi * clock.progress)) / 2 if self.config.decay else 1.0
 
     def updates(self, batches: Iterator[Paired], clock: Clock) -> Iterator[Update]:
-        """Minimises the negative of eqs. 12-13 with the ELBO of eq. 4, then trains the discriminators if there are
-        any."""
+        """Minimises the negative of eqs. 12-13 with the ELBO of eq. 4, then trains discriminators if there are any."""
         c, batch = self.config, next(batches)
         x, y = self.a.pad(batch.a), self.b.pad(batch.b)
         trunk_x, trunk_y = self.a.trunk(x), self.b.trunk(y)

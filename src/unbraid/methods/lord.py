@@ -364,8 +364,7 @@ class LORD(Method[Labelled]):
         return self.config.scale * (perceptual_loss(vgg, generated[window], targets) + (generated - x).abs().mean())
 
     def training_codes(self, label: Tensor, index: Tensor) -> Codes:
-        """Returns the codes of training images: content (empty if it is encoded) and class. See
-        `Latent.training_codes`."""
+        """Returns codes of training images: content (empty if it is encoded) and class. See `Latent.training_codes`."""
         latent = self.config.inference == "latent"
         content = self.content_codes(index) if latent else torch.zeros(len(index), 0, device=index.device)
         return Codes(content, self._class_rows(label))

@@ -71,10 +71,7 @@ SMALL_IMAGES = MUNITConfig(width=24, blocks=3, hidden=128, discriminator_width=3
 
 
 class StyleEncoder(nn.Module):
-    """E^s: convolutions without norm, global average pooling, a fully connected layer.
-
-    Shape: (n, c, h, w) -> (n, d).
-    """
+    """E^s: convolutions without norm, global average pooling, a fully connected layer: (n, c, h, w) -> (n, d)."""
 
     def __init__(self, spec: ImageSpec, config: MUNITConfig) -> None:
         super().__init__()

@@ -312,8 +312,7 @@ class Uncooperative(Method[Unpaired]):
         return plateau_then_linear(self.config.plateau, clock.progress)
 
     def updates(self, batches: Iterator[Unpaired], clock: Clock) -> Iterator[Update]:
-        """Performs cycle 1 and cycle 2 (section 3.3), each updating one network (3.4), then trains the discriminators
-        (3.2)."""
+        """Performs cycles 1 and 2 (section 3.3), each updating one network (3.4), then trains discriminators (3.2)."""
         config, batch = self.config, next(batches)
         v, c = batch[self.informative], batch[self.plain]
         self.bank.fill(v)
@@ -353,8 +352,7 @@ class Uncooperative(Method[Unpaired]):
         yield {"discriminators": discriminator_terms}
 
     def _generator_loss(self, generated: Tensor, domain: Domain) -> Float[Tensor, ""]:
-        """Computes 1/2 (D(generated) - 1)^2, weighted. Eq. 1 has the target 0 in C, with which nothing would be
-        generated."""
+        """Computes 1/2 (D(generated) - 1)^2, weighted. Eq. 1 has the target 0 in C, which would generate nothing."""
         return 0.5 * self.config.adversarial * least_squares(self.discriminators[domain](generated), 1.0)
 
     def _discriminator_loss(self, real: Tensor, generated: Tensor, domain: Domain) -> Float[Tensor, ""]:
@@ -362,8 +360,7 @@ class Uncooperative(Method[Unpaired]):
         return discriminator_loss(self.discriminators[domain], real, self.history[domain](generated))
 
     def encode(self, x: Tensor, domain: Domain) -> Codes:
-        """Encodes items of V to (c', r'), and items of C to themselves and an empty code. x: (n,
-        *spec[domain].shape)."""
+        """Encodes items of V to (c', r'), items of C to themselves and an empty code. x: (n, *spec[domain].shape)."""
         if domain == self.plain:
             return Codes(x, x.new_zeros(x.shape[0], 0))
         c, r = self.disentangler(x)

@@ -135,8 +135,7 @@ def _decoder_layers(channels: int, map_size: tuple[int, int], config: XGANConfig
 
 
 class DomainNorm(nn.Module):
-    """Batch-norm with separate statistics for each domain, and one scale and shift: (n, width, ...) -> (n, width,
-    ...)."""
+    """Batch-norm with separate statistics for each domain, and one scale and shift: (n, width, ...) -> the same."""
 
     def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
         super().__init__()
@@ -174,10 +173,7 @@ def with_domain_norm(layers: nn.Sequential) -> DomainLayers:
 
 
 class Discriminator(nn.Module):
-    """Discriminator (table 1c): convolutions of stride 2, then one logit per image.
-
-    Shape: (n, c, h, w) -> (n,).
-    """
+    """Discriminator (table 1c): convolutions of stride 2, then one logit per image: (n, c, h, w) -> (n,)."""
 
     def __init__(self, spec: ImageSpec, config: XGANConfig) -> None:
         super().__init__()
@@ -268,8 +264,7 @@ class XGAN(Method[Unpaired]):
             self._teacher = (find_teacher(c.teacher, spec, c.embedding, c.perceptual),)
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
-        """Returns Adam with rate 1e-4 (section 3.1): one for encoders, decoders and domain classifier, one for
-        discriminators."""
+        """Returns Adam with rate 1e-4 (section 3.1): one for the model, and one for discriminators."""
         rates = {"model": self.config.rate, "discriminators": self.config.discriminator_rate}
         players: dict[str, list[nn.Parameter]] = {"model": [], "discriminators": []}
         for name, parameter in self.named_parameters():

@@ -201,8 +201,7 @@ class FitSize(nn.Module):
         """(h, w) of the map after the stack."""
 
     def pad(self, x: Tensor) -> Tensor:
-        """Pads at the right and below by replication: (n, c, height, width) -> (n, c, height + below, width +
-        right)."""
+        """Pads by replication: (n, c, height, width) -> (n, c, height + below, width + right)."""
         if not (self.below or self.right):
             return x
         return torch.nn.functional.pad(x, (0, self.right, 0, self.below), mode="replicate")

@@ -30,8 +30,7 @@ image, such as the colour of a uniform one. group: GROUP channels together (Wu a
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation without scale and shift, with GROUP channels per group, or one group if they are not
-    divisible."""
+    """Group normalisation without scale and shift, with GROUP channels per group, or one group if indivisible."""
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Normalises the groups of each image."""

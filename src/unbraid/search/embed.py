@@ -102,10 +102,7 @@ def encoded(model: Trained, images: Tensor, domain: Domain) -> Codes:
 
 
 def vectors(model: Trained, codes: Codes, domain: Domain, distance: Distance) -> np.ndarray:
-    """Returns (n, d + e) float32: shared codes as prepared for a distance, then exclusive codes.
-
-    See `CodeSpace.prepared`.
-    """
+    """Returns shared codes as prepared for a distance, then exclusive ones, (n, d + e). See `CodeSpace.prepared`."""
     shared = codes.shared.flatten(1)
     if model.space is not None:
         shared = model.space.prepared(shared, domain, distance)

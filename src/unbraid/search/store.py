@@ -493,8 +493,7 @@ class Store:
         return [row[0] for row in self._ask(query, kind=tuple[str])]
 
     def everything(self, domain: Domain) -> Iterator[tuple[Item, np.ndarray]]:
-        """Returns all images of a domain with their codes, in the order of their ids. Raises UserError for damaged
-        codes."""
+        """Yields all images of a domain with their codes, by their ids. Raises UserError for damaged codes."""
         codes, kept = self.codes(domain), self._has_checksums()
         query = (
             f"SELECT path, size, time, metadata, row, {'checksum' if kept else 'NULL'} FROM items "

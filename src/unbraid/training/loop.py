@@ -248,8 +248,7 @@ class Session:
                 optimiser.follow(self.ranks)
 
     def save(self, position: Position, wait: bool) -> Position:
-        """Writes a checkpoint, if this is the first rank; returns the position with all losses that were on their
-        way."""
+        """Writes a checkpoint, if this is the first rank; returns the position with all losses on their way."""
         position = self.collect(position, wait=True)
         if self.checks.scaler:
             scale = self.checks.scaler.state_dict()
@@ -265,8 +264,7 @@ class Session:
                 optimiser.finish()
 
     def seed(self, seed: int) -> None:
-        """Seeds torch as `torch.manual_seed` does, but in 1 us instead of 90: without a traceback for each kind of
-        GPU."""
+        """Seeds torch as `torch.manual_seed` does, but in 1 us, not 90: without a traceback for each kind of GPU."""
         torch.default_generator.manual_seed(seed)
         if self.precision.device.type == "cuda":
             torch.cuda.manual_seed_all(seed)
@@ -279,10 +277,7 @@ class Session:
                 group["lr"] = rate * factor
 
     def collect(self, position: Position, wait: bool = False) -> Position:
-        """Adds losses and diagnostics that have arrived from the device to the position's sums.
-
-        Raises NonFiniteLoss.
-        """
+        """Adds losses and diagnostics that have arrived to the position's sums. Raises NonFiniteLoss."""
         for values in self.checks.take(wait):
             self.values = values
             sums = {name: position.sums.get(name, 0.0) + value for name, value in values.items()}
@@ -326,8 +321,7 @@ class Session:
 
 
 def checks_later(device: torch.device, optimisers: Mapping[str, Optimizer]) -> bool:
-    """Returns whether losses are looked at later than a step: on a GPU, with optimisers that can then stay where they
-    are."""
+    """Returns whether losses are looked at later than a step: on a GPU, with optimisers that can then stay."""
     fit = (isinstance(each, RowAdam) or each.defaults.get("fused") for each in optimisers.values())
     return device.type == "cuda" and all(fit)
 

@@ -81,8 +81,7 @@ class Leakage(Measure[LeakageResult]):
         return [Block(heading, lines)]
 
     def watch(self, subject: Subject) -> ValidationFigures:
-        """Returns the accuracy of a linear reader of the class in content codes of training images, as `class_found`
-        says."""
+        """Returns the accuracy of a linear reader of the class in content codes of training images."""
         train = subject.data.train.labelled()
         return ValidationFigures(_class_found(subject, train) if train else {})
 
@@ -119,8 +118,7 @@ def _class_found(subject: Subject, part: LabelledPart) -> Figures:
 
 
 def _silent(kinds: Json) -> str:
-    """Returns which readers of a probe say nothing, their control being low or not measured; "" if both say
-    something."""
+    """Returns which readers of a probe say nothing, their control being low or not measured; "" if none does."""
     names = [kind for kind in ("linear", "mlp") if not kinds[kind].get("conclusive")]
     return f" ({' and '.join(names)}: says nothing without a high control)" if names else ""
 

@@ -33,8 +33,7 @@ LEAKING = 3.0
 
 @dataclass(frozen=True)
 class Evidence:
-    """Facts behind advice. compared: translations of each way; curves: of held-out figures, as `series` gives
-    them."""
+    """Facts behind advice. compared: translations of each way; curves: of held-out figures, as `series` gives them."""
 
     model: Trained
     data: Data

