@@ -105,7 +105,7 @@ def test_unnamed_devices_are_found() -> None:
         torch.zeros(3, device="cpu")
 
 
-COMPUTING = [name for name in COMMANDS if name not in ("recipes", "start", "train", "export", "push")]
+COMPUTING = [name for name in COMMANDS if name not in ("recipes", "start", "train", "export", "push", "cache")]
 
 
 @pytest.mark.parametrize("name", COMPUTING)

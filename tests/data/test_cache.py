@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from unbraid.core.cache import cache_folder, cached_array
+from unbraid.core.cache import cache_folder
+from unbraid.core.kept import cached_array
 from unbraid.core.types import ImageSpec, UserError
 from unbraid.data import cache
 from unbraid.data.cache import CachedImages, cached

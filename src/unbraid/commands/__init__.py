@@ -12,6 +12,7 @@ from unbraid.commands.flags import present_flags
 
 MODULES = {
     "align": "unbraid.commands.align",
+    "cache": "unbraid.commands.cache",
     "cheat": "unbraid.commands.measure",
     "evaluate": "unbraid.commands.measure",
     "export": "unbraid.commands.export",

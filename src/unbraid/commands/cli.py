@@ -37,6 +37,7 @@ Search
 
 Prepare
   align        photos of faces with eyes and mouth at the same places
+  cache        what is kept of decoded images; delete it
 
 Begin with
   unbraid train demo --run runs/demo
@@ -61,6 +62,7 @@ COMMANDS = (
     "swap",
     "encode",
     "align",
+    "cache",
     "export",
     "push",
     "explore",

@@ -3,15 +3,19 @@
 import errno
 import mmap
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
-from unbraid.core.files import write_atomically
 from unbraid.core.types import UserError
+
+try:
+    import fcntl
+except ImportError:  # on Windows, where an array that is mapped can't be deleted anyway
+    fcntl = None
 
 
 def cache_folder() -> Path:
@@ -69,34 +73,23 @@ def open_array(path: Path) -> np.ndarray:
     return array
 
 
-def cached_array(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """Returns an array from the cache folder as a memory map; computes and stores it if it is missing or damaged.
-
-    name: identifies everything that it depends on. Raises UserError if the cache folder can't be written.
-    """
-    folder = cache_folder() / "features"
-    target = folder / f"{name}.npy"
-    try:
-        make_private(folder.parent)
-        make_private(folder)
-        with FileLock(f"{target}.lock"):
-            try:
-                found = open_array(target)
-                tighten(target)
-                return found
-            except (FileNotFoundError, ValueError, EOFError):
-                array = compute()
-            write_atomically(target, lambda path: _save_array(path, array))
-            return open_array(target)
-    except OSError as error:
-        raise UserError(
-            f"The cache folder {folder} can't be written: {error.strerror or error}. "
-            "Make room there, or name another folder in the environment variable UNBRAID_CACHE"
-        ) from error
+def in_use(array: np.ndarray, path: Path) -> np.ndarray:
+    """Returns the array that was opened from this file. No process deletes the file while the array is held; its time
+    becomes that of the last use."""
+    with suppress(OSError):  # a folder that can only be read
+        os.utime(path)
+    if fcntl is not None and isinstance(array.base, mmap.mmap):
+        with suppress(OSError):  # deleted just now, which does the array no harm; a system without locks
+            held = os.open(path, os.O_RDONLY)
+            weakref.finalize(array.base, os.close, held)
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return array
 
 
-def _save_array(path: Path, array: np.ndarray) -> None:
-    """Writes an array to a file that only its owner can read."""
-    with path.open("wb") as file:  # np.save would add .npy to a path
-        path.chmod(0o600)
-        np.save(file, array, allow_pickle=False)
+@contextmanager
+def locked_alone(path: Path) -> Iterator[None]:
+    """Keeps a file from being used while the block runs. Raises OSError if it is in use."""
+    with path.open("rb") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield

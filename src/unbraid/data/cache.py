@@ -26,10 +26,11 @@ from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor
 
-from unbraid.core.cache import cache_folder, make_private, open_array, tighten
+from unbraid.core.cache import cache_folder, in_use, make_private, open_array, tighten
 from unbraid.core.console import Console, Progress, printable
 from unbraid.core.data_config import DataConfig
 from unbraid.core.files import parse_json
+from unbraid.core.kept import keep_within_limit
 from unbraid.core.memory import format_bytes
 from unbraid.core.short import Short
 from unbraid.core.types import DataSpec, Domain, ImageSpec, UserError
@@ -182,7 +183,7 @@ def _open(request: _Request, target: Path) -> CachedImages | None:
     """Returns the array that an earlier run built, if it is there and whole."""
     try:
         about = parse_json(Path(f"{target}.json").read_bytes(), f"{target}.json", _About)
-        array = open_array(Path(f"{target}.npy"))
+        array = in_use(open_array(Path(f"{target}.npy")), Path(f"{target}.npy"))
     except (FileNotFoundError, ValueError, EOFError, UserError):
         return None
     for name in (f"{target}.json", f"{target}.npy"):
@@ -204,6 +205,7 @@ def _built(request: _Request, target: Path) -> CachedImages:
             _build(request, target)
             found = _open(request, target)
     assert found is not None
+    keep_within_limit()
     return found
 
 

@@ -19,12 +19,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from unbraid.core.cache import cached_array
 from unbraid.core.checksums import read_tensors, write_tensors
 from unbraid.core.config import PACKAGED
 from unbraid.core.console import Console, Progress
 from unbraid.core.data_config import DataConfig, FeatureName
 from unbraid.core.files import parse_json
+from unbraid.core.kept import cached_array
 from unbraid.core.short import Short
 from unbraid.core.types import DataSpec, Domain, ImageSpec, UserError, VectorSpec
 from unbraid.data.cache import CachedImages

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unbraid.core.cache import cached_array
+from unbraid.core.kept import cached_array
 from unbraid.core.types import UserError
 from unbraid.nn.pretrained.perceptual import CONVOLUTIONS, Vgg16
 
