@@ -1,6 +1,7 @@
 """The contract that every measure keeps. A new one in MEASURES gets all of it."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,12 @@ from unbraid.evaluation.card import table
 from unbraid.evaluation.evaluate import chosen, measured
 from unbraid.evaluation.measure import Measure
 from unbraid.evaluation.measures import MEASURES
+from unbraid.evaluation.measures.fidelity import Fidelity
+from unbraid.evaluation.metrics.images import frechet_distance
+from unbraid.evaluation.networks import NO_NETWORKS
 from unbraid.evaluation.subject import Subject
 from unbraid.model.trained import Trained
+from unbraid.nn.pretrained.inception import Inception
 
 FIRST = {case.method: case for case in reversed(CASES.values())}
 """A case of each method."""
@@ -61,6 +66,24 @@ def assert_near(one: Any, other: Any) -> None:
         assert one == pytest.approx(other, rel=1e-2, abs=1e-2)
     else:
         assert one == other
+
+
+def test_fid_and_kid_are_measured_if_inception_is_there() -> None:
+    class Means(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+            return (x.float().mean((2, 3)) / 255,)
+
+    measure = Fidelity()
+    assert "--inception" in str(measure.applies(subject(FIRST["iiae"])))
+    some = subject(FIRST["iiae"], networks=replace(NO_NETWORKS, inception=Inception(Means())))
+    assert measure.applies(some) is None
+    found = measure.compute(some)["fidelity"]["a->b"]
+    inception = some.networks.inception
+    assert inception is not None
+    items, rows = some.part.domain("b")
+    made, real = (inception(x) for x in (some.translated("a", some.part.domain("a")[1]), some.read(items, rows)))
+    assert found["sample set"]["fid"] == pytest.approx(frechet_distance(made, real), abs=1e-3)
+    assert "FID" in table({"fidelity": {"a->b": found}}, [measure])
 
 
 def test_a_measure_that_does_not_exist_or_apply_is_refused_in_words() -> None:

@@ -48,6 +48,7 @@ def evaluate(
     data: DataLocation = DataLocation(),
     distance: Distance | None = None,
     perceptual: PerceptualConfig = PACKAGED,
+    inception: str | None = None,
     limit: int | None = None,
     only: str = "",
     list: bool = False,
@@ -62,6 +63,7 @@ def evaluate(
     Args:
         run: Folder of the run.
         distance: Distance of shared codes; the one the run was trained with, if not given.
+        inception: File with torch-fidelity's weights of Inception, for FID and KID; auto: the one in torch's cache.
         limit: Items in a figure at most, to be done sooner; retrieval takes all. Default: 500 translations of each
             domain, 2000 transfers, 2000 items of a part, or 50 of each class, for probes.
         only: Measures to compute, such as retrieval,samples. Others in metrics.json stay if they were measured in the
@@ -76,14 +78,14 @@ def evaluate(
 
     opened, model, loaded, other = with_data(run, data, limit, device)
     if list:
-        subject = subject_of(opened, model, loaded, distance, perceptual, limit)
+        subject = subject_of(opened, model, loaded, distance, perceptual, limit, inception)
         for one in MEASURES:
             reason = one.applies(subject)
             text = f"{one.says}{f' (not of this run: {reason})' if reason else ''}"
             print(fill(text, 80, initial_indent=f"{one.name:<21}", subsequent_indent=" " * 21))
         return
     names = tuple(filter(None, (name.strip() for name in only.split(","))))
-    metrics = measure(opened, model, loaded, distance, perceptual, limit, names, other)
+    metrics = measure(opened, model, loaded, distance, perceptual, limit, names, other, inception)
     print(table(metrics, [one for one in MEASURES if one.name in names] if names else MEASURES))
     protocol = metrics["protocol"]
     by = f", {protocol['distance']} distance" if "distance" in protocol else ""

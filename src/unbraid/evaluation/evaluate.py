@@ -41,6 +41,7 @@ def evaluate(
     limit: int | None = None,
     only: Sequence[str] = (),
     other: bool = False,
+    inception: str | None = None,
 ) -> Json:
     """Measures a run and writes metrics.json, pictures, examples and the model card into its folder.
 
@@ -55,6 +56,7 @@ def evaluate(
             and other figures in metrics.json stay if they were measured in the same way.
         other: Whether the test part is of other images than the run's: what is measured stands in metrics.json under
             `others`, by the name of the data, and what is drawn in `other_folder`.
+        inception: File of Inception's weights, or "auto", for FID and KID.
 
     Returns:
         What metrics.json holds, or of other images the part that is theirs.
@@ -64,7 +66,7 @@ def evaluate(
     """
     kept = run.metrics()  # first, so that nothing is measured for a file that can't be read
     before = kept.get("others", {}).get(data.name, {}) if other else kept
-    subject = subject_of(run, model, data, distance, perceptual, limit)
+    subject = subject_of(run, model, data, distance, perceptual, limit, inception)
     measures = chosen(subject, only)
     metrics: Json = {"protocol": _protocol(subject, other), **measured(subject, measures)}
     if only and _alike(before.get("protocol", {}), metrics["protocol"]):
@@ -92,7 +94,13 @@ def other_folder(run: Path, name: str) -> Path:
 
 
 def subject_of(
-    run: Run, model: Trained, data: Data, distance: Distance | None, perceptual: PerceptualConfig, limit: int | None
+    run: Run,
+    model: Trained,
+    data: Data,
+    distance: Distance | None,
+    perceptual: PerceptualConfig,
+    limit: int | None,
+    inception: str | None = None,
 ) -> Subject:
     """Returns a run's model with its test part. See `evaluate`. Raises UserError for weights that are no good."""
     return Subject(
@@ -100,7 +108,7 @@ def subject_of(
         data,
         data.test,
         (distance or run.config.train.distance) if model.space else "euclidean",
-        PerceptualNetworks.find(perceptual).to(model.device),
+        PerceptualNetworks.find(perceptual, inception).to(model.device),
         limit,
         run.config.train.seed,
         run.path / "log.jsonl",

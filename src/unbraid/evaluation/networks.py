@@ -18,6 +18,7 @@ from unbraid.evaluation.metrics.images import (
     psnr,
     ssim,
 )
+from unbraid.nn.pretrained.inception import Inception
 from unbraid.nn.pretrained.perceptual import SMALLEST, Vgg16, find_weights
 
 FEWEST = 8
@@ -31,15 +32,22 @@ class PerceptualNetworks(Short):
     """LPIPS and VGG16, as far as their weights are there.
 
     lpips: None without weights. vgg: None without weights. remark: says what is not measured then, and why.
+    inception: None unless it was asked for.
     """
 
     lpips: Lpips | None
     vgg: Vgg16 | None
     remark: str = ""
+    inception: Inception | None = None
 
     @classmethod
-    def find(cls, config: PerceptualConfig) -> "PerceptualNetworks":
-        """Loads the networks that `config` names. Raises UserError if a file or a download that was asked for fails."""
+    def find(cls, config: PerceptualConfig, inception: str | None = None) -> "PerceptualNetworks":
+        """Loads the networks that `config` names, and Inception from a file, see `Inception.find`, if there is one.
+
+        Raises UserError if a file or a download that was asked for fails.
+        """
+        if inception is not None:
+            return replace(cls.find(config), inception=Inception.find(inception))
         try:
             lpips = Lpips(find_weights("alexnet", config, "--perceptual"))
             return cls(lpips, Vgg16(find_weights("vgg16", config, "--perceptual")))
@@ -50,8 +58,10 @@ class PerceptualNetworks(Short):
 
     def to(self, device: torch.device) -> "PerceptualNetworks":
         """Returns the networks on a device."""
-        lpips, vgg = (None if network is None else network.to(device) for network in (self.lpips, self.vgg))
-        return replace(self, lpips=lpips, vgg=vgg)
+        lpips, vgg, inception = (
+            None if network is None else network.to(device) for network in (self.lpips, self.vgg, self.inception)
+        )
+        return replace(self, lpips=lpips, vgg=vgg, inception=inception)
 
     def pairs(self, generated: Images, true: Tensor) -> dict[str, dict[str, float]]:
         """Returns the mean LPIPS, PSNR and SSIM of images, by name, to the same targets."""

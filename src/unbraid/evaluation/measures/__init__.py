@@ -4,6 +4,7 @@ from typing import Any
 
 from unbraid.evaluation.measure import Measure
 from unbraid.evaluation.measures.analogies import Analogies
+from unbraid.evaluation.measures.fidelity import Fidelity
 from unbraid.evaluation.measures.leakage import Leakage
 from unbraid.evaluation.measures.nearest_view import NearestView
 from unbraid.evaluation.measures.residual import Residual
@@ -24,6 +25,7 @@ MEASURES: tuple[Measure[Any], ...] = (
     Transfer(),
     ThroughTranslation(),
     Translation(),
+    Fidelity(),
     Analogies(),
     NearestView(),
     Samples(),

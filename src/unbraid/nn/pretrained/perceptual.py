@@ -102,19 +102,24 @@ def checkpoints() -> Path:
 
 
 def _read(network: Network, path: Path, flag: str = "") -> dict[str, Tensor]:
-    """Loads a .safetensors file or a .pth file of tensors."""
+    return _checked(network, read_tensors_of(path, flag), path)
+
+
+def read_tensors_of(path: Path, flag: str = "") -> Any:
+    """Returns what a .safetensors file, or a .pth file of tensors, holds; nothing in it is run.
+
+    Raises UserError, which begins with the flag, if it isn't there or holds something else.
+    """
     if not path.is_file():
         raise UserError(f"{flag}{path}: there is no such file")
     try:
         if path.suffix == ".safetensors":
-            found = load_file(path)
-        else:
-            with warnings.catch_warnings(action="ignore"):  # of other ways to pickle; what is amiss becomes an error
-                found = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path)
+        with warnings.catch_warnings(action="ignore"):  # of other ways to pickle; what is amiss becomes an error
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that holds something else
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} can't be read as weights, .safetensors or .pth ({reason})") from error
-    return _checked(network, found, path)
 
 
 def _checked(network: Network, found: Any, path: Path) -> dict[str, Tensor]:

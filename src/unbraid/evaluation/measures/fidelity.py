@@ -1,0 +1,77 @@
+"""FID and KID of translations: their distance as a set to the target domain, by Inception's features."""
+
+from typing import TypedDict
+
+from torch import Tensor
+
+from unbraid.core.files import Json
+from unbraid.core.types import Domain, ImageSpec, other
+from unbraid.evaluation.measure import Block, Figures, Measure, Ways
+from unbraid.evaluation.measures.translation import needs_translations
+from unbraid.evaluation.metrics.images import frechet_distance, kernel_distance
+from unbraid.evaluation.networks import FEWEST
+from unbraid.evaluation.subject import Subject
+from unbraid.model.codes import evenly_spaced
+
+COMPARED = 5000
+"""Images of each domain, at most."""
+NETWORK = "Inception v3 of torch-fidelity, 2,048 features; KID over the sets as they are"
+
+
+class FidelityResult(TypedDict, total=False):
+    """As `Fidelity` says, by way."""
+
+    fidelity: Ways[Json]
+
+
+class Fidelity(Measure[FidelityResult]):
+    """FID and KID of translations both ways, with exclusive codes drawn, and of one half of the real images to the
+    other.
+
+    An FID of few images is too large: compare figures of equal numbers only.
+    """
+
+    name = "fidelity"
+    says = "FID and KID by Inception, with --inception"
+
+    def applies(self, subject: Subject) -> str | None:
+        if reason := needs_translations(subject):
+            return reason
+        if subject.networks.inception is None:
+            return "it is measured with --inception auto, or --inception FILE"
+        specs = [subject.model.spec[domain] for domain in ("a", "b")]
+        seen = all(isinstance(spec, ImageSpec) and spec.channels in (1, 3) for spec in specs)
+        return None if seen else "Inception sees grey and colour images only"
+
+    def compute(self, subject: Subject) -> FidelityResult:
+        return {"fidelity": {f"{source}->{other(source)}": _one_way(subject, source) for source in subject.sources}}
+
+    def protocol(self, subject: Subject) -> Json:
+        return {"fidelity": NETWORK}
+
+    def rows(self, metrics: FidelityResult) -> list[Block]:
+        lines = [
+            f"{f'{way} {what}':<30}FID {values['fid']:<10.2f}KID {values['kid']:.5f}"
+            for way, found in metrics.get("fidelity", {}).items()
+            for what, values in found.items()
+            if isinstance(values, dict) and values
+        ]
+        return [Block("FID and KID by Inception", lines)]
+
+
+def _one_way(subject: Subject, source: Domain) -> Json:
+    network = subject.networks.inception
+    assert network is not None
+    count = subject.at_most(COMPARED)
+    rows, (items, target_rows) = subject.part.domain(source)[1], subject.part.domain(other(source))
+    rows, target_rows = evenly_spaced(rows, count), evenly_spaced(target_rows, count)
+    made, real = network(subject.translated(source, rows)), network(subject.read(items, target_rows))
+    figures: Json = {"images": len(rows), "real images": len(target_rows)}
+    return {**figures, "sample set": _distances(made, real), "real set": _distances(real[::2], real[1::2])}
+
+
+def _distances(x: Tensor, y: Tensor) -> Figures:
+    if min(len(x), len(y)) < FEWEST:
+        return {}
+    x, y = x.cpu(), y.cpu()  # in float64, which not every device has
+    return {"fid": round(frechet_distance(x, y), 4), "kid": round(kernel_distance(x, y), 6)}
