@@ -4,6 +4,7 @@ import dataclasses
 import re
 import sys
 import tarfile
+import tomllib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -64,6 +65,19 @@ def test_the_readme_is_short_and_shows_python_early() -> None:
     lines = README.read_text().splitlines()
     assert len(lines) <= 120
     assert lines.index("```python") < 40
+
+
+def test_the_image_is_built_of_what_there_is() -> None:
+    steps = (ROOT / "Dockerfile").read_text()
+    copied = [name for line in re.findall(r"^COPY (.*) \S+$", steps, re.MULTILINE) for name in line.split()]
+    kept = (ROOT / ".dockerignore").read_text().splitlines()
+    assert kept[0] == "*"
+    assert {f"!{name}" for name in copied} == {line for line in kept if line.startswith("!")}
+    assert all((ROOT / name).exists() for name in copied)
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (extras,) = re.findall(r'"\.\[([\w,]+)\]"', steps)
+    assert set(extras.split(",")) <= set(about["optional-dependencies"])
+    assert all(f'"{wanted}"' in steps for wanted in about["dependencies"] if re.match("torch(vision)?>", wanted))
 
 
 def test_pictures_are_small_and_shown() -> None:
