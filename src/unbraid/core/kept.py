@@ -85,8 +85,8 @@ def make_room(limit: float, arrays: Sequence[Kept]) -> tuple[list[Kept], float]:
 
 def keep_within_limit() -> None:
     """Makes room if $UNBRAID_CACHE_LIMIT says how much the cache may take. Raises UserError if it is no size."""
-    if said := os.environ.get(LIMIT):
-        make_room(parse_bytes(said, LIMIT), kept_arrays())
+    if limit := os.environ.get(LIMIT):
+        make_room(parse_bytes(limit, LIMIT), kept_arrays())
 
 
 def delete_abandoned() -> None:

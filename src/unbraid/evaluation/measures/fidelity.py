@@ -40,8 +40,8 @@ class Fidelity(Measure[FidelityResult]):
         if subject.networks.inception is None:
             return "it is measured with --inception auto, or --inception FILE"
         specs = [subject.model.spec[domain] for domain in ("a", "b")]
-        seen = all(isinstance(spec, ImageSpec) and spec.channels in (1, 3) for spec in specs)
-        return None if seen else "Inception sees grey and colour images only"
+        images = all(isinstance(spec, ImageSpec) and spec.channels in (1, 3) for spec in specs)
+        return None if images else "Inception sees grey and colour images only"
 
     def compute(self, subject: Subject) -> FidelityResult:
         return {"fidelity": {f"{source}->{other(source)}": _one_way(subject, source) for source in subject.sources}}
@@ -65,9 +65,9 @@ def _one_way(subject: Subject, source: Domain) -> Json:
     count = subject.at_most(COMPARED)
     rows, (items, target_rows) = subject.part.domain(source)[1], subject.part.domain(other(source))
     rows, target_rows = evenly_spaced(rows, count), evenly_spaced(target_rows, count)
-    made, real = network(subject.translated(source, rows)), network(subject.read(items, target_rows))
+    translated, real = network(subject.translated(source, rows)), network(subject.read(items, target_rows))
     figures: Json = {"images": len(rows), "real images": len(target_rows)}
-    return {**figures, "sample set": _distances(made, real), "real set": _distances(real[::2], real[1::2])}
+    return {**figures, "sample set": _distances(translated, real), "real set": _distances(real[::2], real[1::2])}
 
 
 def _distances(x: Tensor, y: Tensor) -> Figures:
