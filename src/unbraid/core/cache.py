@@ -87,7 +87,7 @@ def in_use(array: np.ndarray, path: Path) -> np.ndarray:
 
 
 @contextmanager
-def locked_alone(path: Path) -> Iterator[None]:
+def lock_unused(path: Path) -> Iterator[None]:
     """Keeps a file from being used while the block runs. Raises OSError if it is in use."""
     with path.open("rb") as file:
         if fcntl is not None:

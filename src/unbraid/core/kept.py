@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from filelock import FileLock, Timeout
 
-from unbraid.core.cache import cache_folder, in_use, locked_alone, make_private, open_array, tighten
+from unbraid.core.cache import cache_folder, in_use, lock_unused, make_private, open_array, tighten
 from unbraid.core.files import write_atomically
 from unbraid.core.types import UserError
 
@@ -46,7 +46,7 @@ class Kept:
         """Deletes it. Returns whether it did: not while a process uses or writes it."""
         lock = self.path.with_suffix(".lock" if IMAGES.fullmatch(self.path.stem) else ".npy.lock")
         try:
-            with FileLock(lock, timeout=0), locked_alone(self.path):
+            with FileLock(lock, timeout=0), lock_unused(self.path):
                 self.path.with_suffix(".json").unlink(missing_ok=True)  # what says that the array is whole goes first
                 self.path.unlink()
                 with suppress(OSError):
