@@ -57,7 +57,7 @@ def test_a_run_starts_from_anothers_weights_and_needs_them_no_longer(
     shutil.rmtree(init)
     assert unbraid.train(config_of(folders, init=init, seed=1, steps=3), run, quiet=True).step == 3
     assert unbraid.train(config_of(folders, seed=1, steps=4), run, quiet=True).step == 4  # nor to be named again
-    with pytest.raises(UserError, match=r"--init: .*init.* -> .*other"):
+    with pytest.raises(UserError, match=r"init: .*init.* -> .*other"):
         unbraid.train(config_of(folders, init=other, seed=1, steps=4), run, quiet=True)
 
 

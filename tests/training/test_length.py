@@ -85,13 +85,13 @@ def test_another_unit_is_another_length(folders: Path, run: Path) -> None:
 @pytest.mark.parametrize("steps", [3, None])
 def test_a_length_that_the_run_has_passed_is_refused(folders: Path, run: Path, steps: int | None) -> None:
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
-    with pytest.raises(UserError, match=r"stands at step 4, .* it ends at .*Give more .* or --train.steps 4"):
+    with pytest.raises(UserError, match=r"stands at step 4, .* it ends at .*Give more .* or train.steps 4"):
         unbraid.train(config_of(folders, steps=steps, minutes=None if steps else 1e-9), run, quiet=True)
     assert before == {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
 
 
 def test_other_settings_are_refused_as_ever_and_named_without_the_length(folders: Path, run: Path) -> None:
-    with pytest.raises(UserError, match=r"other settings: --train.batch: 4 -> 5\. Give"):
+    with pytest.raises(UserError, match=r"other settings: train.batch: 4 -> 5\. Give"):
         unbraid.train(config_of(folders, steps=8, batch=5), run, quiet=True)
     assert Run.existing(run).config.train.steps == 4
 

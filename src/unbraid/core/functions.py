@@ -1,12 +1,19 @@
-"""User-defined functions, named on the command line as MODULE:FUNCTION."""
+"""Functions of the user's own, named as MODULE:FUNCTION; and what functions that programs call say of settings."""
 
+import functools
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from unbraid.core.types import UserError
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+FLAGS = re.compile(r"--((?:data|train|method)\.[a-z](?:[\w.-]*\w)?|run|limit|only|device|init)\b")
+"""Flags that programs know as fields of a configuration, or as arguments."""
 
 
 def import_function(name: str, flag: str) -> Callable[..., Any]:
@@ -27,3 +34,17 @@ def import_function(name: str, flag: str) -> Callable[..., Any]:
     if not callable(found):
         raise UserError(f"{flag} {name} is no function, but {type(found).__name__}")
     return found
+
+
+def for_programs(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Makes a function's UserErrors name settings as a program has them: data.side_by_side for --data.side-by-side."""
+
+    @functools.wraps(function)
+    def call(*args: Arguments.args, **named: Arguments.kwargs) -> Result:
+        try:
+            return function(*args, **named)
+        except UserError as error:
+            error.args = (FLAGS.sub(lambda flag: flag[1].replace("-", "_"), str(error)),)
+            raise
+
+    return call

@@ -32,6 +32,7 @@ from unbraid.core.config import (
 from unbraid.core.data_config import DataConfig
 from unbraid.core.device import choose_precision
 from unbraid.core.files import check_value, is_inside, read_json, write_json
+from unbraid.core.functions import for_programs
 from unbraid.core.memory import build_method, require_memory
 from unbraid.core.method import Method
 from unbraid.core.ranks import Ranks
@@ -218,6 +219,7 @@ class Experiment(Short):
         return sha256(json.dumps([same, self.parts, to_json(self.data.spec)], default=str).encode()).hexdigest()
 
 
+@for_programs
 def train(config: RunConfig[Any], run: str | Path, data: Datasets | None = None, quiet: bool = False) -> Trained:
     """Trains a model, or goes on with the run in the folder if it has the same settings.
 
@@ -244,6 +246,7 @@ def train(config: RunConfig[Any], run: str | Path, data: Datasets | None = None,
     return load(run, config.train.device)
 
 
+@for_programs
 def evaluate(
     run: str | Path,
     data: Datasets | None = None,
