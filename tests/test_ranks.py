@@ -60,13 +60,25 @@ def test_two_and_four_ranks_get_the_weights_of_one(case: str, apart: dict[str, d
     assert max(apart[case].values()) < EXACT
 
 
+MEASURED = {1: "measured by one", 2: "measured by two"}
+
+
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """Runs of 1, 2 and 4 ranks, some of which end before their time."""
     folder = tmp_path_factory.mktemp("runs")
     items = np.random.default_rng(0).random((2, 30, 16, 16, 3), np.float32)
     np.savez(folder / "data.npz", a=items[0], b=items[1])
-    base = ["iiae", "--data.arrays", str(folder / "data.npz"), "--method.widths", "8", "--method.decoder-widths", "8"]
+    base = [
+        "train",
+        "iiae",
+        "--data.arrays",
+        str(folder / "data.npz"),
+        "--method.widths",
+        "8",
+        "--method.decoder-widths",
+        "8",
+    ]
     base += ["--method.map-size", "4", "--method.shared", "4", "--train.steps", "8", "--data.augment", "shift"]
     base += ["--train.average", "0.9", "--train.checkpoint-seconds", "0", "--train.precision", "fp32"]
     scenarios = {
@@ -81,8 +93,11 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
         {"ranks": count, "arguments": [*base, "--run", str(folder / name)], "at": at}
         for count, name, at in scenarios.values()
     ]
+    for count, name in MEASURED.items():
+        paths = [str(folder / "one"), str(folder / name)]
+        asked.append({"ranks": count, "arguments": ["evaluate", paths[1]], "copy": paths})
     lines = run("programs.py", stdin=json.dumps(asked)).splitlines()
-    return folder, dict(zip(scenarios, map(json.loads, lines), strict=True))
+    return folder, dict(zip([*scenarios, *MEASURED.values()], map(json.loads, lines), strict=True))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -131,13 +146,27 @@ def test_a_batch_that_ranks_can_not_share_is_refused(monkeypatch: pytest.MonkeyP
         check_numbers(TrainConfig(batch=8))
 
 
+def test_two_ranks_measure_what_one_measures(played: tuple[Path, dict[str, Any]]) -> None:
+    folder, outcome = played
+    assert [outcome[name]["statuses"] for name in MEASURED.values()] == [[0], [0, 0]]
+    one, two = (folder / name for name in MEASURED.values())
+    metrics = json.loads((one / "metrics.json").read_text())
+    assert len(metrics) > 5
+    assert json.loads((two / "metrics.json").read_text()) == metrics
+    assert list(json.loads((two / "metrics.json").read_text())) == list(metrics)
+    assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
+    (alone,), (first, second) = (outcome[name]["said"] for name in MEASURED.values())
+    assert first == alone.replace(str(one), str(two))
+    assert second == ""
+
+
 def test_other_commands_are_done_by_the_first_rank(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank, said in (("1", ""), ("0", "unbraid (rank 0): error: There is no run folder")):
         monkeypatch.setenv("RANK", rank)
-        assert main(["evaluate", "no-such-run"]) == (2 if said else 0)
+        assert main(["cheat", "no-such-run"]) == (2 if said else 0)
         assert capsys.readouterr().err.startswith(said)
 
 

@@ -1,12 +1,13 @@
-"""Runs `unbraid train` on several ranks, as torchrun starts it, and prints what became of each rank.
+"""Runs `unbraid` on several ranks, as torchrun starts it, and prints what became of each rank.
 
 A program of its own: it imports once and forks the ranks. Reads scenarios as JSON from standard input: [{"ranks": 2,
-"arguments": [...], "at": {"1": [5, "SIGKILL"]}}, ...], where "at" says what happens to a rank before one of its steps:
-a signal, or "nan" for a batch of no numbers.
+"arguments": ["train", ...], "at": {"1": [5, "SIGKILL"]}, "copy": ["run", "copy"]}, ...], where "at" says what happens
+to a rank before one of its steps: a signal, or "nan" for a batch of no numbers; "copy" is a folder to copy first.
 """
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -19,12 +20,16 @@ from typing import Any
 import torch
 import torch._dynamo  # which optimisers import
 
+import unbraid.commands.measure
 import unbraid.commands.train
+import unbraid.evaluation.evaluate
 from unbraid.commands.cli import main
 from unbraid.core.method import Clock
+from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
 from unbraid.training import experiment, loop
 
 assert experiment, unbraid.commands.train  # imported once
+PerceptualNetworks.find = lambda config: NO_NETWORKS  # which take seconds
 
 
 def happen(step: int, event: str) -> None:
@@ -63,7 +68,7 @@ def rank(number: int, port: int, scenario: dict[str, Any], output: Path) -> None
     }
     if event := scenario.get("at", {}).get(str(number)):
         happen(*event)
-    status = main(["train", *scenario["arguments"]])
+    status = main(scenario["arguments"])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -71,6 +76,8 @@ def rank(number: int, port: int, scenario: dict[str, Any], output: Path) -> None
 
 def play(scenario: dict[str, Any], folder: Path) -> dict[str, list[Any]]:
     """Runs all ranks; returns their exit statuses and what they said."""
+    if "copy" in scenario:
+        shutil.copytree(*scenario["copy"])
     port, outputs = free_port(), [folder / str(number) for number in range(scenario["ranks"])]
     children = []
     for number, output in enumerate(outputs):

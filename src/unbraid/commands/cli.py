@@ -69,7 +69,7 @@ COMMANDS = (
     "index",
     "search",
 )
-SHARED = ("train", "index")
+SHARED = ("train", "index", "evaluate")
 """Commands that several ranks do together; others are the first one's."""
 
 

@@ -70,22 +70,29 @@ def evaluate(
             same way.
         list: Print which measures there are, and why some can't be taken of this run, and leave.
     """
+    from unbraid.core.device import choose_device
+    from unbraid.core.ranks import joined
     from unbraid.evaluation.card import table
     from unbraid.evaluation.evaluate import evaluate as measure
     from unbraid.evaluation.evaluate import other_folder, subject_of
     from unbraid.evaluation.measures import MEASURES
     from unbraid.evaluation.pictures import captions
 
-    opened, model, loaded, other = with_data(run, data, limit, device)
-    if list:
+    names = tuple(filter(None, (name.strip() for name in only.split(","))))
+    with joined(choose_device(device), "--device") as group:
+        opened, model, loaded, other = with_data(run, data, limit, device)
+        metrics = None
+        if not list:
+            metrics = measure(opened, model, loaded, distance, perceptual, limit, names, other, inception, group)
+    if not group.first:
+        return
+    if metrics is None:
         subject = subject_of(opened, model, loaded, distance, perceptual, limit, inception)
         for one in MEASURES:
             reason = one.applies(subject)
             text = f"{one.says}{f' (not of this run: {reason})' if reason else ''}"
             print(fill(text, 80, initial_indent=f"{one.name:<21}", subsequent_indent=" " * 21))
         return
-    names = tuple(filter(None, (name.strip() for name in only.split(","))))
-    metrics = measure(opened, model, loaded, distance, perceptual, limit, names, other, inception)
     print(table(metrics, [one for one in MEASURES if one.name in names] if names else MEASURES))
     protocol = metrics["protocol"]
     by = f", {protocol['distance']} distance" if "distance" in protocol else ""

@@ -1,4 +1,5 @@
-"""Ranks: processes that train one model together, each on its share of every batch. In one process nothing here acts.
+"""Ranks: processes that train one model together, each on its share of every batch, or measure it together. In one
+process nothing here acts.
 
 torchrun starts them and sets RANK, WORLD_SIZE and LOCAL_RANK. A step gives every rank the same weights, those that one
 process would get from the whole batch, to rounding: gradients are averaged, batch-norm has the statistics of the whole
@@ -36,7 +37,7 @@ class LostRank(UserError):
 
 @dataclass(frozen=True)
 class Ranks:
-    """The ranks that train together, as one of them sees them.
+    """The ranks that work together, as one of them sees them.
 
     Args:
         rank: Number of this process.
@@ -136,14 +137,24 @@ class Ranks:
         """Waits for all ranks."""
         self.agree(False)
 
+    def texts(self, own: str) -> list[str]:
+        """Returns the texts of all ranks, each of which gives its own, which is not empty. Waits for all ranks."""
+        if self.count == 1:
+            return [own]
+        found = torch.frombuffer(bytearray(own.encode()), dtype=torch.uint8)
+        sizes = [torch.zeros(1, dtype=torch.int64, device="cpu") for _ in range(self.count)]
+        _call(dist.all_gather, sizes, torch.tensor([len(found)], device="cpu"), group=self.control)
+        longest = int(max(sizes))
+        every = [torch.zeros(longest, dtype=torch.uint8, device="cpu") for _ in range(self.count)]
+        _call(dist.all_gather, every, nn.functional.pad(found, (0, longest - len(found))), group=self.control)
+        return [text[: int(size)].numpy().tobytes().decode() for text, size in zip(every, sizes, strict=True)]
+
     def check_same(self, text: str, what: str) -> None:
         """Raises UserError, on every rank, unless all ranks give the same text."""
         if self.count == 1:
             return
-        own = torch.frombuffer(bytearray(text.encode()[:64].ljust(64)), dtype=torch.uint8)
-        every = [torch.empty_like(own) for _ in range(self.count)]
-        _call(dist.all_gather, every, own, group=self.control)
-        unlike = [str(rank) for rank, other in enumerate(every) if not torch.equal(other, every[0])]
+        every = self.texts(text)
+        unlike = [str(rank) for rank, other in enumerate(every) if other != every[0]]
         if unlike:
             raise UserError(f"{what} not the same on all ranks: other than on rank 0 on {', '.join(unlike)}")
 
@@ -163,11 +174,12 @@ def number() -> int:
 
 
 @contextlib.contextmanager
-def joined(device: torch.device) -> Iterator[Ranks]:
+def joined(device: torch.device, flag: str = "--train.device") -> Iterator[Ranks]:
     """Joins the ranks that torchrun has started. Without it, or for one process, yields `SINGLE`.
 
     Args:
-        device: Device to train on; of GPUs each rank takes its own.
+        device: Device to compute on; of GPUs each rank takes its own.
+        flag: The flag that names it, for messages.
 
     Raises:
         UserError: There are fewer GPUs on this machine than ranks, or the device is no rank's own.
@@ -176,13 +188,13 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         yield SINGLE
         return
     if device.type == "mps" or device.index is not None:
-        raise UserError(f"--train.device {device}: torchrun gives each rank its own GPU. Leave it out, or give cpu")
+        raise UserError(f"{flag} {device}: torchrun gives each rank its own GPU. Leave it out, or give cpu")
     if device.type == "cuda":
         local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
         if local >= there:
             raise UserError(
                 f"Rank {number()} is number {local + 1} on its machine, which has {there} GPUs: give torchrun "
-                f"--nproc-per-node {there}, or --train.device cpu"
+                f"--nproc-per-node {there}, or {flag} cpu"
             )
         torch.cuda.set_device(local)
     # gloo notices at once when another rank ends; NCCL has its own, shorter patience
@@ -201,8 +213,8 @@ def _call(operation: Callable[..., Any], *arguments: Any, **named: Any) -> None:
     except RuntimeError as error:
         found = re.sub(r"^\[\S*\] *", "", str(error)).split(". ")[0]
         raise LostRank(
-            "Another rank ended or can't be reached; its own message says why, if it has one. The last checkpoint is "
-            f"kept: the same command goes on from there ({found})"
+            "Another rank ended or can't be reached; its own message says why, if it has one. What was saved is kept: "
+            f"give the same command again ({found})"
         ) from error
 
 

@@ -1,6 +1,7 @@
 """Measures a run on its test part: metrics.json, pictures, example files, and the model card."""
 
 import datetime
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from unbraid.core.config import PACKAGED, Distance, PerceptualConfig
 from unbraid.core.files import Json, write_atomically, write_json
+from unbraid.core.ranks import SINGLE, Ranks
 from unbraid.core.types import UserError
 from unbraid.core.version import __version__
 from unbraid.data.equal import Pairing
@@ -42,6 +44,7 @@ def evaluate(
     only: Sequence[str] = (),
     other: bool = False,
     inception: str | None = None,
+    group: Ranks = SINGLE,
 ) -> Json:
     """Measures a run and writes metrics.json, pictures, examples and the model card into its folder.
 
@@ -57,6 +60,7 @@ def evaluate(
         other: Whether the test part is of other images than the run's: what is measured stands in metrics.json under
             `others`, by the name of the data, and what is drawn in `other_folder`.
         inception: File of Inception's weights, or "auto", for FID and KID.
+        group: The ranks that measure together, of which the first one writes.
 
     Returns:
         What metrics.json holds, or of other images the part that is theirs.
@@ -68,13 +72,15 @@ def evaluate(
     before = kept.get("others", {}).get(data.name, {}) if other else kept
     subject = subject_of(run, model, data, distance, perceptual, limit, inception)
     measures = chosen(subject, only)
-    metrics: Json = {"protocol": _protocol(subject, other), **measured(subject, measures)}
+    metrics: Json = {"protocol": _protocol(subject, other), **measured(subject, measures, group)}
     if only and _alike(before.get("protocol", {}), metrics["protocol"]):
         reasons = {**before.get("not_measured", {}), **metrics.pop("not_measured", {})}
         metrics = {**before, **metrics} | ({"not_measured": reasons} if reasons else {})
     elif not only:  # what other commands wrote stays
         gone = ("recall", "not_measured")
         metrics = {**{key: value for key, value in before.items() if not key.startswith(gone)}, **metrics}
+    if not group.first:
+        return metrics
     whole = {**kept, "others": {**kept.get("others", {}), data.name: metrics}} if other else metrics
     write_json(run.path / "metrics.json", whole)
     folder = other_folder(run.path, data.name) if other else run.path
@@ -132,14 +138,21 @@ def chosen(subject: Subject, only: Sequence[str] = ()) -> list[Measure[Any]]:
     return [measure for name, measure in by_name.items() if name in only]
 
 
-def measured(subject: Subject, measures: Sequence[Measure[Any]]) -> Json:
-    """Returns the entries of metrics.json of these measures, and `not_measured` if the part is too small for some."""
+def measured(subject: Subject, measures: Sequence[Measure[Any]], group: Ranks = SINGLE) -> Json:
+    """Returns the entries of metrics.json of these measures, and `not_measured` if the part is too small for some.
+    Each rank of the group computes some measures, and returns all."""
+    found: dict[str, tuple[Json, dict[str, str]]] = {}
+    for measure in measures[group.rank :: group.count]:
+        result = measure.compute(subject)
+        found[measure.name] = result, measure.missing(subject, result)
+    if group.count > 1:
+        found = {name: both for text in group.texts(json.dumps(found)) for name, both in json.loads(text).items()}
     metrics: Json = {}
     reasons: dict[str, str] = {}
     for measure in measures:
-        result = measure.compute(subject)
-        reasons |= measure.missing(subject, result)
+        result, missing = found[measure.name]
         metrics |= result
+        reasons |= missing
     return metrics | ({"not_measured": reasons} if reasons else {})
 
 
