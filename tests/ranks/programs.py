@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
 from unbraid.training import experiment, loop
 
 assert experiment, unbraid.commands.train  # imported once
-PerceptualNetworks.find = lambda config: NO_NETWORKS  # which take seconds
+PerceptualNetworks.find = lambda *_: NO_NETWORKS  # which take seconds
 
 
 def happen(step: int, event: str) -> None:
@@ -68,7 +69,11 @@ def rank(number: int, port: int, scenario: dict[str, Any], output: Path) -> None
     }
     if event := scenario.get("at", {}).get(str(number)):
         happen(*event)
-    status = main(scenario["arguments"])
+    status = 1
+    try:
+        status = main(scenario["arguments"])
+    except BaseException:  # a rank must not go on as the program that started it
+        traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
