@@ -170,7 +170,8 @@ def test_what_a_method_cannot_use_is_said_with_counts_and_advice(unpaired: Data,
         needs(labelled, Paired, "cddn")
 
 
-def test_the_configuration_is_read_without_torch() -> None:
-    code = "import sys, unbraid.core.data_config; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+@pytest.mark.parametrize("module", ["unbraid.core.data_config", "unbraid.commands.measure"])
+def test_the_configuration_and_the_help_of_evaluate_need_no_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     path = Path(__file__).parents[2] / "src"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(path)}, check=False).returncode == 0

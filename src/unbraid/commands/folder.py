@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from unbraid.core.types import ImageSpec, UserError
+from unbraid.core.errors import UserError
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 Device = Annotated[
@@ -27,6 +27,7 @@ AnswerPrecision = Annotated[
 
 def image_model(run: Path, device: str = "auto", precision: str = "fp32") -> Any:
     """Returns a trained model of images. Raises UserError if it works on anything else. See `unbraid.load`."""
+    from unbraid.core.types import ImageSpec
     from unbraid.model.trained import load
 
     model = load(run, device, precision)

@@ -7,7 +7,7 @@ from typing import Any
 
 from unbraid.commands.folder import Device, RunFolder, image_model
 from unbraid.core.config import PACKAGED, Distance, PerceptualConfig
-from unbraid.core.types import UserError
+from unbraid.core.errors import UserError
 
 
 @dataclass(frozen=True)

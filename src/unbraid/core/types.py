@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unbraid.core.errors import UserError as UserError
 from unbraid.core.short import Short
 
 Domain = Literal["a", "b"]
@@ -19,13 +20,6 @@ DOMAINS: tuple[Domain, Domain] = ("a", "b")
 def other(domain: Domain) -> Domain:
     """Returns the other domain."""
     return "b" if domain == "a" else "a"
-
-
-class UserError(Exception):
-    """Error that the user can fix; its message says what was found and what to do.
-
-    The command line prints it as one line and exits with status 2.
-    """
 
 
 @dataclass(frozen=True)
