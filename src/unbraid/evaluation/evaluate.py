@@ -140,7 +140,12 @@ def chosen(subject: Subject, only: Sequence[str] = ()) -> list[Measure[Any]]:
 
 def measured(subject: Subject, measures: Sequence[Measure[Any]], group: Ranks = SINGLE) -> Json:
     """Returns the entries of metrics.json of these measures, and `not_measured` if the part is too small for some.
-    Each rank of the group computes some measures, and returns all."""
+
+    Args:
+        subject: The model and the part.
+        measures: The measures, all of which apply.
+        group: The ranks that measure together: each computes some measures, and returns the entries of all.
+    """
     found: dict[str, tuple[Json, dict[str, str]]] = {}
     for measure in measures[group.rank :: group.count]:
         result = measure.compute(subject)
