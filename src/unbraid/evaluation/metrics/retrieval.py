@@ -76,7 +76,7 @@ class _Gallery:
 
 def _center(queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"]) -> Float[Tensor, " d"]:
     """What to take away: the gallery's mean, but nothing from small whole numbers, such as signs, which are exact."""
-    # the first row tells most apart: looking through all took longer than it does to compare small images
+    # the first row shows most that are no whole numbers, and costs nothing
     if not all(torch.equal(x[:1], x[:1].round()) for x in (queries, gallery)):
         return gallery.mean(0)
     whole = all(bool((x == x.round()).all()) and bool((x.square().sum(1) < EXACT).all()) for x in (queries, gallery))
