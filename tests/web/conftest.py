@@ -39,6 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         few = ["--train.steps", "4", "--train.evaluate-every", "2", "--train.batch", "4"]
         assert main(["train", "iiae", *sides, "--run", str(root / "pairs"), *few, *narrow]) == 0
         assert main(["evaluate", str(root / "pairs"), "--limit", "12"]) == 0
+        index = ["index", str(root / "pairs"), str(pairs / "sketch"), "--domain", "b", "--to", str(root / "index")]
+        assert main(index) == 0
         plain = ["--method.width", "8", "--method.blocks", "1"]
         assert main(["train", "cyclegan", *sides, "--run", str(root / "plain"), *few, *plain]) == 0
         for i in range(36):
@@ -56,7 +58,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def runs(folder: Path) -> Runs:
     """The runs, as the page sees them."""
-    return Runs([folder / "pairs", folder / "faces", folder / "plain"])
+    places = [folder / "pairs", folder / "faces", folder / "plain"]
+    return Runs(places, indexes=[str(folder / "index")])
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,17 @@ def test_search_ranks_as_evaluate_does(client: Any, runs: Runs) -> None:
     assert (np.asarray(opened_picture(path)) == (0x1F, 0x9D, 0x63)).all(-1).any()
 
 
+def test_an_index_is_searched(client: Any, folder: Path) -> None:
+    path, words, link = client.predict(run="pairs", item=0, among="index", neighbours=3, api_name="/search")
+    assert opened_picture(path).info["among"] == "index"
+    assert words.count("sketch/") == 3
+    assert ".png at " in words
+    assert "exclusive codes of b are compared" in words or "by exclusive code" in words
+    assert str(folder) not in words
+    assert "among=index" in link
+    refused(client, "no index of faces", run="faces", among="index", api_name="/search")
+
+
 def test_codes_have_places_and_leakage(client: Any, folder: Path) -> None:
     maps, _, table = client.predict(run="pairs", items=20, api_name="/codes")
     table = table if isinstance(table, dict) else json.loads(Path(table).read_text())

@@ -34,6 +34,11 @@ def test_curves_leave_out_what_isnt_finite_and_escape_names() -> None:
     assert text.count(",") < curves("x", {"y": [(i, float(i)) for i in range(5000)]}).count(",") < 700
 
 
+def test_large_values_have_room_beside_the_axis() -> None:
+    text = curves("loss", {"": [(0, 12_345.6), (1, 0.0321), (2, 8.2e6)]})
+    assert re.findall(r'end" font-size="11" fill="currentColor">([^<]*)', text)[:2] == ["8.2M", "0.0321"]
+
+
 def test_each_point_has_its_tile_and_its_words() -> None:
     text = scatter("map", np.array([[0.0, 0.0], [1.0, 1.0]]), ["x", "y"], ["first <", "second"])
     assert 'data-tile="1"' in text

@@ -19,6 +19,7 @@ import tyro
 from unbraid.commands.folder import Device
 from unbraid.core.device import choose_device
 from unbraid.core.types import UserError
+from unbraid.search.query import open_index
 from unbraid.web.guard import LOOPBACK
 from unbraid.web.runs import Runs
 
@@ -29,6 +30,7 @@ PORTS = range(7860, 7880)
 def explore(
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
     root: Annotated[Path | None, tyro.conf.arg(name="data.root")] = None,
+    index: tuple[str, ...] = (),
     host: str = "127.0.0.1",
     port: int | None = None,
     browser: bool = False,
@@ -43,6 +45,7 @@ def explore(
     Args:
         runs: Folders of runs, finished or running.
         root: Folder that holds the known data sets, if it is not where it was in training.
+        index: Indexes to search, made by `unbraid index` with one of the runs.
         host: Address to listen at.
         port: Port to listen at; the first free one from 7860, if not given.
         browser: Open the page in a browser.
@@ -52,6 +55,8 @@ def explore(
     for path in runs:
         if not (path / "config.json").exists():
             raise UserError(f"{path} is not a run: it has no config.json")
+    for place in index:
+        open_index(place).close()
     choose_device(device)
     local = _is_loopback(host)
     token = os.environ.get(TOKEN) or (None if local else secrets.token_urlsafe(24))
@@ -63,7 +68,7 @@ def explore(
         with _ended_by("SIGTERM", "SIGHUP"), tempfile.TemporaryDirectory(prefix="unbraid-") as folder:
             # gradio reads where its files belong when it is imported
             os.environ["GRADIO_TEMP_DIR"] = folder
-            opening = Runs(list(runs), root, device=device)
+            opening = Runs(list(runs), root, device=device, indexes=index)
             # gradio takes seconds to import: the first run is read meanwhile
             threading.Thread(target=_opened, args=(opening,), daemon=True).start()
             from unbraid.web.app import application

@@ -223,6 +223,8 @@ def _described(opened: Opened, reasons: dict[str, str]) -> str:
     lines = [f"{opened.model.name}, step {opened.model.step}{data}; {looks}."]
     if not opened.data:
         lines.append(f"Its data can't be read, so upload pictures ({opened.without_data}).")
+    if opened.indexes and not opened.index:
+        lines.append("None of the indexes was made by this model.")
     absent = [f"{title}: {reason}" for title, reason in reasons.items() if reason]
     if absent:
         lines.append("Not for this run: " + "; ".join(absent) + ".")

@@ -153,9 +153,9 @@ def _received(value: object, folder: Path) -> dict[str, object]:
     return msgspec.to_builtins(file)
 
 
-def _index(event: object) -> int | list[int] | None:
-    """Returns the place that was picked, all that a function needs of an event."""
+def _index(event: object) -> int | list[float] | None:
+    """Returns the place, or the part of a chart, that was picked, all that a function needs of an event."""
     index = event.get("index") if isinstance(event, dict) else None
-    if isinstance(index, list) and len(index) <= 2 and all(isinstance(each, int) for each in index):
+    if isinstance(index, list) and len(index) <= 2 and all(isinstance(each, (int, float)) for each in index):
         return index
     return index if isinstance(index, int) else None

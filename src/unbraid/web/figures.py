@@ -134,8 +134,8 @@ def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], unit:
     )
     axes = (
         f'<path d="M46 8V{height - 18}H{width - 6}" fill="none" stroke="currentColor" opacity="0.4"/>'
-        + _text(42, 16, f"{ys[1]:.3g}", "end")
-        + _text(42, height - 18, f"{ys[0]:.3g}", "end")
+        + _text(42, 16, _axis(ys[1]), "end")
+        + _text(42, height - 18, _axis(ys[0]), "end")
         + _text(46, height - 4, f"{xs[0]:.0f}", "start")
         + _text(width - 6, height - 4, f"{unit} {xs[1]:.0f}", "end")
     )
@@ -181,6 +181,12 @@ def _text(x: float, y: float, words: str, anchor: str) -> str:
     return (
         f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-size="11" fill="currentColor">{html.escape(words)}</text>'
     )
+
+
+def _axis(value: float) -> str:
+    """Returns a figure in the few letters that there is room for beside an axis."""
+    size, unit = next(((size, unit) for size, unit in ((1e6, "M"), (1e3, "k")) if abs(value) >= size), (1, ""))
+    return f"{value / size:.3g}{unit}"
 
 
 def _span(values: np.ndarray) -> Span:

@@ -8,6 +8,7 @@ address for it, and `values` and `uploads` look at each value.
 import asyncio
 import functools
 import html
+import re
 import sys
 import time
 import traceback
@@ -23,16 +24,18 @@ import numpy as np
 from gradio.blocks import Block
 from gradio.components import Component
 from gradio.events import Dependency
+from gradio.processing_utils import save_pil_to_cache
 from PIL import Image
 from torch import Tensor
 
 from unbraid.core.files import Json
 from unbraid.core.types import Domain, UserError
 from unbraid.model.codes import evenly_spaced
-from unbraid.web.figures import thumbnail
+from unbraid.model.drawing import to_picture
+from unbraid.web.figures import Cell, described, sheet, thumbnail
 from unbraid.web.runs import Opened, Runs
 from unbraid.web.uploads import read_upload
-from unbraid.web.values import File, Text, Value, Words, checked, whole
+from unbraid.web.values import Choice, File, Value, Words, checked, whole
 
 SECONDS = 90.0
 """An answer that takes longer is given up."""
@@ -42,14 +45,34 @@ PICKED = 12
 
 @dataclass(frozen=True)
 class Answer:
-    """A picture, what stands under it (and is its alternative text), and the query of a link that shows it again.
+    """Pictures in rows, the parameters that their files hold, what stands under them, and the query of a link that
+    shows them again.
 
     query is None where a link can't say it all, as for uploaded pictures.
     """
 
-    picture: Image.Image
+    rows: Sequence[Sequence[Cell]]
+    about: dict[str, str]
     words: str
     query: dict[str, object] | None
+
+    @property
+    def columns(self) -> int:
+        """Pictures in the longest row."""
+        return max(map(len, self.rows))
+
+    def files(self, folder: Path, name: str) -> list[tuple[str, str]]:
+        """Writes each picture into its own file, as large as the model makes it: PNG under `folder`. Returns the files,
+        row by row, with what is to stand under each; an empty picture, with nothing under it, where there is none."""
+        found, cells = [], [cell for row in self.rows for cell in (*row, *[Cell(None)] * (self.columns - len(row)))]
+        while cells[-1].x is None:
+            cells.pop()
+        for cell in cells:
+            words = "" if cell.x is None else cell.words
+            picture = Image.new("LA", (1, 1)) if cell.x is None else to_picture(cell.x)
+            file = "-".join(re.findall(r"\w+", f"{name} {words}"))[:80]
+            found.append((_saved(described(picture, {**self.about, "picture": words}), folder, file), words))
+        return found
 
 
 Trigger = Callable[..., Dependency]
@@ -108,24 +131,34 @@ class Page:
             triggers: Events.
             label: Of the picture.
         """
-        picture = gr.Image(
-            label=label, show_label=False, format="png", interactive=False,
-            buttons=["download", "fullscreen"], alt_text=label,
-            elem_classes="answer", elem_id=f"{view.name}-picture",
+        pictures = gr.Gallery(
+            label=label, show_label=False, format="png", interactive=False, height="auto", object_fit="contain",
+            buttons=["download", "fullscreen"], elem_classes="cells", elem_id=f"{view.name}-picture",
         )  # fmt: skip
         words = gr.Textbox(visible=False)  # as programs get them
         caption = gr.HTML(elem_id=f"{view.name}-words", elem_classes="words")
-        link = gr.HTML(elem_id=f"{view.name}-link")
+        with gr.Row(elem_classes="saving"):
+            link = gr.HTML(elem_id=f"{view.name}-link")
+            whole = gr.DownloadButton("Save all as one picture", size="sm", min_width=120, elem_id=f"{view.name}-sheet")
+        files = gr.State()  # which no program gets
 
         @functools.wraps(compute)
-        def answered(*values: object) -> tuple[Image.Image, str, str]:
+        def answered(*values: object) -> tuple[str, str, str, tuple[int, list[tuple[str, str]]]]:
             answer = compute(*values)
-            return answer.picture, answer.words, linked(view.name, answer.query)
+            name = f"{values[0]}-{view.name}"
+            picture = _saved(sheet(answer.rows, answer.about), self.folder, "-".join(re.findall(r"\w+", name)))
+            found = answer.columns, answer.files(self.folder, name)
+            return picture, answer.words, linked(view.name, answer.query), found
+
+        def laid_out(text: object, found: tuple[int, list[tuple[str, str]]] | None) -> tuple[object, str]:
+            columns, cells = found or (1, [])
+            return gr.update(value=cells, columns=columns, selected_index=None), plain(str(text or ""))
 
         done = self.event(
-            answered, [self.run, *inputs.values()], [picture, words, link], [*triggers, self.start(view)], view.name
-        )
-        self.event(captioned, [words], [picture, caption], [done.then], queue=False)
+            answered, [self.run, *inputs.values()], [whole, words, link, files], [*triggers, self.start(view)],
+            view.name, progress=pictures,
+        )  # fmt: skip
+        self.event(laid_out, [words, files], [pictures, caption], [done.then], queue=False)
         self.controls.setdefault(view.name, {}).update({k: v for k, v in inputs.items() if not isinstance(v, gr.Image)})
 
     @contextmanager
@@ -149,7 +182,7 @@ class Page:
         triggers: Sequence[Trigger],
         name: str | None = None,
         queue: bool = True,
-        progress: bool = True,
+        progress: Component | None = None,
     ) -> Dependency:
         """Connects one function with some triggers.
 
@@ -160,14 +193,15 @@ class Page:
             triggers: Events that call it.
             name: Of an endpoint for programs, if it is one.
             queue: Whether calls wait for each other.
-            progress: Whether outputs say that they are waiting.
+            progress: The component that says that the function is at work; all of its outputs, if not given.
         """
         about: Json = {
             "inputs": list(inputs),
             "outputs": list(outputs),
             "preprocess": False,
             "queue": queue,
-            "show_progress": "full" if progress and name else "hidden",
+            "show_progress": "full" if name else "hidden",
+            "show_progress_on": progress,
             "api_name": name,
             "api_visibility": "public" if name else "private",
             "concurrency_id": "answers" if queue else None,
@@ -178,6 +212,11 @@ class Page:
             about.pop("concurrency_id") if not queue else None
             return triggers[0](checked, **about)
         return gr.on(list(triggers), checked, **about)
+
+
+def _saved(picture: Image.Image, folder: Path, name: str) -> str:
+    """Writes a PNG file with the picture's metadata. Returns its place."""
+    return save_pil_to_cache(picture, str(folder), name, "png")
 
 
 def plain(text: str) -> str:
@@ -207,7 +246,7 @@ def kind_of(component: Component) -> Any:
         return File
     if isinstance(component, gr.CheckboxGroup):
         return Words
-    return Value if isinstance(component, (gr.Number, gr.Slider, gr.Textbox)) else Text
+    return Value if isinstance(component, (gr.Number, gr.Slider, gr.Textbox)) else Choice
 
 
 def friendly(fn: Callable[..., object], kinds: Sequence[object] = ()) -> Callable[..., Coroutine[None, None, object]]:

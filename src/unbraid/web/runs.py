@@ -6,7 +6,7 @@ Everything that computes holds one lock: pages ask at once, and a model answers 
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from unbraid.data.parts import Data, identities, listing
 from unbraid.model.codes import encode_all, evenly_spaced
 from unbraid.model.run import Run
 from unbraid.model.trained import Trained, load
+from unbraid.search.query import identity, open_index
 from unbraid.training.experiment import changed_since, read_data
 
 PATIENCE = 30.0
@@ -48,7 +49,8 @@ class Gallery:
 class Opened:
     """A run with its best model, and its data if they could be read.
 
-    without_data: why there are none. remark: what to say with everything that is shown.
+    without_data: why there are none. remark: what to say with everything that is shown. indexes: those that may have
+    been made by this model.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Opened:
     data: Data | None
     without_data: str = ""
     remark: str = ""
+    indexes: Sequence[str] = ()
     _galleries: dict[Domain, Gallery] = field(default_factory=dict)
 
     @property
@@ -85,6 +88,18 @@ class Opened:
             codes = self.model.encode(torch.zeros(1, *self.model.spec[domain].shape), domain)
             found[domain] = codes.shared[0].numel(), codes.exclusive[0].numel()
         return found
+
+    @cached_property
+    def index(self) -> str | None:
+        """The first of the indexes that was made by this model."""
+        for place in self.indexes:
+            try:
+                with closing(open_index(place)) as index:
+                    index.identity.check(identity(self.model, index.identity.distance), place)
+                return place
+            except UserError:
+                continue  # another run's, or one that has gone
+        return None
 
     def called(self, domain: Domain) -> str:
         """Returns what a domain is called."""
@@ -168,14 +183,20 @@ class Opened:
 class Runs:
     """Run folders under short names, at most MOST_OPEN of them open at once.
 
-    root: where known data sets lie, if not where they were in training. device: where models compute.
+    root: where known data sets lie, if not where they were in training. device: where models compute. indexes: of
+    images to search, each made by the model of one of the runs.
     """
 
     def __init__(
-        self, paths: list[Path], root: Path | None = None, patience: float = PATIENCE, device: str = "auto"
+        self,
+        paths: list[Path],
+        root: Path | None = None,
+        patience: float = PATIENCE,
+        device: str = "auto",
+        indexes: Sequence[str] = (),
     ) -> None:
         self.paths = dict(zip(_short(paths), paths, strict=True))
-        self.root, self.patience, self.device = root, patience, device
+        self.root, self.patience, self.device, self.indexes = root, patience, device, indexes
         self._open: OrderedDict[str, tuple[int, Opened]] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -222,7 +243,7 @@ class Runs:
             run, model = Run.existing(path), load(path, self.device)
             same_data = before is not None and before[1].data is not None
             data, trouble, remark = (before[1].data, "", before[1].remark) if before and same_data else self._data(run)
-            before = stamp, Opened(name, run, model, data, trouble, remark)
+            before = stamp, Opened(name, run, model, data, trouble, remark, self.indexes)
         self._open[name] = before
         while len(self._open) > MOST_OPEN:
             self._open.popitem(last=False)

@@ -16,6 +16,8 @@ _BOUNDS = msgspec.Meta(ge=-MOST_NUMBER, le=MOST_NUMBER)
 Text = Annotated[str, msgspec.Meta(max_length=MOST_TEXT)]
 Value = Annotated[int, _BOUNDS] | Annotated[float, _BOUNDS] | Annotated[str, msgspec.Meta(max_length=MOST_TEXT)] | None
 """A word, or a number where one belongs."""
+Choice = Text | None
+"""One of some words, or none where there are none to choose from."""
 Words = list[Text] | None
 File = dict[str, object] | None
 

@@ -4,7 +4,7 @@ import gradio as gr
 import torch
 
 from unbraid.core.types import Domain, UserError
-from unbraid.web.figures import Cell, sheet
+from unbraid.web.figures import Cell
 from unbraid.web.page import Answer, Page, Updates, about, now, picked, positions, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.uploads import read_upload
@@ -150,8 +150,11 @@ def _answer(
         raise UserError(f"Items of {opened.called(domain)} have no exclusive code in {opened.model.name}")
     x, y = (torch.cat([item for _, item, _ in side]) for side in (rows, columns))
     generated = opened.model.analogy(x, y, domain)
-    cells = [[Cell(None, "shared \\ exclusive"), *(Cell(item) for item in y)]]
-    cells += [[Cell(item), *(Cell(answer) for answer in answers)] for item, answers in zip(x, generated, strict=True)]
+    cells = [[Cell(None), *(Cell(item, f"exclusive {j}") for j, item in enumerate(y, 1))]]
+    cells += [
+        [Cell(item, f"shared {i}"), *(Cell(answer, f"{i} + {j}") for j, answer in enumerate(answers, 1))]
+        for i, (item, answers) in enumerate(zip(x, generated, strict=True), 1)
+    ]
     names = [", ".join(name for name, _, _ in side) for side in (rows, columns)]
     words = sentence(
         f"each picture has what the first of its row shares with the other domain ({names[0]}) and what the top of its "
@@ -160,4 +163,4 @@ def _answer(
         opened.remark,
     )
     text = about(opened, view="analogies", domain=domain, rows=names[0], columns=names[1])
-    return Answer(sheet(cells, text), words, query)
+    return Answer(cells, text, words, query)

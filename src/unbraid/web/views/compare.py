@@ -7,7 +7,7 @@ import torch
 
 from unbraid.core.types import DOMAINS, ImageSpec, UserError, other
 from unbraid.data.images import fit
-from unbraid.web.figures import Cell, sheet
+from unbraid.web.figures import Cell
 from unbraid.web.page import Answer, Page, Picker, Updates, about, directions, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.uploads import read_upload
@@ -140,7 +140,7 @@ class Compare:
                 "run": run, "source": src, "runs": ",".join(map(str, wanted)), "item": at, "samples": count,
                 "seed": seed,
             }  # fmt: skip
-        return Answer(sheet(rows, text), words, query)
+        return Answer(rows, text, words, query)
 
 
 def _fitted(x: torch.Tensor, spec: ImageSpec) -> torch.Tensor:

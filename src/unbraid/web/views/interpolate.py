@@ -6,7 +6,7 @@ import gradio as gr
 import torch
 
 from unbraid.core.types import Codes, UserError
-from unbraid.web.figures import Cell, sheet
+from unbraid.web.figures import Cell
 from unbraid.web.page import Answer, Page, Picker, Updates, about, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.values import one_of, share, whole
@@ -141,4 +141,4 @@ class Interpolate:
                 "run": opened.name, "domain": side, "first": i, "second": j, "shared": place[0],
                 "exclusive": place[1], "part": along, "steps": count,
             }  # fmt: skip
-        return Answer(sheet(rows, text), words, query)
+        return Answer(rows, text, words, query)

@@ -1,8 +1,12 @@
-"""Search: the test items whose codes are nearest to a query's, in either domain, by the shared and the exclusive code.
+"""Search: what is nearest to a query by the shared and by the exclusive code, among the test items of a domain or the
+images of an index.
 
 Codes are compared as `evaluate` compares them: shared ones in the model's CodeSpace by the run's distance, exclusive
 ones by Euclidean distance.
 """
+
+from contextlib import closing
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
@@ -10,13 +14,18 @@ import torch
 from torch import Tensor
 
 from unbraid.core.types import Codes, Domain, UserError
+from unbraid.data.images import ImageError, read_image
 from unbraid.evaluation.metrics.retrieval import distances
-from unbraid.web.figures import ALIKE, GOOD, Cell, sheet
+from unbraid.search.hit import Hit
+from unbraid.search.query import open_index, query
+from unbraid.web.figures import ALIKE, GOOD, Cell
 from unbraid.web.page import Answer, Page, Picker, Updates, about, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.values import whole
 
 MOST_NEIGHBOURS = 12
+INDEX = "index"
+"""What `among` is for a search in the run's index."""
 
 
 class Search:
@@ -30,7 +39,7 @@ class Search:
             return "its items are vectors, without pictures"
         if not any(shared for shared, _ in opened.sizes.values()):
             return f"{opened.model.name} has no codes to compare"
-        return "" if opened.data else f"its test part can't be read ({opened.without_data})"
+        return "" if opened.data or opened.index else f"its test part can't be read ({opened.without_data})"
 
     def build(self, page: Page) -> None:
         """Builds components and events."""
@@ -38,7 +47,7 @@ class Search:
             with gr.Column(scale=2, min_width=300):
                 self.domain = gr.Radio(["a", "b"], value="a", label="The query is from")
                 self.query = Picker(page, "Query")
-                self.among = gr.Radio(["a", "b"], value="b", label="Search among test items of")
+                self.among = gr.Radio(["a", "b"], value="b", label="Search among test items of, or in an index")
                 count = gr.Slider(1, MOST_NEIGHBOURS, 4, step=1, label="Neighbours")
                 show = gr.Button("Search", variant="primary")
             with gr.Column(scale=3, min_width=320, elem_classes="answers"):
@@ -58,7 +67,7 @@ class Search:
                     among: str = "b",
                     neighbours: object = 4,
                 ) -> Answer:
-                    """Returns the nearest test items of a domain, by shared and by exclusive code."""
+                    """Returns the nearest test items of domain `among`, or images of the "index", by either code."""
                     with page.serving(self, run) as opened:
                         return self._answer(opened, domain, item, upload, among, neighbours)
 
@@ -80,9 +89,12 @@ class Search:
     def refresh(self, opened: Opened) -> Updates:
         """Returns thumbnails; from a, among the last domain there is."""
         domains = list(opened.domains)
+        among = opened.choices(domains) if opened.data else []
+        if opened.index:
+            among.append((f"index {Path(opened.index).name}", INDEX))
         return {
             self.domain: gr.update(choices=opened.choices(domains), value="a"),
-            self.among: gr.update(choices=opened.choices(domains), value=domains[-1]),
+            self.among: gr.update(choices=among, value=domains[-1] if opened.data else INDEX),
             self.query.gallery: thumbnails(opened, "a"),
             self.query.number: 0,
             self.query.upload: None,
@@ -91,9 +103,18 @@ class Search:
     def _answer(
         self, opened: Opened, domain: str, item: object, upload: object, among: str, neighbours: object
     ) -> Answer:
-        side, target = opened.known(domain), opened.known(among)
+        side = opened.known(domain)
         count = whole(neighbours, "Neighbours", 1, MOST_NEIGHBOURS)
         x, name, note, at = self.query.read(opened, side, item, upload)
+        link: dict[str, object] = {"run": opened.name, "domain": side, "item": at, "among": among, "neighbours": count}
+        query = None if at is None else link
+        text = about(
+            opened, view="search", query=name, domain=side, among=among, neighbours=count, distance=opened.distance
+        )
+        if among == INDEX:
+            cells, remarks = _in_index(opened, x, side, count)
+            return Answer(cells, text, sentence(f"{name}; nearest in the index", *remarks, note), query)
+        target = opened.known(among)
         codes = opened.model.encode(x, side)
         cells, remarks, measured = [], [], []
         for part in ("shared", "exclusive"):
@@ -111,7 +132,7 @@ class Search:
                 kin = " (its pair)" if pair else " (its label)" if alike else ""
                 marked.append(f"item {i} at {distance:.3g}{kin}")
                 row.append(Cell(opened.item(target, i)[0], words, GOOD if pair else ALIKE if alike else ""))
-            cells += [row[k : k + 5] if k == 0 else [Cell(None), *row[k : k + 4]] for k in _starts(len(row))]
+            cells += _folded(row)
             remarks.append(f"by {part} code: " + ", ".join(marked))
         known = "green frames: of the query's pair; blue: of its label" if at is not None else ""
         whole_part = opened.count(target)
@@ -126,18 +147,46 @@ class Search:
             note,
             opened.remark,
         )
-        text = about(
-            opened, view="search", query=name, domain=side, among=target, neighbours=count, distance=opened.distance
-        )
-        query = None
-        if at is not None:
-            query = {"run": opened.name, "domain": side, "item": at, "among": target, "neighbours": count}
-        return Answer(sheet(cells, text), words, query)
+        return Answer(cells, text, words, query)
 
 
-def _starts(length: int) -> list[int]:
-    """Where rows of a query with its neighbours begin: five cells, then four behind an empty one."""
-    return [0, *range(5, length, 4)]
+def _folded(row: list[Cell]) -> list[list[Cell]]:
+    """Returns a query with its neighbours in rows: five cells, then four behind an empty one."""
+    return [row[:5], *([Cell(None), *row[k : k + 4]] for k in range(5, len(row), 4))]
+
+
+def _in_index(opened: Opened, x: Tensor, domain: Domain, count: int) -> tuple[list[list[Cell]], list[str]]:
+    """Returns the nearest images of the run's index in rows, and what is to be said of them."""
+    if opened.index is None:
+        raise UserError(f"There is no index of {opened.name} here: unbraid explore RUN --index INDEX")
+    cells, remarks, place = [], [], Path(opened.index).name
+    with closing(open_index(opened.index)) as index:
+        for part in ("shared", "exclusive"):
+            try:
+                hits = query(index, opened.model, x, count, domain, part, None, None)[0]
+            except UserError as error:
+                words = str(error).replace(opened.index, place)  # the page needn't know where it lies
+                if part == "shared":
+                    raise UserError(words) from error
+                remarks.append(words)
+                continue
+            row = [Cell(x[0], f"by {part} code")]
+            for rank, hit in enumerate(hits, 1):
+                spec = opened.image_spec(hit.domain)
+                try:
+                    found, gone = read_image(hit.path, spec), ""
+                except ImageError:
+                    found, gone = torch.zeros(spec.shape, device="cpu"), " (can't be read)"
+                row.append(Cell(found, f"{rank}. {hit.path.name}  {hit.distance:.3g}{gone}"))
+            cells += _folded(row)
+            remarks.append(f"by {part} code: " + ", ".join(_named(hit) for hit in hits))
+    return cells, remarks
+
+
+def _named(hit: Hit) -> str:
+    """What a hit is, without the place on this machine."""
+    about = "".join(f", {field} {value}" for field, value in hit.metadata.items())
+    return f"{'/'.join(hit.path.parts[-2:])} at {hit.distance:.3g}{about}"
 
 
 def nearest(

@@ -1,17 +1,19 @@
 """Training: curves of what `log.jsonl` says, while it is being written, and the sample pictures of the time."""
 
 import html
+import math
 from pathlib import Path
 
 import gradio as gr
+import pandas
 from PIL import Image
 
 from unbraid.core.files import Json
 from unbraid.core.types import UserError
 from unbraid.data.images import open_image
 from unbraid.model.log import read_log
-from unbraid.web.figures import curves, described, download
-from unbraid.web.page import Answer, Page, Updates, captioned, linked, plain
+from unbraid.web.figures import COLOURS, curves, described, download
+from unbraid.web.page import Page, Updates, captioned, linked, plain
 from unbraid.web.runs import Opened
 
 EVERY = 4.0
@@ -34,6 +36,15 @@ class Training:
         """Builds components and events."""
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
+                with gr.Accordion("One curve, large", open=False):
+                    curve = gr.Dropdown(
+                        [], label="Curve", filterable=False,
+                        info="Drag over a part of the chart to enlarge it; a double click shows all again.",
+                    )  # fmt: skip
+                    chart = gr.LinePlot(
+                        x="step", y="value", color="line", height=340, buttons=["fullscreen", "export"],
+                        elem_id="training-chart",
+                    )  # fmt: skip
                 charts = gr.HTML(elem_id="training-charts")
                 numbers = gr.JSON(visible=False)
                 link = gr.HTML(elem_id="training-link")
@@ -54,8 +65,7 @@ class Training:
 
         def samples(run: str, sample: object) -> tuple[Image.Image, str]:
             """Returns a sample picture, by its number, 0 the first."""
-            answer = _sampled(page.runs.path(run), run, sample)
-            return answer.picture, answer.words
+            return _sampled(page.runs.path(run), run, sample)
 
         def newest(run: str) -> object:
             last = len(_files(page.runs.path(run))) - 1
@@ -65,6 +75,7 @@ class Training:
         page.event(newest, [page.run], [which], [page.start(self)], queue=False)
         drawn = page.event(samples, [page.run, which], [sample, words], [which.change, page.start(self)], "samples")
         page.event(captioned, [words], [sample, caption], [drawn.then], queue=False)
+        _zoomable(page, self, curve, chart)
         timer = gr.Timer(EVERY)
         page.event(live, [page.run], [charts], [timer.tick], queue=False)
         page.controls[self.name] = {}
@@ -72,6 +83,43 @@ class Training:
     def refresh(self, opened: Opened) -> Updates:
         """Returns nothing: no component depends on a model."""
         return {}
+
+
+def _zoomable(page: Page, view: Training, curve: gr.Dropdown, chart: gr.LinePlot) -> None:
+    """Lets the chart show the curve that is chosen, and the part of it that is dragged over."""
+
+    def lines_of(run: str) -> dict[str, dict[str, list[tuple[float, float]]]]:
+        try:
+            return _charted(series(page.runs.path(run), run))
+        except UserError:  # the view itself says what is wrong
+            return {}
+
+    def names(run: str) -> object:
+        found = list(lines_of(run))
+        return gr.update(choices=found, value=found[0] if found else None)
+
+    def drawn(run: str, name: str | None) -> object:
+        lines = lines_of(run).get(name or "", {})
+        rows = [(x, y, line or str(name)) for line, points in lines.items() for x, y in points if math.isfinite(y)]
+        colours = {line or str(name): COLOURS[i % 8] for i, line in enumerate(lines)}
+        frame = pandas.DataFrame(rows, columns=["step", "value", "line"])
+        return gr.update(value=frame, x_lim=None, y_title=name, color_map=colours)
+
+    def enlarged(event: gr.EventData) -> object:
+        part = getattr(event, "index", None)
+        return gr.update(x_lim=part if isinstance(part, list) and len(part) == 2 else None)
+
+    page.event(names, [page.run], [curve], [page.start(view)], queue=False)
+    page.event(drawn, [page.run, curve], [chart], [curve.change], queue=False)
+    page.event(enlarged, [], [chart], [chart.select], queue=False)
+    page.event(lambda: gr.update(x_lim=None), [], [chart], [chart.double_click], queue=False)
+
+
+def _charted(table: Json) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Returns the lines of every chart, by its name and the name of the line."""
+    return {
+        f"{title}: {name}": lines for kind, title in KINDS.items() for name, lines in _together(table[kind]).items()
+    }
 
 
 def _samples() -> tuple[gr.Slider, gr.Image, gr.Textbox, gr.HTML]:
@@ -142,8 +190,8 @@ def _files(path: Path) -> list[Path]:
     return sorted((path / "samples").glob("[!.]*.png"))
 
 
-def _sampled(path: Path, name: str, number: object) -> Answer:
-    """Returns a sample picture of a run. Raises UserError if there is none."""
+def _sampled(path: Path, name: str, number: object) -> tuple[Image.Image, str]:
+    """Returns a sample picture of a run, and what it is. Raises UserError if there is none."""
     files = _files(path)
     if not files:
         raise UserError(f"{name} has drawn no samples yet: they come with each measurement")
@@ -155,4 +203,4 @@ def _sampled(path: Path, name: str, number: object) -> Answer:
         raise UserError(f"The sample picture {files[at].name} of {name} can't be read just now") from None
     stage, _, step = files[at].stem.partition("-")
     words = f"Samples of {name}, stage {stage}, step {int(step) if step.isdigit() else step}; {at + 1} of {len(files)}."
-    return Answer(described(picture, {"run": name, "view": "samples", "step": step}), words, None)
+    return described(picture, {"run": name, "view": "samples", "step": step}), words

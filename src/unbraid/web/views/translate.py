@@ -3,7 +3,7 @@
 import gradio as gr
 
 from unbraid.core.types import DOMAINS, UserError, other
-from unbraid.web.figures import Cell, sheet, wrapped
+from unbraid.web.figures import Cell, wrapped
 from unbraid.web.page import Answer, Page, Picker, Updates, about, directions, now, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.values import MOST_SEED, one_of, whole
@@ -160,4 +160,4 @@ class Translate:
         query = None
         if at is not None and like_upload is None:
             query = {"run": opened.name, "source": src, "item": at, "samples": count, "seed": seed, "like": like}
-        return Answer(sheet(wrapped(cells), text), words, query)
+        return Answer(wrapped(cells), text, words, query)
