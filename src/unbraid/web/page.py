@@ -35,7 +35,7 @@ from unbraid.model.drawing import to_picture
 from unbraid.web.figures import Cell, described, sheet, thumbnail
 from unbraid.web.runs import Opened, Runs
 from unbraid.web.uploads import read_upload
-from unbraid.web.values import Choice, File, Value, Words, checked, whole
+from unbraid.web.values import Choice, File, Text, Value, Words, checked, whole
 
 SECONDS = 90.0
 """An answer that takes longer is given up."""
@@ -246,7 +246,9 @@ def kind_of(component: Component) -> Any:
         return File
     if isinstance(component, gr.CheckboxGroup):
         return Words
-    return Value if isinstance(component, (gr.Number, gr.Slider, gr.Textbox)) else Choice
+    if isinstance(component, gr.Dropdown) and component.value is None:  # there may be nothing to choose from
+        return Choice
+    return Value if isinstance(component, (gr.Number, gr.Slider, gr.Textbox)) else Text
 
 
 def friendly(fn: Callable[..., object], kinds: Sequence[object] = ()) -> Callable[..., Coroutine[None, None, object]]:

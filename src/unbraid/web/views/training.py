@@ -109,8 +109,9 @@ def _zoomable(page: Page, view: Training, curve: gr.Dropdown, chart: gr.LinePlot
         part = getattr(event, "index", None)
         return gr.update(x_lim=part if isinstance(part, list) and len(part) == 2 else None)
 
-    page.event(names, [page.run], [curve], [page.start(view)], queue=False)
-    page.event(drawn, [page.run, curve], [chart], [curve.change], queue=False)
+    named = page.event(names, [page.run], [curve], [page.start(view)], queue=False)
+    for trigger in (named.then, curve.input):
+        page.event(drawn, [page.run, curve], [chart], [trigger], queue=False)
     page.event(enlarged, [], [chart], [chart.select], queue=False)
     page.event(lambda: gr.update(x_lim=None), [], [chart], [chart.double_click], queue=False)
 
