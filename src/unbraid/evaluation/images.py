@@ -58,13 +58,7 @@ def near(generated: Images, true: Tensor, networks: PerceptualNetworks) -> dict[
 
 
 def two_of(rows: Rows, count: int, seed: int) -> tuple[Rows, Rows]:
-    """Draws different ordered pairs of two different rows.
-
-    Args:
-        rows: (n,) int64.
-        count: Pairs, at most.
-        seed: Of the draw.
-    """
+    """Draws at most `count` different ordered pairs of two different rows by the seed. See `held_out`."""
     rest = len(rows) - 1
     drawn = np.random.default_rng(seed).choice(len(rows) * rest, min(count, len(rows) * rest), replace=False)
     first, second = drawn // rest, drawn % rest

@@ -119,15 +119,7 @@ def decode_all(method: AnyMethod, codes: Codes, domain: Domain) -> Tensor:
 def sample_all(method: AnyMethod, x: Tensor, source: Domain, count: int, generator: torch.Generator) -> Tensor:
     """Translates each item `count` times, each time with an exclusive code of its own from the prior.
 
-    Args:
-        method: a disentangler.
-        x: (n, *spec[source].shape).
-        source: the domain of x.
-        count: translations of each item.
-        generator: for the exclusive codes.
-
-    Returns:
-        (n, count, *spec[target].shape), where the method is.
+    Returns (n, count, *spec[target].shape), where the method is. See `Disentangler.prior`.
     """
     return sample_codes(method, encode_all(method, x, source).shared, other(source), count, generator)
 

@@ -71,16 +71,7 @@ def grid(
 
 
 def save_picture(picture: Image.Image, path: Path, comment: str = "") -> None:
-    """Saves a picture as PNG, atomically.
-
-    Args:
-        picture: to save.
-        path: of the file.
-        comment: in the file.
-
-    Raises:
-        UserError: if it can't be written.
-    """
+    """Saves a picture as PNG with a comment, atomically. Raises UserError if it can't. See `write_atomically`."""
     about = PngInfo()
     if comment:
         about.add_text("comment", comment)

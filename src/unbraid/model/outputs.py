@@ -54,13 +54,9 @@ WRITTEN_AS = {".png": "a picture is written as PNG", ".npz": "codes are written 
 
 
 def tiles_along(length: int, size: int) -> tuple[list[int], Float[Tensor, "t size"]]:
-    """Returns where tiles begin along one side of an image, and their weights at each of their pixels.
+    """Returns where tiles begin along one side of an image, both in px, and their weights at each of their pixels.
 
     Weights rise and fall as a squared sine over the overlap; at each pixel of the image they add up to 1.
-
-    Args:
-        length: Of the side, in px.
-        size: Of a tile, in px.
     """
     last = max(0, length - size)
     count = 1 + math.ceil(last / max(1, round(size * (1 - OVERLAP))))
@@ -267,14 +263,8 @@ def check_codes(out: Path, given: Sequence[Path]) -> None:
 def answered_before(
     out: Path, settings: Mapping[str, Any], names: Sequence[Sequence[str]], files: Sequence[Path]
 ) -> set[int]:
-    """Returns which of these files have all their answers in a folder, made with the same settings and since the files
-    were last changed.
-
-    Args:
-        out: The folder.
-        settings: What answers depend on, as JSON has it.
-        names: Of the answers to each file.
-        files: What is answered.
+    """Returns which of these files have all their answers in a folder, made with the same settings (JSON), and
+    since the files were last changed. See `record_answers`.
     """
     record = out / RECORD
     if not record.is_file() or not _is_ours(record) or read_json(record, dict[str, Any]) != _recorded(settings):

@@ -38,12 +38,8 @@ def is_address(run: str | Path) -> bool:
 def fetched(address: str | Path) -> Path:
     """Returns a folder with the model of an address, which is fetched unless it is there already.
 
-    Args:
-        address: hf://user/name or hf://user/name@revision, or a URL of a .zip or .safetensors file followed by
-            #sha256=HASH.
-
-    Raises:
-        UserError: It can't be had, is too large, or another file than the hash says.
+    address: hf://user/name or hf://user/name@revision, or a URL of .zip or .safetensors with #sha256=HASH.
+    Raises UserError if it can't be had, is too large, or another file than the hash says.
     """
     if found := HUB.fullmatch(str(address)):
         return _from_hub(found[1], found[2])

@@ -528,16 +528,9 @@ def _method_config(kind: type[AnyMethod], values: Json, file: Path) -> Any:
 
 
 def from_json(kind: type, values: Json, file: Path, why: str = "doesn't fit this version of unbraid") -> Any:
-    """A dataclass from what `to_json` made of it.
+    """Returns a dataclass from what `to_json` made of it. why: what to say of the file if it doesn't fit.
 
-    Args:
-        kind: The dataclass.
-        values: Its fields.
-        file: Where they come from.
-        why: What to say of the file if they don't fit.
-
-    Raises:
-        UserError: They don't fit.
+    Raises UserError, which names the file, then. See `load_weights`.
     """
     try:
         return dacite.from_dict(kind, values, dacite.Config(cast=[Path, tuple], strict=True))

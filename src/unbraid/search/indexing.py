@@ -160,16 +160,7 @@ def update(
 ) -> Changes:
     """Brings a store to what the folders hold now: embeds new and changed files, forgets those that are gone.
 
-    Args:
-        store: Takes the codes.
-        model: Makes them.
-        sources: The folders.
-        domain: Of the images.
-        spec: Of the images that the model takes.
-        shard: Images that are this process's.
-        metadata: Of files by absolute path; None leaves what is known.
-        batch: Images at a time.
-        workers: Threads that read.
+    metadata: of files by absolute path; None leaves what is known. See `list_sources` and `embed`.
     """
     changes = Changes()
     wanted: list[tuple[Source, int, Item]] = []
@@ -213,15 +204,9 @@ def update(
 
 
 def forget(store: Store, places: Sequence[Path], domains: Sequence[Domain]) -> Changes:
-    """Forgets the images of folders, or files, wherever they are now.
+    """Forgets the images of folders, or files, wherever they are now. See `Store.remove`.
 
-    Args:
-        store: Holds the codes.
-        places: The folders, or files.
-        domains: Of the images.
-
-    Raises:
-        UserError: There are none of a place; nothing was changed.
+    Raises UserError, before anything is changed, for a place of which there are none.
     """
     gone: dict[Domain, set[str]] = {domain: set() for domain in domains}
     for place in places:

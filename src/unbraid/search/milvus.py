@@ -118,17 +118,10 @@ def _asking(address: Address) -> Iterator[None]:
 
 @contextlib.contextmanager
 def sending(to: str, suffix: str, asked: Identity) -> Iterator[tuple[Store, Callable[[], list[str]]]]:
-    """Yields a store to be filled, and what sends it and says what is there.
+    """Yields a store to be filled, and what sends it and says what is there. See `Store.writing`.
 
-    Whether the server answers is looked at before anything is embedded, and said; codes are made all the same.
-
-    Args:
-        to: Address of the collection.
-        suffix: Of the local folder's name.
-        asked: The model's codes.
-
-    Raises:
-        UserError: The collection holds another model's codes, or, in the end, the server didn't answer.
+    Whether the server answers is looked at before anything is embedded, and said; codes are made all the same. Raises
+    UserError if the collection holds another model's codes, or, in the end, if the server didn't answer.
     """
     address = Address.parse(to)
     spool = address.spool(suffix)

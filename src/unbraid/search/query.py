@@ -85,17 +85,7 @@ def search(
     where: Mapping[str, str] | None = None,
     exclude: Sequence[str | Path | None] = (),
 ) -> list[list[Hit]]:
-    """Returns the k nearest of each query, nearest first.
-
-    Args:
-        index: What is searched.
-        codes: (q, d) of the part, as the index compares them.
-        source: The queries' domain.
-        part: Which codes these are.
-        k: Items for each query, at most.
-        target_domain: The domain to find items of. Default: both, by exclusive codes the queries' own.
-        where: Metadata that items must have.
-        exclude: For each query a file that is not to be found, or None.
+    """Returns the k nearest of each query, (q, d) codes as the index compares them, nearest first. See `search_index`.
 
     Raises UserError for a domain that isn't there or whose codes have another size.
     """

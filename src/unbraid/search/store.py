@@ -383,15 +383,9 @@ class Store:
             yield path
 
     def append(self, domain: Domain, items: Sequence[Item], codes: np.ndarray) -> None:
-        """Acknowledges images: when it returns they are on disk, and replace what was known of their paths.
+        """Acknowledges images: when it returns they are on disk, and replace what was known of their paths. See `Item`.
 
-        Args:
-            domain: Of the images.
-            items: The images.
-            codes: (n, d + e) float32.
-
-        Raises:
-            UserError: The disk is full; nothing has changed.
+        codes: (n, d + e) float32. Raises UserError for a full disk; then nothing has changed.
         """
         assert codes.shape == (len(items), self.width(domain))
         assert codes.dtype == np.float32

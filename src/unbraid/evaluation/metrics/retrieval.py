@@ -100,14 +100,7 @@ class FirstHits(Short):
     def of(
         cls, block: Float[Tensor, "q g"], nearest: Float[Tensor, "q 1"], hits: Tensor, others: Int[Tensor, " q"]
     ) -> "FirstHits":
-        """Returns places of first hits.
-
-        Args:
-            block: Distances.
-            nearest: That of the nearest hit.
-            hits: (q, g) bool.
-            others: Hits as far as the nearest one.
-        """
+        """Returns places from distances, that of the nearest hit, and how many are as far. See `FirstHits`."""
         found = nearest[:, 0].isfinite().cpu()
         nearer, tied = _count(block < nearest), _count(block == nearest)
         one = torch.ones_like(tied)

@@ -129,13 +129,7 @@ def _search(
 
 
 def variety_figure(metrics: Mapping[str, Any], source: Domain, names: Names) -> Figure | None:
-    """Returns how much the answers to one image vary, beside two real images.
-
-    Args:
-        metrics: As metrics.json has them.
-        source: Domain of the inputs.
-        names: Of the domains.
-    """
+    """Returns how much the answers to one image vary, beside two real images. See `search_sheet`."""
     found = dig(metrics, "diversity", f"{source}->{other(source)}")
     key = "lpips" if dig(found or {}, "samples", "lpips") is not None else "distance"
     samples, real = dig(found or {}, "samples", key), dig(found or {}, "real pairs", key)
