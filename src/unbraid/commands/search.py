@@ -44,7 +44,8 @@ LISTED = 20
 
 def index(
     run: RunFolder,
-    folders: Folders,
+    folders: Folders = (),
+    *,
     to: str,
     domain: str | None = None,
     shard: str | None = None,
@@ -60,8 +61,7 @@ def index(
     exact: int = EXACT,
     recall: float = RECALL,
 ) -> None:
-    """Makes an index of the images in folders, or brings it up to date: only new and changed images are embedded, and
-    those that are gone are forgotten. The same command goes on with one that was stopped.
+    """Makes an index of folders of images, or goes on with one: embeds what is new or changed, forgets what is gone.
 
     Args:
         run: Folder of the run whose model makes the codes.

