@@ -137,7 +137,7 @@ CASES |= {
     "uncooperative-group": Case(
         "uncooperative",
         IMAGES,
-        replace(UNCOOPERATIVE, norm="group", residual_channels=2, discriminator_norm="instance"),
+        replace(UNCOOPERATIVE, norm="group", mask=True, residual_channels=2, discriminator_norm="instance"),
         None,
     ),
     "uncooperative-odd": Case("uncooperative", ODD, replace(UNCOOPERATIVE, informative="b"), None),
@@ -152,6 +152,9 @@ CASES |= {
     "cyclegan-group": Case(
         "cyclegan", IMAGES, replace(CYCLEGAN, norm="group", discriminator_norm="spectral+instance"), BOTH_CYCLES
     ),
+    "cyclegan-mask": Case(
+        "cyclegan", ODD, replace(CYCLEGAN, norm="group", mask=True, discriminator_norm="none", r1=1.0), BOTH_CYCLES
+    ),
     "cyclegan-odd": Case("cyclegan", ODD, CYCLEGAN, BOTH_CYCLES),
     "cyclegan-vectors": Case("cyclegan", VECTORS, CYCLEGAN, BOTH_CYCLES),
 }
@@ -163,7 +166,7 @@ CASES |= {
     "xgan-colour-and-grey": Case("xgan", COLOUR_AND_GREY, replace(XGAN, gan_towards="both"), REBUILT),
     "xgan-bare": Case("xgan", IMAGES, XGAN_BARE),
 }
-CUT = CUTConfig(width=4, blocks=1, discriminator_width=4, head=8, patches=32)
+CUT = CUTConfig(width=4, blocks=1, mask=True, discriminator_width=4, head=8, patches=32)
 MUNIT = MUNITConfig(width=4, blocks=1, style=2, hidden=8, discriminator_width=4, scales=2)
 DTN = DTNConfig(teacher="random", widths=(8, 8), discriminator_widths=(4, 8), smoothness=0.1)
 CASES |= {

@@ -5,7 +5,7 @@ import torch
 
 from unbraid.core.types import DataSpec, ImageSpec, VectorSpec
 from unbraid.nn.blocks import draw_normal
-from unbraid.nn.residual import Norm, ResidualTranslator, check_same_shape
+from unbraid.nn.residual import Norm, ResidualTranslator, check_same_shape, drawn
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (17, 22), (5, 32)])
@@ -14,6 +14,24 @@ def test_any_size_comes_back_at_its_size(height: int, width: int) -> None:
     made = translator(torch.randn(2, 2, height, width))
     assert made.shape == (2, 3, height, width)
     assert made.abs().max() <= 1
+
+
+@pytest.mark.parametrize(("logit", "kept"), [(100.0, 1.0), (-100.0, 0.0)])
+def test_a_mask_keeps_the_input_or_draws_anew(logit: float, kept: float) -> None:
+    translator = ResidualTranslator(ImageSpec(16, 20), 3, width=4, blocks=1, norm="group", mask=True)
+    last = list(translator.modules())[-1]
+    assert isinstance(last, torch.nn.Conv2d)
+    torch.nn.init.zeros_(last.weight)
+    last.bias = torch.nn.Parameter(torch.tensor([0.5, 0.5, 0.5, logit]))
+    x = torch.rand(2, 3, 16, 20) * 2 - 1
+    expected = kept * x + (1 - kept) * torch.full_like(x, 0.5).tanh()
+    torch.testing.assert_close(translator(x), expected)
+
+
+def test_a_mask_keeps_the_brightness_where_channels_differ() -> None:
+    x = torch.rand(2, 3, 8, 8)
+    kept = torch.full((2, 2, 8, 8), 100.0)
+    torch.testing.assert_close(drawn(kept, x, mask=True), x.mean(1, keepdim=True))
 
 
 def test_the_paper_counts_its_weights() -> None:

@@ -26,7 +26,7 @@ from unbraid.core.types import DOMAINS, DataSpec, Domain, Unpaired, other
 from unbraid.nn.blocks import Upsampling, draw_normal
 from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.patch import DiscriminatorNorm, PatchDiscriminator, discriminator_loss, patch_halvings
-from unbraid.nn.residual import Norm, ResidualTranslator, both_images, check_same_shape, detach_blank
+from unbraid.nn.residual import Norm, ResidualTranslator, both_images, check_same_shape, detach_blank, with_channels
 
 BETAS = (0.5, 0.999)
 
@@ -46,6 +46,9 @@ class CUTConfig:
     """Upsampling in translators. nearest (nearest-neighbour, then a convolution) avoids checkerboard artifacts."""
     norm: Norm = "instance"
     """Normalisation in translators. group preserves the colour of uniform images."""
+    mask: bool = False
+    """Translators predict beside an image a mask of the places of their input that they keep (Pumarola et al. 2018).
+    For domains that are alike place by place; not in the paper."""
     discriminator_width: Size = 64
     """Channels of the discriminators' first map."""
     discriminator_norm: DiscriminatorNorm = "instance"
@@ -116,7 +119,7 @@ class CUT(Method[Unpaired]):
         for target in self.targets:
             source, channels = sides[other(target)], sides[target].channels
             self.translators[target] = ResidualTranslator(
-                source, channels, config.width, config.blocks, config.upsampling, config.norm
+                source, channels, config.width, config.blocks, config.upsampling, config.norm, config.mask
             ).apply(draw_normal)
             deep = [4 * config.width] * (1 + len(compared_blocks(config.blocks)))
             self.heads[target] = PatchHeads([source.channels, 2 * config.width, *deep], config.head)
@@ -149,7 +152,7 @@ class CUT(Method[Unpaired]):
         generated: dict[Domain, Tensor] = {}
         for target in self.targets:
             x, y = batch[other(target)], batch[target]
-            inputs = torch.cat([x, _with_channels(y, x.shape[1])]) if config.identity else x
+            inputs = torch.cat([x, with_channels(y, x.shape[1])]) if config.identity else x
             answers = self.translators[target](inputs)
             generated[target] = answers[: len(x)]
             terms[f"generator_{target}"] = least_squares(self.discriminators[target](generated[target]), 1.0)  # eq. 1
@@ -170,7 +173,7 @@ class CUT(Method[Unpaired]):
     def _contrast(self, x: Tensor, answers: Tensor, target: Domain) -> Float[Tensor, " n"]:
         """Computes eq. 3 for each item, its mean over layers and places in place of the sum."""
         translator, heads = self.translators[target], self.heads[target]
-        maps = layer_maps(translator, _with_channels(answers, x.shape[1]))
+        maps = layer_maps(translator, with_channels(answers, x.shape[1]))
         places = [torch.randperm(m.shape[2] * m.shape[3], device=m.device)[: self.config.patches] for m in maps]
         with torch.no_grad():
             keys = heads(layer_maps(translator, x), places)
@@ -188,11 +191,6 @@ class CUT(Method[Unpaired]):
         """Translates x by G; ignores `style`. See `Translator.translate`. Raises UserError for a way not trained."""
         check_target(self, dst, "--method.towards both")
         return self.translators[dst](x)
-
-
-def _with_channels(x: Float[Tensor, "n _ h w"], channels: int) -> Float[Tensor, "n {channels} h w"]:
-    """Returns images with the channels of the source domain: themselves, or their mean over channels in each."""
-    return x if x.shape[1] == channels else x.mean(1, keepdim=True).expand(-1, channels, -1, -1)
 
 
 def compared_blocks(blocks: int) -> tuple[int, ...]:

@@ -30,6 +30,7 @@ from unbraid.nn.patch import (
     DiscriminatorNorm,
     discriminator_loss,
     domain_discriminator,
+    r1_penalty,
 )
 from unbraid.nn.residual import Norm, ResidualTranslator, VectorTranslator, check_same_shape
 
@@ -50,10 +51,15 @@ class CycleGANConfig:
     """Upsampling in translators. nearest (nearest-neighbour, then a convolution) avoids checkerboard artifacts."""
     norm: Norm = "instance"
     """Normalisation in translators of images. group preserves the colour of uniform images."""
+    mask: bool = False
+    """Translators predict beside an image a mask of the places of their input that they keep (Pumarola et al. 2018).
+    For domains that are alike place by place; not in the paper."""
     discriminator_width: Size = 64
     """Channels of the discriminators' first map."""
     discriminator_norm: DiscriminatorNorm = "instance"
     """Normalisation in discriminators."""
+    r1: Weight = 0.0
+    """Weight of the R1 gradient penalty of the discriminators (times 1/2); 0 leaves it out. Not in the paper."""
     hidden: Size = 32
     """Size of the hidden layer of all networks for vectors. The paper has images only."""
     history: Count = 50
@@ -133,12 +139,14 @@ class CycleGAN(Method[Unpaired]):
             terms["identity_a"] = weight * l1_loss(self.to_a(x), x)  # section 5.2, L_identity
             terms["identity_b"] = weight * l1_loss(self.to_b(y), y)
         yield {"translators": terms}
-        yield {
-            "discriminators": {
-                "discriminator_a": self._discriminator_loss(x, translated_a.detach(), "a"),
-                "discriminator_b": self._discriminator_loss(y, translated_b.detach(), "b"),
-            }
+        discriminator_terms: Terms = {
+            "discriminator_a": self._discriminator_loss(x, translated_a.detach(), "a"),
+            "discriminator_b": self._discriminator_loss(y, translated_b.detach(), "b"),
         }
+        if config.r1:
+            discriminator_terms["r1_a"] = config.r1 / 2 * r1_penalty(self.discriminators["a"], x)
+            discriminator_terms["r1_b"] = config.r1 / 2 * r1_penalty(self.discriminators["b"], y)
+        yield {"discriminators": discriminator_terms}
 
     def _discriminator_loss(self, real: Tensor, generated: Tensor, domain: Domain) -> Float[Tensor, ""]:
         """Computes 1/2 [(D(real) - 1)^2 + D(generated)^2] (section 4) for present and earlier translations."""
@@ -152,9 +160,9 @@ class CycleGAN(Method[Unpaired]):
 def _translator(source: Spec, target: Spec, config: CycleGANConfig) -> nn.Module:
     if isinstance(source, ImageSpec) and isinstance(target, ImageSpec):
         blocks = config.blocks or (9 if min(source.height, source.width) >= LARGE else 6)
-        return ResidualTranslator(source, target.channels, config.width, blocks, config.upsampling, config.norm).apply(
-            draw_normal
-        )
+        return ResidualTranslator(
+            source, target.channels, config.width, blocks, config.upsampling, config.norm, config.mask
+        ).apply(draw_normal)
     assert isinstance(source, VectorSpec)
     assert isinstance(target, VectorSpec)
     return VectorTranslator(source.size, config.hidden, target.size)

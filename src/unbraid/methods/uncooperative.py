@@ -46,6 +46,7 @@ from unbraid.nn.residual import (
     check_same_shape,
     detach_blank,
     doublings,
+    drawn,
     halvings,
     residual_blocks,
 )
@@ -72,6 +73,9 @@ class UncooperativeConfig:
     """Upsampling of images. nearest (nearest-neighbour, then a convolution) avoids checkerboard artifacts."""
     norm: Norm = "instance"
     """Normalisation in networks for images. group preserves the colour of uniform images."""
+    mask: bool = False
+    """Networks that generate images predict beside one a mask of the places of their input that they keep (Pumarola et
+    al. 2018). For domains that are alike place by place; not in the paper."""
     residual_channels: Size | None = None
     """Channels of each of the three maps of a residual, by a 1x1 convolution. Default: the maps unchanged, 4 * width,
     which for small images have several times as many values as the image."""
@@ -144,7 +148,7 @@ class ImageDisentangler(nn.Module):
         super().__init__()
         informative, plain = (_image(spec[domain]) for domain in config.domains)
         self.plain = ResidualTranslator(
-            informative, plain.channels, config.width, config.blocks, config.upsampling, config.norm
+            informative, plain.channels, config.width, config.blocks, config.upsampling, config.norm, config.mask
         )
         self.residual = ResidualStream(informative, config)
 
@@ -167,10 +171,12 @@ class ImageEntangler(nn.Module):
         joined = width + (config.residual_channels or width)
         self.size = FitSize(plain.height, plain.width, HALVINGS)
         self.norm: Norm = config.norm
+        self.mask = config.mask
         self.start = halvings(plain.channels, config.width, self.norm)
         self.joins = nn.ModuleList(nn.Conv2d(joined, width, 1) for _ in range(2))
         self.blocks = nn.ModuleList(residual_blocks(width, half, self.norm) for _ in range(2))
-        self.end = doublings(joined, config.width, informative.channels, config.upsampling, self.norm)
+        channels = informative.channels + self.mask
+        self.end = doublings(joined, config.width, channels, config.upsampling, self.norm)
         self.map = (joined - width, *self.size.map_size)
 
     def forward(self, c: Float[Tensor, "n _ h w"], r: Residual) -> Float[Tensor, "n _ h w"]:
@@ -179,7 +185,8 @@ class ImageEntangler(nn.Module):
         for join, blocks, part in zip(self.joins, self.blocks, r[:2], strict=True):
             x = blocks(join(torch.cat([x, part], 1)))
         joined = torch.cat([x, r[2]], 1)
-        return self.size.crop(torch.tanh(detach_blank(self.end(joined), joined, self.norm).float()))
+        result = detach_blank(self.end(joined), joined, self.norm)
+        return drawn(self.size.crop(result.float()), c, self.mask)
 
     def unflatten(self, code: Float[Tensor, "n d"]) -> Residual:
         """Splits a residual in one vector into three maps."""

@@ -106,6 +106,28 @@ def detach_blank(result: Tensor, x: Float[Tensor, "n c h w"], norm: Norm = "inst
     return torch.where(blank[:, None, None, None], result.detach(), result)
 
 
+def with_channels(x: Float[Tensor, "n _ h w"], channels: int) -> Float[Tensor, "n {channels} h w"]:
+    """Returns images with as many channels: themselves, or their mean over channels in each."""
+    return x if x.shape[1] == channels else x.mean(1, keepdim=True).expand(-1, channels, -1, -1)
+
+
+def drawn(result: Float[Tensor, "n _ h w"], x: Float[Tensor, "n _ h w"], mask: bool) -> Float[Tensor, "n _ h w"]:
+    """Returns the image that a network draws of x: tanh of its result, (n, c, h, w).
+
+    With a mask, (n, c + 1, h, w) -> (n, c, h, w): m x + (1 - m) tanh(result), where m, the sigmoid of the last channel,
+    is the share of x that stays (Pumarola et al. 2018, eq. 1; there between a face and one with another expression).
+
+    Args:
+        result: What the last convolution gives.
+        x: The network's input; with other channels than the result, its mean over channels.
+        mask: Whether the last channel is a mask.
+    """
+    if not mask:
+        return torch.tanh(result)
+    new, share = torch.tanh(result[:, :-1]), torch.sigmoid(result[:, -1:])
+    return share * with_channels(x.float(), new.shape[1]) + (1 - share) * new
+
+
 class ResidualBlock(nn.Module):
     """Residual block: x + norm(conv(relu(norm(conv(x))))) with 3x3 convolutions.
 
@@ -137,6 +159,7 @@ class ResidualTranslator(nn.Module):
         blocks: Number of residual blocks.
         upsampling: Kind of upsampling.
         norm: Normalisation.
+        mask: Whether the network predicts beside an image which places of the input it keeps; see `drawn`.
     """
 
     def __init__(
@@ -147,20 +170,22 @@ class ResidualTranslator(nn.Module):
         blocks: int,
         upsampling: Upsampling = "transposed",
         norm: Norm = "instance",
+        mask: bool = False,
     ) -> None:
         super().__init__()
+        self.mask = mask
         self.size = FitSize(spec.height, spec.width, HALVINGS)
         self.norm: Norm = norm
         self.body = nn.Sequential(
             halvings(spec.channels, width, norm),
             residual_blocks(4 * width, blocks, norm),
-            doublings(4 * width, width, channels, upsampling, norm),
+            doublings(4 * width, width, channels + mask, upsampling, norm),
         )
 
     def forward(self, x: Float[Tensor, "n _ h w"]) -> Float[Tensor, "n _ h w"]:
         """Translates images, (n, spec.channels, h, w) -> (n, channels, h, w) in [-1, 1], float32."""
         result = detach_blank(self.body(self.size.pad(x)), x, self.norm)
-        return self.size.crop(torch.tanh(result.float()))
+        return drawn(self.size.crop(result.float()), x, self.mask)
 
 
 class VectorTranslator(nn.Module):
