@@ -12,7 +12,7 @@ b -> a; D_X and D_Y are the discriminators of a and b.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from jaxtyping import Float
@@ -21,20 +21,21 @@ from torch.nn.functional import l1_loss
 from torch.optim import Adam, Optimizer
 
 from unbraid.core.bounds import Count, Positive, Share, Size, Weight
-from unbraid.core.method import Clock, Method, Terms, Update
+from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, small_images
 from unbraid.core.types import DataSpec, Domain, ImageSpec, Spec, Unpaired, UserError, VectorSpec
 from unbraid.nn.blocks import Upsampling, draw_normal
 from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import History
 from unbraid.nn.patch import (
     DiscriminatorNorm,
+    PatchSize,
     discriminator_loss,
     domain_discriminator,
     r1_penalty,
+    small_settings,
 )
 from unbraid.nn.residual import Norm, ResidualTranslator, VectorTranslator, check_same_shape
 
-BETAS = (0.5, 0.999)
 LARGE = 256
 """Height and width from which the paper's networks have nine residual blocks instead of six."""
 
@@ -56,6 +57,8 @@ class CycleGANConfig:
     For domains that are alike place by place; not in the paper."""
     discriminator_width: Size = 64
     """Channels of the discriminators' first map."""
+    discriminator_patch: PatchSize | None = None
+    """Size of the patches that discriminators score, in px. Default: 70 for 256 px, 34 for 128, 16 below."""
     discriminator_norm: DiscriminatorNorm = "instance"
     """Normalisation in discriminators."""
     r1: Weight = 0.0
@@ -71,8 +74,25 @@ class CycleGANConfig:
     paper uses 0.5 for paintings. Both domains must have items of one shape."""
     rate: Positive = 2e-4
     """Adam's learning rate."""
+    betas: tuple[Share, Share] = (0.5, 0.999)
+    """Adam's betas, of all optimisers."""
     plateau: Share = 0.5
     """Fraction of the run after which the learning rates decrease linearly to 0."""
+
+
+SMALL_IMAGES = CycleGANConfig(
+    width=24,
+    blocks=4,
+    upsampling="nearest",
+    norm="group",
+    mask=True,
+    discriminator_width=32,
+    discriminator_norm="none",
+    cycle=1.0,
+    rate=3e-4,
+    betas=(0.0, 0.99),
+)
+"""For images of up to 128 px, with `small_settings`. Chosen on validation parts (docs/notes/unpaired-networks.md)."""
 
 
 class CycleGAN(Method[Unpaired]):
@@ -111,12 +131,21 @@ class CycleGAN(Method[Unpaired]):
         self.discriminators = nn.ModuleDict({domain: _discriminator(spec[domain], config) for domain in ("a", "b")})
         self.history = nn.ModuleDict({domain: History(config.history, spec[domain]) for domain in ("a", "b")})
 
+    @classmethod
+    def default_config(cls, spec: DataSpec) -> tuple[CycleGANConfig, list[str]]:
+        """Returns other networks, losses and weights for small images."""
+        if not small_images(spec):
+            return CycleGANConfig(), []
+        return replace(SMALL_IMAGES, **small_settings(spec)), [SMALL_NOTE]
+
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
-        """Returns Adam with rate 2e-4 and betas .5, .999 for each player."""
+        """Returns Adam with `rate` and `betas` for each player."""
         translators = [*self.to_a.parameters(), *self.to_b.parameters()]
         return {
-            "translators": Adam(translators, lr=self.config.rate, betas=BETAS, fused=True),
-            "discriminators": Adam(self.discriminators.parameters(), lr=self.config.rate, betas=BETAS, fused=True),
+            "translators": Adam(translators, lr=self.config.rate, betas=self.config.betas, fused=True),
+            "discriminators": Adam(
+                self.discriminators.parameters(), lr=self.config.rate, betas=self.config.betas, fused=True
+            ),
         }
 
     def rate_factor(self, stage: str, clock: Clock) -> float:
@@ -169,7 +198,9 @@ def _translator(source: Spec, target: Spec, config: CycleGANConfig) -> nn.Module
 
 
 def _discriminator(spec: Spec, config: CycleGANConfig) -> nn.Module:
-    return domain_discriminator(spec, config.discriminator_width, config.hidden, config.discriminator_norm)
+    return domain_discriminator(
+        spec, config.discriminator_width, config.hidden, config.discriminator_norm, config.discriminator_patch
+    )
 
 
 def _check(spec: DataSpec, config: CycleGANConfig) -> None:

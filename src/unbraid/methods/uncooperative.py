@@ -25,7 +25,7 @@ from torch.nn.functional import l1_loss
 from torch.optim import Adam, Optimizer
 
 from unbraid.core.bounds import Count, Positive, Share, Size, Weight
-from unbraid.core.method import Clock, Method, Terms, Update
+from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, small_images
 from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec, Spec, Unpaired, UserError, VectorSpec, other
 from unbraid.data.parts import Part
 from unbraid.data.richness import more_informative
@@ -34,9 +34,11 @@ from unbraid.nn.functional import least_squares, plateau_then_linear
 from unbraid.nn.history import Bank, History
 from unbraid.nn.patch import (
     DiscriminatorNorm,
+    PatchSize,
     discriminator_loss,
     domain_discriminator,
     r1_penalty,
+    small_settings,
 )
 from unbraid.nn.residual import (
     HALVINGS,
@@ -51,7 +53,6 @@ from unbraid.nn.residual import (
     residual_blocks,
 )
 
-BETAS = (0.5, 0.999)
 Residual = tuple[Tensor, ...]
 """Three maps, or one vector."""
 
@@ -81,6 +82,8 @@ class UncooperativeConfig:
     which for small images have several times as many values as the image."""
     discriminator_width: Size = 64
     """Channels of the discriminators' first map."""
+    discriminator_patch: PatchSize | None = None
+    """Size of the patches that discriminators score, in px. Default: 70 for 256 px, 34 for 128, 16 below."""
     discriminator_norm: DiscriminatorNorm = "spectral+instance"
     """Normalisation in discriminators. The paper's are CycleGAN's, with instance norm, and spectral norm in
     addition."""
@@ -108,6 +111,8 @@ class UncooperativeConfig:
     """Adam's learning rate for disentangler and entangler."""
     discriminator_rate: Positive = 2e-4
     """Adam's learning rate for the discriminators."""
+    betas: tuple[Share, Share] = (0.5, 0.999)
+    """Adam's betas, of all optimisers."""
     plateau: Share = 0.5
     """Fraction of the run after which the learning rates decrease linearly to 0."""
     bank: Size = 64
@@ -118,6 +123,24 @@ class UncooperativeConfig:
         """Returns the informative and the plain domain."""
         informative = self.informative or "a"
         return informative, other(informative)
+
+
+SMALL_IMAGES = UncooperativeConfig(
+    width=24,
+    upsampling="nearest",
+    norm="group",
+    mask=True,
+    residual_channels=8,
+    discriminator_width=32,
+    discriminator_norm="none",
+    cycle_informative=1.0,
+    cycle_plain=1.0,
+    cycle_residual=0.2,
+    rate=3e-4,
+    discriminator_rate=3e-4,
+    betas=(0.0, 0.99),
+)
+"""For images of up to 128 px, with `small_settings`. Chosen on validation parts (docs/notes/unpaired-networks.md)."""
 
 
 class ResidualStream(nn.Module):
@@ -285,6 +308,13 @@ class Uncooperative(Method[Unpaired]):
         self.bank = Bank(config.bank, spec[self.informative])
 
     @classmethod
+    def default_config(cls, spec: DataSpec) -> tuple[UncooperativeConfig, list[str]]:
+        """Returns other networks, losses and weights for small images."""
+        if not small_images(spec):
+            return UncooperativeConfig(), []
+        return replace(SMALL_IMAGES, **small_settings(spec)), [SMALL_NOTE]
+
+    @classmethod
     def resolve_config(cls, config: UncooperativeConfig, train: Part) -> tuple[UncooperativeConfig, list[str]]:
         """Measures which domain is more informative, if that isn't given; otherwise checks what is given."""
         proposal = more_informative(train)
@@ -302,7 +332,7 @@ class Uncooperative(Method[Unpaired]):
         ]
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
-        """Returns three Adams with rate 2e-4 and betas .5, .999 (section 3.4)."""
+        """Returns three Adams (section 3.4)."""
         config = self.config
         players = {
             "disentangler": (self.disentangler, config.rate),
@@ -310,7 +340,7 @@ class Uncooperative(Method[Unpaired]):
             "discriminators": (self.discriminators, config.discriminator_rate),
         }
         return {
-            name: Adam(module.parameters(), lr=rate, betas=BETAS, fused=True)
+            name: Adam(module.parameters(), lr=rate, betas=config.betas, fused=True)
             for name, (module, rate) in players.items()
         }
 
@@ -416,7 +446,9 @@ def _difference(generated: Residual, true: Residual) -> Float[Tensor, ""]:
 
 
 def _discriminator(spec: Spec, config: UncooperativeConfig) -> nn.Module:
-    return domain_discriminator(spec, config.discriminator_width, config.hidden, config.discriminator_norm)
+    return domain_discriminator(
+        spec, config.discriminator_width, config.hidden, config.discriminator_norm, config.discriminator_patch
+    )
 
 
 def _image(spec: Spec) -> ImageSpec:

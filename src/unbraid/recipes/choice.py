@@ -8,7 +8,6 @@ from unbraid.data.parts import Data
 from unbraid.data.survey import Kind
 from unbraid.methods import method_class
 from unbraid.nn.pretrained.perceptual import find_weights
-from unbraid.recipes.cyclegan import SMALL as SMALL_CYCLEGAN
 from unbraid.recipes.lord import SMALL as SMALL_LORD
 from unbraid.recipes.lord import TINY as TINY_LORD
 
@@ -26,8 +25,6 @@ BATCH = {"iiae": 8, "cyclegan": 4, "lord": 32, "uncooperative": 4, "xgan": 32, "
 
 def chosen_method(name: str, data: Data) -> tuple[Any, list[str]]:
     """Returns a method's settings for small machines, and notes about them."""
-    if name == "cyclegan":
-        return SMALL_CYCLEGAN, []
     if name == "lord":
         small = min(data.spec.a.shape[1:]) > 32
         settings = SMALL_LORD if small else TINY_LORD

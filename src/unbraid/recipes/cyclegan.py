@@ -1,16 +1,19 @@
 """Recipes of CycleGAN, the unpaired baseline: each beside one of another method, with as many steps."""
 
+from dataclasses import replace
+
 from unbraid.core.config import TrainConfig
 from unbraid.core.data_config import DataConfig
 from unbraid.core.recipe import Recipe
-from unbraid.methods.cyclegan import CycleGANConfig
-from unbraid.recipes.uncooperative import PAPER, RELIT, beside
+from unbraid.methods.cyclegan import SMALL_IMAGES, CycleGANConfig
+from unbraid.nn.patch import small_settings
+from unbraid.recipes.uncooperative import PAPER, PX_32, PX_64, RELIT, beside
 from unbraid.recipes.xgan import XGAN_EMOJI
 
-SMALL = CycleGANConfig(width=24, discriminator_width=32)
-"""CycleGAN at 64 px, as wide as uncooperative re-entanglement there."""
-
-CYCLEGAN_RELIT_32, CYCLEGAN_RELIT, CYCLEGAN_MAPS, CYCLEGAN_CUHK, CYCLEGAN_FACADES = beside("cyclegan", SMALL)
+CYCLEGAN_RELIT_32, CYCLEGAN_RELIT, CYCLEGAN_MAPS, CYCLEGAN_CUHK, CYCLEGAN_FACADES = beside(
+    "cyclegan", replace(SMALL_IMAGES, **small_settings(PX_64))
+)
+CYCLEGAN_RELIT_32 = replace(CYCLEGAN_RELIT_32, method=replace(SMALL_IMAGES, **small_settings(PX_32)))
 CYCLEGAN_RELIT_PAPER = Recipe(
     CycleGANConfig(),
     RELIT,
@@ -28,7 +31,7 @@ CYCLEGAN_MAPS_PAPER = Recipe(
     about="maps at the paper's 256 px",
 )
 CYCLEGAN_EMOJI = Recipe(
-    SMALL,
+    CycleGANConfig(width=24, discriminator_width=32),
     XGAN_EMOJI.data,
     TrainConfig(steps=XGAN_EMOJI.train.steps, batch=4, average=0.999, evaluate_every=1000),
     name="cyclegan-emoji",

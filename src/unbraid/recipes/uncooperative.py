@@ -7,11 +7,13 @@ from typing import Any
 from unbraid.core.config import TrainConfig
 from unbraid.core.data_config import DataConfig
 from unbraid.core.recipe import Recipe
-from unbraid.methods.uncooperative import UncooperativeConfig
+from unbraid.core.types import DataSpec, ImageSpec
+from unbraid.methods.uncooperative import SMALL_IMAGES, UncooperativeConfig
+from unbraid.nn.patch import small_settings
 
-SMALL = UncooperativeConfig(informative="a", width=24, discriminator_width=32, discriminator_norm="instance")
-"""Uncooperative re-entanglement at 64 px: fewer channels than the paper's 64, every layer in place. Discriminators
-without spectral norm learn faster, and did better in trials at 32 px."""
+PX_32, PX_64 = (DataSpec(ImageSpec(size, size), ImageSpec(size, size)) for size in (32, 64))
+SMALL = replace(SMALL_IMAGES, informative="a", **small_settings(PX_64))
+"""Fewer channels than the paper's 64, every layer in place, and what did best in trials at 32 px."""
 TRAIN = TrainConfig(steps=6500, batch=4, average=0.999, evaluate_every=1000)
 PAPER = TrainConfig(steps=300_000, batch=4, average=0.999, evaluate_every=10_000)
 """The paper's training: section 4 says that it takes up to so many steps. The running average of weights that is kept
@@ -20,7 +22,7 @@ RELIT = DataConfig(set="relit", size=(64, 64))
 """The renders have 64 px and keep them in the paper's setting too: enlarged they would show no more, and convolutions
 take any size."""
 RELIT_32 = DataConfig(set="relit", size=(32, 32))
-TRAIN_32 = TrainConfig(steps=6000, batch=8, average=0.999, evaluate_every=1000)
+TRAIN_32 = TrainConfig(steps=4000, batch=8, average=0.999, evaluate_every=1000)
 """Meant for half an hour on two cores; the time of none was measured yet."""
 FACADES = DataConfig(set="facades", size=(64, 64), augment=("flip", "shift"))
 
@@ -92,6 +94,7 @@ COOPERATIVE_RELIT = replace(
 )
 UNCOOPERATIVE_RELIT_32 = replace(
     UNCOOPERATIVE_RELIT,
+    method=replace(SMALL, **small_settings(PX_32)),
     data=RELIT_32,
     train=TRAIN_32,
     name="uncooperative-relit-32",
@@ -99,7 +102,7 @@ UNCOOPERATIVE_RELIT_32 = replace(
 )
 COOPERATIVE_RELIT_32 = replace(
     UNCOOPERATIVE_RELIT_32,
-    method=COOPERATIVE_RELIT.method,
+    method=replace(UNCOOPERATIVE_RELIT_32.method, cooperative=True),
     name="cooperative-relit-32",
     about="relit cars, 32 px, both networks learn in both cycles",
 )
