@@ -145,8 +145,9 @@ def train_run(
         raise KeyboardInterrupt from stop
     if number():
         return
-    labelled = experiment.method.needs.labelled
-    figure = ("PSNR", "dB") if labelled else ("mAP" if has_classes(experiment.data.val) else "recall@1", "%")
+    needs = experiment.method.needs
+    paired = ("mAP" if has_classes(experiment.data.val) else "recall@1", "%")
+    figure = ("PSNR", "dB") if needs.labelled else ("score without pairs", "%") if needs.hides_pairs else paired
     score = f" (validation {figure[0]} {position.best:.1f} {figure[1]})" if position.best > 0 else ""
     steps = f"{position.step} steps{' of the last stage' if position.stage else ''}"
     print(f"Done after {steps}; best at step {position.best_step}{score}. Next: unbraid evaluate {path}")

@@ -159,11 +159,12 @@ def in_a_line(figures: dict[str, float]) -> str:
     words = []
     for name, value in figures.items():
         what = name.removesuffix("a->b")
+        form = ".3f" if "LPIPS" in name else ".1f"
         back = figures.get(f"{what}b->a")
         if what and what != name and back is not None:
-            words.append(f"{what}{value:.1f} / {back:.1f}")
+            words.append(f"{what}{value:{form}} / {back:{form}}")
         elif not (name.endswith(" b->a") and f"{name.removesuffix('b->a')}a->b" in figures):
-            words.append(f"{name} {value:.1f}")
+            words.append(f"{name} {value:{form}}")
     return ", ".join(words)
 
 
