@@ -277,6 +277,21 @@ def of_methods(known: dict[str, Figure]) -> str:
     return table(["method", "paper", "trains on", "on its test part"], rows)
 
 
+def of_changes() -> str:
+    """Returns the table of settings for small images without pairs, each put back to the paper's: LPIPS both ways of
+    translations to hidden counterparts, mean over seeds."""
+    runs = read_json(RESULTS / "unpaired-changes.json")["runs"]
+    methods = sorted({run["method"] for run in runs})
+
+    def words(change: str, method: str) -> str:
+        found = [run["figures"] for run in runs if (run["change"], run["method"]) == (change, method)]
+        ways = [[each[f"{way} translation lpips"] for each in found] for way in ("a->b", "b->a")]
+        return " / ".join(f"{sum(one) / len(one):.3f}".lstrip("0") for one in ways) if found else "-"
+
+    changes = dict.fromkeys(run["change"] for run in runs)
+    return table(["", *methods], ([change, *(words(change, method) for method in methods)] for change in changes))
+
+
 def texts() -> dict[tuple[Path, str], str]:
     """Returns the text of each generated table, by page and mark."""
     known = figures.figures()
@@ -284,6 +299,7 @@ def texts() -> dict[tuple[Path, str], str]:
     for method in PAGES:
         page = DOCS / "results" / f"{method}.md"
         made |= {(page, "runs"): of_runs(method, known), (page, "pictures"): of_pictures(method)}
+    made |= {(DOCS / "notes" / "unpaired-networks.md", "changes"): of_changes()}
     return made | {(README, "methods"): of_methods(known)}
 
 

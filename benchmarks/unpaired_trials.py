@@ -6,8 +6,7 @@ Trains each method on relit cars and on MNIST-CDCB, both without pairs, 32 px, w
 norm of the discriminators and each size of the residual, by several seeds, and measures hidden pairs of the validation
 part. MUNIT and DTN have norms of their own; only re-entanglement has a residual. Writes
 benchmarks/results/unpaired-trials.json; what stands there is left out, so the same command goes on where it was
-stopped. Then writes the means over the seeds into docs/notes/unpaired-norms.md, between the marks; with `--table`
-nothing more. With `--pictures FOLDER`, draws each run's translations.
+stopped. With `--pictures FOLDER`, draws each run's translations.
 """
 
 import time
@@ -23,7 +22,6 @@ import tyro
 from PIL import Image
 from torch import Tensor
 
-import pages
 from machine import facts
 from unbraid.core.config import PACKAGED, TrainConfig
 from unbraid.core.data_config import DataConfig
@@ -79,8 +77,6 @@ class Arguments:
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int = 300
     pictures: Path | None = None
-    table: bool = False
-    """Train nothing: write the table of what was measured."""
 
 
 @dataclass(frozen=True)
@@ -147,22 +143,23 @@ def trained(
     seed: int,
     every: int = 0,
     watch: Callable[[int], None] = lambda step: None,
+    precision: Literal["auto", "fp32"] = "fp32",
 ) -> dict[str, float]:
-    """Trains for so many steps in float32, and watches after every so many; returns the mean losses of the last."""
+    """Trains for so many steps, and watches after every so many; returns the mean losses of the last."""
     keep_freed_memory()
-    precision = choose_precision(TrainConfig(precision="fp32"))
+    chosen = choose_precision(TrainConfig(precision=precision))
     method.prepare()
-    method.to(precision.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    method.to(chosen.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimisers = method.optimisers("train")
     rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in optimisers.items()}
-    batches = DeviceBatches(Batches(data.train, batch, seed), precision.device)
+    batches = DeviceBatches(Batches(data.train, batch, seed), chosen.device)
     sums: dict[str, float] = {}
     for step in range(steps):
         clock = Clock(step, step / steps)
         torch.manual_seed(step_seed(seed, 0, step))
         for name, optimiser in optimisers.items():
             optimiser.param_groups[0]["lr"] = rates[name] * method.rate_factor("train", clock)
-        losses = train_step(method, optimisers, batches, clock)
+        losses = train_step(method, optimisers, batches, clock, chosen.autocast())
         if every and (step + 1) % every == 0:
             watch(step + 1)
         if step >= steps - LAST:
@@ -224,12 +221,12 @@ def key(record: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def main(arguments: Arguments) -> None:
-    """Trains what is missing, then prints the table."""
+    """Trains what is missing."""
     document: dict[str, Any] = read_json(RESULTS) if RESULTS.exists() else {"runs": []}
     done = {key(record) for record in document["runs"]}
     networks = PerceptualNetworks.find(PACKAGED)
     loaded: dict[str, Data] = {}
-    for trial in () if arguments.table else trials(arguments):
+    for trial in trials(arguments):
         if key(vars(trial)) in done:
             continue
         if trial.set not in loaded:
@@ -251,7 +248,6 @@ def main(arguments: Arguments) -> None:
         document["machine"] = facts()
         write_json(RESULTS, document)
         print(trial, f"{seconds:.0f} s", figures, losses, flush=True)
-    pages.main()
 
 
 if __name__ == "__main__":

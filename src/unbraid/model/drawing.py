@@ -19,6 +19,8 @@ from unbraid.model.codes import coder, evaluating, read
 GAP = 2
 SMALLEST = 64
 """Images of fewer pixels are drawn larger, by a whole factor."""
+FONT = 13
+"""Size of labels, unless they are too long for their column."""
 
 
 def to_picture(x: Tensor) -> Image.Image:
@@ -50,14 +52,15 @@ def grid(
     ]
     sizes = [cell.size for row in cells for cell in row if cell]
     width, height = max(s[0] for s in sizes), max(s[1] for s in sizes)
-    font = ImageFont.load_default(13)
+    font = ImageFont.load_default(FONT)
     left = 8 + max((int(font.getlength(name)) for name in row_names), default=-8 + GAP)
     top = 20 if any(columns) else GAP
     count = max(len(row) for row in cells)
     sheet = Image.new("RGB", (left + count * (width + GAP), top + len(cells) * (height + GAP)), "white")
     draw = ImageDraw.Draw(sheet)
     for i, name in enumerate(columns):
-        draw.text((left + i * (width + GAP) + width / 2, top / 2), _fit(name, width + GAP, font), "black", font, "mm")
+        small = _fitting(name, width + GAP)
+        draw.text((left + i * (width + GAP) + width / 2, top / 2), name, "black", small, "mm")
     for j, row in enumerate(cells):
         y = top + j * (height + GAP)
         if j < len(row_names):
@@ -78,10 +81,10 @@ def save_picture(picture: Image.Image, path: Path, comment: str = "") -> None:
     write_atomically(path, lambda file: picture.save(file, "PNG", pnginfo=about))
 
 
-def _fit(text: str, width: float, font: Any) -> str:
-    while text and font.getlength(text) > width:
-        text = text[:-1]
-    return text
+def _fitting(text: str, width: float) -> Any:
+    """Returns a font small enough for the text to stand above a picture of this width."""
+    fonts = (ImageFont.load_default(size) for size in range(FONT, 1, -1))
+    return next((font for font in fonts if font.getlength(text) <= width), ImageFont.load_default(1))
 
 
 def save_gif(frames: Sequence[Tensor], path: Path, milliseconds: int = 80, comment: str = "") -> None:

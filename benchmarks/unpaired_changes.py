@@ -1,0 +1,93 @@
+"""What each setting for small images without pairs is worth: one change back to the paper's at a time.
+
+    python benchmarks/unpaired_changes.py --root DATA [--methods cyclegan --seeds 0 1 2]
+
+Trains on relit cars, 32 px, batch 8, with `SMALL_IMAGES` of each method and with one of its settings put back, at equal
+steps, and measures hidden pairs of the validation part. Writes benchmarks/results/unpaired-changes.json; what stands
+there is left out, so the same command goes on where it was stopped. Then writes the means over the seeds into
+docs/notes/unpaired-networks.md, between the marks.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+import pages
+from machine import facts
+from unbraid.core.config import PACKAGED
+from unbraid.core.files import read_json, write_json
+from unbraid.data.loading import load
+from unbraid.evaluation.networks import PerceptualNetworks
+from unbraid.methods import METHODS
+from unpaired_trials import SETS, measured, trained
+
+RESULTS = Path(__file__).parent / "results" / "unpaired-changes.json"
+BATCH = 8
+CYCLES = {"cyclegan": {"cycle": 10.0}, "uncooperative": {"cycle_informative": 10.0, "cycle_plain": 10.0}}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """See above."""
+
+    root: Path
+    methods: tuple[str, ...] = ("cyclegan", "uncooperative")
+    seeds: tuple[int, ...] = (0, 1, 2)
+    steps: int = 500
+    pictures: Path | None = None
+
+
+def changes(method: str) -> dict[str, dict[str, Any]]:
+    """Returns the changes by name."""
+    one = {
+        "no mask": {"mask": False},
+        "translators: instance norm": {"norm": "instance"},
+        "discriminators: instance norm": {"discriminator_norm": "instance"},
+        "no R1": {"r1": 0.0},
+        "cycles weigh 10": CYCLES[method],
+        "momentum .5": {"betas": (0.5, 0.999)},
+        "patches of 16 px": {"discriminator_patch": 16},
+        "transposed convolutions": {"upsampling": "transposed"},
+    }
+    together = {name: value for change in one.values() for name, value in change.items()}
+    return {"as they are": {}, **one, "all of these": together}
+
+
+def runs(arguments: Arguments) -> Iterator[dict[str, Any]]:
+    """Yields what tells the runs apart."""
+    for seed, method in product(arguments.seeds, arguments.methods):
+        for change in changes(method):
+            yield {"method": method, "change": change, "seed": seed, "steps": arguments.steps}
+
+
+def main(arguments: Arguments) -> None:
+    """Trains what is missing, and writes the table."""
+    document: dict[str, Any] = read_json(RESULTS) if RESULTS.exists() else {"runs": []}
+    networks = PerceptualNetworks.find(PACKAGED)
+    data = load(replace(SETS["relit"], root=arguments.root))
+    for run in runs(arguments):
+        if any(run.items() <= done.items() for done in document["runs"]):
+            continue
+        kind = METHODS[run["method"]]
+        config = replace(kind.default_config(data.spec)[0], **changes(run["method"])[run["change"]])
+        torch.manual_seed(run["seed"])
+        method, began = kind(data.spec, config), time.process_time()
+        trained(method, data, run["steps"], BATCH, run["seed"], precision="auto")
+        seconds = time.process_time() - began
+        name = "-".join(map(str, run.values())).replace(" ", "_") + ".png"
+        found = measured(method, data, networks, arguments.pictures / name if arguments.pictures else None)
+        document["runs"].append({**run, "figures": found, "processor seconds": round(seconds)})
+        document["machine"] = facts()
+        write_json(RESULTS, document)
+        print(run, f"{seconds:.0f} s", found, flush=True)
+    pages.main()
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
