@@ -1,12 +1,24 @@
 """Discriminators of patches."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from unbraid.core.types import ImageSpec
+from unbraid.core.types import DataSpec, ImageSpec, UserError, VectorSpec
+from unbraid.methods import METHODS
 from unbraid.nn.blocks import InstanceNorm
-from unbraid.nn.patch import DiscriminatorNorm, PatchDiscriminator, VectorDiscriminator, patch_halvings, r1_penalty
+from unbraid.nn.patch import (
+    DiscriminatorNorm,
+    PatchDiscriminator,
+    PatchSize,
+    VectorDiscriminator,
+    domain_discriminator,
+    patch_halvings,
+    r1_penalty,
+    small_settings,
+)
 from unbraid.nn.spectral import SpectralConv
 
 
@@ -82,3 +94,29 @@ def test_r1_of_patches_is_that_of_their_mean(norm: DiscriminatorNorm) -> None:
     torch.testing.assert_close(slope, expected.square().sum((1, 2, 3)).mean())
     (gradient,) = torch.autograd.grad(slope, next(discriminator.parameters()))
     assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("patch", "least"), [(16, 6), (34, 12), (70, 24)])
+def test_patches_of_a_size_need_images_that_hold_them(patch: PatchSize, least: int) -> None:
+    made = domain_discriminator(ImageSpec(least, least + 3, 1), 4, 8, "none", patch)
+    assert made(torch.zeros(2, 1, least, least + 3)).shape[0] == 2
+    with pytest.raises(UserError, match=f"at least {least} x {least}"):
+        domain_discriminator(ImageSpec(least - 1, 64), 4, 8, "none", patch)
+
+
+def test_settings_for_small_images_follow_their_size() -> None:
+    def settings(height: int, width: int) -> dict[str, Any]:
+        return small_settings(DataSpec(ImageSpec(height, width), ImageSpec(height, width, 1)))
+
+    assert settings(32, 32) == {"discriminator_patch": 34, "r1": 30}
+    assert settings(64, 64)["r1"] == 4 * 30
+    assert settings(8, 64)["discriminator_patch"] == 16
+
+
+@pytest.mark.parametrize("name", ["cyclegan", "uncooperative"])
+def test_methods_without_pairs_have_settings_for_small_images(name: str) -> None:
+    kind = METHODS[name]
+    for size, small in ((128, True), (256, False)):
+        config, notes = kind.default_config(DataSpec(ImageSpec(size, size), ImageSpec(size, size)))
+        assert (config == kind.config_type(), bool(notes), config.mask) == (not small, small, small)
+    assert kind.default_config(DataSpec(VectorSpec(2), VectorSpec(1))) == (kind.config_type(), [])
