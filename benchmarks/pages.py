@@ -166,8 +166,14 @@ PICTURES: dict[str, dict[str, str]] = {
         "digits, b to a": "xgan-mnist-cdcb-translate-b-to-a",
         "photos shown as cartoons": "xgan-cuhk-avataaars-translate-a-to-b",
     },
-    "uncooperative": {"two known factors: correlations of each seed, and over the steps": "synthetic"},
-    "cyclegan": {"emoji, a to b": "cyclegan-emoji-translate-a-to-b"},
+    "uncooperative": {
+        "relit cars, b to a": "uncooperative-relit-32-translate-b-to-a",
+        "two known factors: correlations of each seed, and over the steps": "synthetic",
+    },
+    "cyclegan": {
+        "relit cars, a to b": "cyclegan-relit-32-translate-a-to-b",
+        "emoji, a to b": "cyclegan-emoji-translate-a-to-b",
+    },
 }
 """For each method, the row of pictures of its page: caption and name. All of them are of test images."""
 
@@ -179,7 +185,7 @@ METHODS = (
     ("cddn", "CdDN, Gonzalez-Garcia et al. 2018", "pairs", "cddn-mnist-cdcb"),
     ("xgan", "XGAN, Royer et al. 2017", "two unpaired folders", "xgan-mnist-cdcb"),
     ("uncooperative", "Harley et al. 2019", "two unpaired folders", "uncooperative-synthetic-identifiable"),
-    ("cyclegan", "CycleGAN, Zhu et al. 2017", "two unpaired folders", "cyclegan-emoji"),
+    ("cyclegan", "CycleGAN, Zhu et al. 2017", "two unpaired folders", "cyclegan-relit-32"),
     ("cut", "CUT, Park et al. 2020", "two unpaired folders", "cut-relit-32"),
     ("munit", "MUNIT, Huang et al. 2018", "two unpaired folders", "munit-relit-32"),
     ("dtn", "DTN, Taigman et al. 2017", "two unpaired folders", "dtn-emoji"),

@@ -39,7 +39,7 @@ class Arguments:
     root: Path
     methods: tuple[str, ...] = ("cyclegan", "uncooperative")
     seeds: tuple[int, ...] = (0, 1, 2)
-    steps: int = 500
+    steps: int = 250
     pictures: Path | None = None
 
 
@@ -47,16 +47,16 @@ def changes(method: str) -> dict[str, dict[str, Any]]:
     """Returns the changes by name."""
     one = {
         "no mask": {"mask": False},
-        "translators: instance norm": {"norm": "instance"},
-        "discriminators: instance norm": {"discriminator_norm": "instance"},
-        "no R1": {"r1": 0.0},
         "cycles weigh 10": CYCLES[method],
+        "discriminators: instance norm": {"discriminator_norm": "instance"},
         "momentum .5": {"betas": (0.5, 0.999)},
+        "no R1": {"r1": 0.0},
+        "translators: instance norm": {"norm": "instance"},
         "patches of 16 px": {"discriminator_patch": 16},
         "transposed convolutions": {"upsampling": "transposed"},
     }
     together = {name: value for change in one.values() for name, value in change.items()}
-    return {"as they are": {}, **one, "all of these": together}
+    return {"as they are": {}, "all of these": together, **one}
 
 
 def runs(arguments: Arguments) -> Iterator[dict[str, Any]]:
