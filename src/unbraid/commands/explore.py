@@ -50,13 +50,7 @@ def explore(
         port: Port to listen at; the first free one from 7860, if not given.
         browser: Open the page in a browser.
     """
-    if not runs:
-        raise UserError("Which runs? Give their folders: unbraid explore RUN...")
-    for path in runs:
-        if not (path / "config.json").exists():
-            raise UserError(f"{path} is not a run: it has no config.json")
-    for place in index:
-        open_index(place).close()
+    _check(runs, index)
     choose_device(device)
     local = _is_loopback(host)
     token = os.environ.get(TOKEN) or (None if local else secrets.token_urlsafe(24))
@@ -89,6 +83,16 @@ def explore(
     finally:
         listening.close()
     print("Explorer stopped", file=sys.stderr)
+
+
+def _check(runs: tuple[Path, ...], indexes: tuple[str, ...]) -> None:
+    if not runs:
+        raise UserError("Which runs? Give their folders: unbraid explore RUN...")
+    for path in runs:
+        if not (path / "config.json").exists():
+            raise UserError(f"{path} is not a run: it has no config.json")
+    for place in indexes:
+        open_index(place).close()
 
 
 @contextlib.contextmanager

@@ -76,7 +76,6 @@ def evaluate(
     from unbraid.evaluation.evaluate import evaluate as measure
     from unbraid.evaluation.evaluate import other_folder, subject_of
     from unbraid.evaluation.measures import MEASURES
-    from unbraid.evaluation.pictures import captions
 
     names = tuple(filter(None, (name.strip() for name in only.split(","))))
     with joined(choose_device(device), "--device") as group:
@@ -94,13 +93,19 @@ def evaluate(
             print(fill(text, 80, initial_indent=f"{one.name:<21}", subsequent_indent=" " * 21))
         return
     print(table(metrics, [one for one in MEASURES if one.name in names] if names else MEASURES))
+    _say_where(run, other_folder(run, metrics["protocol"]["data"]) if other else run, metrics, other)
+
+
+def _say_where(run: Path, folder: Path, metrics: dict[str, Any], other: bool) -> None:
+    """Prints what was measured, what was written, and which pictures to look at."""
+    from unbraid.evaluation.pictures import captions
+
     protocol = metrics["protocol"]
     by = f", {protocol['distance']} distance" if "distance" in protocol else ""
     what = "items that the run was not given, of" if other else "test items of"
     print(f"\n{protocol['items']} {what} {protocol['data']}{by}; {protocol['model']}")
     if protocol["remark"]:
         print(f"Say with it: {protocol['remark']}")
-    folder = other_folder(run, protocol["data"]) if other else run
     written = [run / "metrics.json", run / "README.md", folder / "pictures", folder / "examples"]
     print(f"Written: {', '.join(str(path) for path in written if path.exists())}")
     if pictures := captions(folder / "pictures"):
