@@ -167,7 +167,8 @@ PICTURES: dict[str, dict[str, str]] = {
         "photos shown as cartoons": "xgan-cuhk-avataaars-translate-a-to-b",
     },
     "uncooperative": {
-        "relit cars, b to a": "uncooperative-relit-32-translate-b-to-a",
+        "photos shown as sketches": "uncooperative-cuhk-translate-a-to-b",
+        "sketches shown as photos": "uncooperative-cuhk-translate-b-to-a",
         "two known factors: correlations of each seed, and over the steps": "synthetic",
     },
     "cyclegan": {

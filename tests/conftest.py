@@ -22,4 +22,4 @@ def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without perceptual networks, which take seconds."""
     from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
 
-    monkeypatch.setattr(PerceptualNetworks, "find", lambda config: NO_NETWORKS)
+    monkeypatch.setattr(PerceptualNetworks, "find", lambda *_: NO_NETWORKS)

@@ -21,7 +21,7 @@ SMALL = [
 @pytest.fixture(autouse=True)
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without perceptual networks, which take seconds."""
-    monkeypatch.setattr(PerceptualNetworks, "find", lambda config: NO_NETWORKS)
+    monkeypatch.setattr(PerceptualNetworks, "find", lambda *_: NO_NETWORKS)
 
 
 def measured(place: Path, pairs: list[tuple[int, int]], test: float) -> tuple[dict[str, Any], str]:

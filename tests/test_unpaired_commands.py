@@ -159,7 +159,7 @@ def test_what_needs_codes_says_so_or_works(
     if method == "uncooperative":
         with np.load(tmp_path / "codes.npz", allow_pickle=False) as codes:
             assert codes["shared"].shape == (2, 3, 16, 16)
-            assert codes["exclusive"].shape == (2, 3 * 16 * 4 * 4)
+            assert codes["exclusive"].shape == (2, 3 * 8 * 4 * 4)
     else:
         assert not any(tmp_path.iterdir())
 

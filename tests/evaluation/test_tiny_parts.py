@@ -28,7 +28,7 @@ from unbraid.model.trained import Trained
 @pytest.fixture(autouse=True)
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without perceptual networks, which take seconds."""
-    monkeypatch.setattr(PerceptualNetworks, "find", lambda config: NO_NETWORKS)
+    monkeypatch.setattr(PerceptualNetworks, "find", lambda *_: NO_NETWORKS)
 
 
 def tiny(data: Data, count: int, equal: bool) -> Data:
