@@ -30,7 +30,7 @@ from unbraid.core.data_config import DataConfig
 from unbraid.core.files import read_json, write_json
 from unbraid.core.types import ImageSpec
 from unbraid.data.loading import load
-from unbraid.methods.uncooperative import BETAS, Uncooperative, UncooperativeConfig
+from unbraid.methods.uncooperative import Uncooperative, UncooperativeConfig
 from unbraid.model.codes import evenly_spaced
 from unbraid.model.run import Run
 from unbraid.nn.functional import least_squares
@@ -96,7 +96,7 @@ def learned(norm: DiscriminatorNorm, images: Tensor, batch: int, steps: int, see
     torch.manual_seed(seed)
     _, channels, height, width = images.shape
     discriminator = PatchDiscriminator(channels, WIDTH, patch_halvings(ImageSpec(height, width, channels)), norm)
-    optimiser = Adam(discriminator.parameters(), lr=RATE, betas=BETAS)
+    optimiser = Adam(discriminator.parameters(), lr=RATE, betas=UncooperativeConfig().betas)
     average = images.mean((1, 2, 3), keepdim=True)
     pale, losses = average + CONTRAST * (images - average), []
     for _ in range(steps):
