@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _status(arguments: list[str]) -> int:
-    """As `main`. What the user can mend is said in one line, which of several ranks names the one."""
+    """See `main`. What the user can mend is said in one line, which of several ranks names the one."""
     speaker = f"unbraid (rank {os.environ['RANK']})" if _several() else "unbraid"
     try:
         return _run(arguments)

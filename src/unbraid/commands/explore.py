@@ -129,14 +129,14 @@ def _hosts(host: str) -> frozenset[str]:
 
 
 def _in_link(host: str) -> str:
-    """The address as it is written in a link."""
+    """Returns the address as it is written in a link."""
     if host in ("0.0.0.0", "::"):
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
 
 
 def _socket(host: str, port: int | None) -> socket.socket:
-    """A socket at the port, or at the first that is free. Raises UserError."""
+    """Returns a socket at the port, or at the first that is free. Raises UserError."""
     reason = ""
     for number in [port] if port is not None else PORTS:
         listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)

@@ -142,7 +142,7 @@ def _check_numbers(batch: int, workers: int | None, exact: int, recall: float) -
 
 @contextlib.contextmanager
 def _target(to: str, part: Shard, asked: Identity) -> Iterator[tuple[Store, Callable[[int, float], Iterable[str]]]]:
-    """Where codes are kept, and what is done when all are there, which returns lines that say how it went."""
+    """Returns where codes are kept, and what is done when all are there, which returns lines that say how it went."""
     if to.startswith("milvus://"):
         from unbraid.search.milvus import sending
 

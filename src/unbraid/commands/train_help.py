@@ -72,7 +72,7 @@ def _settings(start: RunConfig[Any], needs: type[Batch]) -> Iterator[tuple[str, 
 
 
 def _entry(name: str, text: str, column: int) -> list[str]:
-    """A name and its text beside it; below it, where the name is long."""
+    """Returns a name and its text beside it; below it, where the name is long."""
     indent = " " * (column + 2)
     if len(name) < column:
         return wrap(text, WIDTH, break_on_hyphens=False, initial_indent=f"  {name:{column}}", subsequent_indent=indent)

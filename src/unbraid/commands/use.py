@@ -413,7 +413,7 @@ def _draw_analogies(
 
 
 def _drawn_rows(columns: int, spec: ImageSpec) -> int:
-    """How many rows of a grid there may be. UserError if not even one."""
+    """Returns how many rows of a grid there may be. Raises UserError if not even one."""
     from unbraid.model.drawing import SMALLEST
 
     factor = max(1, -(-SMALLEST // min(spec.height, spec.width)))
@@ -439,7 +439,8 @@ def _one(path: Path, spec: ImageSpec) -> Tensor:
 
 
 def _answer_names(files: Sequence[Path]) -> list[str]:
-    """Names for answers: the files' without folder and ending, numbered where two are alike, or one is called grid."""
+    """Returns names for answers: the files' without folder and ending, numbered where two are alike, or one is called
+    grid."""
     names: dict[str, None] = {}
     for file in files:
         stem, count = file.stem, 1

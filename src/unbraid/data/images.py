@@ -383,8 +383,8 @@ def _flat(values: np.ndarray) -> np.ndarray:
 
 
 def _deep(path: str | Path, header: Header, high: np.ndarray) -> np.ndarray:
-    """All 16 bits of a colour image of which Pillow has given the upper 8: read in the other byte order it gives the
-    lower 8.
+    """Returns all 16 bits of a colour image of which Pillow has given the upper 8: read in the other byte order it
+    gives the lower 8.
 
     Grey with transparency can't be read so; its upper 8 bits are spread over 16.
     """

@@ -162,7 +162,7 @@ def measured(subject: Subject, measures: Sequence[Measure[Any]], group: Ranks = 
 
 
 def _protocol(subject: Subject, other: bool) -> Json:
-    """How it was measured, and what must be said with every figure. other: of images that aren't the run's."""
+    """Returns how it was measured, and what must be said with every figure. other: of images that aren't the run's."""
     model, networks = subject.model, subject.networks
     protocol: Json = {
         "data": subject.data.name,
@@ -185,7 +185,7 @@ def _protocol(subject: Subject, other: bool) -> Json:
 
 
 def _chosen_by(run: Run, model: Trained, data: Data) -> str:
-    """How training chose the model."""
+    """Returns how training chose the model."""
     if model.method.needs.hides_pairs:
         log = run.path / "log.jsonl"
         rows = read_log(log) if log.exists() else []
@@ -197,14 +197,14 @@ def _chosen_by(run: Run, model: Trained, data: Data) -> str:
 
 
 def _chooses(val: Part) -> bool:
-    """Whether retrieval on a validation part could fail."""
+    """Returns whether retrieval on a validation part could fail."""
     if pairs := val.pairs():
         return min(len(first) for first in Pairing.of(pairs).first.values()) > 1
     return not has_classes(val) or says_nothing(val) is None
 
 
 def _few(part: Part) -> str:
-    """What to say of a test part of few items, "" of others."""
+    """Returns what to say of a test part of few items, "" of others."""
     pairs, labelled = part.pairs(), part.labelled()
     if pairs:
         count = min(len(first) for first in Pairing.of(pairs).first.values())
@@ -217,5 +217,5 @@ def _few(part: Part) -> str:
 
 
 def _alike(one: Json, other: Json) -> bool:
-    """Whether figures of two protocols may stand in one file."""
+    """Returns whether figures of two protocols may stand in one file."""
     return all(one.get(key) == other.get(key) for key in {*one, *other} if key not in PER_RUN)

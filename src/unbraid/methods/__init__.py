@@ -81,5 +81,5 @@ def method_name(config: Any) -> str:
 
 
 def _others() -> dict[str, EntryPoint]:
-    """The methods of other packages, by name."""
+    """Returns the methods of other packages, by name."""
     return {point.name: point for point in entry_points(group=GROUP)}

@@ -140,7 +140,7 @@ SMALL_IMAGES = UncooperativeConfig(
     discriminator_rate=3e-4,
     betas=(0.0, 0.99),
 )
-"""For images of up to 128 px, with `small_settings`. Chosen on validation parts (docs/notes/unpaired-networks.md)."""
+"""For images of up to 128 px, with `small_settings`; from trials on the validation part of relit cars."""
 
 
 class ResidualStream(nn.Module):

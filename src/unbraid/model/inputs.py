@@ -352,7 +352,7 @@ def _picture(picture: Image.Image, spec: ImageSpec, fit: Fit) -> Tensor:
 
 
 def _tensor(given: Any, wanted: str) -> Tensor:
-    """An array or a tensor of numbers, on the processor, sharing memory where it can."""
+    """Returns an array or a tensor of numbers, on the processor, sharing memory where it can."""
     if isinstance(given, Tensor):
         return given.detach().cpu()
     if isinstance(given, np.ndarray) and given.dtype.kind in "biuf":

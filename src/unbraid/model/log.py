@@ -154,7 +154,8 @@ class Log:
 
 
 def in_a_line(figures: dict[str, float]) -> str:
-    """The figures in few words: those of both directions stand together, "variety 20.5 / 18.1"; a->b comes first."""
+    """Returns the figures in few words: those of both directions stand together, "variety 20.5 / 18.1"; a->b comes
+    first."""
     figures = {LABELS.get(name, name): value for name, value in figures.items()}
     words = []
     for name, value in figures.items():

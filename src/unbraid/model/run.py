@@ -230,7 +230,7 @@ class Run:
 
     @classmethod
     def existing(cls, path: Path) -> "Run":
-        """The run in this folder. Raises UserError if there is none, or one of another version."""
+        """Returns the run in this folder. Raises UserError if there is none, or one of another version."""
         if not path.is_dir():
             raise UserError(f"There is no run folder {path}")
         values = _checked_config(path)
@@ -453,7 +453,7 @@ def _size(state: Any) -> int:
 
 
 def model_state(method: nn.Module) -> dict[str, Tensor]:
-    """The method's weights and statistics, without what only training needs."""
+    """Returns the method's weights and statistics, without what only training needs."""
     left_out = method.training_only if isinstance(method, Method) else ()
     return {name: value for name, value in method.state_dict().items() if not name.startswith(left_out)}
 
@@ -519,7 +519,7 @@ def _present_train(values: Json) -> Json:
 
 
 def _method_config(kind: type[AnyMethod], values: Json, file: Path) -> Any:
-    """A method's configuration, as this or an earlier version saved it in a file."""
+    """Returns a method's configuration, as this or an earlier version saved it in a file."""
     try:
         upgraded = kind.upgrade_config(present_names(values, kind.renamed))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -544,7 +544,7 @@ def _spec_to_json(spec: Spec) -> Json:
 
 
 def _spec(saved: SavedImages | SavedVectors) -> Spec:
-    """The inverse of `_spec_to_json`."""
+    """Returns the specification that `_spec_to_json` wrote."""
     kind = ImageSpec if isinstance(saved, SavedImages) else VectorSpec
     return kind(**msgspec.structs.asdict(saved))
 
@@ -567,7 +567,8 @@ def read_model(path: Path) -> tuple[SavedModel, Mapping[str, Tensor]]:
 
 
 def load_model(path: Path) -> tuple[AnyMethod, CodeSpace | None, SavedModel]:
-    """The best model of the run in folder `path`: (method in evaluation mode, geometry of shared codes, metadata).
+    """Returns the best model of the run in folder `path`: (method in evaluation mode, geometry of shared codes,
+    metadata).
 
     Raises UserError if there is no model yet, it is damaged, or of another version.
     """
@@ -589,7 +590,7 @@ def load_model(path: Path) -> tuple[AnyMethod, CodeSpace | None, SavedModel]:
 
 
 def _space(parts: dict[str, Tensor], file: Path) -> CodeSpace:
-    """The geometry of shared codes. Raises UserError that names `file` if its parts don't fit each other."""
+    """Returns the geometry of shared codes. Raises UserError that names `file` if its parts don't fit each other."""
     shapes = {name: tuple(value.shape) for name, value in parts.items()}
     size, directions = shapes.get("directions", ()) if len(shapes.get("directions", ())) == 2 else (0, 0)
     wanted = {"centre_a": (size,), "centre_b": (size,), "scale": (size,)}

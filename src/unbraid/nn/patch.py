@@ -132,7 +132,7 @@ def discriminator_loss(discriminator: nn.Module, real: Tensor, generated: Tensor
 
 
 def small_settings(spec: DataSpec) -> dict[str, Any]:
-    """Returns `discriminator_patch` and `r1` for images of up to 128 px, which did best in trials at 32 px.
+    """Returns `discriminator_patch` and `r1` for images of up to 128 px, from trials at 32 px.
 
     The penalty's weight is in proportion to the number of pixels: a score is a mean over patches, so its squared
     gradient falls as they become more.

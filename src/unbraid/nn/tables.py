@@ -78,7 +78,8 @@ class RowAdam(Optimizer):
         self._catch_up(weight, rows.unique() if sizes_are_free(weight) else rows)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As every optimiser; steps stay whole numbers. Raises ValueError for the state of other tables."""
+        """See `Optimizer.load_state_dict`; steps stay whole numbers. Raises ValueError for the state of other
+        tables."""
         super().load_state_dict(state_dict)
         for weight, state in self.state.items():
             state["last"] = state["last"].to(torch.int32)
@@ -106,7 +107,7 @@ class RowAdam(Optimizer):
 
     @torch.no_grad()
     def _catch_up(self, weight: Tensor, rows: Int[Tensor, " r"]) -> None:
-        """The steps that these rows have missed, taken at once."""
+        """Takes the steps that these rows have missed, at once."""
         state, group = self.state[weight], self._group(weight)
         now = int(state["now"])
         last = state["last"][rows].long()

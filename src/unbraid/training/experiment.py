@@ -390,7 +390,7 @@ def checked(config: Any) -> RunConfig[Any]:
 
 
 def _typed(config: Any) -> Any:
-    """The same configuration by its types. UserError that names the field whose value doesn't fit."""
+    """Returns the same configuration by its types. Raises UserError that names the field whose value doesn't fit."""
     kind = type(config)
     try:
         return dacite.from_dict(kind, dataclasses.asdict(config), dacite.Config(cast=[Path, tuple], strict=True))

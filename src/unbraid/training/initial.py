@@ -39,7 +39,8 @@ def start_from(path: Path, name: str, method: Method[Any]) -> list[str]:
 
 
 def _of_training(method: Method[Any]) -> list[str]:
-    """Names of state that only training needs: of networks, which fit other data too, not of codes and stored items."""
+    """Returns names of state that only training needs: of networks, which fit other data too, not of codes and stored
+    items."""
     networks = tuple(
         f"{name}."
         for name, child in method.named_children()
@@ -57,5 +58,5 @@ def _unlike(value: Tensor | None) -> str:
 
 
 def _some(names: list[str]) -> str:
-    """The first names, and how many more there are."""
+    """Returns the first names, and how many more there are."""
     return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")

@@ -180,7 +180,8 @@ def _wish(updates: Updates, controls: Mapping[str, Component], query: Mapping[st
 
 
 def _without(names: list[str]) -> str:
-    """A style without the tabs of these views: gradio leaves tabs in place whose `visible` an event takes away."""
+    """Returns a style without the tabs of these views: gradio leaves tabs in place whose `visible` an event takes
+    away."""
     return f"<style>{' '.join(f'#tab-{name}-button {{ display: none; }}' for name in names)}</style>"
 
 
@@ -201,7 +202,7 @@ def _changing(view: View, page: Page) -> list[Component]:
 
 
 def _from_link(component: Component, value: str) -> object:
-    """A parameter of a link as the component's value; views look at it before they believe it."""
+    """Returns a parameter of a link as the component's value; views look at it before they believe it."""
     if isinstance(component, gr.CheckboxGroup):
         return value.split(",")
     if isinstance(component, (gr.Number, gr.Slider)):

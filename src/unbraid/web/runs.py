@@ -250,7 +250,7 @@ class Runs:
         return before[1]
 
     def _data(self, run: Run) -> tuple[Data | None, str, str]:
-        """The run's data, why there are none, and what is to be said with them."""
+        """Returns the run's data, why there are none, and what is to be said with them."""
         try:
             data = read_data(run, {"root": self.root} if self.root else {})
         except UserError as error:
@@ -261,7 +261,7 @@ class Runs:
 
 
 def _short(paths: list[Path]) -> list[str]:
-    """The folders' own names, with as many of those above as it takes to tell them apart."""
+    """Returns the folders' own names, with as many of those above as it takes to tell them apart."""
     whole = [path.absolute() for path in paths]
     if len({path.resolve() for path in whole}) < len(whole):
         raise UserError("Give each run once")

@@ -38,7 +38,7 @@ def read_upload(sent: object, spec: ImageSpec, folder: Path) -> tuple[Float[Tens
 
 
 def _received(sent: object, folder: Path) -> Path:
-    """The file in the upload folder. UserError for any other path."""
+    """Returns the file in the upload folder. Raises UserError for any other path."""
     name = sent.get("path") if isinstance(sent, Mapping) else None
     if isinstance(name, str) and name and "\0" not in name:
         # what links and dots lead to must lie in the folder itself

@@ -149,7 +149,7 @@ def load_datasets(config: DataConfig, given: Datasets | None, like: DataSpec | N
 def _read(
     forms: Sequence[Form], name: str, source: Any, columns: Sequence[Sequence[str]], needed: int
 ) -> list[np.ndarray]:
-    """The columns of a data set, each as one array; labels last, which are not fitted.
+    """Returns the columns of a data set, each as one array; labels last, which are not fitted.
 
     forms: what images are brought to, for each column of them.
     columns: how each may be called. needed: how many there must be; what is beyond is read if it is there.
@@ -179,7 +179,7 @@ def _read(
 
 
 def _values(item: Any, name: str, i: int, columns: Sequence[Sequence[str]], needed: int) -> list[Any]:
-    """The values of an item that are used. UserError, with what was found, if some are missing."""
+    """Returns the values of an item that are used. Raises UserError, with what was found, if some are missing."""
     if isinstance(item, Mapping):
         keys = [next((key for key in names if key in item), None) for names in columns]
         if len(columns) == 1 and keys == [None] and len(item) == 1:
@@ -222,7 +222,7 @@ class _Kept:
         self.stored[i] = array
 
     def array(self, value: Any, i: int) -> np.ndarray:
-        """An image (h, w, c) of the wanted size, or a vector (d,)."""
+        """Returns an image (h, w, c) of the wanted size, or a vector (d,)."""
         if isinstance(value, Image.Image):
             pixels = from_picture(value).numpy()
         else:
@@ -263,7 +263,7 @@ def _channels_first(pixels: np.ndarray, first: bool) -> np.ndarray:
 
 
 def _on_disk(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """An array that takes no memory, and is gone with the program."""
+    """Returns an array that takes no memory, and is gone with the program."""
     folder = cache_folder()
     try:
         make_private(folder)
@@ -277,7 +277,7 @@ def _on_disk(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def _plain(value: Any) -> np.ndarray:
-    """A value as an array, whatever it was."""
+    """Returns a value as an array, whatever it was."""
     if not isinstance(value, torch.Tensor):
         return np.asarray(value)
     value = value.detach().cpu()

@@ -257,7 +257,7 @@ def _stem(name: str) -> str:
 def _matched(
     a: Listing, b: Listing, names_a: Sequence[str], names_b: Sequence[str], key: Callable[[str], str]
 ) -> list[tuple[str, str]]:
-    """Names of a and of b with one key. Raises UserError if there are several with it in one of the folders."""
+    """Returns names of a and of b with one key. Raises UserError if there are several with it in one of the folders."""
     sides: list[dict[str, list[str]]] = [{}, {}]
     for names, side in zip((names_a, names_b), sides, strict=True):
         for name in names:

@@ -182,8 +182,8 @@ def _lit(front: Float[Tensor, "n 3 h w"], cover: Float[Tensor, "n 1 h w"], scene
 
 
 def _shadows(cover: Float[Tensor, "n 1 h w"], scene: Scenes) -> Float[Tensor, "n 1 h w"]:
-    """The share of the directed light that cars keep from the ground: an outline laid down away from the light, and
-    what is right under a car."""
+    """Returns the share of the directed light that cars keep from the ground: an outline laid down away from the light,
+    and what is right under a car."""
     height, width = cover.shape[2:]
     _, y = places(height, width)
     foot = torch.where(cover > 0.5, y + 0.5 / height, -0.5).amax((2, 3), keepdim=True)

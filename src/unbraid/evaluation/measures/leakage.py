@@ -160,10 +160,9 @@ def _two_domains(subject: Subject) -> Probes:
 
 
 def _domain_probe(probes: Probes, log: Path | None) -> Json:
-    """How well the domain is told from shared codes of test items, by readers fitted afresh to three quarters of them,
-    percent, beside chance, the lower of their controls, and whether both say anything; and by the classifier in
-    training, at the end of the log. 50 is what guessing gives. Empty without codes.
-    """
+    """Returns how well the domain is told from shared codes of test items, by readers fitted afresh to three quarters
+    of them, percent, beside chance, the lower of their controls, and whether both say anything; and by the classifier
+    in training, at the end of the log. 50 is what guessing gives. Empty without codes."""
     found = probes.get("domain from shared", {})
     if "linear" not in found:
         return {}

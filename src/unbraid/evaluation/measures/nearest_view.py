@@ -88,5 +88,5 @@ def _one_way(subject: Subject, source: Domain) -> Json:
 
 
 def _least(values: Tensor, owner: Tensor, count: int) -> Tensor:
-    """The least value of each owner. values, owner: (n,) -> (count,)."""
+    """Returns the least value of each owner. values, owner: (n,) -> (count,)."""
     return torch.full((count,), torch.inf, device=values.device).scatter_reduce(0, owner, values.float(), "amin")

@@ -143,8 +143,8 @@ def share(found: Recall, k: int) -> str:
 
 
 def _compared(subject: Subject) -> dict[str, Sides]:
-    """What retrieval compares, of a and of b: codes and pixels, (n, ...) each, of those that have one shape and hold
-    something."""
+    """Returns what retrieval compares, of a and of b: codes and pixels, (n, ...) each, of those that have one shape and
+    hold something."""
     a, b = subject.both_encoded()
     others = {"exclusive": (a.exclusive, b.exclusive), "pixels": (_pixels(subject, "a"), _pixels(subject, "b"))}
     alike = {name: (x, y) for name, (x, y) in others.items() if x.shape == y.shape and x.shape[1]}

@@ -66,13 +66,13 @@ class Semantics(Measure[SemanticsResult]):
 
 
 def _compared(subject: Subject, source: Domain) -> list[tuple[Part, Domain]]:
-    """What a reader is fitted to, what is translated, and what is real beside translations."""
+    """Returns what a reader is fitted to, what is translated, and what is real beside translations."""
     target = other(source)
     return [(subject.data.train, target), (subject.part, source), (subject.part, target)]
 
 
 def _names(subject: Subject, source: Domain) -> list[str]:
-    """The attributes that are known of all of these."""
+    """Returns the attributes that are known of all of these."""
     known = [part.attributes_of(domain) for part, domain in _compared(subject, source)]
     return [name for name in known[0] if all(name in others for others in known)]
 
@@ -122,6 +122,6 @@ def _agreement(
     wanted: np.ndarray,
     compare: Callable[[np.ndarray, np.ndarray], dict[str, float]] = agreement,
 ) -> dict[str, float]:
-    """Of the images whose value is one that the reader knows."""
+    """Returns how far readings agree with wanted values, and of how many images: those whose value is known to it."""
     known = np.isin(wanted, reader.known)
     return {"images": int(known.sum()), **compare(reader.read(features[torch.from_numpy(known)]), wanted[known])}

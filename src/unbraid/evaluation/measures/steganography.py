@@ -185,7 +185,8 @@ class Steganography(Measure[SteganographyResult]):
 
 
 def _summary(subject: Subject, found: "_Measured", way: str) -> dict[str, float]:
-    """The two figures of a translation that say most: LPIPS to the hidden counterpart, and how often it finds it."""
+    """Returns the two figures of a translation that say most: LPIPS to the hidden counterpart, and how often it finds
+    it."""
     through = ThroughTranslation().compute(subject).get("recall_through_translation", {})
     lpips = found.hidden.figures().get("translation", {}).get("lpips")
     recall = through.get("pair", {}).get(way, {}).get("1")

@@ -88,5 +88,5 @@ def _one_way(subject: Subject, source: Domain) -> Json:
 
 
 def _covered(real: Tensor, generated: Tensor) -> dict[str, float]:
-    """The percentage of real images that generated ones cover; empty for few."""
+    """Returns the percentage of real images that generated ones cover; empty for few."""
     return {"coverage": round(coverage(real, generated), 2)} if min(len(real), len(generated)) >= FEWEST else {}

@@ -58,7 +58,7 @@ def both_ways(vectors: Pair, part: Part) -> dict[str, Json]:
 
 
 def _labels(part: Part) -> list[np.ndarray]:
-    """The classes of the items of a and of b."""
+    """Returns the classes of the items of a and of b."""
     labels = ((part.labels_of(domain), part.domain(domain)[1]) for domain in DOMAINS)
     return [known[rows] for known, rows in labels if known is not None]
 
@@ -151,7 +151,8 @@ class ZeroShot(Measure[ZeroShotResult]):
 
 
 def _features(part: Part) -> Json:
-    """What the method was given, and what was there before a head was tuned, where these are vectors of one size."""
+    """Returns what the method was given, and what was there before a head was tuned, where these are vectors of one
+    size."""
     (a, rows_a), (b, rows_b) = (part.domain(domain) for domain in DOMAINS)
     given = a.read(rows_a, 0), b.read(rows_b, 0)
     before = unheaded(a).read(rows_a, 0), unheaded(b).read(rows_b, 0)
@@ -167,7 +168,7 @@ def _features(part: Part) -> Json:
 
 
 def _counts(part: Part) -> Json:
-    """What chance gives, how many queries and classes there are, and the highest precision that is possible."""
+    """Returns what chance gives, how many queries and classes there are, and the highest precision that is possible."""
     labels = _labels(part)
     counts = [np.bincount(side, minlength=1 + max(some.max() for some in labels)) for side in labels]
     chance = float((counts[0] * counts[1]).sum() / len(labels[0]) / len(labels[1]))

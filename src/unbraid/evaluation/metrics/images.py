@@ -81,7 +81,7 @@ def _ssim(x: Float[Tensor, "n c h w"], y: Float[Tensor, "n c h w"], window: int)
 
 
 def _window_means(window: int, length: int, device: torch.device) -> Float[Tensor, "places length"]:
-    """The matrix that takes a line to its means under a Gaussian window at each place.
+    """Returns the matrix that takes a line to its means under a Gaussian window at each place.
 
     Up to 512 pixels a side, products with it are several times as fast as convolutions of one channel.
     """
@@ -230,7 +230,7 @@ def known_features(vgg: Vgg16, images: Float[Tensor, "n c h w"]) -> Float[Tensor
 
 @lru_cache(maxsize=4)
 def _digest(vgg: Vgg16, shape: tuple[int, ...], versions: tuple[int, ...]) -> Any:
-    """The beginning of a digest of images of this shape and the network, whose buffers have these versions."""
+    """Returns the beginning of a digest of images of this shape and the network, whose buffers have these versions."""
     digest = sha256(json.dumps([VERSION, FEATURES, shape]).encode())
     for buffer in vgg.buffers():
         digest.update(buffer.cpu().contiguous().numpy().data)

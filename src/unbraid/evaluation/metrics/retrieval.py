@@ -75,7 +75,8 @@ class _Gallery:
 
 
 def _center(queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"]) -> Float[Tensor, " d"]:
-    """What to take away: the gallery's mean, but nothing from small whole numbers, such as signs, which are exact."""
+    """Returns what to take away: the gallery's mean, but nothing from small whole numbers, such as signs, which are
+    exact."""
     # the first row shows most that are no whole numbers, and costs nothing
     if not all(torch.equal(x[:1], x[:1].round()) for x in (queries, gallery)):
         return gallery.mean(0)
@@ -127,7 +128,7 @@ class FirstHits(Short):
 
 
 def _count(mask: Bool[Tensor, "q g"]) -> Int[Tensor, " q"]:
-    """How many are true in each row, on the processor, where numpy is ten times as fast at this."""
+    """Returns how many are true in each row, on the processor, where numpy is ten times as fast at this."""
     return torch.from_numpy(np.count_nonzero(mask.numpy(), axis=1)) if mask.is_cpu else mask.sum(1).cpu()
 
 
@@ -332,7 +333,7 @@ def recall(
 def _group_hits(
     queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"], of: csr_array, among: csr_array
 ) -> FirstHits:
-    """Where an item of the gallery is a hit that is in a group of the query."""
+    """Returns where an item of the gallery is a hit that is in a group of the query."""
     found = []
     for start, block in blocks(queries, gallery):
         hits = of[start : start + len(block)] @ among.T
@@ -403,7 +404,8 @@ def union_chance(
 
 
 def _taken(block: Float[Tensor, "q g"], k: int) -> Float[Tensor, "q g"]:
-    """How much of a place among the k nearest each item has: 1, 0, or as much as others that are as far as the k-th."""
+    """Returns how much of a place among the k nearest each item has: 1, 0, or as much as others that are as far as the
+    k-th."""
     furthest = block.topk(k, largest=False).values[:, -1:]
     inside, edge = block < furthest, block == furthest
     left = (k - inside.sum(1, keepdim=True)) / edge.sum(1, keepdim=True).clamp(min=1)
@@ -411,7 +413,7 @@ def _taken(block: Float[Tensor, "q g"], k: int) -> Float[Tensor, "q g"]:
 
 
 def _paired(some: Int[Tensor, " q"], partners: Int[Tensor, "p 2"], count: int) -> Bool[Tensor, "q m"]:
-    """Whether an item of the other domain is a counterpart of a query. some: increasing positions."""
+    """Returns whether an item of the other domain is a counterpart of a query. some: increasing positions."""
     pairs = partners[torch.isin(partners[:, 0], some)]
     table = torch.zeros(len(some), count, dtype=torch.bool, device="cpu")
     table[torch.searchsorted(some, pairs[:, 0].contiguous()), pairs[:, 1]] = True

@@ -162,7 +162,7 @@ def _labels(found: Evidence) -> Iterator[Advice]:
 
 
 def _length(found: Evidence) -> Iterator[Advice]:
-    """Whether training was short, and whether held-out figures stood still at the end, or were rising."""
+    """Yields whether training was short, and whether held-out figures stood still or rose at the end, in words."""
     if found.steps < FEW_STEPS:
         yield Advice(
             f"Training had {found.steps:,} steps. Pictures of any method are coarse below a thousand or so.",

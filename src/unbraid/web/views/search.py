@@ -184,7 +184,7 @@ def _in_index(opened: Opened, x: Tensor, domain: Domain, count: int) -> tuple[li
 
 
 def _named(hit: Hit) -> str:
-    """What a hit is, without the place on this machine."""
+    """Returns what a hit is, without the place on this machine."""
     about = "".join(f", {field} {value}" for field, value in hit.metadata.items())
     return f"{'/'.join(hit.path.parts[-2:])} at {hit.distance:.3g}{about}"
 
@@ -233,7 +233,7 @@ def _prepared(opened: Opened, codes: Codes, domain: Domain, part: str) -> Tensor
 
 
 def _relation(opened: Opened, domain: Domain, at: int | None, target: Domain, i: int) -> tuple[bool, bool]:
-    """Whether a hit is of the query's pair, and whether it has all of its labels."""
+    """Returns whether a hit is of the query's pair, and whether it has all of its labels."""
     if at is None:
         return False, False
     things = opened.things(np.array([at, i]))
