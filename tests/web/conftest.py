@@ -78,10 +78,9 @@ def serving(runs: Runs, temporary: Path) -> Iterator[Served]:
     from unbraid.commands.explore import _socket
     from unbraid.web.app import application
 
+    served = application(runs, temporary)
     listening = _socket("127.0.0.1", 0)
-    server = uvicorn.Server(
-        uvicorn.Config(application(runs, temporary), log_level="error", ws="none", timeout_graceful_shutdown=1)
-    )
+    server = uvicorn.Server(uvicorn.Config(served, log_level="error", ws="none", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     while not server.started:

@@ -160,12 +160,15 @@ def test_a_link_shows_the_same_again(page: Any, served: Served) -> None:
     page.goto(
         f"{served.address}?view=interpolate&run=pairs&domain=b&first=0&second=2&shared=0.3&part=exclusive&steps=3"
     )
+    words = "0.3 of the way in what is shared"
+    page.get_by_text(words).wait_for()
     first = picture(page, "interpolate")
-    page.get_by_text("0.3 of the way in what is shared").wait_for()
     link = page.locator("#interpolate-link a").get_attribute("href")
     again = page.context.new_page()
     again.goto(served.address + link.removeprefix("./"))
-    assert np.array_equal(picture(again, "interpolate"), first)
+    again.get_by_text(words).wait_for()
+    second = picture(again, "interpolate").astype(int)
+    assert second.shape == first.shape and np.abs(second - first).max() <= 2  # rounded corners differ by 1 of 255
 
 
 def test_what_a_run_has_not_is_absent_with_the_reason(page: Any, served: Served) -> None:

@@ -178,7 +178,7 @@ class Page:
         self,
         fn: Callable[..., object],
         inputs: Sequence[Component],
-        outputs: Sequence[Component],
+        outputs: Sequence[Block],
         triggers: Sequence[Trigger],
         name: str | None = None,
         queue: bool = True,
