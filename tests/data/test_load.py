@@ -30,7 +30,7 @@ SOMEWHERE = Path("somewhere")
             "given: --data.a or --data.b, --data.side-by-side",
         ),
         (DataConfig(set="digits", pairs=SOMEWHERE), "--data.pairs needs"),
-        (DataConfig(), "--data.classes, --data.csv and --data.arrays"),
+        (DataConfig(), "--data.classes, --data.csv, --data.shards and --data.arrays"),
         (DataConfig(csv=SOMEWHERE, arrays=SOMEWHERE), "given: --data.csv, --data.arrays"),
         (DataConfig(set="digits", labels=("top",)), "--data.labels chooses columns of --data.csv"),
         (DataConfig(csv=SOMEWHERE, labels=("x", "y", "x")), "--data.labels x y x: give each label once"),

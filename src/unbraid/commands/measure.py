@@ -39,6 +39,8 @@ class DataLocation:
     """Folder with one folder of images for each class."""
     csv: Path | None = None
     """CSV file of labels."""
+    shards: Path | None = None
+    """Tar files of images, a file or a folder."""
     arrays: Path | None = None
     """Arrays, a file or a folder."""
 
@@ -56,9 +58,9 @@ def evaluate(
 ) -> None:
     """Measures a run on its test part: prints the table, writes RUN/metrics.json, pictures, examples and README.md.
 
-    Other images than the run's, given by --data.a and --data.b, --data.side-by-side, --data.classes, --data.csv or
-    --data.arrays, are measured as they are, all of them. Their figures stand apart from those of the test part, in
-    `others` of metrics.json.
+    Other images than the run's, given by --data.a and --data.b, --data.side-by-side, --data.classes, --data.csv,
+    --data.shards or --data.arrays, are measured as they are, all of them. Their figures stand apart from those of the
+    test part, in `others` of metrics.json.
 
     Args:
         run: Folder of the run.

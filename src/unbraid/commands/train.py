@@ -88,7 +88,7 @@ def _check_target(target: str, recipes: Sequence[str], methods: Sequence[str]) -
 
 def _own_data(before: DataConfig, asked: DataConfig) -> DataConfig:
     """Returns the data that are asked for: where images of one's own are given, without a recipe's set and labels."""
-    sources = ("a", "b", "side_by_side", "classes", "csv", "arrays")
+    sources = ("a", "b", "side_by_side", "classes", "csv", "shards", "arrays")
     given = any(getattr(asked, name) and not getattr(before, name) for name in sources)
     if not before.set or asked.set != before.set or not given:
         return asked

@@ -101,7 +101,7 @@ LOCATIONS = tuple(
     f"data.{name}"
     for name in (
         *("root", "folder", "a", "b", "val_a", "val_b", "test_a", "test_b"),
-        *("pairs", "side_by_side", "classes", "csv", "arrays"),
+        *("pairs", "side_by_side", "classes", "csv", "shards", "arrays"),
     )
 )
 """Locations of data, which may differ when a run is resumed; parts.json identifies the images."""

@@ -43,7 +43,7 @@ Kind = Literal["pairs", "a and b", "labelled"]
 class DataConfig:
     """Data source, image size and split.
 
-    Set one source: set, folder, a and b, side-by-side, classes, csv or arrays.
+    Set one source: set, folder, a and b, side-by-side, classes, csv, shards or arrays.
     """
 
     set: SetName | None = None
@@ -54,7 +54,7 @@ class DataConfig:
     """Folder with a folder for each part: trainA trainB testA testB; or train and test with folders A and B, with
     images of two halves, or with a folder for each class; or a folder for each class with train and test in it."""
     a: Path | None = None
-    """Folder of images of domain a."""
+    """Folder of images of domain a, or of tar files of images, or such a file."""
     b: Path | None = None
     """Folder of images of domain b."""
     val_a: Path | None = None
@@ -84,6 +84,9 @@ class DataConfig:
     labels: tuple[str, ...] = ()
     """Columns of --data.csv, or attributes of the set avataaars, to use as labels: one for classes, several for
     attributes. Default: all columns; top."""
+    shards: Path | None = None
+    """Folder of tar files, or one, as WebDataset writes them: KEY.a.jpg and KEY.b.png are a pair, KEY.jpg and KEY.cls
+    an image and its class. They are read where they lie."""
     arrays: Path | None = None
     """.npz file with arrays a and b, (n, h, w), (n, h, w, c) or (n, d), and optionally `label` (n,); or with x and
     label, (n,) or (n, k), and optionally `content` (n,); or a folder with such arrays as a.npy, b.npy and so on."""

@@ -34,6 +34,7 @@ from unbraid.core.kept import keep_within_limit
 from unbraid.core.memory import format_bytes
 from unbraid.core.short import Short
 from unbraid.core.types import DataSpec, Domain, ImageSpec, UserError
+from unbraid.data.archives import locate
 from unbraid.data.fit import Fit
 from unbraid.data.images import Header, ImageError, Pixels, decode, fitted, read_header, room, scaled
 from unbraid.data.parts import Rows
@@ -97,10 +98,10 @@ class _Request:
         digest = sha256(json.dumps(about).encode())
         for index, name in enumerate(self.names):
             try:
-                stat = os.stat(self.path(index))
+                at = locate(self.path(index))
                 # a file skipped for its permissions gets another chance when they are mended
-                allowed = os.access(self.path(index), os.R_OK)
-                digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{allowed}\n".encode())
+                allowed = os.access(at.file, os.R_OK)
+                digest.update(f"{name}\0{at.size}\0{at.time}\0{allowed}\n".encode())
             except OSError:  # it will be among the skipped ones, with its reason
                 digest.update(f"{name}\n".encode())
         return digest.hexdigest()[:24]

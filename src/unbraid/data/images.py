@@ -27,6 +27,7 @@ from torch import Tensor
 
 from unbraid.core.memory import returning_blocks
 from unbraid.core.types import ImageSpec, UserError
+from unbraid.data.archives import archive_of, locate, open_file
 
 
 def _formats() -> dict[str, tuple[str, ...]]:
@@ -272,7 +273,8 @@ def open_image(path: str | Path) -> ImageFile:
     with _opening, warnings.catch_warnings():
         # Pillow warns from 89 megapixels on; the limit here is another one, checked in _header
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path, formats=[*FORMATS])
+        # Pillow maps what it opens by name into memory, and closes it
+        return Image.open(open_file(path) if archive_of(path) else path, formats=[*FORMATS])
 
 
 def _header(path: str | Path, image: ImageFile) -> Header:
@@ -287,7 +289,7 @@ def _header(path: str | Path, image: ImageFile) -> Header:
         width, height = height, width
     grey, deep = image.mode in _GREY, image.mode.startswith("I")
     if image.format == "PNG":
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             depth, colour = struct.unpack_from("2B", file.read(26), 24)
         deep = depth == 16
         # Pillow gives 16-bit grey with transparency as RGBA
@@ -413,7 +415,8 @@ def _deep_ppm(path: str | Path, image: ImageFile, header: Header) -> Pixels:
     """Decodes a PPM or PGM with two bytes a value; Pillow gives colour in 8 bits, and is slow."""
     codec, _, most = _stored(image)
     most = 65535 if codec == "raw" else most
-    stored = np.memmap(path, ">u2", "r", image.tile[0][2], (header.height, header.width, header.channels))
+    file, start, *_ = locate(path)
+    stored = np.memmap(file, ">u2", "r", start + image.tile[0][2], (header.height, header.width, header.channels))
     values = np.empty((header.channels, header.height, header.width), np.uint16)
     for rows, columns in _tiles(header.height, header.width):
         tile = stored[rows, columns].transpose(2, 0, 1).astype(np.uint32)
@@ -426,7 +429,7 @@ def _reason(path: str | Path, error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MOST_PIXELS // 1_000_000} megapixels"
     if isinstance(error, UnidentifiedImageError):
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             head = file.read(512)
         if not head:
             return "the file is empty"

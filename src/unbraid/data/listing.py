@@ -1,11 +1,12 @@
-"""The image files of a folder."""
+"""The image files of a folder, or of the tar files in it."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unbraid.core.short import Short
 from unbraid.core.types import UserError
+from unbraid.data.archives import ENDING, is_archive, members
 from unbraid.data.images import SUFFIXES
 
 NOT_DATA = {
@@ -38,15 +39,20 @@ class Listing(Short):
         return "; ".join(f"{count} files in {self.folder} {what}" for what, count in found.items() if count)
 
 
-def list_images(folder: Path) -> Listing:
+def list_images(folder: Path, tars: bool = False) -> Listing:
     """Finds image files by their endings. Hidden files and folders, and those that systems make, are passed over, and
     no folder is read twice, by whatever links.
 
-    Raises UserError if the folder doesn't exist, can't be read or holds no image.
+    tars: whether a tar file may stand for a folder, and what is in the tar files of a folder counts if it holds no
+    other images. Raises UserError if the folder doesn't exist, can't be read or holds no image, or a tar file can't be
+    read.
     """
+    if tars and is_archive(folder):
+        return _in_archives(folder, [""])
     if not folder.is_dir():
         raise UserError(f"{folder} is a file, not a folder" if folder.exists() else f"There is no folder {folder}")
     names: list[str] = []
+    archives: list[str] = []
     others = misnamed = 0
     visited = {os.path.realpath(folder)}
 
@@ -61,16 +67,40 @@ def list_images(folder: Path) -> Listing:
                 folders.append(name)
         inner = os.path.relpath(place, folder).replace(os.sep, "/")
         for file in filter(is_data, files):
+            name = file if inner == "." else f"{inner}/{file}"
             if os.path.splitext(file)[1].lower() in SUFFIXES:
-                name = file if inner == "." else f"{inner}/{file}"
                 if _broken(name):
                     misnamed += 1
                 else:
                     names.append(name)
             else:
                 others += 1
+                archives += [name] if file.casefold().endswith(ENDING) and not _broken(name) else []
+    if tars and archives and not names:
+        inside = _in_archives(folder, sorted(archives))
+        return replace(inside, others=inside.others + others - len(archives))
     if not names:
         found = f"{others + misnamed} other files" if others + misnamed else "it is empty"
+        raise UserError(f"No images in {folder}: {found}. Images end in {', '.join(sorted(SUFFIXES))}")
+    return Listing(folder, sorted(names), others, misnamed)
+
+
+def _in_archives(folder: Path, archives: list[str]) -> Listing:
+    """Lists the images in the tar files of a folder, or in one: archives is [""] then."""
+    names: list[str] = []
+    others = misnamed = 0
+    for archive in archives:
+        for name in members(folder / archive):
+            if not all(map(is_data, name.split("/"))):
+                continue
+            if os.path.splitext(name)[1].lower() not in SUFFIXES:
+                others += 1
+            elif _broken(name):
+                misnamed += 1
+            else:
+                names.append(f"{archive}/{name}" if archive else name)
+    if not names:
+        found = f"{others + misnamed} other files in {len(archives)} tar files"
         raise UserError(f"No images in {folder}: {found}. Images end in {', '.join(sorted(SUFFIXES))}")
     return Listing(folder, sorted(names), others, misnamed)
 

@@ -11,7 +11,7 @@ from unbraid.data.images import BYTES_WANTED
 from unbraid.data.joining import with_part
 from unbraid.data.layout import by_part, domain_names
 from unbraid.data.parts import ELSEWHERE, Data
-from unbraid.data.sources import arrays, datasets, folders, tables
+from unbraid.data.sources import arrays, datasets, folders, shards, tables
 from unbraid.data.sources.datasets import Datasets
 from unbraid.data.sources.known import KNOWN, redrawn, sets_with
 from unbraid.data.styles import Styles, cluster_styles
@@ -19,7 +19,7 @@ from unbraid.data.transforms import check_transform
 
 PLACES = (
     *("folder", "a", "b", "val_a", "val_b", "test_a", "test_b"),
-    *("pairs", "side_by_side", "classes", "csv", "arrays"),
+    *("pairs", "side_by_side", "classes", "csv", "shards", "arrays"),
 )
 """Settings that say where data lie, known sets apart."""
 
@@ -107,6 +107,8 @@ def _read(config: DataConfig, given: Datasets | None, like: DataSpec | None = No
         return folders.load_classes(config, like)
     if config.csv is not None:
         return tables.load_csv(config, like)
+    if config.shards is not None:
+        return shards.load_shards(config, like)
     if config.arrays is not None:
         return arrays.load_arrays(config, like)
     return folders.load_two_folders(config, like)
@@ -114,7 +116,10 @@ def _read(config: DataConfig, given: Datasets | None, like: DataSpec | None = No
 
 def _kind(on: DataConfig | Datasets) -> str:
     """Returns "labelled" or "two domains"."""
-    labelled = on.kind == "labelled" if isinstance(on, Datasets) else bool(on.classes or on.csv)
+    if isinstance(on, Datasets):
+        labelled = on.kind == "labelled"
+    else:
+        labelled = bool(on.classes or on.csv or (on.shards and shards.read_shards(on.shards, on.names).labelled))
     return "labelled" if labelled else "two domains"
 
 
@@ -212,6 +217,7 @@ def _check(config: DataConfig) -> None:
         "--data.side-by-side": config.side_by_side,
         "--data.classes": config.classes,
         "--data.csv": config.csv,
+        "--data.shards": config.shards,
         "--data.arrays": config.arrays,
         "data sets from Python": config.from_python,
     }
@@ -219,7 +225,7 @@ def _check(config: DataConfig) -> None:
     if len(given) != 1:
         raise UserError(
             f"Give one source of data; given: {', '.join(given) or 'none'}. There are --data.set, --data.folder, "
-            "--data.a with --data.b, --data.side-by-side, --data.classes, --data.csv and --data.arrays"
+            "--data.a with --data.b, --data.side-by-side, --data.classes, --data.csv, --data.shards and --data.arrays"
         )
     if config.pairs and not (config.a or config.b):
         raise UserError("--data.pairs needs the folders it speaks of: --data.a and --data.b")

@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ import numpy as np
 from unbraid.core.data_config import DataConfig
 from unbraid.core.short import Short
 from unbraid.core.types import UserError
+from unbraid.data.archives import locate, open_file
 from unbraid.data.images import ImageError, read_header
 from unbraid.data.layout import by_part
 from unbraid.data.listing import Listing, list_images
@@ -166,7 +167,7 @@ def _two(a: Path, b: Path) -> Survey:
     for inner, outer in ((a, b), (b, a)):
         if inner.is_dir() and inner.resolve().is_relative_to(outer.resolve()):
             raise UserError(f"{inner} lies in {outer}, whose images would count for both: give folders that lie apart")
-    listings = list_images(a), list_images(b)
+    listings = list_images(a, tars=True), list_images(b, tars=True)
     shared = _shared_bytes(listings)
     folders = _looked(listings[0], shared), _looked(listings[1], shared)
     for folder in folders:
@@ -203,9 +204,9 @@ def _looked(listing: Listing, elsewhere: frozenset[int] = frozenset()) -> Survey
     by_name = {name: length for name in listing.names if (length := _length(listing.folder / name)) is not None}
     count = Counter(by_name.values())
     contents = {
-        name: sha256((listing.folder / name).read_bytes()).hexdigest()
+        name: _digest(listing.folder / name)
         for name, length in by_name.items()
-        if (count[length] > 1 or length in elsewhere) and os.access(listing.folder / name, os.R_OK)
+        if (count[length] > 1 or length in elsewhere) and os.access(locate(listing.folder / name).file, os.R_OK)
     }
     return Surveyed(listing, np.array(sizes, dtype=np.int64), tuple(bad), contents)
 
@@ -216,9 +217,14 @@ def _shared_bytes(listings: Sequence[Listing]) -> frozenset[int]:
     return frozenset(length for length in a & b if length is not None)
 
 
+def _digest(path: Path) -> str:
+    with open_file(path) as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
 def _length(path: Path) -> int | None:
     try:
-        return path.stat().st_size
+        return locate(path).size
     except OSError:
         return None
 

@@ -26,7 +26,7 @@ def place_of(path: Path, places: Mapping[str, Path]) -> tuple[dict[str, Path], D
     run = Run.existing(path)
     own = run.config.data
     named = {name: place for name, place in places.items() if name != "root"}
-    whole = {"a", "b"} <= set(named) or bool(set(named) & {"side_by_side", "classes", "csv", "arrays"})
+    whole = {"a", "b"} <= set(named) or bool(set(named) & {"side_by_side", "classes", "csv", "shards", "arrays"})
     fits = all(getattr(own, name) is not None for name in named)
     if not named or (fits and not whole):
         return dict(places), None

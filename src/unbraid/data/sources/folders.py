@@ -37,7 +37,7 @@ def load_two_folders(config: DataConfig, like: DataSpec | None = None) -> Data:
         raise UserError(f"--data.{'b' if config.a else 'a'} is missing: two folders are needed, one for each domain")
     if config.unpaired and config.pairs:
         raise UserError("--data.unpaired and --data.pairs contradict each other: give one of them")
-    a, b = list_images(config.a), list_images(config.b)
+    a, b = list_images(config.a, tars=True), list_images(config.b, tars=True)
     if config.by_class:
         return _by_class(config, a, b)
     if config.unpaired:
@@ -83,7 +83,7 @@ def load_side_by_side(config: DataConfig, like: DataSpec | None = None) -> Data:
     Raises UserError if the folder is missing or empty, a width is odd, or the images can't be used.
     """
     assert config.side_by_side is not None
-    listing = list_images(config.side_by_side)
+    listing = list_images(config.side_by_side, tars=True)
     images = cached(listing.folder, listing.names, *form(config, like, "a"), (1, 2), config.strict)
     names = [_stem(listing.names[i]) for i in images.readable]
     split = divide(names, config.val, config.test, config.seed)
@@ -156,7 +156,7 @@ def match_names(a: Listing, b: Listing) -> tuple[list[tuple[str, str]], str]:
 
 def paired_by_name(a: Path, b: Path) -> bool:
     """Returns whether `match_names` pairs most of the images of two folders."""
-    one, two = list_images(a), list_images(b)
+    one, two = list_images(a, tars=True), list_images(b, tars=True)
     try:
         return 2 * len(match_names(one, two)[0]) > min(len(one.names), len(two.names))
     except UserError:

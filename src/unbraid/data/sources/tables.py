@@ -64,7 +64,7 @@ def load_csv(config: DataConfig, like: DataSpec | None = None) -> Data:
         path.stem,
         Chosen(images, images.readable),
         kept,
-        {name: _values(path, name, column(name)) for name in labels},
+        {name: label_values(path, name, column(name)) for name in labels},
         own,
         f"{unnamed} images of {listing.folder} are in no row of {path.name}" if unnamed else "",
         images.skipped,
@@ -107,10 +107,18 @@ class Numeral(str):
         return (int(self), str(self)) < (int(other), str(other))
 
 
-def _values(path: Path, column: str, cells: Sequence[str]) -> np.ndarray:
-    """(n,) whole numbers as they are written if all cells are, so that 10 comes after 9; else words.
+def label_values(path: Path, column: str, cells: Sequence[str]) -> np.ndarray:
+    """Returns (n,) whole numbers as they are written if all cells are, so that 10 comes after 9; else words.
 
     Programs that know one kind of number write 9 as 9.0, so that is 9.
+
+    Args:
+        path: Of the file or folder, for messages.
+        column: What the values are called, for messages.
+        cells: One value for each item.
+
+    Raises:
+        UserError: If there are numbers that are not whole.
     """
     if not all(_NUMBER.fullmatch(cell) for cell in cells):
         return np.array(cells)
@@ -129,6 +137,6 @@ def _content(path: Path, cells: Sequence[str]) -> np.ndarray:
     numbers = np.full(len(cells), -1, np.int64)
     known = np.array([bool(cell) for cell in cells])
     if known.any():
-        values = _values(path, "content", [cell for cell in cells if cell])
+        values = label_values(path, "content", [cell for cell in cells if cell])
         numbers[known] = np.unique(values, return_inverse=True)[1]
     return numbers
