@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import Dataset, Subset, TensorDataset
+from torchvision.datasets import ImageFolder
 
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import DataSpec, ImageSpec, Labelled, Paired, Unpaired, UserError, VectorSpec
@@ -117,6 +118,23 @@ def test_labels_have_the_names_of_their_classes(given: Any) -> None:
     assert data.train.class_names[data.train.labels[first, 0]] == "round"
 
 
+def test_classes_of_torchvision_s_folders_keep_their_names_in_a_subset(tmp_path: Path) -> None:
+    for i, image in enumerate(pictures(12, 0)):
+        folder = tmp_path / ("cat", "dog", "owl")[i % 3]
+        folder.mkdir(exist_ok=True)
+        image.save(folder / f"{i}.png")
+    data = read(from_datasets(labelled=Subset(ImageFolder(str(tmp_path)), range(8))))
+    assert isinstance(data.train, LabelledPart)
+    assert data.train.values == (("cat", "dog"),)
+
+
+def test_an_item_whose_file_is_damaged_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "0.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match="labelled: item 0 can't be read: cannot identify image file"):
+        read(from_datasets(labelled=ImageFolder(str(tmp_path))))
+
+
 def test_several_labels_are_attributes() -> None:
     rows = [(x, torch.tensor([i % 2, i % 3])) for i, x in enumerate(pixels(24, 0))]
     assert needs(read(from_datasets(labelled=rows)), Labelled, "x").spec.classes == (2, 3)
@@ -174,6 +192,7 @@ class Random(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         ({"pairs": {"train": [1], "test": [1]}}, "pairs: one data set is needed; found dict of train, test"),
         ({"pairs": iter([1])}, "list_iterator has no length"),
         ({"pairs": []}, "the data set is empty"),
+        ({"labelled": [1], "columns": ("x", "y", "z")}, "x, y, z are 3; labelled take 2 at most"),
     ],
 )
 def test_what_is_no_data_set_is_told(given: dict[str, Any], words: str) -> None:

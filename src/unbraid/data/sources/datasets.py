@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils.data import Subset
 
 from unbraid.core.cache import cache_folder, make_private
 from unbraid.core.console import Console, Progress
@@ -26,6 +27,8 @@ from unbraid.data.sources.arrays import from_arrays
 ITEM = ("image", "img", "x")
 LABEL = ("label", "labels", "y")
 """What columns are called where nothing else is said."""
+MOST_COLUMNS: Mapping[Kind, int] = {"pairs": 3, "a and b": 2, "labelled": 2}
+"""How many columns can be named."""
 CHANNELS = (1, 2, 3, 4)
 """Counts by which the channels' place is told."""
 
@@ -86,6 +89,11 @@ def from_datasets(
         found = " and ".join(sets) or "none"
         raise UserError(f"Data sets are given as pairs=, as a= and b=, or as labelled=; given: {found}")
     _check_sets(sets)
+    if len(columns) > MOST_COLUMNS[kind]:
+        raise UserError(
+            f"columns: {', '.join(columns)} are {len(columns)}; {kind} take {MOST_COLUMNS[kind]} at most. Several "
+            "labels are one column that holds them all"
+        )
     parts: dict[str, Datasets] = {}
     for part, one in (("val", val), ("test", test)):
         if one is None:
@@ -155,7 +163,7 @@ def _read(
     columns: how each may be called. needed: how many there must be; what is beyond is read if it is there.
     """
     images = len(forms)
-    first, second = (_values(source[0], name, 0, columns, needed) for _ in range(2))
+    first, second = (_values(_item(source, name, 0), name, 0, columns, needed) for _ in range(2))
     kept = [_Kept(one, f"{name}, {'ab'[i]}" if images > 1 else name, len(source)) for i, one in enumerate(forms)]
     for value, other, one in zip(first, second, kept, strict=False):
         if not np.array_equal(one.array(value, 0), one.array(other, 0), equal_nan=True):
@@ -166,7 +174,7 @@ def _read(
     labels: list[Any] = []
     with Progress(console=Console(stderr=True), transient=True, disable=len(source) < 1000) as bar:
         for i in bar.track(range(len(source)), description=f"reading {name}"):
-            values = _values(source[i], name, i, columns, needed)
+            values = _values(_item(source, name, i), name, i, columns, needed)
             if len(values) != len(first):
                 raise UserError(f"{name}: item {i} has {len(values)} values, item 0 {len(first)}")
             for one, value in zip(kept, values, strict=False):
@@ -176,6 +184,14 @@ def _read(
     if len(first) > images:
         found.append(_labels(labels, name))
     return found
+
+
+def _item(source: Any, name: str, i: int) -> Any:
+    """Returns item i of a data set. Raises UserError if it lies in a file that can't be read."""
+    try:
+        return source[i]
+    except OSError as error:  # Pillow's too, of a damaged image
+        raise UserError(f"{name}: item {i} can't be read: {error}") from error
 
 
 def _values(item: Any, name: str, i: int, columns: Sequence[Sequence[str]], needed: int) -> list[Any]:
@@ -294,6 +310,8 @@ def _labels(labels: list[np.ndarray], name: str) -> np.ndarray:
 def _in_words(given: Datasets, label: np.ndarray) -> np.ndarray:
     """Labels by the names of their classes, where the data set has some, as torchvision's and Hugging Face's do."""
     source, column = given.sets["labelled"], given.columns[1:2] or LABEL
+    while isinstance(source, Subset):
+        source = source.dataset
     features = getattr(source, "features", None)
     found = [
         getattr(features[key], "names", None) for key in column if isinstance(features, Mapping) and key in features
