@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import threadpoolctl
 import torch
 from torch import Tensor
 
@@ -145,3 +146,12 @@ def test_a_square_is_read_by_the_mlp_alone() -> None:
 def test_a_factor_that_does_not_vary_is_an_error() -> None:
     with pytest.raises(ValueError, match="does not vary"):
         regress(normal(20, 2), torch.ones(20), fifth(20))
+
+
+def test_readers_are_fitted_by_one_thread() -> None:
+    class Model:
+        def fit(self, x: np.ndarray, y: np.ndarray) -> set[int]:
+            return {each["num_threads"] for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"}
+
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        assert probes.fitted(Model(), np.zeros((2, 2)), np.zeros(2)) == {1}

@@ -22,12 +22,14 @@ SPACE_PAIRS = 2000
 def evaluating(method: nn.Module) -> Iterator[None]:
     """Puts a method into evaluation mode, without gradients, inside the block."""
     was = method.training
-    method.eval()
+    if was:  # a walk over all modules takes as long as a small network
+        method.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        method.train(was)
+        if was:
+            method.train()
 
 
 def device_of(method: nn.Module) -> torch.device:

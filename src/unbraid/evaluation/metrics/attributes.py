@@ -3,11 +3,11 @@
 Legend: n images, d size of a feature vector.
 """
 
-import warnings
-
 import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from unbraid.evaluation.metrics.probes import fitted
 
 FEWEST = 2
 """Images of a value, at least, for a reader to know it."""
@@ -33,9 +33,8 @@ class AttributeReader:
         rows = np.isin(values, self.known)
         self.count = int(rows.sum())
         """Images it was fitted to."""
-        self._model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
-        with warnings.catch_warnings(action="ignore"):  # of the limit on iterations
-            self._model.fit(features.cpu().numpy()[rows], values[rows])
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
+        self._model = fitted(model, features.cpu().numpy()[rows], values[rows])
 
     def read(self, features: Float[Tensor, "n d"]) -> Int[np.ndarray, " n"]:
         """Returns the value that each image shows: (n,)."""

@@ -183,13 +183,13 @@ def _classifier(x: np.ndarray, y: np.ndarray, kind: Kind, seed: int) -> Any:
     from sklearn.neural_network import MLPClassifier
 
     if kind == "linear":
-        return _fit(LogisticRegression(max_iter=ITERATIONS), x, y)
+        return fitted(LogisticRegression(max_iter=ITERATIONS), x, y)
     # every class must be among the codes kept back, which stop it in time
     counts = np.unique(y, return_counts=True)[1]
     share = max(0.1, 1.5 * len(counts) / len(y))
     can_stop = counts.min() >= 2 and share <= 0.5
     stop = {"early_stopping": can_stop, "validation_fraction": share if can_stop else 0.1}
-    return _fit(MLPClassifier(**_hidden(seed), **stop), x, y)
+    return fitted(MLPClassifier(**_hidden(seed), **stop), x, y)
 
 
 def _regression(x: np.ndarray, y: np.ndarray, kind: Kind, seed: int) -> Any:
@@ -199,7 +199,7 @@ def _regression(x: np.ndarray, y: np.ndarray, kind: Kind, seed: int) -> Any:
     model: Any = Ridge(alpha=1.0)
     if kind == "mlp":
         model = MLPRegressor(**_hidden(seed), early_stopping=len(y) >= 20)
-    return _fit(model, x, y.astype(np.float32))
+    return fitted(model, x, y.astype(np.float32))
 
 
 def _plant(x: np.ndarray, wanted: np.ndarray, seed: int) -> np.ndarray:
@@ -235,9 +235,22 @@ def _hidden(seed: int) -> Json:
     return {"hidden_layer_sizes": (HIDDEN,), "max_iter": EPOCHS, "n_iter_no_change": 10, "random_state": seed}
 
 
-def _fit(model: Any, x: np.ndarray, y: np.ndarray) -> Any:
+def fitted(model: Any, x: np.ndarray, y: np.ndarray) -> Any:
+    """Fits one of scikit-learn's models by one thread: its matrices are small, so that several wait for each other most
+    of the time, and they add up in another order.
+
+    Args:
+        model: The model.
+        x: What it reads, (n, d).
+        y: What it shall find, (n,).
+
+    Returns:
+        The model.
+    """
+    from threadpoolctl import threadpool_limits
+
     # it warns of limits, which are ours and said, and of many classes
-    with warnings.catch_warnings(action="ignore"):
+    with warnings.catch_warnings(action="ignore"), threadpool_limits(1, "blas"):
         return model.fit(x, y)
 
 
