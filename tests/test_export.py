@@ -53,14 +53,19 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_every_method_can_be_exported_for_any_number_of_items(name: str) -> None:
+def test_every_method_gives_the_same_by_onnxruntime(name: str, tmp_path: Path) -> None:
+    """For one item and for three. Fresh networks give images that are nearly grey: their weights are scattered."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
     model = model_of(name)
+    with torch.no_grad():
+        for weight in model.method.parameters():
+            weight += 0.1 * torch.randn_like(weight)
     specs = exporting._specs(model)
     job = next(exporting._jobs(model, specs, exporting._priors(model, specs), ("translate",)))
-    with torch.no_grad(), exporting._quiet():
-        program, (expected,) = exporting._traced(job)
-        (one,) = program.module()(*(value[:1] for value in job.inputs.values()))
-    torch.testing.assert_close(one, expected[:1], atol=1e-5, rtol=1e-5)
+    assert job.module(*job.inputs.values())[0].std(0).mean() > 5e-4
+    _, difference = exporting._written(job, "onnx", tmp_path / "x.onnx", 1e-4)
+    assert difference <= 1e-4
 
 
 def test_an_export_says_what_goes_in_and_comes_out(exported: tuple[Path, Path]) -> None:
