@@ -136,6 +136,7 @@ PAGES: dict[str, tuple[Column, ...]] = {
         ("way back: matched", decoding("matched")),
         ("mismatched", decoding("mismatched")),
         ("another image", decoding("others")),
+        ("recombined", decoding("composition")),
         CORRELATION,
     ),
     "cyclegan": (HIDDEN, ("way back", decoding("matched")), ("another image", decoding("others"))),
@@ -169,6 +170,8 @@ PICTURES: dict[str, dict[str, str]] = {
     "uncooperative": {
         "photos shown as sketches": "uncooperative-cuhk-translate-a-to-b",
         "sketches shown as photos": "uncooperative-cuhk-translate-b-to-a",
+        "relit cars, a to b": "uncooperative-relit-32-translate-a-to-b",
+        "the row's car in the column's scene": "uncooperative-relit-32-analogy-a",
         "two known factors: correlations of each seed, and over the steps": "synthetic",
     },
     "cyclegan": {
@@ -185,7 +188,7 @@ METHODS = (
     ("iiae", "IIAE, Hwang et al. 2020", "pairs", "iiae-mnist-cdcb"),
     ("cddn", "CdDN, Gonzalez-Garcia et al. 2018", "pairs", "cddn-mnist-cdcb"),
     ("xgan", "XGAN, Royer et al. 2017", "two unpaired folders", "xgan-mnist-cdcb"),
-    ("uncooperative", "Harley et al. 2019", "two unpaired folders", "uncooperative-synthetic-identifiable"),
+    ("uncooperative", "Harley et al. 2019", "two unpaired folders", "uncooperative-relit-32"),
     ("cyclegan", "CycleGAN, Zhu et al. 2017", "two unpaired folders", "cyclegan-relit-32"),
     ("cut", "CUT, Park et al. 2020", "two unpaired folders", "cut-relit-32"),
     ("munit", "MUNIT, Huang et al. 2018", "two unpaired folders", "munit-relit-32"),

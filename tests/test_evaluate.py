@@ -85,6 +85,10 @@ def test_some_measures_can_be_taken_alone_and_others_stay(tmp_path: Path, capsys
     before, _ = measured(tmp_path, [(i, i) for i in range(40)], 0.5)
     run, file = str(tmp_path / "run"), tmp_path / "run" / "metrics.json"
     capsys.readouterr()
+    assert main(["evaluate"]) == 2
+    assert "Give its folder: unbraid evaluate RUN" in capsys.readouterr().err
+    assert main(["evaluate", "--list"]) == 0
+    assert capsys.readouterr().out.count("\nzero_shot") == 1
     assert main(["evaluate", run, "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80

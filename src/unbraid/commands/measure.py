@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from unbraid.commands.folder import Device, RunFolder, image_model
 from unbraid.core.config import PACKAGED, Distance, PerceptualConfig
@@ -46,7 +48,7 @@ class DataLocation:
 
 
 def evaluate(
-    run: RunFolder,
+    run: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = None,
     data: DataLocation = DataLocation(),
     distance: Distance | None = None,
     perceptual: PerceptualConfig = PACKAGED,
@@ -70,7 +72,10 @@ def evaluate(
             domain, 2000 transfers, 2000 items of a part, or 50 of each class, for probes.
         only: Measures to compute, such as retrieval,samples. Others in metrics.json stay if they were measured in the
             same way.
-        list: Print which measures there are, and why some can't be taken of this run, and leave.
+        list: Print which measures there are, and why some can't be taken of this run, if one is given, and leave.
+
+    Raises:
+        UserError: No run is given to be measured.
     """
     from unbraid.core.device import choose_device
     from unbraid.core.ranks import joined
@@ -79,6 +84,12 @@ def evaluate(
     from unbraid.evaluation.evaluate import other_folder, subject_of
     from unbraid.evaluation.measures import MEASURES
 
+    if run is None:
+        if not list:
+            raise UserError("Which run? Give its folder: unbraid evaluate RUN")
+        for one in MEASURES:
+            _say_measure(one.name, one.says)
+        return
     names = tuple(filter(None, (name.strip() for name in only.split(","))))
     with joined(choose_device(device), "--device") as group:
         opened, model, loaded, other = with_data(run, data, limit, device)
@@ -91,11 +102,14 @@ def evaluate(
         subject = subject_of(opened, model, loaded, distance, perceptual, limit, inception)
         for one in MEASURES:
             reason = one.applies(subject)
-            text = f"{one.says}{f' (not of this run: {reason})' if reason else ''}"
-            print(fill(text, 80, initial_indent=f"{one.name:<21}", subsequent_indent=" " * 21))
+            _say_measure(one.name, f"{one.says}{f' (not of this run: {reason})' if reason else ''}")
         return
     print(table(metrics, [one for one in MEASURES if one.name in names] if names else MEASURES))
     _say_where(run, other_folder(run, metrics["protocol"]["data"]) if other else run, metrics, other)
+
+
+def _say_measure(name: str, text: str) -> None:
+    print(fill(text, 80, initial_indent=f"{name:<21}", subsequent_indent=" " * 21))
 
 
 def _say_where(run: Path, folder: Path, metrics: dict[str, Any], other: bool) -> None:

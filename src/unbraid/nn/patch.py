@@ -149,6 +149,6 @@ def r1_penalty(discriminator: nn.Module, real: Float[Tensor, "n ..."]) -> Float[
     """
     with torch.enable_grad(), torch.autocast(real.device.type, enabled=False):
         x = real.detach().float().requires_grad_()
-        score = discriminator(x).flatten(1).mean(1).sum()
+        score = discriminator(x).reshape(len(x), -1).mean(1).sum()
         (gradient,) = torch.autograd.grad(score, x, create_graph=True)
     return gradient.flatten(1).square().sum(1).mean()
