@@ -172,7 +172,7 @@ PICTURES: dict[str, dict[str, str]] = {
         "sketches shown as photos": "uncooperative-cuhk-translate-b-to-a",
         "relit cars, a to b": "uncooperative-relit-32-translate-a-to-b",
         "the row's car in the column's scene": "uncooperative-relit-32-analogy-a",
-        "two known factors: correlations of each seed, and over the steps": "synthetic",
+        "two known factors, each seed": "synthetic",
     },
     "cyclegan": {
         "relit cars, a to b": "cyclegan-relit-32-translate-a-to-b",
