@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm, cosine_similarity, cross_entropy, normalize, softplus
 from torch.optim import Adam, Optimizer
 
-from unbraid.core.bounds import Positive, Size, Sizes, Weight
+from unbraid.core.bounds import Positive, Share, Size, Sizes, Weight
 from unbraid.core.config import PerceptualConfig
 from unbraid.core.method import Clock, Method, Terms, Update
 from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Unpaired, UserError, other
 from unbraid.data.parts import Part
-from unbraid.nn.blocks import FitSize, fixed_statistics, up
+from unbraid.nn.blocks import SLOPE, FitSize, Upsampling, doubling, fixed_statistics, up
 from unbraid.nn.functional import reversed_gradient
+from unbraid.nn.patch import r1_penalty
 from unbraid.nn.pretrained.teacher import EFFICIENTNET_SIZE, Teacher, find_teacher
 from unbraid.nn.residual import both_images
 
@@ -63,6 +64,12 @@ class XGANConfig:
     discriminator_batch: Literal["together", "apart"] = "apart"
     """Batches of a discriminator's batch-norm. together: real and translated items in one batch, so that differences in
     their means are kept; apart: separate batches."""
+    discriminator_norm: Literal["batch", "none"] = "batch"
+    """Normalisation in discriminators. none: they see colours, which batch-norm takes away."""
+    r1: Weight = 0.0
+    """Weight of the R1 gradient penalty of the discriminators (times 1/2); 0 leaves it out. Not in the paper."""
+    upsampling: Upsampling = "transposed"
+    """Upsampling in decoders. nearest (nearest-neighbour, then a convolution) avoids checkerboard artifacts."""
     classifier: Size = 256
     """Size of the hidden layer of the domain classifier, which the paper doesn't give."""
     reconstruction: Weight = 10.0
@@ -90,11 +97,22 @@ class XGANConfig:
     """Adam's learning rate for all networks except discriminators."""
     discriminator_rate: Positive = 1e-4
     """Adam's learning rate for the discriminators."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """Adam's betas, of all optimisers."""
 
 
-def conv(channels: int, width: int) -> nn.Sequential:
-    """Builds a 4x4 convolution of stride 2, batch-norm and ReLU: (n, channels, h, w) -> (n, width, h/2, w/2)."""
-    return nn.Sequential(nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+def conv(channels: int, width: int, norm: bool = True) -> nn.Sequential:
+    """Builds a 4x4 convolution of stride 2, batch-norm and ReLU: (n, channels, h, w) -> (n, width, h/2, w/2).
+
+    Args:
+        channels: Channels of the input.
+        width: Channels of the output.
+        norm: Include batch-norm; otherwise the layer has a bias and ReLU is leaky.
+    """
+    layer = nn.Conv2d(channels, width, 4, 2, 1, bias=not norm)
+    if not norm:
+        return nn.Sequential(layer, nn.LeakyReLU(SLOPE, inplace=True))
+    return nn.Sequential(layer, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
 
 def _encoder_layers(channels: int, map_size: tuple[int, int], config: XGANConfig) -> list[nn.Module]:
@@ -130,8 +148,8 @@ def _decoder_layers(channels: int, map_size: tuple[int, int], config: XGANConfig
         nn.BatchNorm2d(first),
         nn.ReLU(inplace=True),
     )
-    ups = [up(i, o) for i, o in zip(config.decoder_widths[:-1], rest, strict=True)]
-    return [start, *ups, nn.ConvTranspose2d(config.decoder_widths[-1], channels, 4, 2, 1)]
+    ups = [up(i, o, upsampling=config.upsampling) for i, o in zip(config.decoder_widths[:-1], rest, strict=True)]
+    return [start, *ups, doubling(config.decoder_widths[-1], channels, config.upsampling, bias=True)]
 
 
 class DomainNorm(nn.Module):
@@ -177,11 +195,11 @@ class Discriminator(nn.Module):
 
     def __init__(self, spec: ImageSpec, config: XGANConfig) -> None:
         super().__init__()
-        widths = config.discriminator_widths
+        widths, norm = config.discriminator_widths, config.discriminator_norm == "batch"
         self.size = FitSize(spec.height, spec.width, len(widths))
         height, width = self.size.map_size
         ins = [spec.channels, *widths[:-1]]
-        self.body = nn.Sequential(*(conv(i, o) for i, o in zip(ins, widths, strict=True)), nn.Flatten())
+        self.body = nn.Sequential(*(conv(i, o, norm) for i, o in zip(ins, widths, strict=True)), nn.Flatten())
         self.logit = nn.Linear(widths[-1] * height * width, 1)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
@@ -270,7 +288,9 @@ class XGAN(Method[Unpaired]):
         for name, parameter in self.named_parameters():
             players["discriminators" if name.startswith("discriminators") else "model"].append(parameter)
         return {
-            name: Adam(parameters, lr=rates[name], fused=True) for name, parameters in players.items() if parameters
+            name: Adam(parameters, lr=rates[name], betas=self.config.betas, fused=True)
+            for name, parameters in players.items()
+            if parameters
         }
 
     def updates(self, batches: Iterator[Unpaired], clock: Clock) -> Iterator[Update]:
@@ -313,6 +333,8 @@ class XGAN(Method[Unpaired]):
             for domain in self.discriminated:
                 real, false = self._logits(batch[domain], translated[domain].detach(), domain)
                 losses[f"discriminator_{domain}"] = softplus(-real).mean() + softplus(false).mean()  # eq. 6
+                if c.r1:
+                    losses[f"r1_{domain}"] = c.r1 / 2 * r1_penalty(self.discriminators[domain], batch[domain])
             yield {"discriminators": losses}
 
     def _logits(self, real: Tensor | None, translated: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
