@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from helpers import IMAGES, random_items, write_png
+from hub import TOKEN, Hub, serving
 from indexes import write_run
 from unbraid.commands.cli import main
 from unbraid.core.types import UserError
@@ -42,6 +43,14 @@ class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
+    def send_head(self) -> Any:
+        """Says that cut.zip is longer than what comes."""
+        head = super().send_head()
+        if head is None or "cut" not in self.path:
+            return head
+        with head:
+            return BytesIO(head.read(2000))
+
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
@@ -56,32 +65,19 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
         thread.join()
 
 
-class Hub:
-    """What `huggingface_hub` has, in a folder."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.fetches = 0
-
-    def HfApi(self) -> "Hub":  # noqa: N802
-        return self
-
-    def create_repo(self, name: str, private: bool, exist_ok: bool) -> None:
-        (self.place / name).mkdir(parents=True, exist_ok=exist_ok)
-
-    def upload_folder(self, repo_id: str, folder_path: str, commit_message: str) -> None:
-        shutil.copytree(folder_path, self.place / repo_id, dirs_exist_ok=True)
-
-    def model_info(self, name: str, revision: str | None, files_metadata: bool) -> Any:
-        if not (self.place / name).exists():
-            raise LookupError(f"404: {name}")
-        files = [SimpleNamespace(rfilename=f.name, size=f.stat().st_size) for f in (self.place / name).iterdir()]
-        return SimpleNamespace(siblings=files, sha="abc")
-
-    def snapshot_download(self, name: str, revision: str, allow_patterns: list[str]) -> str:
-        assert revision == "abc"
-        self.fetches += 1
-        return str(self.place / name)
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub on this machine, as huggingface_hub sees it."""
+    pytest.importorskip("huggingface_hub")
+    constants = import_module("huggingface_hub.constants")
+    with serving() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield hub
 
 
 def same(one: Path | str, other: Path | str) -> bool:
@@ -89,30 +85,53 @@ def same(one: Path | str, other: Path | str) -> bool:
     return torch.equal(load(one).translate(x, "a", "b"), load(other).translate(x, "a", "b"))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # huggingface_hub's own, as it uploads
 def test_the_hub_takes_a_model_and_gives_it_again(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hub = Hub(tmp_path / "hub")
-    monkeypatch.setattr(remote, "_hub", lambda: hub)
+    hub.repos["me/faces"] = {"0" * 40: {"features.safetensors": b"of an earlier model", "LICENSE": b"mine"}}
     assert main(["push", str(run), "hf://me/faces"]) == 0
     assert "Published: hf://me/faces" in capsys.readouterr().out
-    held = tmp_path / "hub" / "me" / "faces"
-    assert {file.name for file in held.iterdir()} == {"model.safetensors", "config.json", "README.md"}
-    assert "somebody" not in (held / "config.json").read_text()
-    card = (held / "README.md").read_text()
+    found = hub.commit("me/faces", "main")
+    assert found is not None
+    sha, held = found
+    assert held.keys() == {"model.safetensors", "config.json", "README.md", "LICENSE"}
+    assert b"somebody" not in held["config.json"]
+    card = held["README.md"].decode()
     assert card.startswith("---\nlibrary_name: unbraid")
     assert 'unbraid.load("hf://me/faces")' in card
     assert str(run) not in card
     assert "pictures/" not in card
     assert same("hf://me/faces", run)
+    assert same(f"hf://me/faces@{sha}", run)
+    assert sorted(hub.fetched) == ["README.md", "config.json", "model.safetensors"]
     image = str(write_png(tmp_path / "x.png", 1))
     assert main(["translate", "hf://me/faces", image, "--out", str(tmp_path / "out")]) == 0
-    assert hub.fetches == 2
-    with pytest.raises(UserError, match="hf://me/nothing can't be fetched: LookupError: 404"):
-        fetched("hf://me/nothing")
-    (held / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"is no model of unbraid: it has no model\.safetensors"):
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # huggingface_hub's own, as it uploads
+def test_what_the_hub_does_not_give_is_told(run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.repos["me/data"] = {"0" * 40: {"data.csv": b"x"}}
+    for address, words in (
+        ("hf://me/nothing", "can't be fetched: RepositoryNotFoundError: 401 .*authenticated"),
+        ("hf://me/data@v2", "can't be fetched: RevisionNotFoundError: 404"),
+        ("hf://me/data", r"is no model of unbraid: it has no model\.safetensors"),
+    ):
+        with pytest.raises(UserError, match=words):
+            fetched(address)
+    publish(run, "hf://me/faces")
+    before = fetched("hf://me/faces")
+    hub.down = True
+    assert fetched("hf://me/faces") == before  # what was fetched works without the hub
+    with pytest.raises(UserError, match=r"hf://me/other can't be fetched: .*503"):
+        fetched("hf://me/other")
+    hub.down = False
+    del hub.repos["me/faces"]
+    with pytest.raises(UserError, match="RepositoryNotFoundError"):
         fetched("hf://me/faces")
+    monkeypatch.setenv("HF_TOKEN", "hf_another")
+    with pytest.raises(UserError, match=r"hf://me/mine can't be written: .*no rights"):
+        publish(run, "hf://me/mine")
 
 
 def test_a_zip_file_is_used_by_its_url_and_hash(
@@ -129,7 +148,7 @@ def test_a_zip_file_is_used_by_its_url_and_hash(
     shutil.copyfile(run / "model.safetensors", folder / "m.safetensors")
     assert same(f"{url}/m.safetensors#sha256={digest(folder / 'm.safetensors')}", run)
     assert main(["translate", f"{url}/m.zip", "x.png", "--out", str(tmp_path / "out")]) == 2
-    assert "put #sha256= and the file's SHA-256 behind it" in capsys.readouterr().err
+    assert "put #sha256= and the file's SHA-256" in capsys.readouterr().err
     assert main(["evaluate", address]) == 2
     assert "evaluate needs the folder of a run" in capsys.readouterr().err
 
@@ -143,6 +162,12 @@ def test_what_is_not_what_the_hash_says_is_refused(
         fetched(f"{url}/m.zip#sha256={'0' * 64}")
     with pytest.raises(UserError, match=r"none\.zip can't be fetched: "):
         fetched(f"{url}/none.zip#sha256={'0' * 64}")
+    shutil.copyfile(folder / "m.zip", folder / "cut.zip")
+    with pytest.raises(UserError, match=r"cut\.zip was cut off after 2,000 of [\d,]+ bytes: try again"):
+        fetched(f"{url}/cut.zip#sha256={digest(folder / 'm.zip')}")
+    for mark in ("", "#sha256=abc", "#md5=" + "0" * 32):
+        with pytest.raises(UserError, match="put #sha256= and the file's SHA-256, of 64 digits, behind it"):
+            fetched(f"{url}/m.zip{mark}")
     with zipfile.ZipFile(folder / "evil.zip", "w") as archive:
         archive.writestr("../../model.safetensors", b"x")
     with pytest.raises(UserError, match="is no model of unbraid"):
@@ -171,6 +196,19 @@ def test_a_folder_is_published_to_once(run: Path, tmp_path: Path) -> None:
             publish(run, to)
     with pytest.raises(UserError, match="holds no model"):
         publish(tmp_path, str(tmp_path / "new"))
+
+
+def test_a_full_disk_leaves_no_half_of_a_model(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: Path, target: Path) -> None:
+        if target.parent == tmp_path / "out":
+            raise OSError(28, "No space left on device")
+        copy(source, target)
+
+    copy = shutil.copyfile
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(UserError, match="the disk is full"):
+        publish(run, str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_addresses_are_told_from_folders() -> None:

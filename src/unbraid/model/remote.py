@@ -4,12 +4,12 @@ Nothing is fetched unless such an address is given. Only files that a model need
 """
 
 import hashlib
+import http.client
 import importlib
 import json
 import re
 import shutil
 import tempfile
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
@@ -26,7 +26,8 @@ FILES = ("model.safetensors", "features.safetensors", "config.json", "metrics.js
 MOST_BYTES = 2_000_000_000
 """Of a model that is fetched, at most."""
 HUB = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
-URL = re.compile(r"(https?):/{1,2}([^#\s]+)(?:#sha256=([0-9a-fA-F]{64}))?")
+URL = re.compile(r"(https?):/{1,2}([^#\s]+)(?:#(.*))?")
+HASH = re.compile(r"sha256=([0-9a-fA-F]{64})")
 BLOCK = 1 << 20
 
 
@@ -46,9 +47,12 @@ def fetched(address: str | Path) -> Path:
     found = URL.fullmatch(str(address))
     if found is None:
         raise UserError(f"{address}: hf://user/name, or a URL that ends in #sha256=HASH")
-    if found[3] is None:
-        raise UserError(f"{address}: put #sha256= and the file's SHA-256 behind it, so that nothing else is taken")
-    return _from_url(f"{found[1]}://{found[2]}", found[3].lower())
+    wanted = HASH.fullmatch(found[3] or "")
+    if wanted is None:
+        raise UserError(
+            f"{address}: put #sha256= and the file's SHA-256, of 64 digits, behind it, so that nothing else is taken"
+        )
+    return _from_url(f"{found[1]}://{found[2]}", wanted[1].lower())
 
 
 def publish(run: Path, to: str, private: bool = False) -> str:
@@ -83,9 +87,12 @@ def publish(run: Path, to: str, private: bool = False) -> str:
             return f"https://HOST/{out.name}#sha256={digest(out)}"
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UserError(f"{out} is not an empty folder: give another one")
-        out.mkdir(parents=True, exist_ok=True)
-        for file in packed.iterdir():
-            shutil.copyfile(file, out / file.name)
+        try:
+            for file in sorted(packed.iterdir()):
+                write_atomically(out / file.name, lambda path, file=file: shutil.copyfile(file, path))
+        except BaseException:
+            shutil.rmtree(out, ignore_errors=True)  # it was empty
+            raise
         return str(out)
 
 
@@ -142,30 +149,42 @@ def _hub_errors(what: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # of the hub's package and of what it stands on
-        raise UserError(f"{what}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from error
+        raise UserError(f"{what}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def _to_hub(folder: Path, name: str, private: bool) -> str:
     api = _hub().HfApi()
     with _hub_errors(f"hf://{name} can't be written"):
         api.create_repo(name, private=private, exist_ok=True)
-        api.upload_folder(repo_id=name, folder_path=str(folder), commit_message="Publish a model of unbraid")
+        api.upload_folder(
+            repo_id=name,
+            folder_path=str(folder),
+            commit_message="Publish a model of unbraid",
+            delete_patterns=list(FILES),  # those of an earlier model
+        )
     return f"hf://{name}"
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
-    hub = _hub()
+    hub, wanted = _hub(), list(FILES)
     with _hub_errors(f"hf://{name} can't be fetched"):
         try:
             found = hub.HfApi().model_info(name, revision=revision, files_metadata=True)
-            sizes = {each.rfilename: each.size or 0 for each in found.siblings or []}
-            if FILES[0] not in sizes:
-                raise UserError(f"hf://{name} is no model of unbraid: it has no {FILES[0]}")
-            _check_size(f"hf://{name}", sum(sizes.get(file, 0) for file in FILES))
-            revision = found.sha or revision
-        except (OSError, RuntimeError):  # no network: what was fetched before can be used
-            return Path(hub.snapshot_download(name, revision=revision, allow_patterns=FILES, local_files_only=True))
-        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=list(FILES)))
+        except Exception as error:
+            if getattr(getattr(error, "response", None), "status_code", 500) < 500:
+                raise  # the hub says no
+            try:  # without network, what was fetched before can be used
+                return Path(
+                    hub.snapshot_download(name, revision=revision, allow_patterns=wanted, local_files_only=True)
+                )
+            except Exception:
+                raise error from None
+        sizes = {each.rfilename: each.size or 0 for each in found.siblings or []}
+        if FILES[0] not in sizes:
+            raise UserError(f"hf://{name} is no model of unbraid: it has no {FILES[0]}")
+        _check_size(f"hf://{name}", sum(sizes.get(file, 0) for file in FILES))
+        # by the name of the revision, not its hash: by this name it is found again without network
+        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=wanted))
 
 
 def _from_url(url: str, wanted: str) -> Path:
@@ -177,8 +196,12 @@ def _from_url(url: str, wanted: str) -> Path:
         try:
             with urllib.request.urlopen(url, timeout=60) as response, file.open("wb") as out:
                 got = _receive(url, response.read, out)
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            raise UserError(f"{url} can't be fetched: {getattr(error, 'reason', None) or error}") from error
+                expected = int(response.headers.get("Content-Length") or out.tell())
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or repr(error)
+            raise UserError(f"{url} can't be fetched: {reason}") from error
+        if (size := file.stat().st_size) < expected:
+            raise UserError(f"{url} was cut off after {size:,} of {expected:,} bytes: try again")
         if got != wanted:
             raise UserError(f"{url} is another file than its #sha256 says: {got} was found")
         fresh.mkdir()
