@@ -1,6 +1,7 @@
 """How fast recipes at their papers' sizes train on a GPU, and what the GPU does meanwhile.
 
     python benchmarks/gpu.py
+    python benchmarks/gpu.py --compile  # each row again with compiled networks, which takes minutes more
     python benchmarks/gpu.py --cpu      # tiny images, two steps: does the script run?
 
 Data are random and in memory, weights of VGG16 too; XGAN has no teacher. Each row trains as `unbraid train` does, with
@@ -10,6 +11,8 @@ first stage stands beside `lord_speed.py`'s plain program in fp32. Takes less th
 benchmarks/results/gpu.json.
 """
 
+import contextlib
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,6 +29,7 @@ from torchvision.models import vgg16
 
 from lord_speed import Plain
 from machine import facts, table
+from unbraid.core.compiling import compile_networks, compiled_step, uncompiled
 from unbraid.core.config import TrainConfig
 from unbraid.core.device import choose_precision
 from unbraid.core.files import write_json
@@ -96,8 +100,8 @@ def random_vgg16() -> dict[str, Tensor]:
     return {f"features.{name}": value for name, value in vgg16(weights=None).features.state_dict().items()}
 
 
-def trainer(row: Row, batch: int, device: torch.device) -> Callable[[], object]:
-    """Builds a method; returns its step."""
+def trainer(row: Row, batch: int, device: torch.device, compiled: bool = False) -> Callable[[], object]:
+    """Builds a method, and compiles its networks if asked to; returns its step."""
     config: Any = RECIPES[row.recipe].method
     if isinstance(config, XGANConfig):
         config = replace(config, teacher=None)
@@ -109,6 +113,8 @@ def trainer(row: Row, batch: int, device: torch.device) -> Callable[[], object]:
     if isinstance(method, LORD):
         method._extractor = Extractor(random_vgg16(), CODES, 0.0)
     method.to(device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+    if compiled:
+        print(compile_networks(method, device), flush=True)
     stage = method.stages()[0].name
     optimisers = method.optimisers(stage)
     gpu = device.type == "cuda"
@@ -119,8 +125,10 @@ def trainer(row: Row, batch: int, device: torch.device) -> Callable[[], object]:
 
     def step() -> None:
         number = next(steps)
-        losses = train_step(method, optimisers, batches, Clock(number, 0.1, stage), precision.autocast(), checks=checks)
-        checks.put(number, losses)
+        clock, autocast = Clock(number, 0.1, stage), precision.autocast()
+        with compiled_step(device) if compiled else contextlib.nullcontext():
+            losses = train_step(method, optimisers, batches, clock, autocast, checks=checks)
+            checks.put(number, losses)
         list(checks.take(wait=number % 50 == 49))
 
     return step
@@ -168,15 +176,17 @@ def product_limit(device: torch.device, side: int) -> float:
     return 2 * side**3 * rate(lambda: x @ x, device, 0.5 if device.type == "cuda" else 0.0) / 1e12
 
 
-def measure(row: Row, batch: int, device: torch.device, seconds: float, limit: float) -> dict[str, float]:
+def measure(
+    row: Row, batch: int, device: torch.device, seconds: float, limit: float, compiled: bool
+) -> dict[str, float]:
     """Figures of one recipe at one batch."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    step = trainer(row, batch, device)
+    step = trainer(row, batch, device, compiled)
     each = rate(step, device, seconds)
     milliseconds, launches = kernels(step, device)
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter, uncompiled():
         step()
     tflops = counter.get_total_flops() * each / 1e12
     return {
@@ -200,11 +210,14 @@ def plain_lord(batch: int, size: int, device: torch.device, seconds: float) -> f
     return rate(lambda: plain.step(batches[0]), device, seconds)
 
 
-def main(cpu: bool = False, seconds: float = 6.0, only: tuple[str, ...] = (), out: Path = RESULT) -> None:
+def main(
+    cpu: bool = False, compile: bool = False, seconds: float = 6.0, only: tuple[str, ...] = (), out: Path = RESULT
+) -> None:
     """Measures, prints a table, writes the result.
 
     Args:
         cpu: Try the script on the processor: small images and batches, two steps each; writes nothing.
+        compile: Measure each row with compiled networks too.
         seconds: Time of a measurement.
         only: Recipes; all by default.
         out: JSON file.
@@ -218,13 +231,15 @@ def main(cpu: bool = False, seconds: float = 6.0, only: tuple[str, ...] = (), ou
         if only and row.recipe not in only:
             continue
         row = replace(row, size=min(row.size, 64), batches=(2,)) if cpu else row
-        for batch, wanted in zip(row.batches, row.wanted, strict=False):
-            figures = measure(row, batch, device, seconds, limit)
+        kinds = itertools.product(zip(row.batches, row.wanted, strict=False), (False, True) if compile else (False,))
+        for (batch, wanted), compiled in kinds:
+            figures = measure(row, batch, device, seconds, limit, compiled)
             if row.recipe.startswith("lord"):
                 plain = plain_lord(batch, row.size, device, seconds)
                 figures |= {"times_plain": round(figures["steps_per_second"] / plain, 2)}
-            results[f"{row.recipe}, {row.size} px, {batch}"] = figures | {"wanted_steps_per_second": wanted}
-            print(f"{row.recipe}, {batch}: {figures}", flush=True)
+            name = f"{row.recipe}, {row.size} px, {batch}{', compiled' * compiled}"
+            results[name] = figures | {"wanted_steps_per_second": wanted}
+            print(f"{name}: {figures}", flush=True)
     names = ("steps_per_second", "items_per_second", "kernel_ms", "launches", "busy", "peak_gb", "share_of_product")
     print(table(["recipe", *names], [[name, *(f[one] for one in names)] for name, f in results.items()]))
     if not cpu:

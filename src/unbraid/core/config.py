@@ -43,6 +43,8 @@ class TrainConfig:
     fp32. Losses and statistics are always fp32."""
     device: Annotated[str, tyro.conf.arg(metavar="auto|cpu|cuda|cuda:N|mps", aliases=["--device"])] = "auto"
     """Device. auto: the GPU if there is one."""
+    compile: bool = False
+    """Compile networks in the first steps: faster steps on a GPU, by CUDA graphs. In one process."""
     evaluate_every: int = 1000
     """Steps between two evaluations on the validation part, with sample pictures."""
     checkpoint_seconds: float = 60.0
@@ -86,6 +88,7 @@ class RunConfig(Generic[MethodConfig]):
 FREE_KEYS = (
     "data.names",
     "train.device",
+    "train.compile",
     "train.track",
     "train.checkpoint_seconds",
     "train.probe",

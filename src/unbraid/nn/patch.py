@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, mse_loss
 
+from unbraid.core.compiling import uncompiled
 from unbraid.core.types import DataSpec, ImageSpec, Spec, UserError
 from unbraid.nn.blocks import SLOPE, InstanceNorm, draw_normal
 from unbraid.nn.spectral import SpectralConv, SpectralLinear
@@ -147,7 +148,7 @@ def r1_penalty(discriminator: nn.Module, real: Float[Tensor, "n ..."]) -> Float[
 
     A discriminator that gives several scores for an item counts by their mean. The result is float32.
     """
-    with torch.enable_grad(), torch.autocast(real.device.type, enabled=False):
+    with torch.enable_grad(), torch.autocast(real.device.type, enabled=False), uncompiled():
         x = real.detach().float().requires_grad_()
         score = discriminator(x).reshape(len(x), -1).mean(1).sum()
         (gradient,) = torch.autograd.grad(score, x, create_graph=True)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from unbraid.core.compiling import FLAG, compile_networks, compiled_step, uncompiled
 from unbraid.core.config import TrainConfig
 from unbraid.core.device import Precision, choose_precision
 from unbraid.core.memory import available_memory, format_bytes, require_memory, saved_bytes
@@ -69,6 +70,9 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log, ranks: Ranks = SING
     share = config.batch // ranks.count if precision.device.type == "cuda" else config.batch
     if warning := _check_batch(dataclasses.replace(config, batch=share), method, data, precision, position.stage):
         log.event(position, warning)
+    if config.compile:
+        alone = ranks.count == 1
+        log.event(position, compile_networks(method, precision.device) if alone else f"{FLAG}: not on several ranks")
     with _interrupts() as interrupts:
         for number, stage in enumerate(method.stages()):
             if number < position.stage:
@@ -226,7 +230,8 @@ class Session:
         self.seed(step_seed(config.seed, position.stage, position.step))
         self.set_rates(clock)
         autocast = self.precision.autocast()
-        with self.ranks.step(config.batch):
+        compiled = compiled_step(self.precision.device) if config.compile else contextlib.nullcontext()
+        with compiled, self.ranks.step(config.batch):
             losses = train_step(self.method, self.optimisers, batches, clock, autocast, gradient_norms, self.checks)
         self.average.update()
         self.checks.put(position.step, {**losses, **self.method.diagnostics})
@@ -236,7 +241,7 @@ class Session:
         """Measures the model on the validation part."""
         position = self.collect(position, wait=True)
         self.run.check_there()
-        with self.average.applied():
+        with self.average.applied(), uncompiled():
             position = validate(self.run, self.method, self.data, position, self.log)
         self.say(position)
         return position
