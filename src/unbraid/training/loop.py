@@ -71,8 +71,8 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log, ranks: Ranks = SING
     if warning := _check_batch(dataclasses.replace(config, batch=share), method, data, precision, position.stage):
         log.event(position, warning)
     if config.compile:
-        alone = ranks.count == 1
-        log.event(position, compile_networks(method, precision.device) if alone else f"{FLAG}: not on several ranks")
+        one = ranks.count == 1
+        log.event(position, compile_networks(method, precision.device) if one else f"{FLAG}: not on several ranks")
     with _interrupts() as interrupts:
         for number, stage in enumerate(method.stages()):
             if number < position.stage:
