@@ -44,7 +44,7 @@ class TrainConfig:
     device: Annotated[str, tyro.conf.arg(metavar="auto|cpu|cuda|cuda:N|mps", aliases=["--device"])] = "auto"
     """Device. auto: the GPU if there is one."""
     compile: bool = False
-    """Compile networks in the first steps: faster steps on a GPU, by CUDA graphs. In one process."""
+    """Compile networks in the first steps: for GPUs, by CUDA graphs; processors gain nothing. In one process."""
     evaluate_every: int = 1000
     """Steps between two evaluations on the validation part, with sample pictures."""
     checkpoint_seconds: float = 60.0
