@@ -1,4 +1,5 @@
-"""A new user's hour: two folders of photos and sketches, and the commands of the README, one after the other.
+"""A new user's hour: two folders of photos and sketches, and the commands of the README, one after the other; then the
+exported model by the lines of docs/export.md, and the page in the browser.
 
     python benchmarks/newcomer.py --root DATA --minutes 10
     python benchmarks/newcomer.py --root DATA --minutes 10 --wheel   # in an environment of its own, from a wheel
@@ -9,11 +10,16 @@ Exit status 1 if a command failed.
 
 import argparse
 import json
+import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 from PIL import Image
@@ -74,18 +80,49 @@ def own_environment(place: Path) -> Path:
     subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", wheels, ROOT], check=True)
     (wheel,) = wheels.glob("unbraid-*.whl")
     subprocess.run([sys.executable, "-m", "venv", place / "venv"], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", f"{wheel}[search,onnx]"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", f"{wheel}[search,onnx,web]"], check=True)
     return python.with_name("unbraid")
 
 
-def ran(unbraid: Path, words: list[str], place: Path) -> Done:
-    """Runs one command in the folder `place`."""
+def noted(command: str, run: Callable[[], tuple[int, str]], place: Path) -> Done:
+    """Runs something in the folder `place`, and says how it went. run: returns an exit status and what was said."""
     before = pictures(place)
     began = time.monotonic()
-    done = subprocess.run([unbraid, *words], cwd=place, capture_output=True, text=True)
+    status, said = run()
     seconds = round(time.monotonic() - began, 1)
     made = sorted(str(path.relative_to(place)) for path, at in pictures(place).items() if before.get(path) != at)
-    return Done(" ".join(["unbraid", *words]), seconds, done.returncode, made, (done.stdout + done.stderr)[-2000:])
+    done = Done(command, seconds, status, made, said[-2000:])
+    print(f"{seconds:8.1f} s  status {status}  {len(made):3} pictures  {command}", flush=True)
+    if status:
+        print(done.said, file=sys.stderr)
+    return done
+
+
+def ran(words: list[str | Path], place: Path) -> tuple[int, str]:
+    """Runs a program in a folder; returns its exit status and what it said."""
+    done = subprocess.run(words, cwd=place, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def without_unbraid(python: Path, place: Path) -> tuple[int, str]:
+    """Runs the lines of docs/export.md on one of the ten photos."""
+    (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)
+    shutil.copyfile(place / "ten-photos" / "000.png", place / "photo.png")
+    return ran([python, "-c", lines], place)
+
+
+def page(unbraid: Path, place: Path) -> tuple[int, str]:
+    """Starts the page on the run, asks for it once, and stops it."""
+    words = [unbraid, "explore", "runs/own", "--index", "sketches.index"]
+    with subprocess.Popen(words, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as program:
+        assert program.stdout is not None
+        said = program.stdout.readline()
+        if found := re.search(r"http://\S+", said):
+            with urlopen(found[0], timeout=60) as answer:
+                said += f"{answer.status}, {len(answer.read()):,} bytes\n"
+        program.send_signal(signal.SIGINT)
+        said += program.communicate(timeout=60)[0]
+    return program.returncode if found else 1, said
 
 
 def pictures(place: Path) -> dict[Path, float]:
@@ -107,15 +144,13 @@ def main() -> int:
     unbraid = own_environment(place) if asked.wheel else Path(sys.executable).with_name("unbraid")
     said = subprocess.run([unbraid, "--help"], capture_output=True, text=True, check=True).stdout
     there = [line.split()[0] for line in said.splitlines() if line.startswith("  ")]
-    results = []
-    for words in commands(asked.minutes, there):
-        done = ran(unbraid, words, place)
-        results.append(done)
-        print(
-            f"{done.seconds:8.1f} s  status {done.status}  {len(done.pictures):3} pictures  {done.command}", flush=True
-        )
-        if done.status:
-            print(done.said, file=sys.stderr)
+    results = [
+        noted(" ".join(["unbraid", *words]), lambda words=words: ran([unbraid, *words], place), place)
+        for words in commands(asked.minutes, there)
+    ]
+    python = unbraid.with_name("python")
+    results.append(noted("python: the lines of docs/export.md", lambda: without_unbraid(python, place), place))
+    results.append(noted("unbraid explore runs/own --index sketches.index", lambda: page(unbraid, place), place))
     table = {"machine": facts(), "minutes": asked.minutes, "commands": [asdict(done) for done in results]}
     (place / "newcomer.json").write_text(json.dumps(table, indent=1) + "\n")
     return int(any(done.status for done in results))

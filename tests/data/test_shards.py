@@ -1,10 +1,12 @@
 """Shards: tar files as a source, read where they lie."""
 
 import io
+import shutil
 import tarfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -150,6 +152,21 @@ def test_images_are_read_as_from_a_folder(tmp_path: Path) -> None:
         decode(path / "bad.png")
     with pytest.raises(UserError, match=r"holds no gone.png"):
         decode(path / "gone.png")
+
+
+def test_what_a_disk_has_no_room_for_is_decoded_when_it_is_read(
+    shards: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache_folder: Path
+) -> None:
+    kept = load(DataConfig(shards=shards)).train
+    shutil.rmtree(cache_folder)
+    monkeypatch.setattr("unbraid.data.cache.shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    found = load(DataConfig(shards=shards))
+    assert "they are decoded anew whenever they are read" in capsys.readouterr().err
+    assert not list(cache_folder.glob("*.npy"))
+    rows = np.array([3, 0, 3])
+    assert torch.equal(found.train.batch(rows, 1).a, kept.batch(rows, 1).a)
+    assert torch.equal(found.train.batch(rows, 1, ("flip",), 5).b, kept.batch(rows, 1, ("flip",), 5).b)
+    assert found.train.batch(rows[:0], 1).a.shape == (0, 3, 8, 8)
 
 
 def test_a_changed_archive_is_read_anew(tmp_path: Path) -> None:

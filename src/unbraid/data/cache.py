@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from unbraid.core.kept import keep_within_limit
 from unbraid.core.memory import format_bytes
 from unbraid.core.short import Short
 from unbraid.core.types import DataSpec, Domain, ImageSpec, UserError
-from unbraid.data.archives import locate
+from unbraid.data.archives import archive_of, locate
 from unbraid.data.fit import Fit
 from unbraid.data.images import Header, ImageError, Pixels, decode, fitted, read_header, room, scaled
 from unbraid.data.parts import Rows
@@ -56,7 +56,7 @@ class CachedImages(Short):
     rows, zeros, so that rows can be counted from the list of files: leave them out by `readable`.
     """
 
-    array: np.ndarray
+    array: "np.ndarray | Undecoded"
     spec: ImageSpec
     readable: Rows
     """Positions of the files that could be read."""
@@ -108,6 +108,41 @@ class _Request:
 
 
 @dataclass(frozen=True)
+class Undecoded:
+    """Images in tar files as an array (n, c, h, w), which are decoded whenever they are read: for those that a disk has
+    no room for. One that is damaged behind its header is an ImageError then."""
+
+    request: _Request
+    spec: ImageSpec
+    deep: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Returns (n, c, h, w)."""
+        return (len(self.request.names) * self.request.tiles, *self.spec.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Returns the type of the values."""
+        return np.dtype(np.uint16 if self.deep else np.uint8)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Rows | slice) -> np.ndarray:
+        wanted = np.arange(len(self))[rows]
+        if not len(wanted):
+            return np.empty((0, *self.spec.shape), self.dtype)
+
+        def read(row: int) -> np.ndarray:
+            file, tile = divmod(row, self.request.tiles)
+            return _tiles(self.request, file, self.spec, self.deep).numpy().reshape(-1, *self.spec.shape)[tile]
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return np.stack(list(pool.map(read, wanted.tolist())))
+
+
+@dataclass(frozen=True)
 class _About:
     """Facts beside an array. skipped: the files that can't be read, and why; cut: the parts cut off, in words."""
 
@@ -135,7 +170,8 @@ def cached(
 
     Raises:
         UserError: if sizes differ and none is given, a file can't be cut into its grid, more than half of the files
-            can't be read (with `strict`: any), or the cache folder can't be written.
+            can't be read (with `strict`: any), or the cache folder can't be written. Members of tar files are decoded
+            whenever they are read if there is no room to keep them.
     """
     if channels not in (None, 1, 3):
         raise UserError(f"--data.channels {channels}: image files give 1 (grey) or 3 (colour)")
@@ -189,11 +225,14 @@ def _open(request: _Request, target: Path) -> CachedImages | None:
         return None
     for name in (f"{target}.json", f"{target}.npy"):
         tighten(Path(name))
-    bad = about.skipped
     if array.ndim != 4 or len(array) != len(request.names) * request.tiles or array.dtype not in (np.uint8, np.uint16):
         return None
-    readable = np.array([i for i, name in enumerate(request.names) if name not in bad], dtype=np.int64)
-    skipped = tuple(f"{request.folder / name}: {reason}" for name, reason in bad.items())
+    return _images(request, array, about)
+
+
+def _images(request: _Request, array: np.ndarray | Undecoded, about: _About) -> CachedImages:
+    readable = np.array([i for i, name in enumerate(request.names) if name not in about.skipped], dtype=np.int64)
+    skipped = tuple(f"{request.folder / name}: {reason}" for name, reason in about.skipped.items())
     return CachedImages(array, ImageSpec(array.shape[2], array.shape[3], array.shape[1]), readable, skipped, about.cut)
 
 
@@ -201,22 +240,33 @@ def _built(request: _Request, target: Path) -> CachedImages:
     """Builds the array, unless another process does so meanwhile."""
     make_private(target.parent)
     with FileLock(f"{target}.lock"):
-        found = _open(request, target)
-        if found is None:
-            _build(request, target)
-            found = _open(request, target)
+        found = _open(request, target) or _build(request, target) or _open(request, target)
     assert found is not None
     keep_within_limit()
     return found
 
 
-def _build(request: _Request, target: Path) -> None:
-    """Decodes all files into target.npy, then writes target.json, whose presence says that the array is whole."""
+def _build(request: _Request, target: Path) -> CachedImages | None:
+    """Decodes all files into target.npy, then writes target.json, whose presence says that the array is whole.
+
+    Returns images that are decoded when they are read if they lie in tar files and there is no room for the array.
+    """
     bad: dict[str, str] = {}
     spec, deep, cut = _look(request, bad)
     kind = np.dtype(np.uint16 if deep else np.uint8)
     size = request.tiles * math.prod(spec.shape) * kind.itemsize
     free = shutil.disk_usage(target.parent).free
+    if size * len(request.names) > free and archive_of(request.path(0)):
+        Console(stderr=True).print(
+            printable(
+                f"{request.folder}: decoded, its {len(request.names):,} images take "
+                f"{format_bytes(size * len(request.names))}, and {target.parent} has room for {format_bytes(free)}: "
+                "they are decoded anew whenever they are read, which takes longer"
+            ),
+            highlight=False,
+            soft_wrap=True,
+        )
+        return _images(request, Undecoded(request, spec, deep), _About(bad, cut))
     if size * len(request.names) > free:
         raise UserError(
             f"The {len(request.names)} images of {request.folder} take {format_bytes(size * len(request.names))} when "
@@ -258,6 +308,7 @@ def _build(request: _Request, target: Path) -> None:
         os.replace(partial, f"{target}.json")
     finally:
         partial.unlink(missing_ok=True)
+    return None
 
 
 def _look(request: _Request, bad: dict[str, str]) -> tuple[ImageSpec, bool, str]:
