@@ -1,6 +1,7 @@
 # For a processor:  docker build -t unbraid .
 # For a GPU:        docker build -t unbraid --build-arg WHEELS=cu126 .
-# docker run --rm -v "$PWD":/work unbraid start photos sketches; a GPU needs --gpus all, the page -p 7860:7860
+# docker run --rm -v "$PWD":/work unbraid start photos sketches; a GPU needs --gpus all
+# The page:         docker run --rm -v "$PWD":/work -p 7860:7860 unbraid explore runs/own --host 0.0.0.0
 FROM python:3.12-slim
 
 ARG WHEELS=cpu
