@@ -94,7 +94,7 @@ def test_a_run_compiles_says_so_and_goes_on_without(tmp_path: Path, monkeypatch:
 
 def test_without_a_compiler_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(function: object, **settings: object) -> None:
-        raise RuntimeError("No working C++ compiler found\nand more")
+        raise RuntimeError("backend='inductor' raised:\nNo working C++ compiler found\n\nand more")
 
     monkeypatch.setattr(torch, "compile", fail)
     method = CASES["iiae-vectors"].build()

@@ -64,8 +64,9 @@ def _tried(x: Tensor) -> Tensor:
 
 
 def _reason(error: Exception) -> str:
-    """Returns the first line of an error's text."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """Returns the first line of an error's text that isn't torch's "backend=... raised:"."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line and not line.endswith("raised:")), type(error).__name__)
 
 
 def uncompiled() -> contextlib.AbstractContextManager[object]:
