@@ -164,6 +164,12 @@ CASES |= {
     "xgan": Case("xgan", IMAGES, XGAN, REBUILT),
     "xgan-together": Case("xgan", IMAGES, replace(XGAN, discriminator_batch="together"), REBUILT),
     "xgan-colour-and-grey": Case("xgan", COLOUR_AND_GREY, replace(XGAN, gan_towards="both"), REBUILT),
+    "xgan-small": Case(
+        "xgan",
+        IMAGES,
+        replace(XGAN, discriminator_norm="none", r1=1.0, upsampling="nearest", gan_towards="both"),
+        REBUILT,
+    ),
     "xgan-bare": Case("xgan", IMAGES, XGAN_BARE),
 }
 CUT = CUTConfig(width=4, blocks=1, mask=True, discriminator_width=4, head=8, patches=32)

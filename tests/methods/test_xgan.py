@@ -16,6 +16,7 @@ from unbraid.core.method import Clock
 from unbraid.core.types import DataSpec, ImageSpec, Unpaired, UserError, VectorSpec
 from unbraid.methods.xgan import XGAN, OnePlace, XGANConfig
 from unbraid.model.codes import evaluating
+from unbraid.nn.patch import r1_penalty
 from unbraid.training.loop import train_step
 
 SPEC = DataSpec(ImageSpec(32, 32, 3), ImageSpec(32, 32, 3))
@@ -141,6 +142,14 @@ def test_a_discriminator_normalises_over_both_kinds_or_over_each(kind: Literal["
         real, false = discriminator(batch.b), discriminator(translated["b"])
     assert torch.allclose(found["discriminator_b"], softplus(-real).mean() + softplus(false).mean(), atol=1e-6)
     assert torch.allclose(found["generator_b"], SMALL.gan * softplus(-false).mean(), atol=1e-6)
+
+
+@pytest.mark.parametrize(("norm", "alone"), [("none", True), ("batch", False)])
+def test_discriminators_without_batch_norm_see_each_item_alone(norm: Literal["batch", "none"], alone: bool) -> None:
+    model, batch = built(replace(SMALL, discriminator_norm=norm, r1=2.0))
+    discriminator = model.discriminators["b"]
+    assert torch.allclose(discriminator(batch.b)[:2], discriminator(batch.b[:2]), atol=1e-5) == alone
+    assert torch.allclose(terms(model, batch)["r1_b"], r1_penalty(model.discriminators["b"], batch.b))
 
 
 def test_discriminators_have_a_rate_of_their_own() -> None:

@@ -13,7 +13,7 @@ one of b (D_2); e_1, e_2 are the encoders, d_1, d_2 the decoders, g_1->2 = d_2 a
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -24,12 +24,12 @@ from torch.optim import Adam, Optimizer
 
 from unbraid.core.bounds import Positive, Share, Size, Sizes, Weight
 from unbraid.core.config import PerceptualConfig
-from unbraid.core.method import Clock, Method, Terms, Update
+from unbraid.core.method import Clock, Method, Terms, Update, small_images
 from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Unpaired, UserError, other
 from unbraid.data.parts import Part
 from unbraid.nn.blocks import SLOPE, FitSize, Upsampling, doubling, fixed_statistics, up
 from unbraid.nn.functional import reversed_gradient
-from unbraid.nn.patch import r1_penalty
+from unbraid.nn.patch import r1_penalty, r1_weight
 from unbraid.nn.pretrained.teacher import EFFICIENTNET_SIZE, Teacher, find_teacher
 from unbraid.nn.residual import both_images
 
@@ -99,6 +99,13 @@ class XGANConfig:
     """Adam's learning rate for the discriminators."""
     betas: tuple[Share, Share] = (0.9, 0.999)
     """Adam's betas, of all optimisers."""
+
+
+SMALL_IMAGES = XGANConfig(
+    upsampling="nearest", discriminator_norm="none", discriminator_rate=3e-4, gan=0.1, gan_towards="both"
+)
+"""For images of up to 128 px, with `R1_PER_PIXEL`: without the dots that the paper's networks end with."""
+SMALL_NOTE = "Images of up to 128 px: decoders and discriminators that leave no dots, instead of the paper's"
 
 
 def conv(channels: int, width: int, norm: bool = True) -> nn.Sequential:
@@ -262,6 +269,13 @@ class XGAN(Method[Unpaired]):
         self._teacher: tuple[Teacher, ...] = ()  # not an attribute that would make a network of it part of this one
 
     @classmethod
+    def default_config(cls, spec: DataSpec) -> tuple[XGANConfig, list[str]]:
+        """Returns other decoders and discriminators for small images."""
+        if not small_images(spec):
+            return XGANConfig(), []
+        return small_config(spec), [SMALL_NOTE]
+
+    @classmethod
     def resolve_config(cls, config: XGANConfig, train: Part) -> tuple[XGANConfig, list[str]]:
         """Adds a note if the teacher resizes the images."""
         notes = []
@@ -406,6 +420,11 @@ class XGAN(Method[Unpaired]):
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
         """Translates x by g_1->2 or g_2->1 (section 3); ignores `style`. See `Translator.translate`."""
         return self.decode(self.encode(x, src), dst)
+
+
+def small_config(spec: DataSpec) -> XGANConfig:
+    """Returns `SMALL_IMAGES` with the R1 penalty for images of this size."""
+    return replace(SMALL_IMAGES, r1=r1_weight(spec))
 
 
 def _copy_initial_weights(model: nn.Module, follower: nn.Module) -> None:

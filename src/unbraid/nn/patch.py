@@ -20,6 +20,7 @@ DiscriminatorNorm = Literal["instance", "spectral+instance", "spectral", "none"]
 """Normalisation of a discriminator: instance norm of maps (CycleGAN), spectral norm of weights (Miyato et al. 2018),
 both (Harley et al. 2019), or none. For vectors, instance norm has no effect."""
 R1_PER_PIXEL = 30 / 32**2
+"""Weight of the R1 penalty by number of pixels, from trials at 32 px."""
 PatchSize = Literal[16, 34, 70]
 """Height and width of a discriminator's patches in px, which 1, 2 or 3 layers of stride 2 give."""
 HALVINGS: dict[PatchSize, int] = {16: 1, 34: 2, 70: 3}
@@ -140,7 +141,13 @@ def small_settings(spec: DataSpec) -> dict[str, Any]:
     """
     sizes = [(own.height, own.width) for own in (spec.a, spec.b) if isinstance(own, ImageSpec)]
     patch = 34 if min(map(min, sizes)) >= smallest(34) else 16
-    return {"discriminator_patch": patch, "r1": R1_PER_PIXEL * max(height * width for height, width in sizes)}
+    return {"discriminator_patch": patch, "r1": r1_weight(spec)}
+
+
+def r1_weight(spec: DataSpec) -> float:
+    """Returns the weight of the R1 penalty for images of this size, in proportion to the number of pixels."""
+    sizes = [own.height * own.width for own in (spec.a, spec.b) if isinstance(own, ImageSpec)]
+    return R1_PER_PIXEL * max(sizes)
 
 
 def r1_penalty(discriminator: nn.Module, real: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:

@@ -1,4 +1,4 @@
-"""Recipes of XGAN: the paper's networks, pairs hidden if there are any."""
+"""Recipes of XGAN: pairs hidden if there are any; `-paper` and ablations have the paper's networks."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,26 +6,28 @@ from typing import Any
 from unbraid.core.config import TrainConfig
 from unbraid.core.data_config import DataConfig
 from unbraid.core.recipe import Recipe
-from unbraid.methods.xgan import XGANConfig
+from unbraid.core.types import DataSpec, ImageSpec
+from unbraid.methods.xgan import XGANConfig, small_config
 
 EMOJI = DataConfig(set="emoji", styles=("google", "openmoji"), size=(32, 32), augment=("flip", "shift"))
 """Two coloured styles that draw the same things."""
 MNIST = DataConfig(set="mnist-cdcb")
 FACES = DataConfig(set="cuhk-avataaars", size=(64, 64), augment=("flip", "shift"))
+SMALL_32, SMALL_64 = (small_config(DataSpec(ImageSpec(size, size), ImageSpec(size, size))) for size in (32, 64))
 TRAIN = TrainConfig(steps=4000, batch=32, average=0.999, evaluate_every=500, distance="cosine")
 LONG = replace(TRAIN, steps=200_000, evaluate_every=5000)
 """The paper gives neither batch nor length; this is long enough for curves to be flat. The running average of weights
 that is kept is ours; training doesn't see it."""
 
 XGAN_EMOJI = Recipe(
-    XGANConfig(),
+    SMALL_32,
     EMOJI,
     TRAIN,
     name="xgan-emoji",
     about="two coloured styles of emoji, 32 px",
 )
 XGAN_MNIST_CDCB = Recipe(
-    XGANConfig(),
+    SMALL_32,
     MNIST,
     replace(TRAIN, steps=2500),
     name="xgan-mnist-cdcb",
@@ -33,7 +35,7 @@ XGAN_MNIST_CDCB = Recipe(
     shows="label",
 )
 XGAN_CUHK_AVATAAARS = Recipe(
-    XGANConfig(),
+    SMALL_64,
     FACES,
     replace(TRAIN, steps=800),
     name="xgan-cuhk-avataaars",
