@@ -19,7 +19,7 @@ from unbraid.evaluation.report.advice import Evidence, advise
 from unbraid.evaluation.report.content import Advice, Bar, Command, Figure, Names, Row, Sheet, names_of
 from unbraid.evaluation.report.embed import charts, picture, series
 from unbraid.evaluation.report.translations import Compared
-from unbraid.evaluation.report.words import search_figures, translation_figure
+from unbraid.evaluation.report.words import labelled_figures, search_figures, translation_figure
 from unbraid.evaluation.report.write import MARK, Report, check_out, make_report, render
 from unbraid.methods.cddn import CdDN
 from unbraid.methods.iiae import IIAE, IIAEConfig
@@ -68,6 +68,12 @@ def test_a_search_stands_beside_chance_and_pixels() -> None:
         "shared code": "60 %", "pixels alone": "3.0 %", "chance": "1.0 %",
     }  # fmt: skip
     assert figure.good
+
+
+@pytest.mark.parametrize(("psnr", "good"), [(12.7, False), (20.0, None)])
+def test_a_coarse_reconstruction_is_said_first(psnr: float, good: bool | None) -> None:
+    (figure,) = labelled_figures({}, {"psnr": psnr})
+    assert (figure.good, figure.short) == (good, f"Reconstruction: PSNR {psnr} dB, where 15 is coarse and 25 good")
 
 
 def test_nothing_is_advised_where_all_is_well() -> None:

@@ -22,14 +22,14 @@ that is kept is ours; training doesn't see it."""
 XGAN_EMOJI = Recipe(
     SMALL_32,
     EMOJI,
-    TRAIN,
+    replace(TRAIN, batch=16),
     name="xgan-emoji",
     about="two coloured styles of emoji, 32 px",
 )
 XGAN_MNIST_CDCB = Recipe(
     SMALL_32,
     MNIST,
-    replace(TRAIN, steps=2500),
+    replace(TRAIN, batch=16),
     name="xgan-mnist-cdcb",
     about="MNIST-CDCB without pairs, 32 px",
     shows="label",

@@ -8,7 +8,7 @@ from unbraid.core.types import other
 from unbraid.data.parts import Data
 from unbraid.evaluation.report.content import Advice, Names, ways
 from unbraid.evaluation.report.translations import Compared
-from unbraid.evaluation.report.words import dig, nearer, number, percent
+from unbraid.evaluation.report.words import COARSE, dig, nearer, number, percent
 from unbraid.model.trained import Trained
 
 FEW_PAIRS = 100
@@ -25,8 +25,6 @@ SOFT = 75.0
 """Translations of which so many percent are nearer to the truth by their pixels, and not by LPIPS, are soft."""
 HIGH = 95.0
 """Percent from which recall can hardly rise."""
-COARSE = 15.0
-"""PSNR below which an image is hardly the same."""
 LEAKING = 3.0
 """A reader that is right so many times as often as chance finds what should not be there."""
 

@@ -11,6 +11,9 @@ from unbraid.evaluation.metrics.retrieval import NORMAL, interval
 from unbraid.evaluation.report.content import Bar, Figure, Names, ways
 from unbraid.evaluation.report.translations import Compared
 
+COARSE = 15.0
+"""PSNR below which an image is hardly the same."""
+
 
 def dig(values: Mapping[str, Any], *keys: str) -> Any:
     """Returns what lies under these keys, one in another, or None."""
@@ -189,7 +192,8 @@ def labelled_figures(metrics: Mapping[str, Any], validation: Mapping[str, float]
     if "psnr" in validation:
         value = validation["psnr"]
         words = f"Held-out images come back from their own codes with a PSNR of {value:.1f} dB (15 is coarse, 25 good)."
-        yield Figure("Reconstruction", words, (), "long", None, f"Reconstruction: PSNR {value:.1f} dB")
+        short = f"Reconstruction: PSNR {value:.1f} dB, where {COARSE:g} is coarse and 25 good"
+        yield Figure("Reconstruction", words, (), "long", False if value < COARSE else None, short)
     probes = dig(metrics, "probes", "test part") or dig(metrics, "probes", "training classes") or {}
     content, owned = (dig(probes, f"class from {code}", "linear") for code in ("content", "class"))
     if content and "accuracy" in content:
