@@ -6,7 +6,7 @@ from PIL import Image
 
 COLOURS = 96
 """Colours of a screenshot."""
-QUALITY = 80
+QUALITY = 70
 """Of any other picture, as WebP counts."""
 
 
