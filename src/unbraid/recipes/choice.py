@@ -12,8 +12,8 @@ from unbraid.recipes.lord import SMALL as SMALL_LORD
 from unbraid.recipes.lord import TINY as TINY_LORD
 
 METHOD: dict[Kind, str] = {"pairs": "iiae", "side by side": "iiae", "unpaired": "cyclegan", "classes": "lord"}
-"""The method for each kind of data. No long run compares those without pairs yet: CycleGAN is the one whose published
-translations of relit cars to plain ones are nearest (docs/results)."""
+"""The method for each kind of data. Without pairs CycleGAN: its published translations of relit cars to plain ones are
+nearest (docs/results), and a step takes less time than those of uncooperative re-entanglement."""
 WHY = {
     "iiae": "learns from pairs; translates both ways with several answers, and searches",
     "cyclegan": "needs no pairs; translates both ways, with one answer",

@@ -191,8 +191,9 @@ def labelled_figures(metrics: Mapping[str, Any], validation: Mapping[str, float]
         yield Figure("Class and content", words, bars, "short", transfer < other_image, short)
     if "psnr" in validation:
         value = validation["psnr"]
-        words = f"Held-out images come back from their own codes with a PSNR of {value:.1f} dB (15 is coarse, 25 good)."
-        short = f"Reconstruction: PSNR {value:.1f} dB, where {COARSE:g} is coarse and 25 good"
+        scale = f"where {COARSE:g} is coarse and 25 good"
+        words = f"Held-out images come back from their own codes with a PSNR of {value:.1f} dB, {scale}."
+        short = f"Reconstruction: PSNR {value:.1f} dB, {scale}"
         yield Figure("Reconstruction", words, (), "long", False if value < COARSE else None, short)
     probes = dig(metrics, "probes", "test part") or dig(metrics, "probes", "training classes") or {}
     content, owned = (dig(probes, f"class from {code}", "linear") for code in ("content", "class"))
