@@ -257,15 +257,7 @@ def _build(request: _Request, target: Path) -> CachedImages | None:
     size = request.tiles * math.prod(spec.shape) * kind.itemsize
     free = shutil.disk_usage(target.parent).free
     if size * len(request.names) > free and archive_of(request.path(0)):
-        Console(stderr=True).print(
-            printable(
-                f"{request.folder}: decoded, its {len(request.names):,} images take "
-                f"{format_bytes(size * len(request.names))}, and {target.parent} has room for {format_bytes(free)}: "
-                "they are decoded anew whenever they are read, which takes longer"
-            ),
-            highlight=False,
-            soft_wrap=True,
-        )
+        _say_no_room(request, target, size * len(request.names), free)
         return _images(request, Undecoded(request, spec, deep), _About(bad, cut))
     if size * len(request.names) > free:
         raise UserError(
@@ -309,6 +301,19 @@ def _build(request: _Request, target: Path) -> CachedImages | None:
     finally:
         partial.unlink(missing_ok=True)
     return None
+
+
+def _say_no_room(request: _Request, target: Path, size: int, free: int) -> None:
+    """Says on stderr that images are decoded whenever they are read, for they take more bytes than are free."""
+    Console(stderr=True).print(
+        printable(
+            f"{request.folder}: decoded, its {len(request.names):,} images take {format_bytes(size)}, and "
+            f"{target.parent} has room for {format_bytes(free)}: they are decoded anew whenever they are read, which "
+            "takes longer"
+        ),
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _look(request: _Request, bad: dict[str, str]) -> tuple[ImageSpec, bool, str]:
