@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 import unbraid
+from unbraid.core.types import DOMAINS
 from unbraid.data.loading import load as load_data
 from unbraid.data.parts import PairedPart
-from unbraid.model.codes import encode_domains
+from unbraid.model.codes import encode_part
 from unbraid.model.run import Run
 
 
@@ -28,8 +29,8 @@ def found(a: Tensor, b: Tensor) -> str:
 def flat(part: PairedPart, run: Path) -> tuple[Tensor, Tensor]:
     """Returns the shared codes of both domains, (n, d) each."""
     with torch.inference_mode():
-        a, b = encode_domains(unbraid.load(run).method, part)
-    return a.shared.flatten(1).float(), b.shared.flatten(1).float()
+        a, b = (encode_part(unbraid.load(run).method, part, domain).shared for domain in DOMAINS)
+    return a.flatten(1).float(), b.flatten(1).float()
 
 
 def main() -> None:

@@ -15,9 +15,8 @@ from unbraid.core.config import PerceptualConfig
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import DataSpec, ImageSpec, Labelled, Unpaired, UserError, VectorSpec
 from unbraid.data.loading import load, needs
-from unbraid.data.parts import Data, LabelledPart, UnpairedPart, label_domains, listing
-from unbraid.data.styles import Styles, cluster_styles, style_sheet, wanted_styles
-from unbraid.model.drawing import grid
+from unbraid.data.parts import Data, LabelledPart, UnpairedPart, listing
+from unbraid.data.styles import Styles, cluster_styles, wanted_styles
 from unbraid.nn.pretrained import perceptual
 
 Paint = Callable[..., None]
@@ -193,23 +192,6 @@ def test_missing_weights_and_what_is_no_image_are_said(monkeypatch: pytest.Monke
     vectors = LabelledPart(items, np.arange(6), np.arange(6)[:, None] % 2, [""] * 6)
     with pytest.raises(UserError, match=r"these items are \(5,\)"):
         cluster_styles(vectors, 2, styles.features, 0)
-
-
-def test_a_sheet_shows_images_of_each_style() -> None:
-    styled = cluster_styles(part(), 2, brightness, seed=0)
-    sheet = style_sheet(styled, count=3)
-    assert [len(row) for row in sheet] == [2, 2, 2, 2, 3]
-    for number, row in enumerate(sheet):
-        shown = {round(float(x.mean()), 2) for x in row}
-        assert shown <= {round(float(GREY[i]), 2) for i in np.flatnonzero(styled.labels[:, 0] == number)}
-    assert grid([[x / 5 for x in row] for row in sheet], row_names=styled.class_names).width > 0
-    assert [len(row) for row in style_sheet(label_domains(_unpaired()), count=2)] == [2, 2]
-
-
-def _unpaired() -> UnpairedPart:
-    train = two_domains().train
-    assert isinstance(train, UnpairedPart)
-    return train
 
 
 def test_data_come_without_vgg16_unless_it_is_asked_for() -> None:

@@ -104,19 +104,6 @@ def test_loss_is_the_sum_of_mean_differences(dtype: torch.dtype) -> None:
     tolerance = 1e-5 if dtype == torch.float32 else 1e-2
     loss = perceptual_loss(network, made, maps)
     torch.testing.assert_close(loss, reference.sum(), rtol=tolerance, atol=0)
-    weights = [0.0, 1.0, 0.5, 2.0, 0.0]
-    torch.testing.assert_close(
-        perceptual_loss(network, made, maps, weights=weights),
-        (reference * torch.tensor(weights)).sum(),
-        rtol=tolerance,
-        atol=0,
-    )
-    torch.testing.assert_close(
-        perceptual_loss(network, made, maps, target),
-        reference.sum() + l1_loss(made, target),
-        rtol=tolerance,
-        atol=0,
-    )
     (wanted,) = torch.autograd.grad(reference.sum(), made)
     (got,) = torch.autograd.grad(loss, made)
     assert loss.dtype == got.dtype == torch.float32
@@ -126,7 +113,7 @@ def test_loss_is_the_sum_of_mean_differences(dtype: torch.dtype) -> None:
 def test_loss_of_the_target_itself_is_nought(vgg: Vgg16) -> None:
     with torch.no_grad():
         maps = vgg(images())
-    assert perceptual_loss(vgg, images(), maps, images()) == 0
+    assert perceptual_loss(vgg, images(), maps) == 0
 
 
 def test_style_does_not_see_where_things_are(vgg: Vgg16) -> None:

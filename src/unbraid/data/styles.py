@@ -104,16 +104,6 @@ def cluster_styles(part: LabelledPart, count: int, features: Features, seed: int
     return replace(part, labels=labels, values=(tuple(class_names),), label_names=("style",))
 
 
-def style_sheet(part: LabelledPart, count: int = 8) -> list[list[Tensor]]:
-    """Returns `count` images of each class of a part, evenly spaced over its rows, for `drawing.grid`: a row a class.
-
-    Classes are called `part.class_names`; one with fewer images gives all.
-    """
-    own = part.labels[part.rows, 0]
-    rows = [part.rows[own == label] for label in np.unique(own)]
-    return [list(part.x.read(r[np.linspace(0, len(r) - 1, min(count, len(r))).astype(np.int64)], 0)) for r in rows]
-
-
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Limits sums to one order, so that a run that goes on elsewhere finds the clusters it began with: the code of a

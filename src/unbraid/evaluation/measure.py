@@ -82,12 +82,6 @@ class Measure(ABC, Generic[Result]):
         return ValidationFigures()
 
 
-def cells(values: Mapping[str, Any], names: tuple[str, ...], width: int = 10) -> str:
-    """Returns figures in columns, empty where there is none.
-
-    Args:
-        values: By name.
-        names: Of the columns.
-        width: Of a column.
-    """
-    return "".join(f"{values[name]:<{width}.4f}" if name in values else " " * width for name in names).rstrip()
+def cells(values: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """Returns figures by name in columns of ten characters, empty where there is none."""
+    return "".join(f"{values[name]:<10.4f}" if name in values else " " * 10 for name in names).rstrip()

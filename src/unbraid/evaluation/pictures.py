@@ -144,14 +144,14 @@ def draw_cycles(model: Trained, data: Data, folder: Path, seed: int) -> list[Pat
     return written
 
 
-def examples(data: Data, folder: Path, count: int = PICTURED) -> None:
-    """Writes `count` test images as PNG files, to try the commands on: folder/a/NAME.png and folder/b/NAME.png, or,
+def examples(data: Data, folder: Path) -> None:
+    """Writes PICTURED test images as PNG files, to try the commands on: folder/a/NAME.png and folder/b/NAME.png, or,
     with labels, folder/NAME.png. See `pictures`."""
     part = data.test
     for domain in ("a",) if part.labelled() else DOMAINS:
         rows, names = part.domain(domain)[1], part.names_of(domain)
         place = folder if part.labelled() else folder / domain
-        _write(part, domain, [str(names[int(row)]) for row in evenly_spaced(rows, count)], place, data)
+        _write(part, domain, [str(names[int(row)]) for row in evenly_spaced(rows, PICTURED)], place, data)
 
 
 def _write(part: Part, domain: Domain, names: list[str], folder: Path, data: Data) -> None:

@@ -82,13 +82,6 @@ def encode_part(
     return _encode(method, items, evenly_spaced(rows, limit), domain, exclusive)
 
 
-def encode_domains(method: AnyMethod, part: Part) -> tuple[Codes, Codes]:
-    """Encodes a and b. Exclusive codes are (n, 0) if the domains' differ in size and can't be compared."""
-    one, two = (exclusive_size(method, domain) for domain in DOMAINS)
-    a, b = (encode_part(method, part, domain, exclusive=one == two) for domain in DOMAINS)
-    return a, b
-
-
 def exclusive_size(method: AnyMethod, domain: Domain) -> int:
     """Returns the size of an exclusive code of a domain; 0 if nothing in it varies on its own."""
     return encode_all(method, torch.zeros(1, *method.spec[domain].shape), domain).exclusive.shape[1]

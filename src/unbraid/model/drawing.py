@@ -12,15 +12,21 @@ from torch import Tensor
 
 from unbraid.core.files import write_atomically
 from unbraid.core.method import AnyMethod, Latent, Translator
-from unbraid.core.types import DOMAINS, Codes, ImageSpec, Spec, other
+from unbraid.core.types import DOMAINS, Codes, ImageSpec, other
 from unbraid.data.parts import LabelledPart, Part
-from unbraid.model.codes import coder, evaluating, read
+from unbraid.model.codes import coder, device_of, evaluating, read
 
 GAP = 2
 SMALLEST = 64
 """Images of fewer pixels are drawn larger, by a whole factor."""
 FONT = 13
 """Size of labels, unless they are too long for their column."""
+MILLISECONDS = 80
+"""How long a GIF shows each frame."""
+TRANSFERRED = 5
+"""Rows and columns of `transfer_grid`."""
+ITEMS, SAMPLES = 6, 3
+"""Items of each domain in `sample_grid`, and translations of each."""
 
 
 def to_picture(x: Tensor) -> Image.Image:
@@ -87,20 +93,16 @@ def _fitting(text: str, width: float) -> Any:
     return next((font for font in fonts if font.getlength(text) <= width), ImageFont.load_default(1))
 
 
-def save_gif(frames: Sequence[Tensor], path: Path, milliseconds: int = 80, comment: str = "") -> None:
+def save_gif(frames: Sequence[Tensor], path: Path, comment: str = "") -> None:
     """Saves a GIF of frames (c, h, w) in [-1, 1] that plays forwards and backwards. See `save_picture`."""
     pictures = [enlarged(to_picture(x)) for x in frames]
     pictures += pictures[-2:0:-1]
     rest = pictures[1:]
-    write_atomically(
-        path,
-        lambda file: pictures[0].save(
-            file, "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0, comment=comment.encode()
-        ),
-    )
+    more: dict[str, Any] = {"duration": MILLISECONDS, "loop": 0, "comment": comment.encode()}
+    write_atomically(path, lambda file: pictures[0].save(file, "GIF", save_all=True, append_images=rest, **more))
 
 
-def transfer_grid(method: AnyMethod, part: LabelledPart, seed: int, found: bool = False, count: int = 5) -> Image.Image:
+def transfer_grid(method: AnyMethod, part: LabelledPart, seed: int, found: bool = False) -> Image.Image:
     """Draws content transfer: the class of the image before a row with the content of the image over a column.
 
     found: whether to take the codes that training found for the part's items. See `sample_grid`.
@@ -108,11 +110,11 @@ def transfer_grid(method: AnyMethod, part: LabelledPart, seed: int, found: bool 
     random = np.random.default_rng(seed)
     order = random.permutation(len(part))
     _, first = np.unique(part.labels[part.rows[order], 0], return_index=True)
-    at = order[random.permutation(first)[: 2 * count]]  # of different classes
-    if len(at) < 2 * count:  # few classes
-        at = np.concatenate([at, order[~np.isin(order, at)]])[: 2 * count]
+    at = order[random.permutation(first)[: 2 * TRANSFERRED]]  # of different classes
+    if len(at) < 2 * TRANSFERRED:  # few classes
+        at = np.concatenate([at, order[~np.isin(order, at)]])[: 2 * TRANSFERRED]
     half = len(at) // 2
-    device = next(method.parameters()).device
+    device = device_of(method)
     x = part.x.read(part.rows[at], 0)
     with evaluating(method):
         if found:
@@ -129,7 +131,7 @@ def transfer_grid(method: AnyMethod, part: LabelledPart, seed: int, found: bool 
     return grid(rows, ["class", "content"])
 
 
-def sample_grid(method: AnyMethod, part: Part, seed: int, count: int = 6, samples: int = 3) -> Image.Image:
+def sample_grid(method: AnyMethod, part: Part, seed: int) -> Image.Image:
     """Draws items of both domains: reconstruction, samples in the other domain, a guided translation, and the item that
     guides it, which is the true counterpart, or without pairs some item.
 
@@ -140,50 +142,38 @@ def sample_grid(method: AnyMethod, part: Part, seed: int, count: int = 6, sample
         method: any.
         part: to take items from.
         seed: of the prior.
-        count: items of each domain.
-        samples: translations of each.
     """
-    if not all(isinstance(spec, ImageSpec) for spec in _specs(method)):
+    if not all(isinstance(method.spec[domain], ImageSpec) for domain in DOMAINS):
         return Image.new("RGB", (8, 8), "white")
     if method.as_disentangler() is None:
-        return _there_and_back(method, part, count)
+        return _there_and_back(method, part)
     generator = torch.Generator().manual_seed(seed)
-    device = next(method.parameters()).device
+    device = device_of(method)
     rows: list[list[Tensor]] = []
     with evaluating(method):
         for src in DOMAINS:
             dst = other(src)
-            x, y = (read(part, domain, count).to(device) for domain in (src, dst))
+            x, y = (read(part, domain, ITEMS).to(device) for domain in (src, dst))
             least = min(len(x), len(y))  # without pairs there may be more of one
             x, y = x[:least], y[:least]
             codes, theirs = coder(method).encode(x, src), coder(method).encode(y, dst)
             own = coder(method).decode(codes, src)
-            styles = [coder(method).prior(len(x), dst, generator).to(device) for _ in range(samples)]
+            styles = [coder(method).prior(len(x), dst, generator).to(device) for _ in range(SAMPLES)]
             generated = [coder(method).decode(Codes(codes.shared, style), dst) for style in styles]
             guided = coder(method).decode(Codes(codes.shared, theirs.exclusive), dst)
             rows += [[x[i], own[i], *(m[i] for m in generated), guided[i], y[i]] for i in range(len(x))]
-    columns = [
-        "input",
-        "reconstruction",
-        *(f"sample {i + 1}" for i in range(samples)),
-        "guided",
-        "true" if part.pairs() is not None else "by",
-    ]
-    return grid(rows, columns)
+    guide = "true" if part.pairs() is not None else "by"
+    return grid(rows, ["input", "reconstruction", *(f"sample {i + 1}" for i in range(SAMPLES)), "guided", guide])
 
 
-def _there_and_back(method: AnyMethod, part: Part, count: int) -> Image.Image:
-    device = next(method.parameters()).device
+def _there_and_back(method: AnyMethod, part: Part) -> Image.Image:
+    device = device_of(method)
     rows: list[list[Tensor]] = []
     with evaluating(method):
         for src in method.sources():
-            x = read(part, src, count).to(device)
+            x = read(part, src, ITEMS).to(device)
             images = [x, cast(Translator, method).translate(x, src, other(src))]
             if other(src) in method.sources():
                 images.append(cast(Translator, method).translate(images[1], other(src), src))
             rows += [[*row] for row in zip(*images, strict=True)]
     return grid(rows, ["input", "there", "back"][: len(rows[0])])
-
-
-def _specs(method: AnyMethod) -> tuple[Spec, Spec]:
-    return method.spec.a, method.spec.b

@@ -71,7 +71,7 @@ class InstanceNorm(nn.Module):
         return group_norm(x, x.shape[1])
 
 
-def down(channels: int, width: int, *, norm: bool = True, activate: bool = True) -> nn.Sequential:
+def down(channels: int, width: int, *, norm: bool = True) -> nn.Sequential:
     """Builds a 4x4 convolution of stride 2, batch-norm and leaky ReLU: (n, channels, h, w) -> (n, width, h/2, w/2).
 
     Without batch-norm the convolution has a bias. See `dense`.
@@ -79,9 +79,7 @@ def down(channels: int, width: int, *, norm: bool = True, activate: bool = True)
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=not norm)]
     if norm:
         layers.append(nn.BatchNorm2d(width))
-    if activate:
-        layers.append(nn.LeakyReLU(SLOPE, inplace=True))
-    return nn.Sequential(*layers)
+    return nn.Sequential(*layers, nn.LeakyReLU(SLOPE, inplace=True))
 
 
 def down_stack(channels: int, widths: Sequence[int]) -> nn.Sequential:

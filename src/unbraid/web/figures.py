@@ -25,6 +25,8 @@ CELL = 176
 LARGEST = 384
 GAP = 8
 LINE = 24
+TILE = 48
+"""Pixels a side of an item on a map."""
 COLOURS = ("#2f6fde", "#d9662c", "#1f9d63", "#b0459e", "#8a7400", "#0f8fa8", "#c4314b", "#6d6d6d")
 """Told apart on light and on dark ground; labels beyond the eighth begin anew."""
 GOOD, ALIKE = "#1f9d63", "#2f6fde"
@@ -104,13 +106,10 @@ def _sized(picture: Image.Image) -> Image.Image:
     return picture
 
 
-def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], unit: str = "step") -> str:
+def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """Returns a small chart as SVG, with its last values as text. Values that aren't finite are left out.
 
-    Args:
-        title: Of the chart.
-        lines: Points (x, y) by name; more than 300 are thinned.
-        unit: Of x.
+    lines: points (step, y) by name; more than 300 are thinned.
     """
     kept = {name: [p for p in points if np.isfinite(p).all()] for name, points in lines.items()}
     kept = {name: points[:: max(1, len(points) // 300)] + points[-1:] for name, points in kept.items() if points}
@@ -137,7 +136,7 @@ def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], unit:
         + _text(42, 16, _axis(ys[1]), "end")
         + _text(42, height - 18, _axis(ys[0]), "end")
         + _text(46, height - 4, f"{xs[0]:.0f}", "start")
-        + _text(width - 6, height - 4, f"{unit} {xs[1]:.0f}", "end")
+        + _text(width - 6, height - 4, f"step {xs[1]:.0f}", "end")
     )
     return (
         f'<figure class="chart"><figcaption>{html.escape(title)} {legend}</figcaption>'
@@ -208,32 +207,20 @@ class Tiles:
     size: int
 
 
-def tiles(images: Sequence[Tensor], size: int = 48, columns: int = 40) -> Tiles:
-    """Returns items as tiles.
-
-    Args:
-        images: (c, h, w) each, in [-1, 1].
-        size: Of a tile, in px.
-        columns: Tiles in a row.
-    """
+def tiles(images: Sequence[Tensor], columns: int = 40) -> Tiles:
+    """Returns items, (c, h, w) each, in [-1, 1], as tiles, so many in a row."""
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    board = Image.new("RGB", (columns * size, rows * size), "white")
+    board = Image.new("RGB", (columns * TILE, rows * TILE), "white")
     for i, x in enumerate(images):
-        small = to_picture(x).convert("RGB").resize((size, size))
-        board.paste(small, (i % columns * size, i // columns * size))
+        small = to_picture(x).convert("RGB").resize((TILE, TILE))
+        board.paste(small, (i % columns * TILE, i // columns * TILE))
     file = io.BytesIO()
     board.save(file, "WEBP", quality=80)
-    return Tiles(f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}", columns, rows, size)
+    return Tiles(f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}", columns, rows, TILE)
 
 
-def scatter(
-    title: str,
-    at: Float[np.ndarray, "n 2"],
-    groups: Sequence[str],
-    words: Sequence[str],
-    first_tile: int = 0,
-) -> str:
+def scatter(title: str, at: Float[np.ndarray, "n 2"], groups: Sequence[str], words: Sequence[str]) -> str:
     """Returns a map of points as SVG, coloured by group; each point carries the number of its tile and its words.
 
     It can be stepped through with the arrow keys once it has the focus.
@@ -243,7 +230,6 @@ def scatter(
         at: Places.
         groups: By point.
         words: By point.
-        first_tile: Number of the first point's tile.
     """
     xs, ys = _span(at[:, 0]), _span(at[:, 1])
     names = sorted(set(groups), key=lambda name: (len(name), name))
@@ -253,8 +239,7 @@ def scatter(
     for i, ((x, y), group, word) in enumerate(zip(at, groups, words, strict=True)):
         left, top = _at(x, xs, 8, 392), _at(y, ys, 292, 8)
         about = (
-            f'class="point" data-tile="{first_tile + i}" data-words="{html.escape(word)}" fill="{colour[group]}" '
-            'fill-opacity="0.75"'
+            f'class="point" data-tile="{i}" data-words="{html.escape(word)}" fill="{colour[group]}" fill-opacity="0.75"'
         )
         points.append(
             f'<rect x="{left - 3:.1f}" y="{top - 3:.1f}" width="6" height="6" {about}/>'

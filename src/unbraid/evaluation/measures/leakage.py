@@ -97,12 +97,11 @@ def _class_found(subject: Subject, part: LabelledPart) -> Figures:
     classes = len(np.unique(part.label(np.arange(len(part)))[:, 0]))
     at = evenly_spaced(np.arange(len(part)), max(PROBED, PER_CLASS * classes))
     labels = torch.from_numpy(part.label(at))
-    device = next(method.parameters()).device
     codes = None
     latent = method.as_latent()
     if not subject.encodes and latent:
         with evaluating(method):
-            codes = latent.training_codes(labels.to(device), torch.from_numpy(at).to(device))
+            codes = latent.training_codes(labels.to(subject.device), torch.from_numpy(at).to(subject.device))
     if codes is None or codes.shared.shape[1] == 0:  # there are none in tables
         codes = encode_rows(method, part, at)
     order = np.random.default_rng(0).permutation(len(at))

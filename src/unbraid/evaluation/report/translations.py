@@ -127,9 +127,8 @@ def plain_sheet(subject: Subject, found: Compared, names: Names) -> Sheet:
     columns, back = ["input", "translation"], None
     translator = subject.translator
     if translator and subject.codes is None and target in subject.sources:
-        device = next(subject.model.method.parameters()).device
         with evaluating(subject.model.method):
-            back = translator.translate(found.generated[at].to(device), target, source).cpu()
+            back = translator.translate(found.generated[at].to(subject.device), target, source).cpu()
         columns.append("back again")
     rows = [
         Row(

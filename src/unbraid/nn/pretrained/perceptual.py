@@ -306,8 +306,6 @@ def perceptual_loss(
     vgg: Vgg16,
     generated: Float[Tensor, "n c h w"],
     target_maps: Sequence[Float[Tensor, "n _ _ _"]],
-    target: Float[Tensor, "n c h w"] | None = None,
-    weights: Sequence[float] | None = None,
 ) -> Float[Tensor, ""]:
     """Computes the perceptual loss of LORD: the sum of mean absolute differences of the five outputs, float32.
 
@@ -315,19 +313,11 @@ def perceptual_loss(
         vgg: The network.
         generated: Images in [-1, 1], (n, c, h, w).
         target_maps: `vgg(target)`, computed under no_grad.
-        target: Target images, (n, c, h, w). If given, their mean absolute difference is added with weight 1, as in
-            LORD's published program.
-        weights: Weights of the five outputs, 1 each by default.
 
     Returns:
         The loss.
     """
-    terms = [
-        weight * mean_difference(mine, wanted)
-        for mine, wanted, weight in zip(vgg(generated), target_maps, weights or [1.0] * len(target_maps), strict=True)
-    ]
-    if target is not None:
-        terms.append(mean_difference(generated.float(), target.float()))
+    terms = [mean_difference(mine, wanted) for mine, wanted in zip(vgg(generated), target_maps, strict=True)]
     return torch.stack(terms).sum()
 
 
