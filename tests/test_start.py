@@ -1,13 +1,15 @@
 """`unbraid start`: what it chooses and says, and that the same command goes on."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from helpers import write_pairs, write_png
 from unbraid.commands.cli import main
-from unbraid.commands.start import PATIENCE, about_length, with_steps
+from unbraid.commands.plan import PATIENCE, about_length, with_steps
 from unbraid.core.config import TrainConfig
 
 README = Path(__file__).parent.parent / "README.md"
@@ -32,7 +34,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps that take a tenth of a second, without being made."""
-    monkeypatch.setattr("unbraid.commands.start.seconds_a_step", lambda experiment: 0.1)
+    monkeypatch.setattr("unbraid.commands.plan.seconds_a_step", lambda experiment: 0.1)
 
 
 def test_images_are_smaller_where_few_steps_would_fit(
@@ -41,13 +43,11 @@ def test_images_are_smaller_where_few_steps_would_fit(
     for number in range(12):
         write_png(tmp_path / "a" / f"{number}.png", number, (64, 64))
         write_png(tmp_path / "b" / f"{number}.png", 100 + number, (64, 64))
-    monkeypatch.setattr(
-        "unbraid.commands.start.seconds_a_step", lambda experiment: experiment.config.data.size[0] / 320
-    )
+    monkeypatch.setattr("unbraid.commands.plan.seconds_a_step", lambda experiment: experiment.config.data.size[0] / 320)
     output = said(capsys, str(tmp_path / "a"), str(tmp_path / "b"), "--minutes", "2", "--dry-run")
-    assert "At 64 px only 480 steps would fit, so images are smaller" in output
+    assert re.search(r"At 64 px only 3\d\d steps would fit, so images are smaller", output)
     assert "brought to 32 x 32 px" in output
-    assert "A step takes 0.1 s here: 960 steps" in output
+    assert re.search(r"A step takes 0.1 s here: 7\d0 steps, about 1 minutes", output)
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -118,17 +118,37 @@ def test_without_pairs_and_with_classes_other_methods_are_taken(
     output = said(capsys, str(folders / "classes"), "--dry-run", "--minutes", "10")
     assert "2 classes of 6 to 6 images" in output
     assert "Method: lord" in output
-    assert "4,800 steps, about 8 of 10 minutes" in output
+    assert "4,000 steps, about 7 minutes" in output
     assert "Method: xgan\n" in said(capsys, photo, other, "--method", "xgan", "--train.steps", "3", "--dry-run")
 
 
 def test_steps_fit_the_time() -> None:
-    train = with_steps(TrainConfig(), 30, 0.1, patient=True)
-    assert (train.steps, train.evaluate_every, train.patience) == (14_000, 1167, PATIENCE)
-    assert with_steps(TrainConfig(evaluate_every=7, patience=2), 30, 0.1, patient=False).evaluate_every == 7
-    assert with_steps(TrainConfig(), 10, 0.1, patient=True).patience is None
-    short = with_steps(TrainConfig(), 1, 5.0, patient=False)
-    assert "the fewest that make sense, 100, take 8 minutes" in about_length(short, 5.0, 1)
+    train = with_steps(TrainConfig(), 1500, 0.1, patient=True)
+    assert (train.steps, train.evaluate_every, train.patience) == (12_000, 1000, PATIENCE)
+    assert with_steps(TrainConfig(evaluate_every=7, patience=2), 1500, 0.1, patient=False).evaluate_every == 7
+    assert with_steps(TrainConfig(), 500, 0.1, patient=True).patience is None
+    short = with_steps(TrainConfig(), 60, 5.0, patient=False)
+    assert short.evaluate_every == 34  # three measurements, for each takes time
+    assert "about 12 fit the time, and fewer than 100 make little sense" in about_length(short, 60, 5.0)
+
+
+def test_it_ends_when_the_time_is_over_and_the_same_command_goes_on(
+    folders: Path, tmp_path: Path, quick: None, blind: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "a run"
+    asked = [str(folders / "photos"), str(folders / "sketches"), "--minutes", "0.001", "--run", str(run), *TINY]
+    output = said(capsys, *asked)
+    assert "Ended at step 1 of 100, for the time is over" in output
+    assert f"The same command goes on, as long again:\n  unbraid start {shlex.join(asked)}" in output
+    assert "the time was over" in json.loads((run / "metrics.json").read_text())["not_measured"]["leakage"]
+    report = (run / "report.html").read_text()
+    assert "trained for 1 of 100 steps" in report
+    assert "leakage: the time was over" in report
+    assert "--train.steps 100" in report
+    assert json.loads((run / "config.json").read_text())["config"]["train"]["minutes"] is None
+    again = said(capsys, *asked)
+    assert "it goes on to its end, --train.steps 100" in again
+    assert "Ended at step 2 of 100" in again
 
 
 @pytest.mark.parametrize(
@@ -136,6 +156,7 @@ def test_steps_fit_the_time() -> None:
     [
         ([], "Which folders?"),
         (["photos", "--minutes", "0"], "must be more than 0"),
+        (["photos", "--minutes", "inf"], "must be more than 0 and finite"),
         (["photos", "photos"], "are the same folder"),
         (["photos", "sketches", "--method", "nothing"], "There is no method 'nothing'"),
     ],

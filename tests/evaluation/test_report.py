@@ -192,7 +192,7 @@ def test_vectors_have_a_report_of_names(tmp_path: Path, blind: None) -> None:
 def test_a_run_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = list[str]()
 
-    def measure(run: Run, model: Trained, data: Data, limit: int | None) -> dict[str, Any]:
+    def measure(run: Run, model: Trained, data: Data, **_: Any) -> dict[str, Any]:
         calls.append(model.name)
         return METRICS
 

@@ -1,6 +1,7 @@
 """A run that goes on to another length than it had."""
 
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import torch
 
 import unbraid
 from helpers import SMALL_LORD, write_pairs, write_png
+from unbraid.core.deadline import Deadline
 from unbraid.core.files import read_json
 from unbraid.core.types import UserError
 from unbraid.methods.iiae import IIAEConfig
 from unbraid.model.log import read_log
 from unbraid.model.run import Run
+from unbraid.training.experiment import Experiment
 
 SMALL = IIAEConfig(widths=(8,), decoder_widths=(8,), map_size=4, shared=4)
 TRAIN = unbraid.TrainConfig(steps=4, batch=4, evaluate_every=2, precision="fp32")
@@ -115,3 +118,31 @@ def test_a_run_of_several_stages_goes_on_in_its_last(tmp_path: Path) -> None:
     position = state_of(tmp_path / "run")["position"]
     assert (position["stage"], position["step"]) == (1, 4)
     assert any("from step 2 of stage 2 of 2 (encoders) on to step 4, that" in text for text in events(tmp_path / "run"))
+
+
+def test_a_time_that_is_over_ends_a_run_that_later_goes_on_as_if_it_had_not(folders: Path, tmp_path: Path) -> None:
+    run, falling, until = tmp_path / "run", config_of(folders, replace(SMALL, decay=True)), Deadline(0.0)
+    Experiment.prepare(falling, run).train(quiet=True, until=until)
+    assert until.ended == "step 1 of 4"
+    assert events(run)[-1] == (
+        "The time is over: ended at step 1 of 4; learning rates, which fall to 0 %, stand at 100 %"
+    )
+    assert (run / "model.safetensors").exists()
+    assert Run.existing(run).config.train == TRAIN
+    unbraid.train(falling, run, quiet=True)
+    unbraid.train(falling, tmp_path / "whole", quiet=True)
+    one, other = state_of(run), state_of(tmp_path / "whole")
+    assert one["position"]["step"] == 4
+    assert all(torch.equal(value, other["method"][name]) for name, value in one["method"].items())
+
+
+def test_a_later_stage_has_its_share_of_the_time(tmp_path: Path) -> None:
+    for index in range(12):
+        write_png(tmp_path / "classes" / str(index % 2) / f"{index}.png", index)
+    data, until = unbraid.DataConfig(classes=tmp_path / "classes"), Deadline(0.0)
+    config = unbraid.RunConfig(replace(SMALL_LORD, first_share=0.5), data, TRAIN)
+    Experiment.prepare(config, tmp_path / "run").train(quiet=True, until=until)
+    position = state_of(tmp_path / "run")["position"]
+    assert (position["stage"], position["step"]) == (1, 1)
+    assert until.ended == "step 1 of 2 of stage 2 of 2 (encoders)"
+    assert Deadline(60.0 + time.monotonic()).of_stage([0.25, 0.75]) - time.monotonic() == pytest.approx(15, abs=1)

@@ -1,5 +1,6 @@
 """`unbraid report`: one page of a run, to look at and to send."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def report(
     print(f"Written: {out} ({out.stat().st_size / 1e6:.1f} MB), one file to open or to send")
 
 
-def measured_report(run: Run, model: Trained, data: Data, out: Path, limit: int | None = None) -> list[str]:
+def measured_report(
+    run: Run, model: Trained, data: Data, out: Path, limit: int | None = None, until: float = math.inf
+) -> list[str]:
     """Writes the report of a run, which is measured first if its figures are missing or of an earlier model.
 
     Args:
@@ -50,6 +53,7 @@ def measured_report(run: Run, model: Trained, data: Data, out: Path, limit: int 
         data: Its data, as it trains on them.
         out: The file.
         limit: Items in a figure that is measured now.
+        until: When no measure is begun any more, by `time.monotonic`.
 
     Returns:
         What came out, in a few lines.
@@ -60,5 +64,5 @@ def measured_report(run: Run, model: Trained, data: Data, out: Path, limit: int 
     metrics = run.metrics()
     if f"step {model.step}," not in str(metrics.get("protocol", {}).get("model", "")):
         print("Measuring the model on the test part", file=sys.stderr)
-        metrics = evaluate(run, model, data, limit=limit)
+        metrics = evaluate(run, model, data, limit=limit, until=until)
     return write_report(run, model, data, metrics, out).lines

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 import tyro
 
@@ -21,6 +21,9 @@ from unbraid.core.types import UserError
 from unbraid.data.loading import load as load_data
 from unbraid.data.parts import Data
 from unbraid.evaluation.subject import has_classes
+
+if TYPE_CHECKING:
+    from unbraid.core.deadline import Deadline
 
 MethodConfig = TypeVar("MethodConfig")
 
@@ -117,8 +120,9 @@ def train_run(
     data: Data,
     dry_run: bool,
     notes: Sequence[str] = (),
+    until: "Deadline | None" = None,
 ) -> None:
-    """Builds the method, trains, says where things are. See `Experiment.prepare`."""
+    """Builds the method, trains, says where things are. See `Experiment.prepare` and `Experiment.train`."""
     from unbraid.core.ranks import number
     from unbraid.methods import method_name
     from unbraid.training.experiment import Experiment
@@ -135,7 +139,7 @@ def train_run(
         return
     try:
         keep_freed_memory()
-        position = experiment.train()
+        position = experiment.train(until=until)
     except Interrupted as stop:
         if not number():
             print(
@@ -149,5 +153,7 @@ def train_run(
     paired = ("mAP" if has_classes(experiment.data.val) else "recall@1", "%")
     figure = ("PSNR", "dB") if needs.labelled else ("score without pairs", "%") if needs.hides_pairs else paired
     score = f" (validation {figure[0]} {position.best:.1f} {figure[1]})" if position.best > 0 else ""
-    steps = f"{position.step} steps{' of the last stage' if position.stage else ''}"
-    print(f"Done after {steps}; best at step {position.best_step}{score}. Next: unbraid evaluate {path}")
+    steps = f"Done after {position.step} steps{' of the last stage' if position.stage else ''}"
+    if until and until.ended:
+        steps = f"Ended at {until.ended}, for the time is over"
+    print(f"{steps}; best at step {position.best_step}{score}. Next: unbraid evaluate {path}")

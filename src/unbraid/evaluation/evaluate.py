@@ -2,7 +2,9 @@
 
 import datetime
 import json
+import math
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from unbraid.model.trained import Trained
 
 FEW = 20
 """Test items below which it is said that figures say little."""
+NO_TIME = "the time was over; `unbraid evaluate` measures it"
 PER_RUN = ("date", "version", "remark")
 """Entries of a protocol that may differ between figures that stand in one file."""
 
@@ -45,6 +48,7 @@ def evaluate(
     other: bool = False,
     inception: str | None = None,
     group: Ranks = SINGLE,
+    until: float = math.inf,
 ) -> Json:
     """Measures a run and writes metrics.json, pictures, examples and the model card into its folder.
 
@@ -61,6 +65,7 @@ def evaluate(
             `others`, by the name of the data, and what is drawn in `other_folder`.
         inception: File of Inception's weights, or "auto", for FID and KID.
         group: The ranks that measure together, of which the first one writes.
+        until: When no measure is begun any more, by `time.monotonic`; those left out are named.
 
     Returns:
         What metrics.json holds, or of other images the part that is theirs.
@@ -72,7 +77,7 @@ def evaluate(
     before = kept.get("others", {}).get(data.name, {}) if other else kept
     subject = subject_of(run, model, data, distance, perceptual, limit, inception)
     measures = chosen(subject, only)
-    metrics: Json = {"protocol": _protocol(subject, other), **measured(subject, measures, group)}
+    metrics: Json = {"protocol": _protocol(subject, other), **measured(subject, measures, group, until)}
     if only and _alike(before.get("protocol", {}), metrics["protocol"]):
         reasons = {**before.get("not_measured", {}), **metrics.pop("not_measured", {})}
         metrics = {**before, **metrics} | ({"not_measured": reasons} if reasons else {})
@@ -138,16 +143,23 @@ def chosen(subject: Subject, only: Sequence[str] = ()) -> list[Measure[Any]]:
     return [measure for name, measure in by_name.items() if name in only]
 
 
-def measured(subject: Subject, measures: Sequence[Measure[Any]], group: Ranks = SINGLE) -> Json:
-    """Returns the entries of metrics.json of these measures, and `not_measured` if the part is too small for some.
+def measured(
+    subject: Subject, measures: Sequence[Measure[Any]], group: Ranks = SINGLE, until: float = math.inf
+) -> Json:
+    """Returns the entries of metrics.json of these measures, and `not_measured` if the part is too small for some, or
+    the time too short.
 
     Args:
         subject: The model and the part.
         measures: The measures, all of which apply.
         group: The ranks that measure together: each computes some measures, and returns the entries of all.
+        until: See `evaluate`.
     """
     found: dict[str, tuple[Json, dict[str, str]]] = {}
     for measure in measures[group.rank :: group.count]:
+        if time.monotonic() > until:
+            found[measure.name] = {}, {measure.name: NO_TIME}
+            continue
         result = measure.compute(subject)
         found[measure.name] = result, measure.missing(subject, result)
     if group.count > 1:

@@ -30,6 +30,7 @@ from unbraid.core.config import (
     to_json,
 )
 from unbraid.core.data_config import DataConfig
+from unbraid.core.deadline import Deadline
 from unbraid.core.device import choose_precision
 from unbraid.core.files import check_value, is_inside, read_json, write_json
 from unbraid.core.functions import for_programs
@@ -150,11 +151,12 @@ class Experiment(Short):
             return []
         return start_from(init, self.name, self.method)
 
-    def train(self, quiet: bool = False) -> Position:
+    def train(self, quiet: bool = False, until: Deadline | None = None) -> Position:
         """Trains to the end of the run's length, from wherever the run in the folder stands.
 
         Args:
             quiet: Show neither progress nor figures.
+            until: When to end, wherever training is then; the same call goes on.
 
         Returns:
             Where training ended, and the best model's step and score.
@@ -180,9 +182,9 @@ class Experiment(Short):
             )
         with ranks.joined(choose_precision(config.train).device) as group:
             group.check_same(self._digest(), "The command, or the data that it finds, is")
-            return self._first(path, quiet, group) if group.first else self._other(path, group)
+            return self._first(path, quiet, group, until) if group.first else self._other(path, group)
 
-    def _first(self, path: Path, quiet: bool, group: Ranks) -> Position:
+    def _first(self, path: Path, quiet: bool, group: Ranks, until: Deadline | None) -> Position:
         """Trains and writes the run's folder."""
         config, began = self.config, self.start_from(self.config.train.init)
         run, log = Run.open(path, self.name, config, self.recipe, any_length=True), None
@@ -201,7 +203,7 @@ class Experiment(Short):
                 if run.former is not None:
                     change_length(run, run.former, self.method, len(self.data.train), log)
                 group.wait()
-                return fit(run, self.method, self.data, log, group)
+                return fit(run, self.method, self.data, log, group, until)
         finally:
             if log:
                 log.close()

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from unbraid.core.config import LENGTH, TrainConfig
-from unbraid.core.method import Method, Stage
+from unbraid.core.method import Method
 from unbraid.core.types import UserError
 from unbraid.model.log import Log
 from unbraid.model.run import Position, Run
-from unbraid.training.loop import Length
+from unbraid.training.loop import Length, place
 
 
 def change_length(run: Run, former: TrainConfig, method: Method[Any], items: int, log: Log) -> None:
@@ -44,11 +44,6 @@ def change_length(run: Run, former: TrainConfig, method: Method[Any], items: int
             f"their first values, where they stood at {rates[0]:.0f} %, and reach their last ones at the new end",
         )
     run.keep_length()
-
-
-def place(stages: list[Stage], number: int) -> str:
-    """Returns " of stage 2 of 2 (encoders)"; nothing where there is one stage."""
-    return f" of stage {number + 1} of {len(stages)} ({stages[number].name})" if len(stages) > 1 else ""
 
 
 def end(length: Length) -> str:

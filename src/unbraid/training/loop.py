@@ -9,7 +9,7 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import FrameType
@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from unbraid.core.compiling import FLAG, compile_networks, compiled_step, uncompiled
 from unbraid.core.config import TrainConfig
+from unbraid.core.deadline import Deadline
 from unbraid.core.device import Precision, choose_precision
 from unbraid.core.memory import available_memory, format_bytes, require_memory, saved_bytes
 from unbraid.core.method import Clock, Method, Stage
@@ -48,10 +49,13 @@ class Interrupted(Exception):
     """The user stopped the run, which has been saved."""
 
 
-def fit(run: Run, method: Method[Any], data: Data, log: Log, ranks: Ranks = SINGLE) -> Position:
+def fit(
+    run: Run, method: Method[Any], data: Data, log: Log, ranks: Ranks = SINGLE, until: Deadline | None = None
+) -> Position:
     """Trains from the run's present state to the end of its length, and saves the best checkpoint in the run.
 
-    Of several ranks the first measures and writes. Returns the final position. See `Experiment.train`.
+    Of several ranks the first measures, writes, and looks at the time. Returns the final position.
+    See `Experiment.train`.
     """
     config = run.config.train
     check(config, method)
@@ -80,7 +84,7 @@ def fit(run: Run, method: Method[Any], data: Data, log: Log, ranks: Ranks = SING
             if number > position.stage:
                 position, state = dataclasses.replace(position, stage=number, step=0, seconds=0.0, waited=0), None
             session = Session(run, method, data, log, stage, precision, state, ranks)
-            position = session.train(position, interrupts)
+            position = session.train(position, interrupts, until or Deadline())
             session.finish()
     ranks.wait()
     return position
@@ -173,9 +177,17 @@ class Session:
         average = load_average(method, state["average"], run.path / "state.pt") if state else None
         self.average = Average(method, run.config.train.average, average)
         self.troubles: dict[str, int] = {}
+        self.measuring = 0.0
+        """Seconds that the latest measurement took."""
 
-    def train(self, position: Position, interrupts: "Interrupts") -> Position:
-        """Trains until the stage ends: sets learning rates, steps, logs, evaluates and writes checkpoints."""
+    def train(self, position: Position, interrupts: "Interrupts", until: Deadline) -> Position:
+        """Trains until the stage ends: sets learning rates, steps, logs, evaluates and writes checkpoints.
+
+        Args:
+            position: Where training stands.
+            interrupts: When there is one, training is saved and stops.
+            until: When training ends; what it ended is noted there.
+        """
         config = self.run.config.train
         length = Length.of(config, self.stage, len(self.data.train))
         balanced, share = self.run.config.data.balanced, self.ranks.share(config.batch)
@@ -185,6 +197,7 @@ class Session:
         gpu = self.precision.device.type == "cuda"
         device_batches = DeviceBatches(batches, self.precision.device, position.drawn, ahead=gpu)
         shares = [stage.share for stage in self.method.stages()]
+        end = until.of_stage(shares[position.stage :])
         before, part = (each / sum(shares) for each in (sum(shares[: position.stage]), shares[position.stage]))
         saved, began = time.monotonic(), time.monotonic() - position.seconds
         self.method.train()
@@ -195,12 +208,15 @@ class Session:
             losses = self.step(device_batches, clock, position, gradient_norms)
             position = self.after_step(position, gradient_norms, device_batches.drawn, began)
             done = length.clock(position.step, position.seconds).progress
-            measured = position.step % config.evaluate_every == 0 or done >= 1
+            late = done < 1 and time.monotonic() + self.measuring > end
+            measured = position.step % config.evaluate_every == 0 or done >= 1 or late
             latest = {name: self.values[name] for name in losses if name in self.values}  # of a GPU's last but one
             self.log.progress(position, before + part * done, config.batch, latest)
             if measured and self.ranks.first:
                 position = self.measure(position)
-                over = is_over(config, position)
+                over = is_over(config, position) or late
+                if late:
+                    self.cut(position, clock, length, until)
             due = time.monotonic() - saved > config.checkpoint_seconds
             stop, (measured, due, over, seconds) = self.ranks.agree(
                 interrupts.count > 0, measured, due, over, position.seconds
@@ -222,6 +238,14 @@ class Session:
         for text in remarks(self.run.config.train, position):
             self.log.event(position, text)
 
+    def cut(self, position: Position, clock: Clock, length: "Length", until: Deadline) -> None:
+        """Notes and logs that the time is over before the length is. See `Deadline`."""
+        stages, factor = self.method.stages(), self.method.rate_factor
+        until.ended = f"step {position.step}{length.of_steps}{place(stages, position.stage)}"
+        rates = [100 * factor(self.stage.name, when) for when in (clock, dataclasses.replace(clock, progress=1.0))]
+        fall = f"; learning rates, which fall to {rates[1]:.0f} %, stand at {rates[0]:.0f} %" * (rates[1] < rates[0])
+        self.log.event(position, f"The time is over: ended at {until.ended}{fall}")
+
     def step(
         self, batches: Iterator[Any], clock: Clock, position: Position, gradient_norms: dict[str, float] | None
     ) -> dict[str, Tensor]:
@@ -239,10 +263,11 @@ class Session:
 
     def measure(self, position: Position) -> Position:
         """Measures the model on the validation part."""
-        position = self.collect(position, wait=True)
+        began, position = time.monotonic(), self.collect(position, wait=True)
         self.run.check_there()
         with self.average.applied(), uncompiled():
             position = validate(self.run, self.method, self.data, position, self.log)
+        self.measuring = time.monotonic() - began
         self.say(position)
         return position
 
@@ -325,6 +350,11 @@ class Session:
         return dataclasses.replace(position, sums={}, counted=0)
 
 
+def place(stages: Sequence[Stage], number: int) -> str:
+    """Returns " of stage 2 of 2 (encoders)"; nothing where there is one stage."""
+    return f" of stage {number + 1} of {len(stages)} ({stages[number].name})" if len(stages) > 1 else ""
+
+
 def checks_later(device: torch.device, optimisers: Mapping[str, Optimizer]) -> bool:
     """Returns whether losses are looked at later than a step: on a GPU, with optimisers that can then stay."""
     fit = (isinstance(each, RowAdam) or each.defaults.get("fused") for each in optimisers.values())
@@ -358,6 +388,11 @@ class Length:
         """Returns the length of a stage for this number of training items. See `Stage`."""
         steps = min(config.steps or math.inf, (config.epochs or math.inf) * items / config.batch)
         return cls(stage.share * steps, stage.share * 60 * (config.minutes or math.inf))
+
+    @property
+    def of_steps(self) -> str:
+        """Returns " of 500", the steps of the stage; nothing if they aren't counted."""
+        return f" of {math.ceil(self.steps):,}" if self.steps < math.inf else ""
 
     def clock(self, step: int, seconds: float, stage: str = "train") -> Clock:
         """Returns the progress of the stage after so many steps and seconds. See `Clock`."""

@@ -154,8 +154,10 @@ def _about(run: Run, data: Data, steps: int, rows: Sequence[dict[str, Any]]) -> 
     if (labelled := data.train.labelled()) and len(labelled.values) == 1:
         classes = len(labelled.data_spec(data.spec).values[0])
         counts = f"{len(labelled)} images of {classes} classes, {data.test.counted()} for testing"
+    own = run.config.train.steps or 0
+    of = f" of {own:,}" * (own > steps)
     return (
-        f"Method {run.method_name}, trained for {steps:,} steps"
+        f"Method {run.method_name}, trained for {steps:,}{of} steps"
         f"{f' in {minutes:.0f} minutes' if minutes >= 1 else ''} on {counts}; {_size(data.spec.a)}."
     )
 
@@ -202,13 +204,13 @@ def _pictures(subject: Subject, compared: Sequence[Compared], names: Names) -> I
 
 
 def _commands(run: Run, model: Trained, data: Data, steps: int) -> list[Command]:
-    path = shlex.quote(str(run.path))
+    path, own = shlex.quote(str(run.path)), run.config.train.steps or 0
     others = [name for name in LENGTH if name != "steps" and getattr(run.config.train, name) is not None]
     found = [
         Command(
             "Train longer: the same run goes on",
             f"unbraid train --config {shlex.quote(str(run.path / 'config.json'))} --run {path} "
-            f"--train.steps {2 * steps}{''.join(f' --train.{name} None' for name in others)}",
+            f"--train.steps {own if own > steps else 2 * steps}{''.join(f' --train.{name} None' for name in others)}",
         )
     ]
     images = all(isinstance(spec, ImageSpec) for spec in (model.spec.a, model.spec.b))
@@ -241,4 +243,6 @@ def _facts(run: Run, metrics: dict[str, Any]) -> dict[str, str]:
     facts = {str(key): str(value) for key, value in protocol.items() if value not in ("", None)}
     config = run.config
     sizes = {} if config.data.size is None else {"image size": " x ".join(map(str, config.data.size))}
+    if missing := metrics.get("not_measured"):
+        facts["not measured"] = "; ".join(f"{what}: {why}" for what, why in missing.items())
     return {**facts, **sizes, "run": str(run.path), "page written": datetime.date.today().isoformat()}
