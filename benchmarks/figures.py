@@ -45,6 +45,7 @@ WORDS: dict[Shows, Callable[[dict[str, Any]], str]] = {
     "analogy": lambda m: "analogy " + analogies(m),
     "nearest view": lambda m: "LPIPS " + in_words(both_ways(m["nearest_view"], "sample", "lpips"), 3),
     "transfer": lambda m: "LPIPS " + in_words([m["content_transfer"]["transfer"]["lpips"]], 3),
+    "translation": lambda m: "LPIPS " + in_words(both_ways(m["translation"], "sample", "lpips"), 3),
     "hidden pair": lambda m: "LPIPS " + in_words(both_ways(m["hidden_pair"], "translation", "lpips"), 3),
     "guided": lambda m: "guided, LPIPS " + in_words(both_ways(m["translation"], "guided", "lpips"), 3),
 }

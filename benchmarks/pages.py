@@ -187,6 +187,7 @@ NOTED = ("xgan-*-apart*.json", "xgan-*-statistics-*.json", "lord-cars3d-?0.json"
 METHODS = (
     ("iiae", "IIAE, Hwang et al. 2020", "pairs", "iiae-mnist-cdcb"),
     ("cddn", "CdDN, Gonzalez-Garcia et al. 2018", "pairs", "cddn-mnist-cdcb"),
+    ("pix2pix", "pix2pix, Isola et al. 2017", "pairs", "pix2pix-facades"),
     ("xgan", "XGAN, Royer et al. 2017", "two unpaired folders", "xgan-mnist-cdcb"),
     ("uncooperative", "Harley et al. 2019", "two unpaired folders", "uncooperative-relit-32"),
     ("cyclegan", "CycleGAN, Zhu et al. 2017", "two unpaired folders", "cyclegan-relit-32"),

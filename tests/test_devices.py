@@ -25,6 +25,7 @@ from unbraid.methods.dtn import DTNConfig
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.methods.lord import LORD
 from unbraid.methods.munit import MUNITConfig
+from unbraid.methods.pix2pix import Pix2PixConfig
 from unbraid.model.trained import Trained
 from unbraid.nn.tables import RowAdam, code_table
 from unbraid.training.loop import train_step
@@ -35,6 +36,7 @@ CONFIGS = {
     "lord": SMALL_LORD,
     "cut": CUTConfig(width=8, blocks=1, discriminator_width=8),
     "munit": MUNITConfig(width=8, blocks=1, hidden=8, discriminator_width=8),
+    "pix2pix": Pix2PixConfig(width=4, discriminator_width=4),
     "dtn": DTNConfig(teacher="random", widths=(8,), discriminator_widths=(8, 8)),
 }
 LABELLED = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32), items=8, classes=(4,))

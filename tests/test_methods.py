@@ -36,6 +36,7 @@ from unbraid.methods.cyclegan import CycleGANConfig
 from unbraid.methods.dtn import DTNConfig
 from unbraid.methods.iiae import IIAEConfig
 from unbraid.methods.munit import MUNITConfig
+from unbraid.methods.pix2pix import Pix2PixConfig
 from unbraid.methods.uncooperative import UncooperativeConfig
 from unbraid.methods.xgan import XGANConfig
 from unbraid.model.codes import evaluating
@@ -174,10 +175,12 @@ CASES |= {
 }
 CUT = CUTConfig(width=4, blocks=1, mask=True, discriminator_width=4, head=8, patches=32)
 MUNIT = MUNITConfig(width=4, blocks=1, style=2, hidden=8, discriminator_width=4, scales=2)
+PIX2PIX = Pix2PixConfig(width=4, discriminator_width=4)
 DTN = DTNConfig(teacher="random", widths=(8, 8), discriminator_widths=(4, 8), smoothness=0.1)
 CASES |= {
     "cut": Case("cut", ODD, CUT, ("contrast_b", "identity_b")),
     "munit": Case("munit", ODD, MUNIT, REBUILT),
+    "pix2pix": Case("pix2pix", COLOUR_AND_GREY, PIX2PIX, ("l1_a", "l1_b")),
     "dtn": Case("dtn", COLOUR_AND_GREY, DTN, None),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -25,7 +25,7 @@ from unbraid.training.loop import check_numbers
 
 FOLDER = Path(__file__).parent / "ranks"
 CASES = ("cyclegan", "cddn", "cddn-no-latent", "iiae-flat", "uncooperative", "iiae-gan", "lord", "lord-amortised")
-CASES += ("xgan-together", "cut", "munit", "dtn")
+CASES += ("xgan-together", "cut", "munit", "dtn", "pix2pix")
 EXACT, FP32 = 1e-12, 1e-5
 """Largest difference of a weight from one process, relative where it is over 1: in float64, and of a run in float32."""
 

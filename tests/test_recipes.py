@@ -66,7 +66,10 @@ def test_the_papers_recipes_have_the_papers_networks(name: str) -> None:
         "cyclegan": tuple(field.name for field in dataclasses.fields(plain)),
         "uncooperative": tuple(field.name for field in dataclasses.fields(plain)),
         "lord": tuple(field.name for field in dataclasses.fields(plain)),
-        **{name: tuple(field.name for field in dataclasses.fields(plain)) for name in ("xgan", "cut", "munit", "dtn")},
+        **{
+            name: tuple(field.name for field in dataclasses.fields(plain))
+            for name in ("xgan", "cut", "munit", "dtn", "pix2pix")
+        },
     }
     own = ("shared", "exclusive") if name == "iiae-sketchy-paper" else ()  # 64 values for vectors
     for field in set(paper[method_name(config)]) - set(own):

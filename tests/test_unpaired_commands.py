@@ -1,4 +1,4 @@
-"""Commands on methods that need no pairs: one without codes, and one whose poor domain has no exclusive code."""
+"""Commands on methods that need no pairs or make no codes, and on one whose poor domain has no exclusive code."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,17 @@ from PIL import Image
 
 from helpers import write_pairs, write_png
 from unbraid.commands.cli import main
+from unbraid.evaluation import validation
 from unbraid.evaluation.measure import ValidationFigures
 from unbraid.evaluation.measures.unpaired import SCORE, UnpairedScore
+from unbraid.evaluation.networks import NO_NETWORKS
 
 LENGTH = ["--train.batch", "4", "--train.steps", "6", "--train.evaluate-every", "3"]
 SMALL = {
     "cyclegan": ["--method.width", "4", "--method.blocks", "1", "--method.discriminator-width", "4"],
     "uncooperative": ["--method.width", "4", "--method.blocks", "2", "--method.discriminator-width", "4"],
     "cut": ["--method.width", "4", "--method.blocks", "1", "--method.discriminator-width", "4"],
+    "pix2pix": ["--method.width", "4", "--method.discriminator-width", "4"],
     "xgan": ["--method.embedding", "8", "--method.dense", "8", "--method.decoder-widths", "8", "8", "8", "8"],
 }
 
@@ -105,6 +108,34 @@ def test_a_score_without_pairs_chooses_the_model(
     assert main(["evaluate", str(tmp_path / "run"), "--only", "translation", "--limit", "8"]) == 0
     model = json.loads((tmp_path / "run" / "metrics.json").read_text())["protocol"]["model"]
     assert model == "cut, step 3, chosen on the validation part without its pairs"
+
+
+def test_pairs_choose_a_model_without_codes(
+    folders: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    blind: None,
+) -> None:
+    monkeypatch.setattr(validation, "_networks", lambda: NO_NETWORKS)
+    path = tmp_path / "run"
+    sides = ["--data.a", str(folders / "photo"), "--data.b", str(folders / "sketch")]
+    assert main(["train", "pix2pix", *sides, "--run", str(path), *SMALL["pix2pix"], *LENGTH]) == 0
+    assert "(validation likeness to the truth " in capsys.readouterr().out
+    rows = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
+    figures = [row["validation"] for row in rows if "validation" in row]
+    assert [found.keys() for found in figures] == 2 * [{"PSNR a->b", "PSNR b->a"}]
+    best = max(range(2), key=lambda number: (sum(figures[number].values()), number))  # of equals the later
+    assert main(["evaluate", str(path), "--limit", "8"]) == 0
+    metrics = json.loads((path / "metrics.json").read_text())
+    assert f"pix2pix, step {3 * best + 3}, chosen on the validation part" in metrics["protocol"]["model"]
+    assert "recall" not in metrics
+    assert {"sample", "random"} <= metrics["translation"]["a->b"].keys()
+    assert {file.name for file in (path / "pictures").iterdir()} == {
+        f"translate-{way}.png" for way in ("photo-to-sketch", "sketch-to-photo")
+    }
+    assert main(["report", str(path)]) == 0
+    assert "worst, " in (path / "report.html").read_text("utf-8")
 
 
 def test_a_model_of_one_way_is_refused_for_the_other(

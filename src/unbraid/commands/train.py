@@ -20,7 +20,6 @@ from unbraid.core.suggest import did_you_mean
 from unbraid.core.types import UserError
 from unbraid.data.loading import load as load_data
 from unbraid.data.parts import Data
-from unbraid.evaluation.subject import has_classes
 
 if TYPE_CHECKING:
     from unbraid.core.deadline import Deadline
@@ -124,6 +123,7 @@ def train_run(
 ) -> None:
     """Builds the method, trains, says where things are. See `Experiment.prepare` and `Experiment.train`."""
     from unbraid.core.ranks import number
+    from unbraid.evaluation.validation import score_in_words
     from unbraid.methods import method_name
     from unbraid.training.experiment import Experiment
     from unbraid.training.loop import Interrupted
@@ -149,10 +149,8 @@ def train_run(
         raise KeyboardInterrupt from stop
     if number():
         return
-    needs = experiment.method.needs
-    paired = ("mAP" if has_classes(experiment.data.val) else "recall@1", "%")
-    figure = ("PSNR", "dB") if needs.labelled else ("score without pairs", "%") if needs.hides_pairs else paired
-    score = f" (validation {figure[0]} {position.best:.1f} {figure[1]})" if position.best > 0 else ""
+    words = score_in_words(experiment.method, experiment.data, position.best)
+    score = f" (validation {words})" if position.best > 0 else ""
     steps = f"Done after {position.step} steps{' of the last stage' if position.stage else ''}"
     if until and until.ended:
         steps = f"Ended at {until.ended}, for the time is over"

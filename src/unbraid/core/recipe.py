@@ -7,11 +7,20 @@ from unbraid.core.config import RunConfig
 
 MethodConfig = TypeVar("MethodConfig")
 Shows = Literal[
-    "recall", "label", "analogy", "nearest view", "transfer", "hidden pair", "guided", "zero-shot", "correlation"
+    "recall",
+    "label",
+    "analogy",
+    "nearest view",
+    "transfer",
+    "translation",
+    "hidden pair",
+    "guided",
+    "zero-shot",
+    "correlation",
 ]
 """recall: recall@1 by pair; label: by label; analogy: distance of analogies to the truth; LPIPS to the nearest view, of
-content transfer, to the hidden pair, of a guided translation; zero-shot: mAP on unseen classes; correlation with the
-true factor."""
+content transfer, of a translation, to the hidden pair, of a guided translation; zero-shot: mAP on unseen classes;
+correlation with the true factor."""
 
 
 @dataclass(frozen=True, kw_only=True)

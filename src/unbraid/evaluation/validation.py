@@ -14,10 +14,11 @@ from unbraid.evaluation.measures.residual import Residual
 from unbraid.evaluation.measures.retrieval import Retrieval
 from unbraid.evaluation.measures.samples import Samples
 from unbraid.evaluation.measures.transfer import Transfer
+from unbraid.evaluation.measures.translation import Translation
 from unbraid.evaluation.measures.unpaired import UnpairedScore
 from unbraid.evaluation.measures.zero_shot import ZeroShot
 from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
-from unbraid.evaluation.subject import Subject
+from unbraid.evaluation.subject import Subject, has_classes
 from unbraid.model.codes import code_space, device_of
 from unbraid.model.drawing import sample_grid, save_picture, transfer_grid
 from unbraid.model.log import Log
@@ -28,6 +29,8 @@ MEASURES: tuple[Measure[Any], ...] = (Retrieval(), Residual(), ZeroShot(), Sampl
 """What training watches, as far as it applies, while items that it doesn't see have codes."""
 UNPAIRED_MEASURES: tuple[Measure[Any], ...] = (UnpairedScore(),)
 """The same of a method that trains without pairs, whether it has codes or not."""
+CODELESS_MEASURES: tuple[Measure[Any], ...] = (Translation(),)
+"""The same of a method that trains on pairs and has no codes."""
 LABELLED_MEASURES: tuple[Measure[Any], ...] = (Transfer(), Samples())
 """The same of a method that trains on labels."""
 
@@ -36,7 +39,8 @@ def validate(run: Run, method: AnyMethod, data: Data, position: Position, log: L
     """Measures, logs, draws, and saves the model unless an earlier one was better.
 
     A method on pairs scores its mean recall@1 over both directions, in percent, or its mean average precision, where
-    validation has classes and no pairs. Each item is in the gallery once, and any of its partners is a hit. A method on
+    validation has classes and no pairs. Each item is in the gallery once, and any of its partners is a hit. One without
+    codes scores by the mean LPIPS of translations to the truth, or their PSNR without LPIPS's weights. A method on
     labels scores how well it makes held-out images again, in PSNR, for that needs no labels; while it can't encode such
     images, and where there are neither codes nor pairs, or no query can miss, the latest model is kept. A method on
     unpaired images scores what `UnpairedScore` says, and keeps the latest model where that can't be measured: recall is
@@ -59,10 +63,11 @@ def validate(run: Run, method: AnyMethod, data: Data, position: Position, log: L
     space = code_space(method, pairs) if pairs else None
     distance = run.config.train.distance if space else "euclidean"
     unpaired = method.needs.hides_pairs
-    networks = _networks().to(device_of(method)) if unpaired else NO_NETWORKS
+    codeless = method.as_disentangler() is None and not unpaired
+    networks = _networks().to(device_of(method)) if unpaired or codeless else NO_NETWORKS
     subject = Subject(Trained(method, space, "", position.step), data, data.val, distance, networks, encodes=encodes)
     measures = (LABELLED_MEASURES if labelled else MEASURES) if encodes else ()
-    measures += UNPAIRED_MEASURES if unpaired else ()
+    measures += UNPAIRED_MEASURES if unpaired else CODELESS_MEASURES if codeless else ()
     found = [measure.watch(subject) for measure in measures if measure.watches(subject)]
     if run.config.train.probe and method.as_disentangler():
         found.append(Leakage().watch(subject))
@@ -78,6 +83,17 @@ def validate(run: Run, method: AnyMethod, data: Data, position: Position, log: L
         run.save_model(method, space, position.step)
         position = dataclasses.replace(position, best=score, best_step=position.step)
     return dataclasses.replace(position, highest=highest, waited=waited)
+
+
+def score_in_words(method: AnyMethod, data: Data, score: float) -> str:
+    """Returns what chose the best model, with its name and unit. See `validate`."""
+    if method.needs.labelled:
+        return f"PSNR {score:.1f} dB"
+    if method.needs.hides_pairs:
+        return f"score without pairs {score:.1f} %"
+    if method.as_disentangler() is None:
+        return f"likeness to the truth {score:.1f}"
+    return f"{'mAP' if has_classes(data.val) else 'recall@1'} {score:.1f} %"
 
 
 @cache

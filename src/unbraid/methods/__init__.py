@@ -17,6 +17,7 @@ from unbraid.methods.dtn import DTN
 from unbraid.methods.iiae import IIAE
 from unbraid.methods.lord import LORD
 from unbraid.methods.munit import MUNIT
+from unbraid.methods.pix2pix import Pix2Pix
 from unbraid.methods.uncooperative import Uncooperative
 from unbraid.methods.xgan import XGAN
 
@@ -28,6 +29,7 @@ METHODS: dict[str, type[AnyMethod]] = {
     "iiae": IIAE,
     "lord": LORD,
     "munit": MUNIT,
+    "pix2pix": Pix2Pix,
     "uncooperative": Uncooperative,
     "xgan": XGAN,
 }

@@ -10,7 +10,7 @@ z_y are (n, 8). B is `beta`, L is `beta * lam`, k the annealing.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -26,7 +26,7 @@ from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Pair
 from unbraid.nn.blocks import FitSize, Initial, dense, dense_stack, down, down_stack, draw_normal, halvings, up
 from unbraid.nn.functional import bounded_log_variance, kl_normal, least_squares, reparameterise, tile
 from unbraid.nn.patch import LEAST, PatchDiscriminator, discriminator_loss, patch_halvings
-from unbraid.nn.pretrained.perceptual import SMALLEST, FrozenVgg16, find_weights, perceptual_loss
+from unbraid.nn.pretrained.likeness import PerceptualTerm, check_perceptual, perceptual_if_possible
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ class IIAE(Method[Paired]):
             assert isinstance(own, ImageSpec)
             width, halvings = config.discriminator_width, patch_halvings(own)
             self.discriminators[domain] = PatchDiscriminator(own.channels, width, halvings, "instance")
-        self._vgg: FrozenVgg16 | None = None
+        self._perceptual = PerceptualTerm(config.perceptual_weight, config.perceptual)
         if config.initial == "normal":
             self.apply(draw_normal)
 
@@ -272,16 +272,12 @@ class IIAE(Method[Paired]):
         weights are found, the perceptual loss."""
         if not small_images(spec):
             return IIAEConfig(), []
-        config, lines = SMALL_IMAGES, [SMALL_NOTE]
-        if reason := _no_perceptual_loss(spec, config):
-            config = replace(config, perceptual_weight=0.0)
-            lines.append(f"Images will be softer, without a perceptual loss: {reason}")
-        return config, lines
+        config, lines = perceptual_if_possible(spec, SMALL_IMAGES)
+        return config, [SMALL_NOTE, *lines]
 
     def prepare(self) -> None:
         """Loads the weights of VGG16 if they are needed. Raises UserError if there are none."""
-        if self.config.perceptual_weight and self._vgg is None:
-            self._vgg = FrozenVgg16(find_weights("vgg16", self.config.perceptual))
+        self._perceptual.prepare()
 
     def optimisers(self, stage: str) -> dict[str, Optimizer]:
         """Returns Adam with rate 2e-4 and betas .5, .999: one for all networks, and one for discriminators."""
@@ -347,13 +343,6 @@ class IIAE(Method[Paired]):
                 }
             }
 
-    def _perceptual(self, reconstruction: Tensor, x: Tensor) -> Float[Tensor, ""]:
-        assert self._vgg is not None
-        vgg = self._vgg.on(x.device)
-        with torch.no_grad():
-            wanted = vgg(x)
-        return perceptual_loss(vgg, reconstruction, wanted)
-
     def _difference(self, reconstruction: Tensor, x: Tensor) -> Float[Tensor, ""]:
         difference = reconstruction - x
         return difference.square().mean() if self.config.squared else difference.abs().mean()
@@ -383,25 +372,6 @@ class IIAE(Method[Paired]):
         return self.decode(Codes(codes.shared, style.to(x.device)), dst)
 
 
-def _unseen(spec: DataSpec) -> str | None:
-    """Returns why VGG16 can't process these data, or None."""
-    for own in (spec.a, spec.b):
-        if not isinstance(own, ImageSpec) or own.channels not in (1, 3) or min(own.height, own.width) < SMALLEST:
-            return f"VGG16 takes grey or colour images of at least {SMALLEST} x {SMALLEST}; found {own}"
-    return None
-
-
-def _no_perceptual_loss(spec: DataSpec, config: IIAEConfig) -> str | None:
-    """Returns why these data can't have a perceptual loss, or None."""
-    if reason := _unseen(spec):
-        return reason
-    try:
-        find_weights("vgg16", config.perceptual)
-    except UserError as error:
-        return str(error)
-    return None
-
-
 def _check(spec: DataSpec, config: IIAEConfig) -> None:
     """Raises UserError for settings that don't fit the data."""
     if isinstance(spec.a, VectorSpec) != isinstance(spec.b, VectorSpec):
@@ -411,8 +381,7 @@ def _check(spec: DataSpec, config: IIAEConfig) -> None:
             raise UserError(
                 f"--method.gan {config.gan:g}: it scores patches of images of {LEAST} px at least; found {own}"
             )
-    if config.perceptual_weight and (reason := _unseen(spec)):
-        raise UserError(f"--method.perceptual-weight {config.perceptual_weight:g}: {reason}")
+    check_perceptual(spec, config.perceptual_weight)
     if len(config.widths) != len(config.decoder_widths):
         raise UserError(
             f"--method.widths has {len(config.widths)} entries, --method.decoder-widths "

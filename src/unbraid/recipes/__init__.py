@@ -11,7 +11,7 @@ with images as small (digits, cars); renders and emoji of our own choice keep th
 from typing import Any
 
 from unbraid.core.recipe import Recipe as Recipe
-from unbraid.recipes import cddn, cut, cyclegan, dtn, iiae, lord, munit, uncooperative, xgan
+from unbraid.recipes import cddn, cut, cyclegan, dtn, iiae, lord, munit, pix2pix, uncooperative, xgan
 from unbraid.recipes.cddn import (
     CDDN_ABLATIONS,
     CDDN_CARS,
@@ -82,6 +82,13 @@ from unbraid.recipes.munit import (
     MUNIT_RELIT,
     MUNIT_RELIT_32,
 )
+from unbraid.recipes.pix2pix import (
+    PIX2PIX_EMOJI,
+    PIX2PIX_FACADES,
+    PIX2PIX_FACADES_PAPER,
+    PIX2PIX_MAPS,
+    PIX2PIX_MAPS_PAPER,
+)
 from unbraid.recipes.uncooperative import (
     COOPERATIVE_CUHK,
     COOPERATIVE_FACADES,
@@ -114,7 +121,7 @@ from unbraid.recipes.xgan import (
 
 RECIPES: dict[str, Recipe[Any]] = {
     recipe.name: recipe
-    for module in (iiae, cddn, lord, uncooperative, cyclegan, cut, munit, xgan, dtn)
+    for module in (iiae, cddn, lord, uncooperative, cyclegan, cut, munit, xgan, dtn, pix2pix)
     for value in vars(module).values()
     for recipe in (value if isinstance(value, tuple) else (value,))
     if isinstance(recipe, Recipe)

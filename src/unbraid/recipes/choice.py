@@ -19,7 +19,7 @@ WHY = {
     "cyclegan": "needs no pairs; translates both ways, with one answer",
     "lord": "learns from class labels; gives one image's class the content of another",
 }
-BATCH = {"iiae": 8, "cyclegan": 4, "lord": 32, "uncooperative": 4, "xgan": 32, "cddn": 8}
+BATCH = {"iiae": 8, "cyclegan": 4, "lord": 32, "uncooperative": 4, "xgan": 32, "cddn": 8, "pix2pix": 8}
 """Batches by method, that suit two cores."""
 
 

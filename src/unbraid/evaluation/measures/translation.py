@@ -9,7 +9,7 @@ from unbraid.core.files import Json
 from unbraid.core.types import Codes, Domain, other
 from unbraid.data.equal import differ
 from unbraid.data.parts import Rows, derangement
-from unbraid.evaluation.measure import Block, Measure, Ways
+from unbraid.evaluation.measure import Block, Figures, Measure, ValidationFigures, Ways
 from unbraid.evaluation.measures.transfer import distances_block
 from unbraid.evaluation.metrics.coverage import coverage
 from unbraid.evaluation.networks import FEWEST
@@ -18,6 +18,8 @@ from unbraid.model.codes import decode_all, evenly_spaced
 
 TRANSLATED = 500
 """Images of each domain that are translated and compared, at most."""
+IN_TRAINING = 200
+"""The same in training."""
 
 
 class TranslationResult(TypedDict, total=False):
@@ -55,6 +57,24 @@ class Translation(Measure[TranslationResult]):
     def rows(self, metrics: TranslationResult) -> list[Block]:
         """See `Measure.rows`."""
         return [distances_block(metrics.get("translation", {}))]
+
+    def watches(self, subject: Subject) -> bool:
+        """See `Measure.watches`."""
+        return subject.paired is not None and self.applies(subject) is None
+
+    def watch(self, subject: Subject) -> ValidationFigures:
+        """Returns LPIPS and PSNR of translations to the truth. LPIPS chooses the model; without its weights, PSNR."""
+        figures: Figures = {}
+        for source in subject.sources:
+            (_, rows), (targets, target_rows) = subject.part.domain(source), subject.part.domain(other(source))
+            rows, target_rows = (evenly_spaced(some, subject.at_most(IN_TRAINING)) for some in (rows, target_rows))
+            generated = {"sample": subject.translated(source, rows)}
+            found = subject.networks.pairs(generated, subject.read(targets, target_rows))["sample"]
+            names = {"LPIPS": "lpips", "PSNR": "psnr"}
+            figures |= {f"{name} {source}->{other(source)}": found[key] for name, key in names.items() if key in found}
+        looks = [value for name, value in figures.items() if name.startswith("LPIPS")]
+        score = 100 * (1 - sum(looks) / len(looks)) if looks else sum(figures.values()) / len(figures)
+        return ValidationFigures(figures, score)
 
 
 def needs_translations(subject: Subject) -> str | None:
