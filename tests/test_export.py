@@ -68,6 +68,13 @@ def test_every_method_gives_the_same_by_onnxruntime(name: str, tmp_path: Path) -
     assert difference <= 1e-4
 
 
+def test_codes_that_are_optimised_are_not_exported_in_words(tmp_path: Path) -> None:
+    model = Trained(CASES["lord-no-second-stage"].build().eval(), None, "lord", 0)
+    with pytest.raises(UserError, match=r"This lord has no encoder: .* --only decode leaves them out"):
+        export(model, "torch", tmp_path)
+    assert [*export(model, "torch", tmp_path, ("decode",))["functions"]] == ["decode_a"]
+
+
 def test_an_export_says_what_goes_in_and_comes_out(exported: tuple[Path, Path]) -> None:
     about = json.loads((exported[1] / "export.json").read_text())
     assert about["functions"].keys() == {"translate_a_to_b", "translate_b_to_a"}

@@ -1,6 +1,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -312,11 +313,22 @@ def test_what_earlier_versions_left_open_is_closed(
             place.chmod(0o755)
 
 
-def test_a_full_disk_is_foretold(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_disk_has_no_room_for_is_decoded_when_it_is_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache_folder: Path
+) -> None:
+    names = ["0.png", "1.png", "2.png"]
+    kept = cached(folder, names).read(np.arange(3), 1)
+    shutil.rmtree(cache_folder)
     usage = type("usage", (), {"free": 100})
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(UserError, match=r"The 3 images of .* take .* kB when .* has room for 0.1"):
-        cached(folder, ["0.png", "1.png", "2.png"])
+    for _ in range(2):
+        assert torch.equal(cached(folder, names).read(np.arange(3), 1), kept)
+    assert capsys.readouterr().err.count("they are decoded anew whenever they are read") == 1
+    assert not list(cache_folder.glob("*.npy"))
+    for name in names[:2]:
+        (folder / name).write_bytes(b"text")
+    with pytest.raises(UserError, match=r"2 of the 3 images in .* can't be read"):
+        cached(folder, names)
 
 
 def test_in_a_folder_that_others_may_write_each_user_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,6 +194,19 @@ def test_data_that_were_moved_are_found(folders: Path, run: Path, tmp_path: Path
         open_run(run, {"side_by_side": tmp_path})
 
 
+def test_data_that_are_gone_are_named_and_may_have_another_name_now(folders: Path, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    config = (run / "config.json").read_text().replace(str(folders), str(tmp_path / "gone"))
+    (tmp_path / "run" / "config.json").write_text(config)
+    with pytest.raises(UserError, match=r"no longer in .*gone/photo\. Where are they now\? data.a PLACE"):
+        unbraid.evaluate(tmp_path / "run")
+    for before, now in (("photo", "aerial photos"), ("sketch", "drawings")):
+        shutil.copytree(folders / before, tmp_path / now)
+    places = {"a": tmp_path / "aerial photos", "b": tmp_path / "drawings"}
+    assert place_of(tmp_path / "run", places) == (places, None)
+    assert len(open_run(tmp_path / "run", places)[2].test) == 3
+
+
 def on_others(run: Path, **places: Path) -> tuple[str, dict[str, Any]]:
     """What evaluate is given by these flags: "moved" or the name of the other data, and metrics of these."""
     flags = [word for name, place in places.items() for word in (f"--data.{name.replace('_', '-')}", str(place))]

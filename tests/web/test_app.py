@@ -140,7 +140,9 @@ def test_training_is_shown_without_a_model(client: Any, folder: Path, tmp_path: 
     assert charts.count("<svg") > 3
     assert "validation" in (table if isinstance(table, dict) else json.loads(table))
     path, words = client.predict(run="pairs", sample=0, api_name="/samples")
-    assert opened_picture(path).size[0] > 50
+    sheet = opened_picture(path)
+    assert sheet.size[0] > 50
+    assert sheet.getpixel((0, 0)) == (255, 255, 255, 0)  # it stands on the page's own ground
     assert "1 of 2" in words
     shutil.copytree(folder / "pairs", tmp_path / "cut")
     log = tmp_path / "cut" / "log.jsonl"

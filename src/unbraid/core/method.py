@@ -134,6 +134,10 @@ class Method(nn.Module, ABC, Generic[BatchType]):
             Losses by the players that minimise them. When the generator resumes, these players have been updated.
         """
 
+    def fits_codes(self) -> bool:
+        """Returns whether codes of new items are found by optimising them, which no exported program does."""
+        return False
+
     def sources(self) -> tuple[Domain, ...]:
         """Returns the domains whose items it translates: both, or one where there is no way back."""
         return DOMAINS

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic
@@ -34,7 +35,7 @@ from unbraid.core.kept import keep_within_limit
 from unbraid.core.memory import format_bytes
 from unbraid.core.short import Short
 from unbraid.core.types import DataSpec, Domain, ImageSpec, UserError
-from unbraid.data.archives import archive_of, locate
+from unbraid.data.archives import locate
 from unbraid.data.fit import Fit
 from unbraid.data.images import Header, ImageError, Pixels, decode, fitted, read_header, room, scaled
 from unbraid.data.parts import Rows
@@ -109,8 +110,8 @@ class _Request:
 
 @dataclass(frozen=True)
 class Undecoded:
-    """Images in tar files as an array (n, c, h, w), which are decoded whenever they are read: for those that a disk has
-    no room for. One that is damaged behind its header is an ImageError then."""
+    """Images as an array (n, c, h, w), which are decoded whenever they are read: for those that a disk has no room for.
+    One that is damaged behind its header is an ImageError then."""
 
     request: _Request
     spec: ImageSpec
@@ -170,8 +171,8 @@ def cached(
 
     Raises:
         UserError: if sizes differ and none is given, a file can't be cut into its grid, more than half of the files
-            can't be read (with `strict`: any), or the cache folder can't be written. Members of tar files are decoded
-            whenever they are read if there is no room to keep them.
+            can't be read (with `strict`: any), or the cache folder can't be written. If it has no room for them, images
+            are decoded whenever they are read.
     """
     if channels not in (None, 1, 3):
         raise UserError(f"--data.channels {channels}: image files give 1 (grey) or 3 (colour)")
@@ -249,22 +250,16 @@ def _built(request: _Request, target: Path) -> CachedImages:
 def _build(request: _Request, target: Path) -> CachedImages | None:
     """Decodes all files into target.npy, then writes target.json, whose presence says that the array is whole.
 
-    Returns images that are decoded when they are read if they lie in tar files and there is no room for the array.
+    Returns images that are decoded when they are read if there is no room for the array.
     """
     bad: dict[str, str] = {}
     spec, deep, cut = _look(request, bad)
     kind = np.dtype(np.uint16 if deep else np.uint8)
     size = request.tiles * math.prod(spec.shape) * kind.itemsize
-    free = shutil.disk_usage(target.parent).free
-    if size * len(request.names) > free and archive_of(request.path(0)):
-        _say_no_room(request, target, size * len(request.names), free)
+    if size * len(request.names) > shutil.disk_usage(target.parent).free:
+        _check_half(request, bad)
+        _say_no_room(request.folder, len(request.names), size, target.parent)
         return _images(request, Undecoded(request, spec, deep), _About(bad, cut))
-    if size * len(request.names) > free:
-        raise UserError(
-            f"The {len(request.names)} images of {request.folder} take {format_bytes(size * len(request.names))} when "
-            f"they are decoded, and {target.parent} has room for {format_bytes(free)}: give a smaller --data.size, or "
-            "name another folder in the environment variable UNBRAID_CACHE"
-        )
     for left in target.parent.glob(f"{target.name}.*.partial"):  # by a build that was killed
         left.unlink()
     opened, name = tempfile.mkstemp(".partial", f"{target.name}.", target.parent)  # its owner alone can read it
@@ -303,17 +298,16 @@ def _build(request: _Request, target: Path) -> CachedImages | None:
     return None
 
 
-def _say_no_room(request: _Request, target: Path, size: int, free: int) -> None:
-    """Says on stderr that images are decoded whenever they are read, for they take more bytes than are free."""
-    Console(stderr=True).print(
-        printable(
-            f"{request.folder}: decoded, its {len(request.names):,} images take {format_bytes(size)}, and "
-            f"{target.parent} has room for {format_bytes(free)}: they are decoded anew whenever they are read, which "
-            "takes longer"
-        ),
-        highlight=False,
-        soft_wrap=True,
+@lru_cache
+def _say_no_room(folder: Path, count: int, size: int, cache: Path) -> None:
+    """Says on stderr, once of a folder, that its images of so many bytes are decoded whenever they are read."""
+    free = format_bytes(shutil.disk_usage(cache).free)
+    text = (
+        f"{folder}: decoded, its {count:,} images take {format_bytes(count * size)}, and {cache} has room for {free}: "
+        "they are decoded anew whenever they are read, which takes longer. A smaller --data.size may fit, or another "
+        "folder in the environment variable UNBRAID_CACHE"
     )
+    Console(stderr=True).print(printable(text), highlight=False, soft_wrap=True)
 
 
 def _look(request: _Request, bad: dict[str, str]) -> tuple[ImageSpec, bool, str]:

@@ -381,9 +381,13 @@ class LORD(Method[Labelled]):
         parts[label] = self.class_codes(row[None]).expand(len(exclusive), -1)
         return torch.cat(parts, 1)
 
+    def fits_codes(self) -> bool:
+        """Returns whether there is no encoder of both codes. See `Method.fits_codes`."""
+        return self.config.inference == "latent" and not self.config.second_stage
+
     def encode(self, x: Tensor, domain: Domain) -> Codes:
         """Encodes images of any class to content and class codes (section 3.2)."""
-        if self.config.inference == "latent" and not self.config.second_stage:
+        if self.fits_codes():
             return self._fitted(x)
         return Codes(self._content_mean(x), self.class_encoder(x).float())
 

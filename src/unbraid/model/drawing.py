@@ -21,6 +21,8 @@ SMALLEST = 64
 """Images of fewer pixels are drawn larger, by a whole factor."""
 FONT = 13
 """Size of labels, unless they are too long for their column."""
+GREY = "#777777"
+"""Labels that can be read on light and on dark ground."""
 MILLISECONDS = 80
 """How long a GIF shows each frame."""
 TRANSFERRED = 5
@@ -43,14 +45,18 @@ def enlarged(picture: Image.Image) -> Image.Image:
 
 
 def grid(
-    rows: Iterable[Sequence[Tensor | Image.Image | None]], columns: Sequence[str] = (), row_names: Sequence[str] = ()
+    rows: Iterable[Sequence[Tensor | Image.Image | None]],
+    columns: Sequence[str] = (),
+    row_names: Sequence[str] = (),
+    clear: bool = False,
 ) -> Image.Image:
-    """Draws a labelled grid.
+    """Draws a labelled grid on white.
 
     Args:
         rows: of pictures, or images (c, h, w) in [-1, 1]; None leaves a place empty.
         columns: names of the columns.
         row_names: names of the rows.
+        clear: on nothing, with names in grey, to be shown on any ground.
     """
     cells = [
         [None if x is None else enlarged(x if isinstance(x, Image.Image) else to_picture(x)) for x in row]
@@ -62,15 +68,16 @@ def grid(
     left = 8 + max((int(font.getlength(name)) for name in row_names), default=-8 + GAP)
     top = 20 if any(columns) else GAP
     count = max(len(row) for row in cells)
-    sheet = Image.new("RGB", (left + count * (width + GAP), top + len(cells) * (height + GAP)), "white")
+    mode, ground, ink = ("RGBA", (255, 255, 255, 0), GREY) if clear else ("RGB", "white", "black")
+    sheet = Image.new(mode, (left + count * (width + GAP), top + len(cells) * (height + GAP)), ground)
     draw = ImageDraw.Draw(sheet)
     for i, name in enumerate(columns):
         small = _fitting(name, width + GAP)
-        draw.text((left + i * (width + GAP) + width / 2, top / 2), name, "black", small, "mm")
+        draw.text((left + i * (width + GAP) + width / 2, top / 2), name, ink, small, "mm")
     for j, row in enumerate(cells):
         y = top + j * (height + GAP)
         if j < len(row_names):
-            draw.text((4, y + height / 2), row_names[j], "black", font, "lm")
+            draw.text((4, y + height / 2), row_names[j], ink, font, "lm")
         for i, cell in enumerate(row):
             if cell:
                 sheet.paste(
@@ -128,7 +135,7 @@ def transfer_grid(method: AnyMethod, part: LabelledPart, seed: int, found: bool 
         for i in range(half):
             exclusive = codes.exclusive[i : i + 1].expand(len(at) - half, -1)
             rows.append([x[i], *coder(method).decode(Codes(codes.shared[half:], exclusive), "a")])
-    return grid(rows, ["class", "content"])
+    return grid(rows, ["class", "content"], clear=True)
 
 
 def sample_grid(method: AnyMethod, part: Part, seed: int) -> Image.Image:
@@ -144,7 +151,7 @@ def sample_grid(method: AnyMethod, part: Part, seed: int) -> Image.Image:
         seed: of the prior.
     """
     if not all(isinstance(method.spec[domain], ImageSpec) for domain in DOMAINS):
-        return Image.new("RGB", (8, 8), "white")
+        return Image.new("RGBA", (8, 8))
     if method.as_disentangler() is None:
         return _there_and_back(method, part)
     generator = torch.Generator().manual_seed(seed)
@@ -163,7 +170,9 @@ def sample_grid(method: AnyMethod, part: Part, seed: int) -> Image.Image:
             guided = coder(method).decode(Codes(codes.shared, theirs.exclusive), dst)
             rows += [[x[i], own[i], *(m[i] for m in generated), guided[i], y[i]] for i in range(len(x))]
     guide = "true" if part.pairs() is not None else "by"
-    return grid(rows, ["input", "reconstruction", *(f"sample {i + 1}" for i in range(SAMPLES)), "guided", guide])
+    return grid(
+        rows, ["input", "reconstruction", *(f"sample {i + 1}" for i in range(SAMPLES)), "guided", guide], clear=True
+    )
 
 
 def _there_and_back(method: AnyMethod, part: Part) -> Image.Image:
@@ -176,4 +185,4 @@ def _there_and_back(method: AnyMethod, part: Part) -> Image.Image:
             if other(src) in method.sources():
                 images.append(cast(Translator, method).translate(images[1], other(src), src))
             rows += [[*row] for row in zip(*images, strict=True)]
-    return grid(rows, ["input", "there", "back"][: len(rows[0])])
+    return grid(rows, ["input", "there", "back"][: len(rows[0])], clear=True)

@@ -197,6 +197,11 @@ def _jobs(
 ) -> Iterator[Job]:
     """Yields the functions that a method has."""
     method, coder, found = model.method, model.disentangler(), False
+    if method.fits_codes() and ("encode" in only or "translate" in only):
+        raise UserError(
+            f"This {model.name} has no encoder: encode and translate optimise the codes of each image, which no "
+            "exported program does. --only decode leaves them out"
+        )
     random = torch.Generator().manual_seed(0)
     for domain, spec in specs.items():
         x = torch.rand(3, *spec.shape, generator=random) * 2 - 1

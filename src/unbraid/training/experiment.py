@@ -335,13 +335,21 @@ def read_data(run: Run, moved: Mapping[str, Path] | None = None, data: Datasets 
     config = replace(run.config.data, **(moved or {}))
     if data is not None and config.from_python is None:
         raise UserError(f"{run.path} was trained on data that its settings name: leave data= out")
+    for name in PLACES:
+        place, flag = getattr(config, name), f"--data.{name.replace('_', '-')}"
+        if place is not None and not place.exists():
+            raise UserError(f"The data of {run.path} are no longer in {place}. Where are they now? {flag} PLACE")
     return with_head(load_data(config, data and _given(data)), config, run.path)[0]
 
 
 def changed_since(path: Path, parts: Mapping[str, Any]) -> bool:
-    """Returns whether the data are divided otherwise than when the run in this folder began."""
+    """Returns whether the data are divided otherwise than when the run in this folder began; those that lie in a place
+    of their own may have another name now."""
     file = path / "parts.json"
-    return file.exists() and read_json(file, dict[str, Any]) != parts
+    if not file.exists():
+        return False
+    before, data = read_json(file, dict[str, Any]), Run.existing(path).config.data
+    return before != (parts if data.set or data.from_python else {**parts, "data": before.get("data")})
 
 
 def check_parts(path: Path, parts: dict[str, Any]) -> None:

@@ -16,6 +16,8 @@ FIRST = 2
 SECONDS = 2.0
 """Seconds of steps that are measured in each stage, or MOST steps."""
 MOST = 20
+LONGEST = 5.0
+"""Seconds of first steps after which these count too: no time is left for others."""
 
 
 def seconds_a_step(experiment: Experiment) -> float:
@@ -39,12 +41,15 @@ def _measured(experiment: Experiment, stage: Stage) -> float:
         experiment.data.train, config.train.batch, config.train.seed, config.data.moves, 0, config.data.balanced
     )
     on_device, optimisers = DeviceBatches(batches, precision.device), method.optimisers(stage.name)
-    began = time.monotonic()
+    first = began = time.monotonic()
     for step in range(FIRST + MOST):
+        now = time.monotonic()
+        if 0 < step <= FIRST and now - first > LONGEST:
+            return (now - first) / step
         if step == FIRST:
-            began = time.monotonic()
-        elif step > FIRST and time.monotonic() - began > SECONDS:
-            return (time.monotonic() - began) / (step - FIRST)
+            began = now
+        elif step > FIRST and now - began > SECONDS:
+            return (now - began) / (step - FIRST)
         train_step(
             method, optimisers, on_device, Clock(step, 0.0, stage.name), precision.autocast()
         )  # it waits for losses

@@ -199,7 +199,7 @@ def _sampled(path: Path, name: str, number: object) -> tuple[Image.Image, str]:
     at = min(max(0, int(number)) if isinstance(number, (int, float)) else 0, len(files) - 1)
     try:
         with open_image(files[at]) as opened:
-            picture = opened.convert("RGB")
+            picture = opened.convert("RGBA")
     except OSError:
         raise UserError(f"The sample picture {files[at].name} of {name} can't be read just now") from None
     stage, _, step = files[at].stem.partition("-")
