@@ -1,9 +1,10 @@
-"""What each setting of XGAN's defaults for small images does: each put back to the paper's.
+"""What each setting of XGAN's defaults for small images does: each put back to the paper's; and the weight of R1.
 
     python benchmarks/xgan_changes.py --root DATA --runs RUNS
 
-Trains `xgan-mnist-cdcb` for 600 steps in each way, by one seed, and measures the test part. Runs that are in RUNS are
-not trained again. Writes benchmarks/results/xgan-changes.json.
+Trains `xgan-mnist-cdcb` for 600 steps in each way, by one seed, and measures the test part; and for 1,000 steps with
+each weight of R1, of which it takes what training logs of the validation part. Runs that are in RUNS are not trained
+again. Writes benchmarks/results/xgan-changes.json.
 """
 
 import subprocess
@@ -16,6 +17,7 @@ import tyro
 
 from machine import facts, table
 from unbraid.core.files import read_json, write_json
+from unbraid.model.log import read_log
 
 RESULTS = Path(__file__).parent / "results" / "xgan-changes.json"
 TRAIN = "xgan-mnist-cdcb --train.steps 600 --train.average 0.99"
@@ -27,7 +29,18 @@ CHANGES = {
     "GAN towards b": "--method.gan-towards b",
     "rate 1e-4": "--method.discriminator-rate 1e-4",
 }
-VARIANTS = {"as they are": "", "paper's": " ".join(CHANGES.values()), **CHANGES}
+STRONG = "--method.r1 30"
+"""The weight of R1 that was the default when these were trained."""
+VARIANTS = {
+    "as they are": STRONG,
+    "paper's": " ".join(CHANGES.values()),
+    **{name: flags if "r1" in flags else f"{STRONG} {flags}" for name, flags in CHANGES.items()},
+}
+
+
+WEIGHTS = (30.0, 3.0, 0.3)
+"""Of R1."""
+WEIGHING = "xgan-mnist-cdcb --train.steps 1000 --train.evaluate-every 500"
 
 
 @dataclass(frozen=True)
@@ -56,9 +69,21 @@ def measured(run: Path, flags: str, root: Path) -> dict[str, dict[str, float]]:
     }
 
 
+def validated(run: Path, flags: str, root: Path) -> dict[str, float]:
+    """Returns the last figures of the validation part, of a run that is trained if it isn't there."""
+    if not (run / "model.safetensors").exists():
+        words = [*WEIGHING.split(), *flags.split(), "--run", str(run), "--data.root", str(root)]
+        subprocess.run([sys.executable, "-m", "unbraid", "train", *words], check=True)
+    return next(row["validation"] for row in reversed(read_log(run / "log.jsonl")) if "validation" in row)
+
+
 def main(arguments: Arguments) -> None:
     """Trains what is missing, writes and prints."""
-    document: dict[str, Any] = {"machine": facts(), "runs": {}}
+    document: dict[str, Any] = {"machine": facts(), "weights of R1": {}, "runs": {}}
+    for weight in WEIGHTS:
+        flags = f"--method.r1 {weight:g}"
+        figures = validated(arguments.runs / f"xgan-r1-{weight:g}", flags, arguments.root)
+        document["weights of R1"][f"{weight:g}"] = {"command": f"unbraid train {WEIGHING} {flags}", **figures}
     for number, (name, flags) in enumerate(VARIANTS.items()):
         figures = measured(arguments.runs / f"xgan-{number}", flags, arguments.root)
         document["runs"][name] = {"command": f"unbraid train {TRAIN} {flags}".strip(), **figures}

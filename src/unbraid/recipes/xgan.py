@@ -29,7 +29,7 @@ XGAN_EMOJI = Recipe(
 XGAN_MNIST_CDCB = Recipe(
     SMALL_32,
     MNIST,
-    replace(TRAIN, batch=16),
+    replace(TRAIN, steps=12_000, batch=16, evaluate_every=1000),
     name="xgan-mnist-cdcb",
     about="MNIST-CDCB without pairs, 32 px",
     shows="label",
