@@ -142,8 +142,8 @@ def sample_grid(method: AnyMethod, part: Part, seed: int) -> Image.Image:
     """Draws items of both domains: reconstruction, samples in the other domain, a guided translation, and the item that
     guides it, which is the true counterpart, or without pairs some item.
 
-    A method without codes shows the item, its translation, and that translated back, if it goes both ways. Vectors give
-    an empty sheet.
+    A method without codes shows the item, its translation, and the true counterpart if it trains on pairs; else that
+    translated back, if it goes both ways. Vectors give an empty sheet.
 
     Args:
         method: any.
@@ -153,7 +153,7 @@ def sample_grid(method: AnyMethod, part: Part, seed: int) -> Image.Image:
     if not all(isinstance(method.spec[domain], ImageSpec) for domain in DOMAINS):
         return Image.new("RGBA", (8, 8))
     if method.as_disentangler() is None:
-        return _there_and_back(method, part)
+        return _translations(method, part)
     generator = torch.Generator().manual_seed(seed)
     device = device_of(method)
     rows: list[list[Tensor]] = []
@@ -175,14 +175,18 @@ def sample_grid(method: AnyMethod, part: Part, seed: int) -> Image.Image:
     )
 
 
-def _there_and_back(method: AnyMethod, part: Part) -> Image.Image:
-    device = device_of(method)
+def _translations(method: AnyMethod, part: Part) -> Image.Image:
+    device, translate = device_of(method), cast(Translator, method).translate
+    paired = part.pairs() is not None and not method.needs.hides_pairs
     rows: list[list[Tensor]] = []
     with evaluating(method):
         for src in method.sources():
+            dst = other(src)
             x = read(part, src, ITEMS).to(device)
-            images = [x, cast(Translator, method).translate(x, src, other(src))]
-            if other(src) in method.sources():
-                images.append(cast(Translator, method).translate(images[1], other(src), src))
+            images = [x, translate(x, src, dst)]
+            if paired:
+                images.append(read(part, dst, ITEMS).to(device))
+            elif dst in method.sources():
+                images.append(translate(images[1], dst, src))
             rows += [[*row] for row in zip(*images, strict=True)]
-    return grid(rows, ["input", "there", "back"][: len(rows[0])], clear=True)
+    return grid(rows, ["input", "there", "true" if paired else "back"][: len(rows[0])], clear=True)
