@@ -27,7 +27,12 @@ MOMENTS = 4
 TRANSFER, BACK, PLAIN = "transfer", "back", "plain"
 """Kinds of sheets other than `sample_grid`'s, by method."""
 KINDS = {"lord": TRANSFER, "cyclegan": BACK, "cut": BACK, "dtn": BACK, "pix2pix": PLAIN}
-PLACES = {"": ((0, 0), (2, 0), (6, 0)), TRANSFER: ((0, 2), (3, 2), None), BACK: ((0, 0), (1, 0), None), PLAIN: ((0, 0), (1, 0), (2, 0))}
+PLACES = {
+    "": ((0, 0), (2, 0), (6, 0)),
+    TRANSFER: ((0, 2), (3, 2), None),
+    BACK: ((0, 0), (1, 0), None),
+    PLAIN: ((0, 0), (1, 0), (2, 0)),
+}
 """Column and row of an image, of its translation, and of its true counterpart."""
 
 
