@@ -90,8 +90,6 @@ def test_it_translates_the_ways_that_are_trained_and_refuses_the_others(towards:
 def test_vectors_are_refused_and_small_images_have_smaller_networks() -> None:
     with pytest.raises(UserError, match="pix2pix works on images"):
         Pix2Pix(VECTORS, SMALL)
-    config, (_, line) = Pix2Pix.default_config(IMAGES)
-    assert config == replace(SMALL_IMAGES, perceptual_weight=0.0)
-    assert "softer, without a perceptual loss: VGG16 takes" in line
+    assert Pix2Pix.default_config(IMAGES)[0] == SMALL_IMAGES
     large = DataSpec(ImageSpec(256, 256), ImageSpec(256, 256))
     assert Pix2Pix.default_config(large) == (Pix2PixConfig(), [])

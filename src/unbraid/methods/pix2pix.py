@@ -25,10 +25,10 @@ from unbraid.core.bounds import Positive, Share, Size, Weight
 from unbraid.core.config import PerceptualConfig
 from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, check_target, small_images
 from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, Paired, other
-from unbraid.nn.blocks import FitSize, Upsampling, down, draw_normal, up
+from unbraid.nn.blocks import FitSize, Upsampling, doubling, down, draw_normal, up
 from unbraid.nn.functional import plateau_then_linear
 from unbraid.nn.patch import DiscriminatorNorm, PatchDiscriminator, patch_halvings
-from unbraid.nn.pretrained.likeness import PerceptualTerm, check_perceptual, perceptual_if_possible
+from unbraid.nn.pretrained.likeness import PerceptualTerm, check_perceptual
 from unbraid.nn.residual import both_images, check_same_shape
 
 BETAS = (0.5, 0.999)
@@ -59,7 +59,8 @@ class Pix2PixConfig:
     gan: Weight = 1.0
     """Weight of the adversarial loss. Ablation: 0 leaves eq. 3 alone."""
     perceptual_weight: Weight = 0.0
-    """Weight, relative to the mean absolute error, of LORD's perceptual loss. The paper has none: 0."""
+    """Weight, relative to the mean absolute error, of LORD's perceptual loss, which makes steps several times longer.
+    The paper has none: 0."""
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     """Sources of VGG16's weights."""
     rate: Positive = 2e-4
@@ -68,7 +69,7 @@ class Pix2PixConfig:
     """Fraction of the run after which the learning rates decrease linearly to 0."""
 
 
-SMALL_IMAGES = Pix2PixConfig(width=32, discriminator_width=32, perceptual_weight=0.5)
+SMALL_IMAGES = Pix2PixConfig(width=32, discriminator_width=32, upsampling="nearest")
 """For images of up to 128 px."""
 
 
@@ -103,7 +104,7 @@ class UNet(nn.Module):
             )
             for number in range(count - 1, 0, -1)
         )
-        self.last = nn.ConvTranspose2d(2 * width, channels, 4, 2, 1)
+        self.last = doubling(2 * width, channels, upsampling, bias=True)
         self.apply(draw_normal)
 
     def forward(self, x: Float[Tensor, "n _ h w"]) -> Float[Tensor, "n _ h w"]:
@@ -157,10 +158,7 @@ class Pix2Pix(Method[Paired]):
     @classmethod
     def default_config(cls, spec: DataSpec) -> tuple[Pix2PixConfig, list[str]]:
         """Returns smaller networks for small images."""
-        if not small_images(spec):
-            return Pix2PixConfig(), []
-        config, lines = perceptual_if_possible(spec, SMALL_IMAGES)
-        return config, [SMALL_NOTE, *lines]
+        return (SMALL_IMAGES, [SMALL_NOTE]) if small_images(spec) else (Pix2PixConfig(), [])
 
     def prepare(self) -> None:
         """Loads the weights of VGG16 if they are needed. Raises UserError if there are none."""

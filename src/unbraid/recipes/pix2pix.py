@@ -8,7 +8,7 @@ from unbraid.core.recipe import Recipe
 from unbraid.methods.pix2pix import SMALL_IMAGES, Pix2PixConfig
 from unbraid.recipes.iiae import IIAE_EMOJI, IIAE_FACADES, IIAE_MAPS
 
-TRAIN = TrainConfig(steps=4000, batch=16, average=0.999, evaluate_every=500)
+TRAIN = TrainConfig(steps=4000, batch=4, average=0.999, evaluate_every=500)
 """The running average of weights that is kept is ours, and training doesn't see it."""
 
 PIX2PIX_MAPS, PIX2PIX_FACADES, PIX2PIX_EMOJI = (
