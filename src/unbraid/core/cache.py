@@ -61,6 +61,26 @@ def make_private(folder: Path) -> None:
         tighten(folder)
 
 
+@contextmanager
+def writing_cache(folder: Path) -> Iterator[None]:
+    """Says of an OSError inside the block that the cache folder can't be written, and what to do, as a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"The cache folder {folder} can't be written: {error.strerror or error}. "
+            "Make room there, or name another folder in the environment variable UNBRAID_CACHE"
+        ) from error
+
+
+def save_array(path: Path, array: np.ndarray, private: bool = False) -> None:
+    """Writes an array to a .npy file of this very name, `private`: which only its owner can read. See `open_array`."""
+    with path.open("wb") as file:  # np.save would add .npy to a path
+        if private:
+            path.chmod(0o600)
+        np.save(file, array, allow_pickle=False)
+
+
 def open_array(path: Path) -> np.ndarray:
     """Returns a .npy file as a memory-mapped array, for random access.
 

@@ -13,7 +13,16 @@ import msgspec
 import numpy as np
 from filelock import FileLock, Timeout
 
-from unbraid.core.cache import cache_folder, in_use, lock_unused, make_private, open_array, tighten
+from unbraid.core.cache import (
+    cache_folder,
+    in_use,
+    lock_unused,
+    make_private,
+    open_array,
+    save_array,
+    tighten,
+    writing_cache,
+)
 from unbraid.core.files import write_atomically
 from unbraid.core.types import UserError
 
@@ -119,7 +128,7 @@ def cached_array(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
     """
     folder = cache_folder() / "features"
     target = folder / f"{name}.npy"
-    try:
+    with writing_cache(folder):
         make_private(folder.parent)
         make_private(folder)
         with FileLock(f"{target}.lock"):
@@ -129,19 +138,7 @@ def cached_array(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
                 return found
             except (FileNotFoundError, ValueError, EOFError):
                 array = compute()
-            write_atomically(target, lambda path: _save_array(path, array))
+            write_atomically(target, lambda path: save_array(path, array, private=True))
             found = in_use(open_array(target), target)
         keep_within_limit()
         return found
-    except OSError as error:
-        raise UserError(
-            f"The cache folder {folder} can't be written: {error.strerror or error}. "
-            "Make room there, or name another folder in the environment variable UNBRAID_CACHE"
-        ) from error
-
-
-def _save_array(path: Path, array: np.ndarray) -> None:
-    """Writes an array to a file that only its owner can read."""
-    with path.open("wb") as file:  # np.save would add .npy to a path
-        path.chmod(0o600)
-        np.save(file, array, allow_pickle=False)

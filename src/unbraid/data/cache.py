@@ -27,7 +27,7 @@ from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor
 
-from unbraid.core.cache import cache_folder, in_use, make_private, open_array, tighten
+from unbraid.core.cache import cache_folder, in_use, make_private, open_array, tighten, writing_cache
 from unbraid.core.console import Console, Progress, printable
 from unbraid.core.data_config import DataConfig
 from unbraid.core.files import parse_json
@@ -178,15 +178,10 @@ def cached(
         raise UserError(f"--data.channels {channels}: image files give 1 (grey) or 3 (colour)")
     request = _Request(folder, names, size, channels, grid, strict)
     target = cache_folder() / request.key()
-    try:
+    with writing_cache(target.parent):  # errors of the images are ImageErrors by now
         found = _open(request, target)
         if found is None:
             found = _built(request, target)
-    except OSError as error:  # of the cache alone: those of the images are ImageErrors by now
-        raise UserError(
-            f"The cache folder {target.parent} can't be written: {error.strerror or error}. "
-            "Make room there, or name another folder in the environment variable UNBRAID_CACHE"
-        ) from error
     if strict and found.skipped:
         raise UserError(found.skipped[0])
     if found.cut:

@@ -73,9 +73,9 @@ def _shares(seed: int, draw: int, count: int) -> np.ndarray:
 def class_pairs(
     config: DataConfig,
     name: str,
-    items: tuple[Items, Items],
-    classes: tuple[Sequence[str], Sequence[str]],
-    names: tuple[Sequence[str], Sequence[str]],
+    items: Sequence[Items],
+    classes: Sequence[Sequence[str]],
+    names: Sequence[Sequence[str]],
     test_share: float | None = None,
     remark: str = "",
     skipped: tuple[str, ...] = (),

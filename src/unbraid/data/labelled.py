@@ -70,7 +70,7 @@ def labelled_data(
         values[j], labels[:, j] = _trained_first(values[j], labels[:, j], trained)
     called = tuple(tuple(map(str, some)) for some in values)
     given = labels, names, content, factors or {}, called, tuple(columns)
-    parts = [LabelledPart(x, rows, *given) for rows in (split.train, split.val, split.test)]
+    parts = [LabelledPart(x, rows, *given) for rows in split]
     return Data(name, DataSpec(x.spec, x.spec), *parts, remark=remark, skipped=skipped)
 
 
@@ -126,7 +126,7 @@ def _filled(config: DataConfig, name: str, own: Split, labels: np.ndarray, names
         for part, rows, share in (("val", own.val, config.val), ("test", own.test, config.test))
     }
     drawn = _by_image(replace(config, **shares), name, labels[own.train], [names[int(row)] for row in own.train])
-    train, val, test = (own.train[rows] for rows in (drawn.train, drawn.val, drawn.test))
+    train, val, test = (own.train[rows] for rows in drawn)
     return Split(train, np.concatenate([val, own.val]), np.concatenate([test, own.test]))
 
 
@@ -197,10 +197,7 @@ def _check_own(
         found = ", ".join(f"{part} {size}" for part, size in sizes.items())
         raise UserError(f"{name}: training needs images; there are {found}")
     for j, column in enumerate(columns):
-        counts = [
-            np.bincount(labels[rows, j], minlength=len(values[j])) for rows in (split.train, split.val, split.test)
-        ]
-        train, val, test = counts
+        train, val, test = (np.bincount(labels[rows, j], minlength=len(values[j])) for rows in split)
         if len(bad := np.flatnonzero((val > 0) & (train == 0))):
             raise UserError(
                 f"{name}: {len(bad)} values of {column} are in validation but not in training: "

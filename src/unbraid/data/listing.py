@@ -1,6 +1,7 @@
 """The image files of a folder, or of the tar files in it."""
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,12 +49,30 @@ def list_images(folder: Path, tars: bool = False) -> Listing:
     read.
     """
     if tars and is_archive(folder):
-        return _in_archives(folder, [""])
+        return _sorted_out(folder, _in_archives(folder, [""]), " in 1 tar files")
     if not folder.is_dir():
         raise UserError(f"{folder} is a file, not a folder" if folder.exists() else f"There is no folder {folder}")
-    names: list[str] = []
-    archives: list[str] = []
-    others = misnamed = 0
+    files = list(_files(folder))
+    archives = sorted(name for name in files if name.casefold().endswith(ENDING) and not _broken(name))
+    if tars and archives and not any(_is_image(name) and not _broken(name) for name in files):
+        found = _sorted_out(folder, _in_archives(folder, archives), f" in {len(archives)} tar files")
+        others = sum(not _is_image(name) for name in files) - len(archives)
+        return replace(found, others=found.others + others)
+    return _sorted_out(folder, files)
+
+
+def _sorted_out(folder: Path, files: Sequence[str], where: str = "") -> Listing:
+    """Returns the images among files. Raises UserError, which says where they are, if there are none."""
+    images = [name for name in files if _is_image(name)]
+    names = sorted(name for name in images if not _broken(name))
+    if not names:
+        found = f"{len(files)} other files{where}" if files or where else "it is empty"
+        raise UserError(f"No images in {folder}: {found}. Images end in {', '.join(sorted(SUFFIXES))}")
+    return Listing(folder, names, len(files) - len(images), len(images) - len(names))
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Yields the files of a folder and its sub-folders, relative, with "/"."""
     visited = {os.path.realpath(folder)}
 
     def unreadable(error: OSError) -> None:
@@ -66,43 +85,21 @@ def list_images(folder: Path, tars: bool = False) -> Listing:
                 visited.add(real)
                 folders.append(name)
         inner = os.path.relpath(place, folder).replace(os.sep, "/")
-        for file in filter(is_data, files):
-            name = file if inner == "." else f"{inner}/{file}"
-            if os.path.splitext(file)[1].lower() in SUFFIXES:
-                if _broken(name):
-                    misnamed += 1
-                else:
-                    names.append(name)
-            else:
-                others += 1
-                archives += [name] if file.casefold().endswith(ENDING) and not _broken(name) else []
-    if tars and archives and not names:
-        inside = _in_archives(folder, sorted(archives))
-        return replace(inside, others=inside.others + others - len(archives))
-    if not names:
-        found = f"{others + misnamed} other files" if others + misnamed else "it is empty"
-        raise UserError(f"No images in {folder}: {found}. Images end in {', '.join(sorted(SUFFIXES))}")
-    return Listing(folder, sorted(names), others, misnamed)
+        yield from (file if inner == "." else f"{inner}/{file}" for file in filter(is_data, files))
 
 
-def _in_archives(folder: Path, archives: list[str]) -> Listing:
-    """Lists the images in the tar files of a folder, or in one: archives is [""] then."""
-    names: list[str] = []
-    others = misnamed = 0
-    for archive in archives:
-        for name in members(folder / archive):
-            if not all(map(is_data, name.split("/"))):
-                continue
-            if os.path.splitext(name)[1].lower() not in SUFFIXES:
-                others += 1
-            elif _broken(name):
-                misnamed += 1
-            else:
-                names.append(f"{archive}/{name}" if archive else name)
-    if not names:
-        found = f"{others + misnamed} other files in {len(archives)} tar files"
-        raise UserError(f"No images in {folder}: {found}. Images end in {', '.join(sorted(SUFFIXES))}")
-    return Listing(folder, sorted(names), others, misnamed)
+def _in_archives(folder: Path, archives: Sequence[str]) -> list[str]:
+    """Returns the files in the tar files of a folder, or in one: archives is [""] then."""
+    return [
+        f"{archive}/{name}" if archive else name
+        for archive in archives
+        for name in members(folder / archive)
+        if all(map(is_data, name.split("/")))
+    ]
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _broken(name: str) -> bool:

@@ -129,6 +129,14 @@ class Split(Short):
         parts = np.concatenate([self.train, self.val, self.test])
         assert len(np.unique(parts)) == len(parts), "the parts of a split overlap"
 
+    @classmethod
+    def of(cls, parts: Sequence[str] | np.ndarray) -> "Split":
+        """Returns the rows by the name of each one's part."""
+        return cls(*(np.flatnonzero(np.asarray(parts) == part) for part in PARTS))
+
+    def __iter__(self) -> Iterator[Rows]:
+        return iter((self.train, self.val, self.test))
+
 
 def held_out(rows: Rows, count: int, seed: int) -> tuple[Rows, Rows]:
     """Holds out `count` of some rows at random. Returns those that stay and those held out, sorted. See `divide`."""
@@ -174,16 +182,11 @@ def divide_rest(keys: Sequence[Hashable], parts: Sequence[str], val: float, test
 
     parts: "train", "val" or "test", for each item. See `divide`.
     """
-    own = np.asarray(parts)
-    train = np.flatnonzero(own == "train")
-    shares = [ELSEWHERE if (own == name).any() else share for name, share in (("val", val), ("test", test))]
-    drawn = divide([keys[int(row)] for row in train], shares[0], shares[1], seed)
-    val_rows, test_rows = (np.flatnonzero(own == name) for name in ("val", "test"))
-    return Split(
-        train[drawn.train],
-        np.concatenate([train[drawn.val], val_rows]),
-        np.concatenate([train[drawn.test], test_rows]),
-    )
+    own = Split.of(parts)
+    shares = [ELSEWHERE if len(rows) else share for rows, share in ((own.val, val), (own.test, test))]
+    drawn = divide([keys[int(row)] for row in own.train], shares[0], shares[1], seed)
+    train, val_rows, test_rows = (own.train[rows] for rows in drawn)
+    return Split(train, np.concatenate([val_rows, own.val]), np.concatenate([test_rows, own.test]))
 
 
 def linked(first: Sequence[str], second: Sequence[str]) -> list[str]:
@@ -622,6 +625,38 @@ class Data(Short):
     skipped: tuple[str, ...] = field(default=())
     images: DataSpec | None = None
     """What the images looked like that the items are features of."""
+
+    @classmethod
+    def of_pairs(
+        cls,
+        name: str,
+        a: Items,
+        b: Items,
+        names: Sequence[str],
+        split: Split,
+        remark: str = "",
+        skipped: tuple[str, ...] = (),
+        labels: np.ndarray | None = None,
+        attributes: Mapping[str, np.ndarray] | None = None,
+    ) -> "Data":
+        """Returns data of pairs, divided as `split` says. See `PairedPart`."""
+        parts = [PairedPart(a, b, rows, names, labels, attributes=attributes or {}) for rows in split]
+        return cls(name, DataSpec(a.spec, b.spec), *parts, remark=remark, skipped=skipped)
+
+    @classmethod
+    def of_two_domains(
+        cls,
+        name: str,
+        items: tuple[Items, Items],
+        names: Sequence[Sequence[str]],
+        splits: Sequence[Split],
+        remark: str = "",
+        skipped: tuple[str, ...] = (),
+        attributes: Sequence[Mapping[str, np.ndarray]] = ({}, {}),
+    ) -> "Data":
+        """Returns data of two domains without pairs, each divided as its split says. See `UnpairedPart`."""
+        parts = [UnpairedPart(*items, *rows, *names, *attributes) for rows in zip(*splits, strict=True)]
+        return cls(name, DataSpec(items[0].spec, items[1].spec), *parts, remark=remark, skipped=skipped)
 
     @property
     def about(self) -> str:

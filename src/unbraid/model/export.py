@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unbraid.core.cache import save_array
 from unbraid.core.files import write_atomically, write_json
 from unbraid.core.method import Method
 from unbraid.core.short import Short
@@ -125,7 +125,7 @@ def export(
         report(file.name, difference)
     for domain, samples in priors.items():
         values = samples.numpy()
-        write_atomically(out / f"prior_{domain}.npy", lambda path, values=values: _save_array(path, values))
+        write_atomically(out / f"prior_{domain}.npy", lambda path, values=values: save_array(path, values))
         words = (type(model.method).prior.__doc__ or "").split(" See `")[0].split("\n")[0]  # type: ignore[attr-defined]
         about["exclusive_prior"][domain] = {"samples": f"prior_{domain}.npy", "size": samples.shape[1], "is": words}
     write_json(out / "export.json", about)
@@ -319,11 +319,6 @@ def _session(file: Path) -> Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]:
         return tuple(torch.from_numpy(value) for value in session.run(None, values))
 
     return run
-
-
-def _save_array(path: Path, values: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, values)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from unbraid.core.cache import save_array
 from unbraid.core.files import read_json, write_atomically, write_json
 from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, Domain, UserError
@@ -148,7 +149,7 @@ def _built(store: Store, domain: Domain, target: float, exact: int) -> BuiltDoma
     """Writes the files of a domain."""
     changes, (ids, rows) = store.changes(domain), store.rows(domain)
     path = store.folder / ids_file(domain, changes)
-    write_atomically(path, lambda file: _save(file, ids))
+    write_atomically(path, lambda file: save_array(file, ids))
     shared, exclusive = store.identity.sizes[domain]
     columns: dict[Part, slice] = {"shared": slice(0, shared), "exclusive": slice(shared, shared + exclusive)}
     parts: dict[Part, Built] = {}
@@ -171,11 +172,6 @@ def _whole(folder: Path, domain: Domain, about: BuiltDomain) -> bool:
     except ValueError:
         return False
     return all(None not in (written.length, written.checksum) for written in about.files(domain).values())
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
 
 
 def read_built(folder: Path) -> dict[Domain, BuiltDomain] | None:

@@ -18,7 +18,7 @@ from unbraid.data.classes import class_pairs
 from unbraid.data.images import fit, middle
 from unbraid.data.labelled import labelled_data
 from unbraid.data.npz import read_arrays
-from unbraid.data.parts import Data, Items, PairedPart, Rows, UnpairedPart, divide
+from unbraid.data.parts import Data, Items, Rows, divide
 
 SAMPLE = 64
 """How many items are looked at to find the range of their values."""
@@ -144,28 +144,18 @@ def _two(config: DataConfig, called: str, arrays: dict[str, np.ndarray], where: 
     (a, remark_a), (b, remark_b) = (array_items(arrays[name], name, _fitting(config, like, name)) for name in DOMAINS)
     remarks = [remark for remark in (remark_a, remark_b) if remark]
     names = [[str(i) for i in range(len(side))] for side in (a, b)]
-    spec = DataSpec(a.spec, b.spec)
     if config.by_class:
         if missing := [name for name in ("label_a", "label_b") if name not in arrays]:
             raise UserError(f"--data.by-class: {where} has no array {' and '.join(missing)}, the items' classes")
         for side, items in (("a", a), ("b", b)):
             _check_labels(arrays[f"label_{side}"], f"label_{side}", len(items), side)
-        classes = tuple([str(label) for label in arrays[name]] for name in ("label_a", "label_b"))
-        return class_pairs(
-            config,
-            called,
-            (a, b),
-            (classes[0], classes[1]),
-            (names[0], names[1]),
-            remark="; ".join(remarks),
-        )
+        classes = [[str(label) for label in arrays[name]] for name in ("label_a", "label_b")]
+        return class_pairs(config, called, (a, b), classes, names, remark="; ".join(remarks))
     if config.unpaired:
         splits = [divide(side, config.val, config.test, config.seed) for side in names]
-        rows = zip(*((split.train, split.val, split.test) for split in splits), strict=True)
-        unpaired = [UnpairedPart(a, b, *pair, *names) for pair in rows]
         if "label" in arrays:
             remarks.append("label is not used: items without pairs have none")
-        return Data(called, spec, *unpaired, remark="; ".join(remarks))
+        return Data.of_two_domains(called, (a, b), names, splits, "; ".join(remarks))
     if len(a) != len(b):
         raise UserError(
             f"{where}: a has {len(a)} items, b {len(b)}; pairs need as many of both. "
@@ -173,8 +163,7 @@ def _two(config: DataConfig, called: str, arrays: dict[str, np.ndarray], where: 
         )
     labels = _labels(arrays["label"], len(a), "a") if "label" in arrays else None
     split = divide(names[0], config.val, config.test, config.seed)
-    paired = [PairedPart(a, b, part, names[0], labels) for part in (split.train, split.val, split.test)]
-    return Data(called, spec, *paired, remark="; ".join(remarks))
+    return Data.of_pairs(called, a, b, names[0], split, "; ".join(remarks), labels=labels)
 
 
 def _labels(label: np.ndarray, count: int, of: str) -> np.ndarray:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Subset
 
-from unbraid.core.cache import cache_folder, make_private
+from unbraid.core.cache import cache_folder, make_private, writing_cache
 from unbraid.core.console import Console, Progress
 from unbraid.core.data_config import DataConfig, Kind
 from unbraid.core.types import DOMAINS, DataSpec, ImageSpec, UserError
@@ -27,6 +27,8 @@ from unbraid.data.sources.arrays import from_arrays
 ITEM = ("image", "img", "x")
 LABEL = ("label", "labels", "y")
 """What columns are called where nothing else is said."""
+KINDS: Mapping[tuple[str, ...], Kind] = {("pairs",): "pairs", ("a", "b"): "a and b", ("labelled",): "labelled"}
+"""What data sets of these names are together."""
 MOST_COLUMNS: Mapping[Kind, int] = {"pairs": 3, "a and b": 2, "labelled": 2}
 """How many columns can be named."""
 CHANNELS = (1, 2, 3, 4)
@@ -79,12 +81,7 @@ def from_datasets(
     """
     given = {"pairs": pairs, "a": a, "b": b, "labelled": labelled}
     sets = {name: one for name, one in given.items() if one is not None}
-    kinds: dict[frozenset[str], Kind] = {
-        frozenset({"pairs"}): "pairs",
-        frozenset({"a", "b"}): "a and b",
-        frozenset({"labelled"}): "labelled",
-    }
-    kind = kinds.get(frozenset(sets))
+    kind = KINDS.get(tuple(sets))
     if kind is None:
         found = " and ".join(sets) or "none"
         raise UserError(f"Data sets are given as pairs=, as a= and b=, or as labelled=; given: {found}")
@@ -94,19 +91,18 @@ def from_datasets(
             f"columns: {', '.join(columns)} are {len(columns)}; {kind} take {MOST_COLUMNS[kind]} at most. Several "
             "labels are one column that holds them all"
         )
-    parts: dict[str, Datasets] = {}
-    for part, one in (("val", val), ("test", test)):
-        if one is None:
-            continue
-        if kind == "a and b":
-            if not (isinstance(one, tuple) and len(one) == 2):
-                raise UserError(
-                    f"{part}: a tuple is needed, a data set for a and one for b; found {type(one).__name__}"
-                )
-            parts[part] = from_datasets(a=one[0], b=one[1], columns=columns)
-        else:
-            parts[part] = from_datasets(**{kind: one}, columns=columns)
+    apart = {name: part for name, part in (("val", val), ("test", test)) if part is not None}
+    parts = {name: from_datasets(**_sets_of(kind, name, part), columns=columns) for name, part in apart.items()}
     return Datasets(kind, sets, tuple(columns), parts)
+
+
+def _sets_of(kind: Kind, name: str, part: Any) -> dict[str, Any]:
+    """Returns the data sets of a part that is given apart, as arguments of `from_datasets`."""
+    if kind != "a and b":
+        return {kind: part}
+    if not (isinstance(part, tuple) and len(part) == 2):
+        raise UserError(f"{name}: a tuple is needed, a data set for a and one for b; found {type(part).__name__}")
+    return {"a": part[0], "b": part[1]}
 
 
 def _check_sets(sets: Mapping[str, Any]) -> None:
@@ -281,15 +277,10 @@ def _channels_first(pixels: np.ndarray, first: bool) -> np.ndarray:
 def _on_disk(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """Returns an array that takes no memory, and is gone with the program."""
     folder = cache_folder()
-    try:
+    with writing_cache(folder):
         make_private(folder)
         with tempfile.TemporaryFile(dir=folder) as file:
             return np.memmap(file, dtype, "w+", shape=shape)
-    except OSError as error:
-        raise UserError(
-            f"The cache folder {folder} can't be written: {error.strerror or error}. "
-            "Make room there, or name another folder in the environment variable UNBRAID_CACHE"
-        ) from error
 
 
 def _plain(value: Any) -> np.ndarray:

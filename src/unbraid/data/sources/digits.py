@@ -18,9 +18,9 @@ from torch import Tensor
 
 from unbraid.core.data_config import DataConfig
 from unbraid.core.short import Short
-from unbraid.core.types import DataSpec, ImageSpec, UserError
+from unbraid.core.types import ImageSpec, UserError
 from unbraid.data.npz import read_arrays
-from unbraid.data.parts import Data, PairedPart, Rows, held_out
+from unbraid.data.parts import Data, Rows, Split, held_out
 
 RIM = 100
 """Grey level (of 255) from which a pixel belongs to the pasted digit."""
@@ -78,18 +78,12 @@ def _colours(part: str, count: int, seed: int, draw: int) -> np.ndarray:
     return colours.astype(np.float32)
 
 
-def _coloured(x: np.ndarray, config: DataConfig) -> tuple[ColouredDigits, ColouredDigits]:
+def _data(name: str, x: np.ndarray, y: np.ndarray, config: DataConfig, split: Split) -> Data:
     height, width = config.size or (32, 32)
     spec = ImageSpec(height, width, 3)
-    return ColouredDigits(x, "ground", spec, config.seed), ColouredDigits(x, "digit", spec, config.seed)
-
-
-def _data(name: str, x: np.ndarray, y: np.ndarray, config: DataConfig, train: Rows, val: Rows, test: Rows) -> Data:
-    a, b = _coloured(x, config)
+    a, b = ColouredDigits(x, "ground", spec, config.seed), ColouredDigits(x, "digit", spec, config.seed)
     names = [f"{i:05d}" for i in range(len(x))]
-    labels = y.astype(np.int64)
-    parts = [PairedPart(a, b, rows, names, labels) for rows in (train, val, test)]
-    return Data(name, DataSpec(a.spec, b.spec), *parts, remark=REMARK)
+    return Data.of_pairs(name, a, b, names, split, REMARK, labels=y.astype(np.int64))
 
 
 def load_digits(config: DataConfig) -> Data:
@@ -98,7 +92,7 @@ def load_digits(config: DataConfig) -> Data:
         x, y = arrays["x"], arrays["y"]
     rest, test = held_out(np.arange(len(x)), 1000, config.seed)
     train, val = held_out(rest, round(config.val * len(rest)), config.seed + 1)
-    return _data("digits", x, y, config, train, val, test)
+    return _data("digits", x, y, config, Split(train, val, test))
 
 
 def load_mnist(config: DataConfig) -> Data:
@@ -119,4 +113,4 @@ def load_mnist(config: DataConfig) -> Data:
             )
     x, y = (np.concatenate([arrays[f"{name}_{part}"] for part in ("train", "test")]) for name in "xy")
     val, _ = held_out(np.arange(50_000, 60_000), 8_000, config.seed)
-    return _data("mnist-cdcb", x, y, config, np.arange(50_000), val, np.arange(60_000, 70_000))
+    return _data("mnist-cdcb", x, y, config, Split(np.arange(50_000), val, np.arange(60_000, 70_000)))

@@ -13,18 +13,7 @@ from unbraid.data.csvfile import Files, folded, read_rows
 from unbraid.data.labelled import labelled_data
 from unbraid.data.layout import PART_NAMES
 from unbraid.data.listing import Listing, list_images
-from unbraid.data.parts import (
-    ELSEWHERE,
-    PARTS,
-    Chosen,
-    Data,
-    PairedPart,
-    Split,
-    UnpairedPart,
-    divide,
-    divide_rest,
-    linked,
-)
+from unbraid.data.parts import ELSEWHERE, PARTS, Chosen, Data, Split, divide, divide_rest, linked
 
 
 def load_two_folders(config: DataConfig, like: DataSpec | None = None) -> Data:
@@ -39,7 +28,7 @@ def load_two_folders(config: DataConfig, like: DataSpec | None = None) -> Data:
         raise UserError("--data.unpaired and --data.pairs contradict each other: give one of them")
     a, b = list_images(config.a, tars=True), list_images(config.b, tars=True)
     if config.by_class:
-        return _by_class(config, a, b)
+        return pair_by_class(config, f"{a.folder.name} and {b.folder.name}", a, b, remark=_join(a.remark, b.remark))
     if config.unpaired:
         return _unpaired(config, a, b, like)
     own: list[str] = []
@@ -65,15 +54,10 @@ def load_two_folders(config: DataConfig, like: DataSpec | None = None) -> Data:
     left, right = (Chosen(cache, row[kept]) for cache, row in zip(images, rows, strict=True))
     own = own if own and config.test != ELSEWHERE else ["train"] * len(keys)
     split = divide_rest([keys[i] for i in kept], [own[i] for i in kept], config.val, config.test, config.seed)
-    names = [names[i] for i in kept]
-    parts = [PairedPart(left, right, part, names) for part in (split.train, split.val, split.test)]
-    return Data(
-        f"{config.a.name} and {config.b.name}",
-        DataSpec(images[0].spec, images[1].spec),
-        *parts,
-        remark=_join(remark, a.remark, b.remark, _mixed(a), _mixed(b)),
-        skipped=images[0].skipped + images[1].skipped,
-    )
+    remark = _join(remark, a.remark, b.remark, _mixed(a), _mixed(b))
+    skipped = images[0].skipped + images[1].skipped
+    called = f"{config.a.name} and {config.b.name}"
+    return Data.of_pairs(called, left, right, [names[i] for i in kept], split, remark, skipped)
 
 
 def load_side_by_side(config: DataConfig, like: DataSpec | None = None) -> Data:
@@ -88,10 +72,8 @@ def load_side_by_side(config: DataConfig, like: DataSpec | None = None) -> Data:
     names = [_stem(listing.names[i]) for i in images.readable]
     split = divide(names, config.val, config.test, config.seed)
     left, right = Chosen(images, 2 * images.readable), Chosen(images, 2 * images.readable + 1)
-    parts = [PairedPart(left, right, rows, names) for rows in (split.train, split.val, split.test)]
-    spec = DataSpec(images.spec, images.spec)
     remark = _join(listing.remark, _mixed(listing))
-    return Data(listing.folder.name, spec, *parts, remark=remark, skipped=images.skipped)
+    return Data.of_pairs(listing.folder.name, left, right, names, split, remark, images.skipped)
 
 
 def load_classes(config: DataConfig, like: DataSpec | None = None) -> Data:
@@ -115,8 +97,7 @@ def load_classes(config: DataConfig, like: DataSpec | None = None) -> Data:
     columns = {"class": np.array([name.split("/")[0] for name in names])}
     own = None
     if config.folder:
-        parts = np.array([PART_NAMES.get(name.split("/")[1].casefold(), "") for name in names])
-        own = Split(*(np.flatnonzero(parts == part) for part in PARTS))
+        own = Split.of([PART_NAMES.get(name.split("/")[1].casefold(), "") for name in names])
     return labelled_data(
         config,
         listing.folder.name,
@@ -212,32 +193,21 @@ def _unpaired(config: DataConfig, a: Listing, b: Listing, like: DataSpec | None)
         # without the ending, so that two images of one thing fall into the same part if their names say so
         splits.append(divide([_stem(name) for name in readable], config.val, config.test, config.seed))
     left, right = (Chosen(cache, cache.readable) for cache in images)
-    parts = [
-        UnpairedPart(left, right, *rows, *names)
-        for rows in zip(*((split.train, split.val, split.test) for split in splits), strict=True)
-    ]
-    return Data(
-        f"{a.folder.name} and {b.folder.name}",
-        DataSpec(images[0].spec, images[1].spec),
-        *parts,
-        remark=_join(a.remark, b.remark, _mixed(a), _mixed(b)),
-        skipped=images[0].skipped + images[1].skipped,
-    )
+    remark = _join(a.remark, b.remark, _mixed(a), _mixed(b))
+    skipped = images[0].skipped + images[1].skipped
+    return Data.of_two_domains(f"{a.folder.name} and {b.folder.name}", (left, right), names, splits, remark, skipped)
 
 
-def _by_class(config: DataConfig, a: Listing, b: Listing) -> Data:
+def pair_by_class(
+    config: DataConfig, name: str, a: Listing, b: Listing, test_share: float | None = None, remark: str = ""
+) -> Data:
+    """Loads two folders that have a folder of images for each class. See `class_pairs`."""
     images = [cached(some.folder, some.names, config.size, config.channels, strict=config.strict) for some in (a, b)]
     names = [[some.names[i] for i in images[k].readable] for k, some in enumerate((a, b))]
     classes = [[class_of(name, some.folder) for name in names[k]] for k, some in enumerate((a, b))]
-    return class_pairs(
-        config,
-        f"{a.folder.name} and {b.folder.name}",
-        (Chosen(images[0], images[0].readable), Chosen(images[1], images[1].readable)),
-        (classes[0], classes[1]),
-        (names[0], names[1]),
-        remark=_join(a.remark, b.remark),
-        skipped=images[0].skipped + images[1].skipped,
-    )
+    items = [Chosen(own, own.readable) for own in images]
+    skipped = images[0].skipped + images[1].skipped
+    return class_pairs(config, name, items, classes, names, test_share, remark, skipped)
 
 
 def _mixed(listing: Listing) -> str:

@@ -3,7 +3,6 @@
 None of them ships with the package. Each loader sets `Data.remark`, which belongs beside every result.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,15 @@ import numpy as np
 
 from unbraid.core.data_config import DataConfig
 from unbraid.core.files import read_json
-from unbraid.core.types import DataSpec, UserError
+from unbraid.core.types import UserError
 from unbraid.data.cache import CachedImages, cached
-from unbraid.data.classes import class_pairs
 from unbraid.data.faces import without_background
 from unbraid.data.labelled import labelled_data, unseen_classes
 from unbraid.data.listing import list_images
 from unbraid.data.npz import read_arrays
-from unbraid.data.parts import Chosen, Data, Items, PairedPart, Split, UnpairedPart, Views, divide, held_out, linked
+from unbraid.data.parts import Chosen, Data, Items, Split, Views, divide, held_out, linked
 from unbraid.data.sources.arrays import array_items
+from unbraid.data.sources.folders import pair_by_class
 
 AZIMUTHS, ELEVATIONS = 24, 4
 """Columns and rows of a Cars3D sheet: azimuths and elevations; column 0 is the frontal view."""
@@ -63,7 +62,7 @@ def load_maps(config: DataConfig) -> Data:
     test = np.array([names[i].startswith("val/") for i in kept])
     a, b = Chosen(images, 2 * kept), Chosen(images, 2 * kept + 1)
     split = _with_test(test, config)
-    return _paired("maps", a, b, [names[i] for i in kept], split, "lossy WebP, 256 px", images.skipped)
+    return Data.of_pairs("maps", a, b, [names[i] for i in kept], split, "lossy WebP, 256 px", images.skipped)
 
 
 def load_facades(config: DataConfig) -> Data:
@@ -80,7 +79,7 @@ def load_facades(config: DataConfig) -> Data:
     split = _with_test(np.array([keys[i].startswith("test_dev/") for i in kept]), config)
     remark = "a stand-in: not CMP's official 400/100/106 split, 5 labels instead of 12"
     skipped = photos.skipped + labels.skipped
-    return _paired(
+    return Data.of_pairs(
         "facades", Chosen(photos, kept), Chosen(labels, kept), [keys[i] for i in kept], split, remark, skipped
     )
 
@@ -96,7 +95,7 @@ def load_cars(config: DataConfig) -> Data:
     frontal = (car * ELEVATIONS + elevation) * AZIMUTHS
     names = [view_name(*view) for view in zip(car.tolist(), elevation.tolist(), azimuth.tolist(), strict=True)]
     split = divide_cars(car, cars, config)
-    return _paired(
+    return Data.of_pairs(
         "cars",
         Chosen(images, frontal),
         Views(images, frontal + azimuth, AZIMUTHS),
@@ -119,7 +118,7 @@ def load_car_sides(config: DataConfig) -> Data:
     first = (car * ELEVATIONS + elevation) * AZIMUTHS
     views = zip(car.tolist(), elevation.tolist(), end.tolist(), side.tolist(), strict=True)
     names = [f"{view_name(*view)} with {side * AZIMUTH_STEP:g}" for *view, side in views]
-    return _paired(
+    return Data.of_pairs(
         "car-sides",
         Views(images, first + end, AZIMUTHS),
         Views(images, first + side, AZIMUTHS),
@@ -176,20 +175,13 @@ def load_sketchy(config: DataConfig) -> Data:
     photos, sketches = list_images(folder / "photo"), list_images(folder / "sketch")
     remark = "a 25-a-class subset, not Sketchy Extended: mAP is not comparable with the paper's table"
     if config.by_class:
-        a, b = (
-            cached(some.folder, some.names, config.size, config.channels, strict=config.strict)
-            for some in (photos, sketches)
-        )
-        names = tuple([some.names[i] for i in images.readable] for some, images in ((photos, a), (sketches, b)))
-        items = Chosen(a, a.readable), Chosen(b, b.readable)
-        classes = tuple([name.split("/")[0] for name in side] for side in names)
-        return class_pairs(
-            config, "sketchy", items, (classes[0], classes[1]), (names[0], names[1]), 0.2, remark, a.skipped + b.skipped
-        )
+        return pair_by_class(config, "sketchy", photos, sketches, 0.2, remark)
     photo_at = {name.rsplit(".", 1)[0]: i for i, name in enumerate(photos.names)}
     own = np.array([photo_at.get(name.rsplit("-", 1)[0], -1) for name in sketches.names], dtype=np.int64)
-    a = cached(photos.folder, photos.names, config.size, config.channels, strict=config.strict)
-    b = cached(sketches.folder, sketches.names, config.size, config.channels, strict=config.strict)
+    a, b = (
+        cached(some.folder, some.names, config.size, config.channels, strict=config.strict)
+        for some in (photos, sketches)
+    )
     kept = np.flatnonzero(np.isin(own, a.readable) & np.isin(np.arange(len(own)), b.readable))
     names = [sketches.names[i] for i in kept]
     classes, labels = np.unique([name.split("/")[0] for name in names], return_inverse=True)
@@ -197,7 +189,7 @@ def load_sketchy(config: DataConfig) -> Data:
     rest, test = held_out(np.arange(len(classes)), max(1, len(classes) // 5), config.seed)
     train, val = held_out(rest, max(1, round(config.val * len(rest))), config.seed + 1)
     split = Split(*(np.flatnonzero(np.isin(labels, part)) for part in (train, val, test)))
-    return _paired(
+    return Data.of_pairs(
         "sketchy", Chosen(a, own[kept]), Chosen(b, kept), names, split, remark, a.skipped + b.skipped, labels
     )
 
@@ -208,7 +200,7 @@ def load_cuhk(config: DataConfig) -> Data:
     a, _ = array_items(arrays["photo"], "photo", config)
     b, _ = array_items(arrays["sketch"], "sketch", config)
     names = [f"person {i}" for i in range(len(a))]
-    return _paired("cuhk", a, b, names, _with_test(arrays["test"] == 1, config), "188 people")
+    return Data.of_pairs("cuhk", a, b, names, _with_test(arrays["test"] == 1, config), "188 people")
 
 
 def load_emoji(config: DataConfig) -> Data:
@@ -234,7 +226,7 @@ def load_emoji(config: DataConfig) -> Data:
     remark = "split by base emoji, so that no skin-tone variant of a training emoji is in the test half"
     tones = np.array([skin_tone(emoji.unified) for emoji in about])
     attributes = {"category": labels, "skin tone": tones}
-    return _paired(
+    return Data.of_pairs(
         "emoji", Chosen(a, rows), Chosen(b, rows), names, split, remark, labels=labels, attributes=attributes
     )
 
@@ -266,11 +258,8 @@ def load_cuhk_avataaars(config: DataConfig) -> Data:
         name: np.unique([str(face[name]) for face in faces], return_inverse=True)[1].astype(np.int64)
         for name in faces[0]
     }
-    parts = [
-        UnpairedPart(a, b, mine, theirs, names_a, names_b, attributes_b=labels)
-        for mine, theirs in ((of_a.train, of_b.train), (of_a.val, of_b.val), (of_a.test, of_b.test))
-    ]
-    return Data("cuhk-avataaars", DataSpec(a.spec, b.spec), *parts, remark=f"188 people; {CARTOONS}")
+    remark, names = f"188 people; {CARTOONS}", (names_a, names_b)
+    return Data.of_two_domains("cuhk-avataaars", (a, b), names, (of_a, of_b), remark, attributes=({}, labels))
 
 
 def skin_tone(unified: str) -> int:
@@ -364,21 +353,3 @@ def _with_test(test: np.ndarray, config: DataConfig) -> Split:
     _enough(config, int(test.sum()), 1, "items in its test part")
     train, val = held_out(rows, max(1, round(config.val * len(rows))), config.seed)
     return Split(train, val, np.flatnonzero(test))
-
-
-def _paired(
-    name: str,
-    a: Items,
-    b: Items,
-    names: Sequence[str],
-    split: Split,
-    remark: str,
-    skipped: tuple[str, ...] = (),
-    labels: np.ndarray | None = None,
-    attributes: Mapping[str, np.ndarray] | None = None,
-) -> Data:
-    parts = [
-        PairedPart(a, b, rows, names, labels, attributes=attributes or {})
-        for rows in (split.train, split.val, split.test)
-    ]
-    return Data(name, DataSpec(a.spec, b.spec), *parts, remark=remark, skipped=skipped)

@@ -21,7 +21,7 @@ from unbraid.data.images import SUFFIXES
 from unbraid.data.labelled import labelled_data
 from unbraid.data.layout import PART_NAMES
 from unbraid.data.listing import list_images
-from unbraid.data.parts import ELSEWHERE, PARTS, Chosen, Data, PairedPart, Split, divide_rest
+from unbraid.data.parts import ELSEWHERE, Chosen, Data, Split, divide_rest
 from unbraid.data.sources.tables import label_values
 
 CLASS = "cls"
@@ -100,14 +100,12 @@ def load_shards(config: DataConfig, like: DataSpec | None = None) -> Data:
     items = [Chosen(one, kept) for one in images]
     called, skipped = shards.folder.stem, tuple(line for one in images for line in one.skipped)
     if len(items) == 1:
-        given = Split(*(np.flatnonzero(np.array(own) == part) for part in PARTS)) if own else None
+        given = Split.of(own) if own else None
         columns = {"class": _classes(shards.folder, keys)}
         return labelled_data(config, called, items[0], keys, columns, given, shards.remark, skipped)
     own = own if own and config.test != ELSEWHERE else ["train"] * len(keys)
     split = divide_rest(keys, own, config.val, config.test, config.seed)
-    parts = [PairedPart(items[0], items[1], rows, keys) for rows in (split.train, split.val, split.test)]
-    spec = DataSpec(images[0].spec, images[1].spec)
-    return Data(called, spec, *parts, remark=shards.remark, skipped=skipped)
+    return Data.of_pairs(called, items[0], items[1], keys, split, shards.remark, skipped)
 
 
 def _divided(name: str) -> tuple[str, str]:

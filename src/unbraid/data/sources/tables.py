@@ -55,8 +55,7 @@ def load_csv(config: DataConfig, like: DataSpec | None = None) -> Data:
         for number, part in table.column("part").items():
             if part not in PARTS:
                 raise UserError(f"{path}, row {number}: part is {part!r}; it must be train, val or test")
-        parts = np.array(column("part"))
-        own = Split(*(np.flatnonzero(parts == part) for part in PARTS))
+        own = Split.of(column("part"))
     content = _content(path, column("content")) if "content" in table.header else None
     unnamed = len(listing.names) - len(files)
     return labelled_data(
