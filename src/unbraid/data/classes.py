@@ -116,7 +116,9 @@ def class_pairs(
     apart: list[UnpairedPart] = []
     for some in (val, test):
         inside = [np.flatnonzero(np.isin(side, some)) for side in labels]
-        apart.append(UnpairedPart(*items, inside[0], inside[1], *names, labels_a=labels[0], labels_b=labels[1]))
+        apart.append(
+            UnpairedPart(items[0], items[1], inside[0], inside[1], names[0], names[1], {}, {}, labels[0], labels[1])
+        )
     missing = len(set(classes[0]) | set(classes[1])) - len(both)
     remarks = [remark, f"{missing} classes are in one domain only and are left out" if missing else ""]
     choose = f"{len(val)} choose the checkpoint" if len(val) > 1 else "1 is too few to choose the checkpoint by"

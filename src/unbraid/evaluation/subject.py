@@ -23,7 +23,6 @@ from unbraid.model.codes import (
     encode_all,
     encode_part,
     evaluating,
-    exclusive_size,
     sample_codes,
 )
 from unbraid.model.trained import Trained
@@ -136,7 +135,7 @@ class Subject(Short):
 
     def both_encoded(self) -> tuple[Codes, Codes]:
         """Returns the codes of a and of b; exclusive ones if they have one size, else (n, 0)."""
-        one, two = (exclusive_size(self.model.method, domain) for domain in DOMAINS)
+        one, two = (self.model.exclusive_size(domain) for domain in DOMAINS)
         a, b = (self.encoded(domain, exclusive=one == two) for domain in DOMAINS)
         return a, b
 

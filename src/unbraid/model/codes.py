@@ -82,11 +82,6 @@ def encode_part(
     return _encode(method, items, evenly_spaced(rows, limit), domain, exclusive)
 
 
-def exclusive_size(method: AnyMethod, domain: Domain) -> int:
-    """Returns the size of an exclusive code of a domain; 0 if nothing in it varies on its own."""
-    return encode_all(method, torch.zeros(1, *method.spec[domain].shape), domain).exclusive.shape[1]
-
-
 def encode_rows(method: AnyMethod, part: LabelledPart, at: Rows) -> Codes:
     """Encodes the items at positions (n,) of a labelled part, reading them in batches. See `encode_part`."""
     return _encode(method, part.x, part.rows[at], "a")

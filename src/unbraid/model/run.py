@@ -16,8 +16,9 @@ import contextlib
 import copy
 import dataclasses
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -332,20 +333,15 @@ class Run:
         tensors = {f"method.{name}": value.detach().cpu().contiguous() for name, value in model_state(method).items()}
         if space is not None:
             tensors.update({f"space.{name}": value for name, value in space.tensors().items()})
+        spec = {name: value for name, value in vars(method.spec).items() if name != "items"}  # which only training has
+        for domain in DOMAINS:
+            spec[domain] = {"kind": type(spec[domain]).__name__, **vars(spec[domain])}
         about = {
             "format": FORMAT,
             "version": __version__,
             "method": self.method_name,
             "config": to_json(self.config.method),
-            "spec": {
-                "a": _spec_to_json(method.spec.a),
-                "b": _spec_to_json(method.spec.b),
-                "classes": method.spec.classes,
-                "values": method.spec.values,
-                "labels": method.spec.labels,
-                "domains": method.spec.domains,
-                "names": method.spec.names,
-            },
+            "spec": spec,
             "step": step,
         }
         self.check_there()
@@ -390,36 +386,27 @@ class BackgroundWriter:
     """
 
     def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._error: Exception | None = None
+        self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._job: Future[object] | None = None
 
     def start(self, write: Callable[[], object]) -> None:
         """Begins, when the last one is done. Raises what that one raised."""
         self.wait()
-        self._thread = threading.Thread(target=self._run, args=(write,), name="checkpoint")
-        self._thread.start()
+        self._job = self._pool.submit(write)
 
     def idle(self) -> bool:
         """Returns whether nothing is being written. Raises what the last writing raised."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._job is not None and not self._job.done():
             return False
         self.wait()
         return True
 
     def wait(self) -> None:
         """Waits until nothing is being written. Raises what went wrong with it, once."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-
-    def _run(self, write: Callable[[], object]) -> None:
-        try:
-            write()
-        except Exception as error:  # whoever waits raises it
-            self._error = error
+        if (job := self._job) is not None:
+            futures.wait([job])
+            self._job = None
+            job.result()
 
 
 def copied(value: Any) -> Any:
@@ -538,13 +525,8 @@ def from_json(kind: type, values: Json, file: Path, why: str = "doesn't fit this
         raise UserError(f"{file} {why}: {error}") from error
 
 
-def _spec_to_json(spec: Spec) -> Json:
-    """{"kind": "ImageSpec" | "VectorSpec", ...its fields}."""
-    return {"kind": type(spec).__name__, **dataclasses.asdict(spec)}
-
-
 def _spec(saved: SavedImages | SavedVectors) -> Spec:
-    """Returns the specification that `_spec_to_json` wrote."""
+    """Returns the specification that `Run.save_model` wrote."""
     kind = ImageSpec if isinstance(saved, SavedImages) else VectorSpec
     return kind(**msgspec.structs.asdict(saved))
 

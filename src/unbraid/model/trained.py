@@ -19,7 +19,7 @@ from unbraid.core.device import Precision, choose_device, precision_on
 from unbraid.core.method import AnyMethod, Disentangler, Latent, Translator
 from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec, UserError, VectorSpec
 from unbraid.data.features import Extractor, load_features
-from unbraid.model.codes import BATCH, encode_all, evaluating, exclusive_size
+from unbraid.model.codes import BATCH, encode_all, evaluating
 from unbraid.model.inputs import (
     Fitting,
     Items,
@@ -115,9 +115,16 @@ class Trained:
 
     def exclusive_size(self, domain: str) -> int:
         """Returns the size of an exclusive code of this domain; 0 if nothing varies on its own, or without codes."""
-        if self.disentangler() is None:
-            return 0
-        return exclusive_size(self.method, self.spec.domain(domain))
+        return self.code_shapes(domain)["exclusive"].numel() if self.disentangler() else 0
+
+    def code_shapes(self, domain: str) -> dict[str, torch.Size]:
+        """Returns the shapes of a shared and an exclusive code of a domain, by part. Raises UserError without codes."""
+        self._disentangler("codes")
+        domain = self.spec.domain(domain)
+        if domain not in self._shapes:
+            own = encode_all(self.method, torch.zeros(1, *self.spec[domain].shape), domain)
+            self._shapes[domain] = {name: getattr(own, name).shape[1:] for name in PARTS}
+        return self._shapes[domain]
 
     def image_spec(self, domain: str) -> ImageSpec:
         """Returns the spec that image files are brought to. Raises UserError for vectors not made of images."""
@@ -360,11 +367,8 @@ class Trained:
 
     def _codes(self, codes: Codes, domain: Domain) -> Codes:
         """Returns codes as the method takes them. Raises UserError for others than it makes."""
-        if domain not in self._shapes:
-            own = encode_all(self.method, torch.zeros(1, *self.spec[domain].shape), domain)
-            self._shapes[domain] = {name: getattr(own, name).shape[1:] for name in PARTS}
         found = {name: floats(getattr(codes, name, None), f"{name} codes") for name in PARTS}
-        for name, wanted in self._shapes[domain].items():
+        for name, wanted in self.code_shapes(domain).items():
             # an encoder of training items alone has no shared codes to give, and they can be decoded all the same
             if found[name].shape[1:] != wanted and wanted.numel():
                 raise UserError(

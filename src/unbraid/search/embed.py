@@ -113,6 +113,6 @@ def code_sizes(model: Trained) -> dict[Domain, tuple[int, int]]:
     """Returns the sizes of a shared and an exclusive code of each domain. Raises UserError without codes."""
     found: dict[Domain, tuple[int, int]] = {}
     for domain in DOMAINS:
-        codes = model.encode(torch.zeros(1, *model.spec[domain].shape), domain)
-        found[domain] = (codes.shared.numel(), codes.exclusive.numel())
+        shared, exclusive = model.code_shapes(domain).values()
+        found[domain] = shared.numel(), exclusive.numel()
     return found

@@ -170,6 +170,17 @@ class Page:
                 raise UserError(f"{view.title} is not for {opened.name}: {reason}")
             yield opened
 
+    def turns(self, domain: Component, *pickers: "Picker") -> None:
+        """Lets pickers show the test items of the domain that is chosen; what was uploaded means nothing in it."""
+
+        def turned(run: str, side: str) -> tuple[object, ...]:
+            with self.runs.using(run) as opened:
+                found = thumbnails(opened, opened.known(side))
+            return *[found] * len(pickers), *[None] * len(pickers)
+
+        outputs = [*(picker.gallery for picker in pickers), *(picker.upload for picker in pickers)]
+        self.event(turned, [self.run, domain], outputs, [domain.input], queue=False)  # pyright: ignore[reportAttributeAccessIssue]
+
     def start(self, view: View) -> Trigger:
         """Returns the event that tells a view to show itself."""
         return self.starts[view.name].change
@@ -286,19 +297,17 @@ class Picker:
     def __init__(self, page: Page, label: str, optional: bool = False) -> None:
         self.page, self.label, self.optional = page, label, optional
         key = label.lower().replace(" ", "-")
-        self.gallery = gr.Gallery(
-            label=f"{label}: pick a test image", columns=6, height="auto", allow_preview=False, buttons=[],
-            elem_classes="picker", interactive=False, object_fit="contain", format="png",
-        )  # fmt: skip
+        self.gallery = small_gallery(f"{label}: pick a test image")
         with gr.Row():
             self.number = gr.Number(
                 None if optional else 0, label=f"{label}: number of the test item" + (" (or none)" if optional else ""),
                 precision=0, min_width=120, elem_classes=f"number-{key}",
             )  # fmt: skip
-            self.upload = gr.Image(
-                label=f"{label}: your own", type="filepath", sources=["upload", "clipboard"], height=120,
-                min_width=120, buttons=[], alt_text=f"{label}, as uploaded", elem_classes=f"upload-{key}",
-            )  # fmt: skip
+            self.upload = upload(f"{label}: your own", label, f"upload-{key}")
+
+    def reset(self, shown: list[tuple[Image.Image, str]], number: int | None = 0) -> Updates:
+        """Returns what this becomes for another run: these thumbnails, and the test item that is picked."""
+        return {self.gallery: shown, self.number: number, self.upload: None}
 
     def follows(self, domain: Component, view: View) -> None:
         """Picking takes an item of the domain that this component says, and lets the view compute."""
@@ -340,6 +349,22 @@ class Picker:
             "",
             at,
         )
+
+
+def small_gallery(label: str) -> gr.Gallery:
+    """Returns a gallery of test images to pick from."""
+    return gr.Gallery(
+        label=label, columns=6, height="auto", allow_preview=False, buttons=[], elem_classes="picker",
+        interactive=False, object_fit="contain", format="png",
+    )  # fmt: skip
+
+
+def upload(label: str, what: str, css: str | None = None) -> gr.Image:
+    """Returns where an image of one's own is uploaded. what: it is called; css: its class. See `read_upload`."""
+    return gr.Image(
+        label=label, type="filepath", sources=["upload", "clipboard"], height=120, min_width=120, buttons=[],
+        alt_text=f"{what}, as uploaded", elem_classes=css,
+    )  # fmt: skip
 
 
 def directions(opened: Opened) -> list[tuple[str, str]]:

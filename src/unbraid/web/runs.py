@@ -79,14 +79,11 @@ class Opened:
 
     @cached_property
     def sizes(self) -> dict[Domain, tuple[int, int]]:
-        """Sizes of the shared and the exclusive code of an item have; (0, 0) for a method without codes."""
-        if self.model.disentangler() is None:
-            none: dict[Domain, tuple[int, int]] = {"a": (0, 0), "b": (0, 0)}
-            return none
-        found: dict[Domain, tuple[int, int]] = {}
-        for domain in self.domains:
-            codes = self.model.encode(torch.zeros(1, *self.model.spec[domain].shape), domain)
-            found[domain] = codes.shared[0].numel(), codes.exclusive[0].numel()
+        """Sizes of the shared and the exclusive code of an item; (0, 0) for a method without codes."""
+        found: dict[Domain, tuple[int, int]] = dict.fromkeys(DOMAINS, (0, 0))
+        for domain in self.domains if self.model.disentangler() else ():
+            shared, exclusive = self.model.code_shapes(domain).values()
+            found[domain] = shared.numel(), exclusive.numel()
         return found
 
     @cached_property

@@ -81,15 +81,24 @@ def charts(curves: Mapping[str, Sequence[tuple[float, float]]], ways: Mapping[st
 
     curves: (step, value) by name. Values that aren't finite are left out. ways: what `a->b` and `b->a` are called.
     """
-    grouped: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    finite = {name: [point for point in points if math.isfinite(point[1])] for name, points in curves.items()}
+    grouped = by_title({name: points for name, points in finite.items() if points}, ways, "recall@1, %")
+    return [_chart(title, lines) for title, lines in grouped.items()]
+
+
+def by_title(
+    curves: Mapping[str, Sequence[tuple[float, float]]], ways: Mapping[str, str], bare: str
+) -> dict[str, dict[str, Sequence[tuple[float, float]]]]:
+    """Returns curves by the title of their chart and the name of their line: those that differ by their direction alone
+    share a chart. bare: the title of those called by their direction alone. See `charts`."""
+    grouped: dict[str, dict[str, Sequence[tuple[float, float]]]] = {}
     for name, points in curves.items():
         title, line = name, ""
         for way, words in ways.items():
             if name.endswith(way):
-                title, line = name.removesuffix(way).strip() or "recall@1, %", words
-        if kept := [point for point in points if math.isfinite(point[1])]:
-            grouped.setdefault(title, {})[line] = kept
-    return [_chart(title, lines) for title, lines in grouped.items()]
+                title, line = name.removesuffix(way).strip() or bare, words
+        grouped.setdefault(title, {})[line] = points
+    return grouped
 
 
 def _chart(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> Chart:

@@ -5,7 +5,19 @@ import torch
 
 from unbraid.core.types import Domain, UserError
 from unbraid.web.figures import Cell
-from unbraid.web.page import Answer, Page, Updates, about, now, picked, positions, sentence, thumbnails
+from unbraid.web.page import (
+    Answer,
+    Page,
+    Updates,
+    about,
+    now,
+    picked,
+    positions,
+    sentence,
+    small_gallery,
+    thumbnails,
+    upload,
+)
 from unbraid.web.runs import Opened
 from unbraid.web.uploads import read_upload
 from unbraid.web.values import several
@@ -34,11 +46,10 @@ class Analogies:
     name, title = "analogies", "Analogies"
 
     def missing(self, opened: Opened) -> str:
-        """Returns why this run has no such view; empty if it has."""
         return without_codes(opened)
 
     def build(self, page: Page) -> None:
-        """Builds components and events."""
+        self.page = page
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.domain = gr.Radio(["a", "b"], value="a", label="Domain")
@@ -54,29 +65,11 @@ class Analogies:
                     "column_upload": column_upload,
                 }
 
-                def analogies(
-                    run: str,
-                    domain: str = "a",
-                    rows: object = "0",
-                    columns: object = "0",
-                    row_upload: object = None,
-                    column_upload: object = None,
-                ) -> Answer:
-                    """Returns the shared part of each row's item with the exclusive part of each column's."""
-                    with page.serving(self, run) as opened:
-                        side = opened.known(domain)
-                        across = self._read(page, opened, side, rows, row_upload, "Rows")
-                        down = self._read(page, opened, side, columns, column_upload, "Columns")
-                        query = None
-                        if row_upload is None and column_upload is None:
-                            query = {"run": run, "domain": side, "rows": rows, "columns": columns}
-                        return _answer(opened, side, across, down, query)
-
                 triggers = [
                     show.click, self.domain.input, self.row_items.submit, self.column_items.submit, row_upload.input,
                     column_upload.input,
                 ]  # fmt: skip
-                page.answers(self, analogies, inputs, triggers, "Analogies")
+                page.answers(self, self._analogies, inputs, triggers, "Analogies")
         for gallery, items in ((self.rows, self.row_items), (self.columns, self.column_items)):
 
             def toggle(run: str, domain: str, chosen: object, event: gr.EventData) -> tuple[str, int]:
@@ -96,16 +89,35 @@ class Analogies:
 
         page.event(turned, [page.run, self.domain], [self.rows, self.columns], [self.domain.input], queue=False)
 
+    def _analogies(
+        self,
+        run: str,
+        domain: str = "a",
+        rows: object = "0",
+        columns: object = "0",
+        row_upload: object = None,
+        column_upload: object = None,
+    ) -> Answer:
+        """Returns the shared part of each row's item with the exclusive part of each column's."""
+        with self.page.serving(self, run) as opened:
+            side = opened.known(domain)
+            across = self._read(opened, side, rows, row_upload, "Rows")
+            down = self._read(opened, side, columns, column_upload, "Columns")
+            query = None
+            if row_upload is None and column_upload is None:
+                query = {"run": run, "domain": side, "rows": rows, "columns": columns}
+            return _answer(opened, side, across, down, query)
+
     def _read(
-        self, page: Page, opened: Opened, domain: Domain, items: object, upload: object, what: str
+        self, opened: Opened, domain: Domain, items: object, sent: object, what: str
     ) -> list[tuple[str, torch.Tensor, str]]:
         """Name, item and remark of each."""
         found = []
         for at in several(items, what, MOST):
             x = opened.item(domain, at)
             found.append((opened.title(domain, at), x, ""))
-        if upload is not None:
-            x, note = read_upload(upload, opened.image_spec(domain), page.folder)
+        if sent is not None:
+            x, note = read_upload(sent, opened.image_spec(domain), self.page.folder)
             found = [*found, ("uploaded", x, note)][-MOST:]
         if not found:
             raise UserError(f"{what}: pick one image at least")
@@ -126,17 +138,10 @@ class Analogies:
 
 
 def _chooser(label: str) -> tuple[gr.Gallery, gr.Textbox, gr.Image]:
-    gallery = gr.Gallery(
-        label=f"{label}: pick or drop test images", columns=6, height="auto", allow_preview=False, buttons=[],
-        elem_classes="picker", interactive=False, object_fit="contain", format="png",
-    )  # fmt: skip
+    gallery = small_gallery(f"{label}: pick or drop test images")
     with gr.Row():
         items = gr.Textbox("", label="Numbers of test items", min_width=120, lines=1, max_lines=1)
-        upload = gr.Image(
-            label="And your own", type="filepath", sources=["upload", "clipboard"], height=120, min_width=120,
-            buttons=[], alt_text=f"{label}, as uploaded",
-        )  # fmt: skip
-    return gallery, items, upload
+        return gallery, items, upload("And your own", label)
 
 
 def _answer(

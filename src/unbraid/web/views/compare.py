@@ -27,13 +27,12 @@ class Compare:
         self.names = names
 
     def missing(self, opened: Opened) -> str:
-        """Returns why this run has no such view; empty if it has."""
         if len(self.names) < 2:
             return "there is one run only: unbraid explore RUN RUN... compares several"
         return Translate().missing(opened)
 
     def build(self, page: Page) -> None:
-        """Builds components and events."""
+        self.page = page
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.source = gr.Radio(DIRECTIONS, value="a", label="Direction")
@@ -52,52 +51,31 @@ class Compare:
                     "seed": seed,
                 }
 
-                def compare(
-                    run: str,
-                    source: str = "a",
-                    runs: Sequence[str] | None = (),
-                    item: object = 0,
-                    upload: object = None,
-                    samples: object = 3,
-                    seed: object = 0,
-                ) -> Answer:
-                    """Returns the input, a test item of `run` or an upload, through each of `runs`."""
-                    return self._answer(page, run, source, runs, item, upload, samples, seed)
-
                 triggers = [
                     show.click, self.source.input, runs.input, self.input.number.input, self.input.upload.input,
                     samples.release, seed.input,
                 ]  # fmt: skip
-                page.answers(self, compare, inputs, triggers, "The same input through several runs")
+                page.answers(self, self._compare, inputs, triggers, "The same input through several runs")
         self.input.follows(self.source, self)
-
-        def turned(run: str, source: str) -> tuple[object, object]:
-            with page.runs.using(run) as opened:
-                return thumbnails(opened, opened.known(source)), None
-
-        outputs = [self.input.gallery, self.input.upload]
-        page.event(turned, [page.run, self.source], outputs, [self.source.input], queue=False)
+        page.turns(self.source, self.input)
 
     def refresh(self, opened: Opened) -> Updates:
         """Returns thumbnails of domain a."""
-        return {
-            self.source: gr.update(choices=directions(opened), value="a"),
-            self.input.gallery: thumbnails(opened, "a"),
-            self.input.number: 0,
-            self.input.upload: None,
-        }
+        source = gr.update(choices=directions(opened), value="a")
+        return {self.source: source, **self.input.reset(thumbnails(opened, "a"))}
 
-    def _answer(
+    def _compare(
         self,
-        page: Page,
         run: str,
-        source: str,
-        runs: Sequence[str] | None,
-        item: object,
-        upload: object,
-        samples: object,
-        seed: object,
+        source: str = "a",
+        runs: Sequence[str] | None = (),
+        item: object = 0,
+        upload: object = None,
+        samples: object = 3,
+        seed: object = 0,
     ) -> Answer:
+        """Returns the input, a test item of `run` or an upload, through each of `runs`."""
+        page = self.page
         one_of(source, "The source", DOMAINS)
         wanted = [runs] if isinstance(runs, str) else list(runs or self.names[:MOST_RUNS])
         if not wanted or len(wanted) > MOST_RUNS:

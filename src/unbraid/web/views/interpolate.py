@@ -22,11 +22,10 @@ class Interpolate:
     name, title = "interpolate", "Interpolate"
 
     def missing(self, opened: Opened) -> str:
-        """Returns why this run has no such view; empty if it has."""
         return without_codes(opened)
 
     def build(self, page: Page) -> None:
-        """Builds components and events."""
+        self.page = page
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.domain = gr.Radio(["a", "b"], value="a", label="Domain")
@@ -49,41 +48,15 @@ class Interpolate:
                     "steps": steps,
                 }
 
-                def interpolate(
-                    run: str,
-                    domain: str = "a",
-                    first: object = 0,
-                    second: object = 1,
-                    first_upload: object = None,
-                    second_upload: object = None,
-                    shared: object = 0.5,
-                    exclusive: object = 0.5,
-                    part: object = "shared",
-                    steps: object = 6,
-                ) -> Answer:
-                    """Returns the place between two items where the sliders stand, and a strip along one part."""
-                    with page.serving(self, run) as opened:
-                        return self._answer(
-                            opened, domain, (first, first_upload), (second, second_upload),
-                            (share(shared, "Shared"), share(exclusive, "Exclusive")), part, steps,
-                        )  # fmt: skip
-
                 triggers = [
                     show.click, self.domain.input, self.first.number.input, self.second.number.input,
                     self.first.upload.input, self.second.upload.input, shared.release, exclusive.release, part.input,
                     steps.release,
                 ]  # fmt: skip
-                page.answers(self, interpolate, inputs, triggers, "Interpolation")
+                page.answers(self, self._interpolate, inputs, triggers, "Interpolation")
         self.first.follows(self.domain, self)
         self.second.follows(self.domain, self)
-
-        def turned(run: str, domain: str) -> tuple[object, ...]:
-            with page.runs.using(run) as opened:
-                found = thumbnails(opened, opened.known(domain))
-                return found, found, None, None
-
-        outputs = [self.first.gallery, self.second.gallery, self.first.upload, self.second.upload]
-        page.event(turned, [page.run, self.domain], outputs, [self.domain.input], queue=False)
+        page.turns(self.domain, self.first, self.second)
 
     def refresh(self, opened: Opened) -> Updates:
         """Returns the domains that have codes, thumbnails, and the first and the last test item."""
@@ -91,13 +64,27 @@ class Interpolate:
         found = thumbnails(opened, domains[0])
         return {
             self.domain: gr.update(choices=opened.choices(domains), value=domains[0]),
-            self.first.gallery: found,
-            self.second.gallery: found,
-            self.first.number: 0,
-            self.second.number: max(0, opened.count(domains[0]) - 1),
-            self.first.upload: None,
-            self.second.upload: None,
+            **self.first.reset(found),
+            **self.second.reset(found, max(0, opened.count(domains[0]) - 1)),
         }
+
+    def _interpolate(
+        self,
+        run: str,
+        domain: str = "a",
+        first: object = 0,
+        second: object = 1,
+        first_upload: object = None,
+        second_upload: object = None,
+        shared: object = 0.5,
+        exclusive: object = 0.5,
+        part: object = "shared",
+        steps: object = 6,
+    ) -> Answer:
+        """Returns the place between two items where the sliders stand, and a strip along one part."""
+        with self.page.serving(self, run) as opened:
+            place = share(shared, "Shared"), share(exclusive, "Exclusive")
+            return self._answer(opened, domain, (first, first_upload), (second, second_upload), place, part, steps)
 
     def _answer(
         self,

@@ -34,7 +34,6 @@ class Search:
     name, title = "search", "Search"
 
     def missing(self, opened: Opened) -> str:
-        """Returns why this run has no such view; empty if it has."""
         if not opened.shows_images:
             return "its items are vectors, without pictures"
         if not any(shared for shared, _ in opened.sizes.values()):
@@ -42,7 +41,7 @@ class Search:
         return "" if opened.data or opened.index else f"its test part can't be read ({opened.without_data})"
 
     def build(self, page: Page) -> None:
-        """Builds components and events."""
+        self.page = page
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.domain = gr.Radio(["a", "b"], value="a", label="The query is from")
@@ -59,32 +58,13 @@ class Search:
                     "neighbours": count,
                 }
 
-                def search(
-                    run: str,
-                    domain: str = "a",
-                    item: object = 0,
-                    upload: object = None,
-                    among: str = "b",
-                    neighbours: object = 4,
-                ) -> Answer:
-                    """Returns the nearest test items of domain `among`, or images of the "index", by either code."""
-                    with page.serving(self, run) as opened:
-                        return self._answer(opened, domain, item, upload, among, neighbours)
-
                 triggers = [
                     show.click, self.domain.input, self.query.number.input, self.query.upload.input,
                     self.among.input, count.release,
                 ]  # fmt: skip
-                page.answers(self, search, inputs, triggers, "Neighbours")
+                page.answers(self, self._search, inputs, triggers, "Neighbours")
         self.query.follows(self.domain, self)
-
-        def turned(run: str, domain: str) -> tuple[object, object]:
-            with page.runs.using(run) as opened:
-                return thumbnails(opened, opened.known(domain)), None
-
-        page.event(
-            turned, [page.run, self.domain], [self.query.gallery, self.query.upload], [self.domain.input], queue=False
-        )
+        page.turns(self.domain, self.query)
 
     def refresh(self, opened: Opened) -> Updates:
         """Returns thumbnails; from a, among the last domain there is."""
@@ -95,10 +75,21 @@ class Search:
         return {
             self.domain: gr.update(choices=opened.choices(domains), value="a"),
             self.among: gr.update(choices=among, value=domains[-1] if opened.data else INDEX),
-            self.query.gallery: thumbnails(opened, "a"),
-            self.query.number: 0,
-            self.query.upload: None,
+            **self.query.reset(thumbnails(opened, "a")),
         }
+
+    def _search(
+        self,
+        run: str,
+        domain: str = "a",
+        item: object = 0,
+        upload: object = None,
+        among: str = "b",
+        neighbours: object = 4,
+    ) -> Answer:
+        """Returns the nearest test items of domain `among`, or images of the "index", by either code."""
+        with self.page.serving(self, run) as opened:
+            return self._answer(opened, domain, item, upload, among, neighbours)
 
     def _answer(
         self, opened: Opened, domain: str, item: object, upload: object, among: str, neighbours: object

@@ -2,6 +2,7 @@
 
 import html
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
@@ -11,6 +12,8 @@ from PIL import Image
 from unbraid.core.files import Json
 from unbraid.core.types import UserError
 from unbraid.data.images import open_image
+from unbraid.evaluation.report.embed import by_title
+from unbraid.evaluation.report.embed import series as series_of
 from unbraid.model.log import read_log
 from unbraid.web.figures import COLOURS, curves, described, download
 from unbraid.web.page import Page, Updates, captioned, linked, plain
@@ -20,6 +23,8 @@ EVERY = 4.0
 """Seconds between two looks at the log."""
 MOST_LOG = 200_000_000
 """Bytes of a log that is read."""
+WAYS, BARE = {"a->b": "a->b", "b->a": "b->a"}, "recall@1"
+"""Lines of charts of both directions, and the chart of figures that are called by them alone."""
 KINDS = {"validation": "Held-out figures", "losses": "Losses", "diagnostics": "Diagnostics"}
 
 
@@ -33,7 +38,6 @@ class Training:
         return ""
 
     def build(self, page: Page) -> None:
-        """Builds components and events."""
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
                 with gr.Accordion("One curve, large", open=False):
@@ -88,7 +92,7 @@ class Training:
 def _zoomable(page: Page, view: Training, curve: gr.Dropdown, chart: gr.LinePlot) -> None:
     """Lets the chart show the curve that is chosen, and the part of it that is dragged over."""
 
-    def lines_of(run: str) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    def lines_of(run: str) -> dict[str, dict[str, Sequence[tuple[float, float]]]]:
         try:
             return _charted(series(page.runs.path(run), run))
         except UserError:  # the view itself says what is wrong
@@ -116,10 +120,12 @@ def _zoomable(page: Page, view: Training, curve: gr.Dropdown, chart: gr.LinePlot
     page.event(lambda: gr.update(x_lim=None), [], [chart], [chart.double_click], queue=False)
 
 
-def _charted(table: Json) -> dict[str, dict[str, list[tuple[float, float]]]]:
+def _charted(table: Json) -> dict[str, dict[str, Sequence[tuple[float, float]]]]:
     """Returns the lines of every chart, by its name and the name of the line."""
     return {
-        f"{title}: {name}": lines for kind, title in KINDS.items() for name, lines in _together(table[kind]).items()
+        f"{title}: {name}": lines
+        for kind, title in KINDS.items()
+        for name, lines in by_title(table[kind], WAYS, BARE).items()
     }
 
 
@@ -144,27 +150,16 @@ def series(path: Path, name: str) -> Json:
         rows = read_log(file)
     except (OSError, UnicodeDecodeError):
         raise UserError(f"{name} has no log that can be read; was the run moved or deleted?") from None
-    table: Json = {kind: {} for kind in KINDS}
-    ends: dict[int, int] = {}
-    seconds = 0.0
-    for row in rows:
-        if not isinstance(row, dict) or not {"stage", "step"} <= row.keys():
-            continue
-        stage = row["stage"]
-        ends[stage] = max(ends.get(stage, 0), row["step"])
-        step = row["step"] + sum(end for before, end in ends.items() if before < stage)
-        seconds = row.get("seconds", seconds)
-        for kind in KINDS:
-            for curve, value in row.get(kind, {}).items():
-                if isinstance(value, (int, float)):
-                    table[kind].setdefault(curve, []).append([step, value])
-    return {**table, "seconds": seconds, "events": [row["event"] for row in rows if "event" in row][-5:]}
+    seconds = [row["seconds"] for row in rows if "seconds" in row]
+    events = [row["event"] for row in rows if "event" in row]
+    table = {kind: series_of(rows, kind) for kind in KINDS}
+    return {**table, "seconds": seconds[-1] if seconds else 0.0, "events": events[-5:]}
 
 
 def _charts(table: Json, run: str) -> str:
     blocks, drawn = [], []
     for kind, title in KINDS.items():
-        charts = [curves(name, lines) for name, lines in _together(table[kind]).items()]
+        charts = [curves(name, lines) for name, lines in by_title(table[kind], WAYS, BARE).items()]
         drawn += charts
         if any(charts):
             blocks.append(f'<h3>{title}</h3><div class="charts">{"".join(charts)}</div>')
@@ -173,18 +168,6 @@ def _charts(table: Json, run: str) -> str:
     events = "".join(f"<li>{html.escape(str(event))}</li>" for event in table["events"])
     save = download(f"{run}-training", drawn, {"run": run, "step": f"{last:.0f}"}) if any(drawn) else ""
     return f"{head}{''.join(blocks)}{save}<ul>{events}</ul>"
-
-
-def _together(found: dict[str, list[list[float]]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """Curves that differ by their direction alone share a chart."""
-    charts: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for name, points in found.items():
-        chart, line = name, ""
-        for way in ("a->b", "b->a"):
-            if name.endswith(way):
-                chart, line = name.removesuffix(way).strip() or "recall@1", way
-        charts.setdefault(chart, {})[line] = [(x, y) for x, y in points]
-    return charts
 
 
 def _files(path: Path) -> list[Path]:

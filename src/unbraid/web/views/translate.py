@@ -18,7 +18,6 @@ class Translate:
     name, title = "translate", "Translate"
 
     def missing(self, opened: Opened) -> str:
-        """Returns why this run has no such view; empty if it has."""
         if not opened.shows_images:
             return "its items are vectors, without pictures"
         if len(opened.domains) < 2:
@@ -26,7 +25,7 @@ class Translate:
         return "" if opened.model.translator() is not None else f"{opened.model.name} does not translate"
 
     def build(self, page: Page) -> None:
-        """Builds components and events."""
+        self.page = page
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.source = gr.Radio(DIRECTIONS, value="a", label="Direction")
@@ -53,22 +52,7 @@ class Translate:
                     show.click, self.source.input, self.input.number.input, self.input.upload.input, samples.release,
                     seed.input, self.like.number.input, self.like.upload.input,
                 ]  # fmt: skip
-
-                def translate(
-                    run: str,
-                    source: str = "a",
-                    item: object = 0,
-                    upload: object = None,
-                    samples: object = 4,
-                    seed: object = 0,
-                    like: object = None,
-                    like_upload: object = None,
-                ) -> Answer:
-                    """Returns translations of one item: `samples` drawn by `seed`, or one guided by `like`."""
-                    with page.serving(self, run) as opened:
-                        return self._answer(opened, source, item, upload, samples, seed, like, like_upload)
-
-                page.answers(self, translate, inputs, triggers, "Translations")
+                page.answers(self, self._translate, inputs, triggers, "Translations")
         self.input.follows(self.source, self)
         page.event(
             lambda at: (whole(at or 0, "Seed", 0, MOST_SEED - 1) + 1, now()), [seed], [seed, page.starts[self.name]],
@@ -80,10 +64,6 @@ class Translate:
             [self.input.gallery, self.input.upload, self.like.gallery, self.like.number, self.like.upload],
             [self.source.input], queue=False,
         )  # fmt: skip
-        self._guide_follows(page)
-        self._page = page
-
-    def _guide_follows(self, page: Page) -> None:
         self.target = gr.Textbox("b", visible=False)
         page.event(
             lambda source: "a" if source == "b" else "b", [self.source], [self.target],
@@ -92,7 +72,7 @@ class Translate:
         self.like.follows(self.target, self)
 
     def _turned(self, run: str, source: str) -> tuple[object, ...]:
-        with self._page.runs.using(run) as opened:
+        with self.page.runs.using(run) as opened:
             side = opened.known(source)
             return thumbnails(opened, side), None, thumbnails(opened, other(side)), None, None
 
@@ -101,13 +81,24 @@ class Translate:
         return {
             self.source: gr.update(choices=directions(opened), value="a"),
             self.target: "b",
-            self.input.gallery: thumbnails(opened, "a"),
-            self.like.gallery: thumbnails(opened, "b"),
-            self.input.number: 0,
-            self.input.upload: None,
-            self.like.number: None,
-            self.like.upload: None,
+            **self.input.reset(thumbnails(opened, "a")),
+            **self.like.reset(thumbnails(opened, "b"), None),
         }
+
+    def _translate(
+        self,
+        run: str,
+        source: str = "a",
+        item: object = 0,
+        upload: object = None,
+        samples: object = 4,
+        seed: object = 0,
+        like: object = None,
+        like_upload: object = None,
+    ) -> Answer:
+        """Returns translations of one item: `samples` drawn by `seed`, or one guided by `like`."""
+        with self.page.serving(self, run) as opened:
+            return self._answer(opened, source, item, upload, samples, seed, like, like_upload)
 
     def _answer(
         self,
