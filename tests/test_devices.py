@@ -13,7 +13,6 @@ from torch.utils._device import _device_constructors
 
 from helpers import IMAGES, SMALL_CDDN, SMALL_LORD, VECTORS, Repeated, random_batch
 from indexes import SMALL
-from unbraid.commands import MODULES
 from unbraid.commands.cli import COMMANDS, main
 from unbraid.commands.folder import Device
 from unbraid.core.device import choose_device, precision_on
@@ -112,7 +111,7 @@ COMPUTING = [name for name in COMMANDS if name not in ("recipes", "start", "trai
 
 @pytest.mark.parametrize("name", COMPUTING)
 def test_every_command_that_computes_takes_the_same_device(name: str) -> None:
-    function = getattr(import_module(MODULES.get(name, "unbraid.commands.use")), name)
+    function = getattr(import_module(f"unbraid.commands.{COMMANDS[name]}"), name)
     parameter = inspect.signature(function).parameters["device"]
     assert parameter.annotation == Device
     assert parameter.default == "auto"

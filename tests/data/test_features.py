@@ -172,7 +172,11 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_tuned_network_is_kept_in_the_run_and_its_vectors_with_it(folders: DataConfig, tmp_path: Path) -> None:
+def test_a_tuned_network_is_kept_in_the_run_and_its_vectors_with_it(
+    folders: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "STEPS", 10)
+    monkeypatch.setattr(features, "NETWORK_STEPS", 3)
     config = replace(folders, tuned=True, tuned_network=True)
     images = load(config)
     assert str(images.spec.a) == "16x16 images of 3 channels"

@@ -10,26 +10,32 @@ import tyro
 
 from unbraid.commands.flags import present_flags
 
-MODULES = {
-    "align": "unbraid.commands.align",
-    "cache": "unbraid.commands.cache",
-    "cheat": "unbraid.commands.measure",
-    "evaluate": "unbraid.commands.measure",
-    "export": "unbraid.commands.export",
-    "explore": "unbraid.commands.explore",
-    "index": "unbraid.commands.search",
-    "push": "unbraid.commands.push",
-    "recipes": "unbraid.commands.recipes",
-    "report": "unbraid.commands.report",
-    "search": "unbraid.commands.search",
+COMMANDS = {
+    "start": "start",
+    "recipes": "recipes",
+    "train": "train",
+    "evaluate": "measure",
+    "report": "report",
+    "cheat": "measure",
+    "translate": "use",
+    "analogy": "use",
+    "interpolate": "use",
+    "transfer": "use",
+    "swap": "use",
+    "encode": "use",
+    "align": "align",
+    "cache": "cache",
+    "export": "export",
+    "push": "push",
+    "explore": "explore",
+    "index": "search",
+    "search": "search",
 }
-"""Where a command's function is, if not in `unbraid.commands.use`."""
-
-
+"""The modules of the commands' functions."""
+PARSING = ("start", "train")
+"""Commands whose functions parse their arguments themselves."""
 FORMER = {"search": {"--by": "--code", "--among": "--target-domain"}}
 """Flags of earlier versions, by command, and what they are called now."""
-
-
 REMOTE = ("translate", "analogy", "interpolate", "transfer", "swap", "encode", "index", "search", "explore", "export")
 """Commands that take the address of a model in place of a run's folder."""
 
@@ -48,15 +54,9 @@ def _with_models(name: str, arguments: Sequence[str]) -> Sequence[str]:
 
 def find(name: str) -> Callable[[Sequence[str]], None]:
     """Returns what parses the arguments of one command and runs it."""
-    if name == "train":
-        from unbraid.commands.train import train
-
-        return train
-    if name == "start":
-        from unbraid.commands.start import start
-
-        return start
-    function = getattr(importlib.import_module(MODULES.get(name, "unbraid.commands.use")), name)
+    function = getattr(importlib.import_module(f"unbraid.commands.{COMMANDS[name]}"), name)
+    if name in PARSING:
+        return function
 
     def run(arguments: Sequence[str]) -> None:
         arguments = _with_models(name, arguments)

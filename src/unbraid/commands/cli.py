@@ -1,9 +1,9 @@
 """The commands. Each is a typed function in `commands`, imported when it is called: torch takes a second."""
 
-import importlib
 import os
 import sys
 
+from unbraid.commands import COMMANDS, find
 from unbraid.core.console import escape_unprintable
 from unbraid.core.suggest import did_you_mean
 
@@ -48,27 +48,6 @@ Begin with
 `unbraid COMMAND --help` says more. Exit status: 0, done; 2, something you can
 mend; 130, stopped (and saved).
 """
-COMMANDS = (
-    "start",
-    "recipes",
-    "train",
-    "evaluate",
-    "report",
-    "cheat",
-    "translate",
-    "analogy",
-    "interpolate",
-    "transfer",
-    "swap",
-    "encode",
-    "align",
-    "cache",
-    "export",
-    "push",
-    "explore",
-    "index",
-    "search",
-)
 SHARED = ("train", "index", "evaluate")
 """Commands that several ranks do together; others are the first one's."""
 
@@ -135,6 +114,6 @@ def _run(arguments: list[str]) -> int:
     from unbraid.core.streams import exit_on_interrupt
 
     with exit_on_interrupt():
-        command = importlib.import_module("unbraid.commands").find(name)
+        command = find(name)
     command(rest)
     return 0

@@ -27,10 +27,9 @@ AnswerPrecision = Annotated[
 
 def image_model(run: Path, device: str = "auto", precision: str = "fp32") -> Any:
     """Returns a trained model of images. Raises UserError if it works on anything else. See `unbraid.load`."""
-    from unbraid.core.types import ImageSpec
     from unbraid.model.trained import load
 
     model = load(run, device, precision)
-    if not (isinstance(model.spec.a, ImageSpec) and isinstance(model.spec.b, ImageSpec)):
+    if not model.spec.of_images:
         raise UserError(f"{run} works on vectors; this command reads image files. Use unbraid.load in Python")
     return model

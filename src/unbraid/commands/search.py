@@ -285,7 +285,7 @@ def _print_hits(files: Sequence[Path], found: Sequence[Sequence[Hit]], spec: Dat
     console = Console()
     if not console.is_terminal:  # lines are not to be folded in a file or a pipe
         console = Console(width=100_000)
-    console.print(table, highlight=False)
+    console.print(table)
 
 
 def _draw(files: Sequence[Path], found: Sequence[Sequence[Hit]], out: Path) -> None:

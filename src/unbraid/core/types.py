@@ -80,6 +80,11 @@ class DataSpec(Short):
     def __getitem__(self, domain: Domain) -> Spec:
         return self.a if domain == "a" else self.b
 
+    @property
+    def of_images(self) -> bool:
+        """Returns whether both domains have images, and not vectors."""
+        return isinstance(self.a, ImageSpec) and isinstance(self.b, ImageSpec)
+
     def name(self, domain: Domain) -> str:
         """Returns what a domain is called."""
         return self.names[DOMAINS.index(domain)]

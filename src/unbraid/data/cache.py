@@ -9,6 +9,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -185,7 +186,7 @@ def cached(
     if strict and found.skipped:
         raise UserError(found.skipped[0])
     if found.cut:
-        Console(stderr=True).print(printable(f"{folder}: {found.cut}"), highlight=False, soft_wrap=True)
+        print(printable(f"{folder}: {found.cut}"), file=sys.stderr)
     return found
 
 
@@ -302,7 +303,7 @@ def _say_no_room(folder: Path, count: int, size: int, cache: Path) -> None:
         "they are decoded anew whenever they are read, which takes longer. A smaller --data.size may fit, or another "
         "folder in the environment variable UNBRAID_CACHE"
     )
-    Console(stderr=True).print(printable(text), highlight=False, soft_wrap=True)
+    print(printable(text), file=sys.stderr)
 
 
 def _look(request: _Request, bad: dict[str, str]) -> tuple[ImageSpec, bool, str]:

@@ -156,7 +156,7 @@ def with_head(data: Data, config: DataConfig, run: Path | None, dry: bool = Fals
         if dry:
             tuned = Tuned(tune(frozen.train, config.seed, 0))
             return headed(frozen, tuned.head), tuned
-        tuned = tune_network(data.train, frozen.train, config.features, config.seed)
+        tuned = tune_network(data.train, frozen.train, config.features, config.seed, (STEPS, NETWORK_STEPS))
     return headed(extracted(data, config.features, tuned.network), tuned.head), tuned
 
 
@@ -237,7 +237,7 @@ def _computed(items: Items, name: FeatureName, weights: dict[str, Tensor] | None
     return torch.cat(found).numpy()
 
 
-def tune(part: Part, seed: int, steps: int = STEPS) -> Head:
+def tune(part: Part, seed: int, steps: int) -> Head:
     """Tunes a head to classify a training part of vectors, both domains at once.
 
     Both domains go through the same layers and are compared with the same c class vectors by cosine: softmax of
@@ -252,9 +252,7 @@ def tune(part: Part, seed: int, steps: int = STEPS) -> Head:
     return _Tuner(part, seed).tune_head(steps)
 
 
-def tune_network(
-    images: Part, vectors: Part, name: FeatureName, seed: int, steps: tuple[int, int] = (STEPS, NETWORK_STEPS)
-) -> Tuned:
+def tune_network(images: Part, vectors: Part, name: FeatureName, seed: int, steps: tuple[int, int]) -> Tuned:
     """Tunes a head on `vectors`, then head and network on the `images` that these are features of. See `tune`.
 
     All of the network's weights move; its batch-norm keeps its statistics. steps: of the head alone, and of both.

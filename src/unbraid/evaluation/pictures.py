@@ -45,7 +45,7 @@ def pictures(model: Trained, data: Data, folder: Path, seed: int) -> None:
         folder: Takes the pictures.
         seed: Of what is drawn at random.
     """
-    if not all(isinstance(model.spec[domain], ImageSpec) for domain in DOMAINS):
+    if not model.spec.of_images:
         return
     if test := data.test.labelled():
         save_picture(transfer_grid(model.method, test, seed), folder / "transfer.png")

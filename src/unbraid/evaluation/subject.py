@@ -13,7 +13,7 @@ from torch import Tensor
 from unbraid.core.config import Distance
 from unbraid.core.method import Disentangler, Translator
 from unbraid.core.short import Short
-from unbraid.core.types import DOMAINS, Codes, Domain, ImageSpec, other
+from unbraid.core.types import DOMAINS, Codes, Domain, other
 from unbraid.data.equal import Pairing
 from unbraid.data.parts import Data, Items, LabelledPart, PairedPart, Part, Rows
 from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
@@ -86,8 +86,7 @@ class Subject(Short):
     @property
     def translator(self) -> Translator | None:
         """The method if it translates, and both domains are images."""
-        images = all(isinstance(self.model.spec[domain], ImageSpec) for domain in DOMAINS)
-        return self.model.method.as_translator() if images else None
+        return self.model.method.as_translator() if self.model.spec.of_images else None
 
     @property
     def device(self) -> torch.device:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unbraid.core.files import write_atomically
 from unbraid.core.method import AnyMethod, Latent, Translator
-from unbraid.core.types import DOMAINS, Codes, ImageSpec, other
+from unbraid.core.types import DOMAINS, Codes, other
 from unbraid.data.parts import LabelledPart, Part
 from unbraid.model.codes import coder, device_of, evaluating, read
 
@@ -150,7 +150,7 @@ def sample_grid(method: AnyMethod, part: Part, seed: int) -> Image.Image:
         part: to take items from.
         seed: of the prior.
     """
-    if not all(isinstance(method.spec[domain], ImageSpec) for domain in DOMAINS):
+    if not method.spec.of_images:
         return Image.new("RGBA", (8, 8))
     if method.as_disentangler() is None:
         return _translations(method, part)

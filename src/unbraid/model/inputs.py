@@ -2,9 +2,7 @@
 
 import os
 import sys
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from unbraid.core.ahead import in_order
 from unbraid.core.console import printable
 from unbraid.core.short import Short
 from unbraid.core.types import ImageSpec, UserError, VectorSpec
@@ -138,7 +137,9 @@ class ImageFiles:
         """
         wanted = [number for number in range(len(self.files)) if number not in skip]
         reported = 0
-        for number, found in zip(wanted, self._read_ahead(wanted), strict=True):
+        ahead = 1 if self.fitting == "tile" else 2 * READERS  # whole images, for tiles, one by one
+        found_ahead = in_order(self._read, [self.files[number] for number in wanted], min(ahead, READERS), ahead)
+        for number, found in zip(wanted, found_ahead, strict=True):
             if isinstance(found, View):
                 self._count += 1
             else:
@@ -175,22 +176,6 @@ class ImageFiles:
         """Returns those that can be read, and their images in [-1, 1]. Raises UserError if there are none."""
         found = list(self.batches())
         return [self.files[number] for at, _, _ in found for number in at], torch.cat([x for _, x, _ in found])
-
-    def _read_ahead(self, wanted: Sequence[int]) -> Iterator[View | UserError]:
-        """Yields the images in order while threads read the next; whole ones, for tiles, one by one."""
-        ahead = 1 if self.fitting == "tile" else 2 * READERS
-        with ThreadPoolExecutor(min(ahead, READERS)) as pool:
-            waiting: deque[Future[View | UserError]] = deque()
-            try:
-                for number in wanted:
-                    waiting.append(pool.submit(self._read, self.files[number]))
-                    if len(waiting) == ahead:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                for job in waiting:
-                    job.cancel()
 
     def _read(self, file: Path) -> View | UserError:
         try:

@@ -69,7 +69,7 @@ class Log:
     def event(self, position: Position, text: str) -> None:
         """Something worth knowing, for the log and for the eyes."""
         self._write(position, {"event": text})
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)
         self._trackers.text(position.step, "event", text)
 
     def losses(self, position: Position, losses: dict[str, float]) -> None:
@@ -86,11 +86,8 @@ class Log:
         """Writes figures of the validation part."""
         self._write(position, {"validation": figures})
         text = in_a_line(figures)
-        self.console.print(
-            f"step {position.step}, {position.seconds / 60:.1f} min: held-out {text or 'items not measured'}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        minutes = f"{position.seconds / 60:.1f} min"
+        self.console.print(f"step {position.step}, {minutes}: held-out {text or 'items not measured'}", soft_wrap=True)
         self._show(position, "validation", figures)
 
     def picture(self, position: Position, file: Path) -> None:
@@ -126,7 +123,7 @@ class Log:
             self._bar[0].update(self._bar[1], completed=done, description=f"{text}\n{named}")
         elif now - self._reported > PLAIN_SECONDS:
             self._reported = now
-            self.console.print(f"{100 * done:3.0f}%  {text}  {named}", highlight=False, soft_wrap=True)
+            self.console.print(f"{100 * done:3.0f}%  {text}  {named}", soft_wrap=True)
 
     def close(self) -> None:
         """Takes the bar away."""

@@ -5,17 +5,15 @@ Memory holds the batches that are read ahead and nothing else, however many imag
 Legend: n images, d size of a shared code laid flat, e size of an exclusive one.
 """
 
-import contextlib
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from unbraid.core.ahead import in_order
 from unbraid.core.config import Distance
 from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, Codes, Domain, UserError
@@ -70,25 +68,18 @@ def embed(
         timing: where to add the seconds.
     """
     timing = timing or Timing()
-    with ThreadPoolExecutor(workers) as pool, contextlib.ExitStack() as stack:
-        waiting: deque[Future[Batch]] = deque()
-        stack.callback(lambda: [job.cancel() for job in waiting])
-        starts = iter(range(0, len(numbers), batch))
-        while True:
-            while len(waiting) <= workers and (start := next(starts, None)) is not None:
-                waiting.append(pool.submit(read, numbers[start : start + batch]))
-            if not waiting:
-                return
-            began = time.perf_counter()
-            at, images, bad = waiting.popleft().result()
-            read_at = time.perf_counter()
-            codes = np.empty((0, width), np.float32)
-            if images is not None:
-                codes = vectors(model, encoded(model, images, domain), domain, distance)
-            timing.waiting += read_at - began
-            timing.model += time.perf_counter() - read_at
-            timing.images += len(at)
-            yield Embedded(at, codes, bad)
+    batches = (numbers[start : start + batch] for start in range(0, len(numbers), batch))
+    began = time.perf_counter()
+    for at, images, bad in in_order(read, batches, workers, workers + 1):
+        read_at = time.perf_counter()
+        codes = np.empty((0, width), np.float32)
+        if images is not None:
+            codes = vectors(model, encoded(model, images, domain), domain, distance)
+        timing.waiting += read_at - began
+        timing.model += time.perf_counter() - read_at
+        timing.images += len(at)
+        yield Embedded(at, codes, bad)
+        began = time.perf_counter()
 
 
 def encoded(model: Trained, images: Tensor, domain: Domain) -> Codes:

@@ -197,7 +197,7 @@ class Experiment(Short):
                 remarks = [self.data.remark] if self.data.remark else []
                 skipped = [f"left out: {line}" for line in self.data.skipped]
                 for line in (self.about, *self.notes, *remarks, *skipped):
-                    log.console.print(line, highlight=False, soft_wrap=True)
+                    log.console.print(line, soft_wrap=True)
                 for line in began or self.start_from(run.config.train.init):
                     log.event(Position(), line)
                 if run.former is not None:

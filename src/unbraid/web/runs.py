@@ -68,11 +68,6 @@ class Opened:
         return ("a",) if self.model.spec.classes and not self.model.spec.domains else DOMAINS
 
     @property
-    def shows_images(self) -> bool:
-        """True if its items are images, and not vectors."""
-        return all(isinstance(self.model.spec[domain], ImageSpec) for domain in self.domains)
-
-    @property
     def distance(self) -> Distance:
         """The distance of shared codes that `evaluate` uses."""
         return self.run.config.train.distance if self.model.space else "euclidean"

@@ -185,7 +185,7 @@ def _figures(
 
 
 def _pictures(subject: Subject, compared: Sequence[Compared], names: Names) -> Iterator[tuple[str, list[Sheet]]]:
-    images = all(isinstance(subject.model.spec[source], ImageSpec) for source, _ in ways())
+    images = subject.model.spec.of_images
     if labelled := subject.labelled:
         if images and subject.codes:
             yield "The class of one image, the content of another", [transfer_sheet(subject, labelled)]
@@ -213,7 +213,7 @@ def _commands(run: Run, model: Trained, data: Data, steps: int) -> list[Command]
             f"--train.steps {own if own > steps else 2 * steps}{''.join(f' --train.{name} None' for name in others)}",
         )
     ]
-    images = all(isinstance(spec, ImageSpec) for spec in (model.spec.a, model.spec.b))
+    images = model.spec.of_images
     if images and data.test.labelled():
         found.append(
             Command(

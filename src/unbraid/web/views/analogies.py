@@ -33,7 +33,7 @@ def with_exclusive(opened: Opened) -> list[Domain]:
 
 def without_codes(opened: Opened) -> str:
     """Returns why a run has nothing that exclusive codes are needed for; empty if it has."""
-    if not opened.shows_images:
+    if not opened.model.spec.of_images:
         return "its items are vectors, without pictures"
     if not any(shared for shared, _ in opened.sizes.values()):
         return f"{opened.model.name} translates without taking items apart into codes"

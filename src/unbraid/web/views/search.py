@@ -34,7 +34,7 @@ class Search:
     name, title = "search", "Search"
 
     def missing(self, opened: Opened) -> str:
-        if not opened.shows_images:
+        if not opened.model.spec.of_images:
             return "its items are vectors, without pictures"
         if not any(shared for shared, _ in opened.sizes.values()):
             return f"{opened.model.name} has no codes to compare"

@@ -18,7 +18,7 @@ class Translate:
     name, title = "translate", "Translate"
 
     def missing(self, opened: Opened) -> str:
-        if not opened.shows_images:
+        if not opened.model.spec.of_images:
             return "its items are vectors, without pictures"
         if len(opened.domains) < 2:
             return "it was trained on labelled images of one kind, so there is no second domain to translate to"
