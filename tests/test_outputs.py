@@ -13,7 +13,7 @@ from torch import Tensor
 from helpers import write_png
 from unbraid.core.types import ImageSpec, UserError
 from unbraid.data.images import decode
-from unbraid.model.drawing import save_gif, save_picture
+from unbraid.model.drawing import quantised, save_gif, save_picture
 from unbraid.model.inputs import Fitting, view
 from unbraid.model.outputs import (
     MARK,
@@ -23,7 +23,6 @@ from unbraid.model.outputs import (
     check_codes,
     check_file,
     check_folder,
-    quantised,
     rendered,
     tiled,
     tiles_along,

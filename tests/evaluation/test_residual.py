@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from unbraid.evaluation.metrics.residual import correlation
+from unbraid.evaluation.measures.residual import correlation
 
 
 def test_it_is_pearsons_without_its_sign() -> None:

@@ -1,6 +1,6 @@
 """`unbraid align`: a folder of photos of faces, prepared for training."""
 
-from collections.abc import Sequence
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +8,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from unbraid.commands.folder import Device
+from unbraid.commands.folder import Device, say_left_out
 from unbraid.core.device import choose_device
 from unbraid.core.types import UserError
 from unbraid.data.faces import (
@@ -83,19 +83,12 @@ def align(
             continue
         save_picture(Image.fromarray(face), out / f"{stem}.png", MARK)
         written += 1
-    _say_left_out(left_out)
+    say_left_out(left_out, LISTED, sys.stdout)
     if cluttered:
         print(f"{cluttered} photos have no plain background and keep it")
     if not written:
         raise UserError(f"None of the {len(listing.names)} photos in {folder} could be aligned")
     print(f"Written: {written} faces of {size[0]}x{size[1]} in {out}")
-
-
-def _say_left_out(lines: Sequence[str]) -> None:
-    for line in lines[:LISTED]:
-        print(f"left out: {line}")
-    if len(lines) > LISTED:
-        print(f"left out: {len(lines) - LISTED} more")
 
 
 def colour(path: Path) -> Face:

@@ -1,7 +1,8 @@
-"""What several commands ask for: a run's folder, a device, a precision."""
+"""What several commands ask for and say: a run's folder, a device, a precision; files that were left out."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TextIO
 
 import tyro
 
@@ -23,6 +24,14 @@ AnswerPrecision = Annotated[
         "device computes faster in it.",
     ),
 ]
+
+
+def say_left_out(lines: Sequence[str], most: int, to: TextIO) -> None:
+    """Prints what was left out: `most` lines, and how many more there are. See `list_images`."""
+    for line in lines[:most]:
+        print(f"left out: {line}", file=to)
+    if len(lines) > most:
+        print(f"left out: {len(lines) - most} more", file=to)
 
 
 def image_model(run: Path, device: str = "auto", precision: str = "fp32") -> Any:

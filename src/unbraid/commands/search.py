@@ -11,7 +11,7 @@ import torch
 import tyro
 from rich.table import Table
 
-from unbraid.commands.folder import AnswerPrecision, Device, RunFolder
+from unbraid.commands.folder import AnswerPrecision, Device, RunFolder, say_left_out
 from unbraid.core.config import Distance
 from unbraid.core.console import Console, printable
 from unbraid.core.progress import Meter
@@ -187,10 +187,7 @@ def _report(changes: Changes, setting: str) -> None:
         print(f"{timing.images / seconds:.0f} images a second, {setting}; {share:.0f} % of the time in the model")
     for line in changes.cut:
         print(printable(line), file=sys.stderr)
-    for line in changes.bad[:LISTED]:
-        print(f"left out: {line}", file=sys.stderr)
-    if len(changes.bad) > LISTED:
-        print(f"left out: {len(changes.bad) - LISTED} more", file=sys.stderr)
+    say_left_out(changes.bad, LISTED, sys.stderr)
 
 
 def search(

@@ -17,24 +17,22 @@ from unbraid.commands.folder import AnswerPrecision, Device, RunFolder, image_mo
 from unbraid.core.console import printable
 from unbraid.core.files import write_atomically
 from unbraid.core.progress import Meter
-from unbraid.core.types import Codes, Domain, ImageSpec, UserError
+from unbraid.core.types import Codes, Domain, ImageSpec, UserError, other
 from unbraid.data.images import SUFFIXES, scaled
+from unbraid.model.drawing import SMALLEST, Picture, as_picture, grid, quantised, save_gif, save_picture, to_picture
 from unbraid.model.inputs import Fitting, ImageFiles, View
 from unbraid.model.outputs import (
     MARK,
     RECORD,
     FormatName,
-    Picture,
     PictureFormat,
     Size,
     answered_before,
-    as_picture,
     check_codes,
     check_file,
     check_folder,
     check_tiles,
     format_of,
-    quantised,
     record_answers,
     rendered,
 )
@@ -101,9 +99,6 @@ def translate(
         like: Image of the target domain; answers take from it what the target domain has alone.
         seed: Seed of the answers.
     """
-    from unbraid.core.types import other
-    from unbraid.model.drawing import to_picture
-
     if samples is not None and samples < 1:
         raise UserError(f"--samples {samples}: at least 1")
     model = image_model(run, device, precision)
@@ -212,8 +207,6 @@ def interpolate(
         domain: The domain both images are from.
         steps: Pictures on the way, both ends included.
     """
-    from unbraid.model.drawing import grid, save_gif, save_picture
-
     if steps < 2:
         raise UserError(f"--steps {steps}: at least 2")
     model = image_model(run, device)
@@ -332,7 +325,8 @@ class _Answers:
         rows: list[list[Image.Image]] = []
         written = answers = 0
         with Meter(title, len(self.names) - len(self.done)) as meter:
-            stream = rendered(self._views(meter), self.specs, answering, len(columns), self.pictures.size, self.deep)
+            size, deep = self.pictures.size, self.format.deep
+            stream = rendered(self._views(meter), self.specs, answering, len(columns), size, deep)
             for number, view, outputs in stream:
                 if not (self.one_file or written):
                     record_answers(self.out, self.settings)
@@ -351,11 +345,6 @@ class _Answers:
         some = f", the first {drawn}" if answers > drawn else ""
         print(f"Written: {written} pictures{f', and {self.out}/grid.png of them{some}' if rows else ''}")
 
-    @property
-    def deep(self) -> bool:
-        """Returns whether answers have 16 bits a value."""
-        return self.format.deep
-
     def _views(self, meter: Meter) -> Iterator[tuple[int, View]]:
         for number, view in self.files.views(self.done):
             meter.advance(1)
@@ -368,8 +357,6 @@ class _Answers:
         return image
 
     def _draw(self, rows: Sequence[Sequence[Image.Image]], columns: Sequence[str]) -> None:
-        from unbraid.model.drawing import grid, save_picture
-
         save_picture(grid(rows, columns), self.out / "grid.png", MARK)
 
 
@@ -388,8 +375,6 @@ def _draw_analogies(
     model: Any, rows: Sequence[Path], columns: Sequence[Path], domain: Domain, out: Path, title: str
 ) -> None:
     """Draws analogies, or content transfer, by `title`: the row's image gives its shared code or its class."""
-    from unbraid.model.drawing import grid, save_picture, to_picture
-
     spec = model.spec[domain]
     left, top = ImageFiles(rows, spec), ImageFiles(columns, spec)
     check_file(out, [*rows, *columns, *left.files, *top.files])
@@ -414,8 +399,6 @@ def _draw_analogies(
 
 def _drawn_rows(columns: int, spec: ImageSpec) -> int:
     """Returns how many rows of a grid there may be. Raises UserError if not even one."""
-    from unbraid.model.drawing import SMALLEST
-
     factor = max(1, -(-SMALLEST // min(spec.height, spec.width)))
     rows = GRID_PIXELS // (columns * spec.height * spec.width * factor**2)
     if not rows:

@@ -425,12 +425,8 @@ class Uncooperative(Method[Unpaired]):
         """Translates v to c', or c to v' with a given or sampled residual (section 4.3). See `Translator.translate`."""
         if style is None:
             style = self._drawn(len(x), dst, None)
-        return self.decode(Codes(self._shared(x, src), style.to(x.device)), dst)
-
-    def _shared(self, x: Tensor, domain: Domain) -> Tensor:
-        if domain == self.plain:
-            return x
-        return self.disentangler(x)[0]
+        shared = x if src == self.plain else self.disentangler(x)[0]
+        return self.decode(Codes(shared, style.to(x.device)), dst)
 
 
 def _flat(residual: Residual) -> Float[Tensor, "n d"]:

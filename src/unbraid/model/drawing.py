@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8, UInt16
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
@@ -16,6 +17,7 @@ from unbraid.core.types import DOMAINS, Codes, other
 from unbraid.data.parts import LabelledPart, Part
 from unbraid.model.codes import coder, device_of, evaluating, read
 
+Picture = UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]
 GAP = 2
 SMALLEST = 64
 """Images of fewer pixels are drawn larger, by a whole factor."""
@@ -31,11 +33,23 @@ ITEMS, SAMPLES = 6, 3
 """Items of each domain in `sample_grid`, and translations of each."""
 
 
-def to_picture(x: Tensor) -> Image.Image:
-    """Converts (c, h, w) in [-1, 1] to a PIL picture; of 2 channels the first shows, of more than 3 the first three."""
-    channels = 3 if x.shape[0] >= 3 else 1
-    values = ((x[:channels].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return Image.fromarray(values[:, :, 0] if channels == 1 else values)
+def quantised(x: Float[Tensor, "c h w"], deep: bool = False) -> Picture:
+    """Converts an image in [-1, 1] to (h, w, 1 or 3) uint8, or uint16; of 2 channels the first shows, of more than 3
+    the first three."""
+    x = x[: 3 if len(x) >= 3 else 1].float().clamp(-1, 1).add(1).mul(32767.5 if deep else 127.5).round()
+    return np.ascontiguousarray(x.permute(1, 2, 0).cpu().numpy().astype(np.uint16 if deep else np.uint8))
+
+
+def as_picture(values: Picture) -> Image.Image:
+    """Returns a picture of Pillow's, of 8 bits."""
+    if values.dtype == np.uint16:
+        values = ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    return Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+
+
+def to_picture(x: Float[Tensor, "c h w"]) -> Image.Image:
+    """Converts an image in [-1, 1] to a picture of Pillow's. See `quantised`."""
+    return as_picture(quantised(x))
 
 
 def enlarged(picture: Image.Image) -> Image.Image:

@@ -16,20 +16,19 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8, UInt16
+from jaxtyping import Float
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.nn.functional import pad
 
 from unbraid.core.files import is_inside, read_json, write_atomically, write_json
 from unbraid.core.types import ImageSpec, UserError
 from unbraid.data.images import Pixels, open_image, scaled
+from unbraid.model.drawing import Picture, as_picture, quantised, save_picture
 from unbraid.model.inputs import Fitting, View, batch_size
 
 Size = Literal["model", "input"]
 """Of answers: the model's, or that of the image, or of the part of it that was kept. Tiles give the image's."""
-Picture = UInt8[np.ndarray, "H W c"] | UInt16[np.ndarray, "H W c"]
 Answering = Callable[[Tensor], Tensor]
 """Images (n, c, h, w) -> k answers to each, (n, k, c2, h2, w2)."""
 OVERLAP = 0.25
@@ -110,13 +109,6 @@ def _tile(pixels: Pixels, spec: ImageSpec, top: int, left: int) -> Float[Tensor,
     return pad(x[None], edges, mode="replicate")[0] if any(edges) else x
 
 
-def quantised(x: Float[Tensor, "c H W"], deep: bool = False) -> Picture:
-    """Converts an image in [-1, 1] to (H, W, 1 or 3) uint8, or uint16; of 2 channels the first shows, of more than 3
-    the first three."""
-    x = x[: 3 if len(x) >= 3 else 1].clamp(-1, 1).add(1).mul(32767.5 if deep else 127.5).round()
-    return np.ascontiguousarray(x.permute(1, 2, 0).cpu().numpy().astype(np.uint16 if deep else np.uint8))
-
-
 def rendered(
     views: Iterable[tuple[Key, View]],
     specs: tuple[ImageSpec, ImageSpec],
@@ -193,16 +185,12 @@ class PictureFormat:
             return
         image = as_picture(picture)
         if self.name == "png":
-            more: dict[str, Any] = {"pnginfo": _comment()}
-        elif self.name == "jpeg":
-            more = {"quality": self.quality, "comment": MARK.encode()}
-        else:
-            exif = Image.Exif()
-            exif[SOFTWARE] = MARK
-            more = {"quality": self.quality, "exif": exif}
-        write_atomically(
-            path, lambda file: image.save(file, "JPEG" if self.name == "jpeg" else self.name.upper(), **more)
-        )
+            save_picture(image, path, MARK)
+            return
+        exif = Image.Exif()
+        exif[SOFTWARE] = MARK
+        more: dict[str, Any] = {"comment": MARK.encode()} if self.name == "jpeg" else {"exif": exif}
+        write_atomically(path, lambda file: image.save(file, self.name.upper(), quality=self.quality, **more))
 
 
 def format_of(path: Path, asked: PictureFormat) -> PictureFormat:
@@ -217,20 +205,6 @@ def format_of(path: Path, asked: PictureFormat) -> PictureFormat:
         if ending in endings and asked.name == "png":
             return PictureFormat(name, asked.quality)
     raise UserError(f"--out {path}: with --format {asked.name} give a name that ends in {ENDINGS[asked.name][0]}")
-
-
-def as_picture(values: Picture) -> Image.Image:
-    """Returns a picture of Pillow's, of 8 bits."""
-    values = (
-        values if values.dtype == np.uint8 else ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    )
-    return Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
-
-
-def _comment() -> PngInfo:
-    about = PngInfo()
-    about.add_text("comment", MARK)
-    return about
 
 
 def _png16(values: Picture) -> bytes:

@@ -20,6 +20,7 @@ from unbraid.core.method import AnyMethod, Disentangler, Latent, Translator
 from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec, UserError, VectorSpec
 from unbraid.data.features import Extractor, load_features
 from unbraid.model.codes import BATCH, encode_all, evaluating
+from unbraid.model.drawing import Picture
 from unbraid.model.inputs import (
     Fitting,
     Items,
@@ -32,7 +33,7 @@ from unbraid.model.inputs import (
     one_of,
     whole_number,
 )
-from unbraid.model.outputs import Picture, Size, check_tiles, rendered
+from unbraid.model.outputs import Size, check_tiles, rendered
 from unbraid.model.remote import fetched, is_address
 from unbraid.model.run import load_model
 from unbraid.model.space import CodeSpace

@@ -32,7 +32,7 @@ def place_of(path: Path, places: Mapping[str, Path]) -> tuple[dict[str, Path], D
         return dict(places), None
     if not whole:
         raise UserError(f"{path} was not trained on data that were given so; other images need --data.a and --data.b")
-    if all(_same_place(getattr(own, name), place) for name, place in named.items()):
+    if all((mine := getattr(own, name)) and mine.resolve() == place.resolve() for name, place in named.items()):
         return dict(places), None
     on = replace(DataConfig(), **named)
     if not fits:
@@ -57,7 +57,3 @@ def place_of(path: Path, places: Mapping[str, Path]) -> tuple[dict[str, Path], D
 
 def _exists(place: Path | None) -> bool:
     return place is not None and place.exists()
-
-
-def _same_place(one: Path | None, other: Path) -> bool:
-    return one is not None and one.resolve() == other.resolve()

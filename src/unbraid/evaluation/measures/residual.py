@@ -3,10 +3,11 @@
 from typing import TypedDict
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from unbraid.core.types import VectorSpec
 from unbraid.evaluation.measure import Block, Figures, Measure, ValidationFigures
-from unbraid.evaluation.metrics.residual import correlation
 from unbraid.evaluation.networks import FEWEST
 from unbraid.evaluation.subject import Subject
 
@@ -68,3 +69,19 @@ def correlations(subject: Subject) -> Figures:
         "content": correlation(codes.shared[:, 0], content),
         "leak": correlation(exclusive, content),
     }
+
+
+def correlation(x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float:
+    """Returns the size of Pearson's correlation, in [0, 1]: cov(x, y) / (deviation of x, deviation of y), unsigned.
+
+    A network may absorb sign and scale of a residual in its weights (Harley et al. 2019, section 4.1). A constant
+    follows nothing: 0.
+
+    Example:
+        >>> import torch
+        >>> round(correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.0, -2.0, -4.0])), 6)
+        1.0
+    """
+    x, y = x.double() - x.double().mean(), y.double() - y.double().mean()
+    size = x.norm() * y.norm()
+    return float((x @ y).abs() / size) if size > 0 else 0.0
