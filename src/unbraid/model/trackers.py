@@ -75,6 +75,7 @@ class TensorBoard:
                 self._writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def text(self, step: int, name: str, text: str) -> None:
+        """See `Tracker.text`."""
         self._writer.add_text(name, text, step)
 
     def close(self) -> None:
@@ -107,6 +108,7 @@ class WandB:
         self._run.log({**{name: self._image(str(file)) for name, file in files.items()}, "step": step})
 
     def text(self, step: int, name: str, text: str) -> None:
+        """See `Tracker.text`."""
         self._run.summary[f"{name}/{step}"] = text
 
     def close(self) -> None:
@@ -142,6 +144,7 @@ class MLflow:
             self._client.log_artifact(self._run, str(file), _allowed(name))
 
     def text(self, step: int, name: str, text: str) -> None:
+        """See `Tracker.text`."""
         self._client.log_text(self._run, text, f"{_allowed(name)}/{step}.txt")
 
     def close(self) -> None:
@@ -165,6 +168,7 @@ class Trackio:
         self._run.log({name: self._image(str(file)) for name, file in files.items()}, step=step)
 
     def text(self, step: int, name: str, text: str) -> None:
+        """See `Tracker.text`."""
         self._run.log({name: text}, step=step)
 
     def close(self) -> None:

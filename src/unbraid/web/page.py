@@ -305,9 +305,9 @@ class Picker:
             )  # fmt: skip
             self.upload = upload(f"{label}: your own", label, f"upload-{key}")
 
-    def reset(self, shown: list[tuple[Image.Image, str]], number: int | None = 0) -> Updates:
+    def reset(self, thumbs: list[tuple[Image.Image, str]], number: int | None = 0) -> Updates:
         """Returns what this becomes for another run: these thumbnails, and the test item that is picked."""
-        return {self.gallery: shown, self.number: number, self.upload: None}
+        return {self.gallery: thumbs, self.number: number, self.upload: None}
 
     def follows(self, domain: Component, view: View) -> None:
         """Picking takes an item of the domain that this component says, and lets the view compute."""
