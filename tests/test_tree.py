@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -25,8 +25,10 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def imported(name: str) -> Iterator[str]:
+@cache
+def imported(name: str) -> list[str]:
     """The package's modules that one imports, at the top, in a function or for types."""
+    every: list[str] = []
     for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
         found = []
         if isinstance(node, ast.Import):
@@ -37,7 +39,8 @@ def imported(name: str) -> Iterator[str]:
                 full if (full := f"{node.module}.{alias.name}") in MODULES else node.module or ""
                 for alias in node.names
             ]
-        yield from (one for one in found if one in MODULES and one != name)
+        every += [one for one in found if one in MODULES and one != name]
+    return every
 
 
 def room(name: str) -> str:
