@@ -1,11 +1,14 @@
 """Output that nobody reads, and Ctrl-C while libraries are imported."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from unbraid.core.streams import handling
 
 WRITES = """
 import sys
@@ -43,3 +46,17 @@ def test_work_goes_on_when_nobody_reads(tmp_path: Path, output: str) -> None:
 def test_ctrl_c_during_imports_is_status_130_and_one_line() -> None:
     found = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, timeout=60)
     assert (found.returncode, found.stderr) == (130, "unbraid: stopped\n")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signals_are_handled_unless_they_are_ignored(name: str) -> None:
+    before = signal.getsignal(getattr(signal, name))
+    with pytest.raises(KeyboardInterrupt), handling(signal.default_int_handler, unless_ignored=(name, "SIGNONE")):
+        signal.raise_signal(getattr(signal, name))
+    assert signal.getsignal(getattr(signal, name)) == before
+    signal.signal(getattr(signal, name), signal.SIG_IGN)  # as nohup leaves it
+    try:
+        with handling(signal.default_int_handler, unless_ignored=(name,)):
+            signal.raise_signal(getattr(signal, name))
+    finally:
+        signal.signal(getattr(signal, name), before)

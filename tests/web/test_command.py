@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from unbraid.commands.cli import main
-from unbraid.commands.explore import _ended_by, _is_loopback
+from unbraid.commands.explore import _is_loopback
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,17 +63,3 @@ def test_beyond_this_machine_a_token_is_needed_and_uploads_go_with_sigterm(folde
     assert "Traceback" not in errors
     assert "Explorer stopped" in errors
     assert not [*tmp_path.iterdir()]  # uploads went with it
-
-
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_other_ends_are_as_ctrl_c(name: str) -> None:
-    before = signal.getsignal(getattr(signal, name))
-    with pytest.raises(KeyboardInterrupt), _ended_by(name, "SIGNONE"):
-        signal.raise_signal(getattr(signal, name))
-    assert signal.getsignal(getattr(signal, name)) == before
-    signal.signal(getattr(signal, name), signal.SIG_IGN)  # as nohup leaves it
-    try:
-        with _ended_by(name):
-            signal.raise_signal(getattr(signal, name))
-    finally:
-        signal.signal(getattr(signal, name), before)

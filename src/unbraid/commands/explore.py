@@ -10,7 +10,6 @@ import sys
 import tempfile
 import threading
 import webbrowser
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ import tyro
 
 from unbraid.commands.folder import Device
 from unbraid.core.device import choose_device
+from unbraid.core.streams import handling
 from unbraid.core.types import UserError
 from unbraid.search.query import open_index
 from unbraid.web.guard import LOOPBACK
@@ -59,7 +59,9 @@ def explore(
     try:
         import uvicorn
 
-        with _ended_by("SIGTERM", "SIGHUP"), tempfile.TemporaryDirectory(prefix="unbraid-") as folder:
+        # other signals than Ctrl+C end the command as that does, so that uploads go with it
+        ended = handling(signal.default_int_handler, unless_ignored=("SIGTERM", "SIGHUP"))
+        with ended, tempfile.TemporaryDirectory(prefix="unbraid-") as folder:
             # gradio reads where its files belong when it is imported
             os.environ["GRADIO_TEMP_DIR"] = folder
             opening = Runs(list(runs), root, device=device, indexes=index)
@@ -93,21 +95,6 @@ def _check(runs: tuple[Path, ...], indexes: tuple[str, ...]) -> None:
             raise UserError(f"{path} is not a run: it has no config.json")
     for place in indexes:
         open_index(place).close()
-
-
-@contextlib.contextmanager
-def _ended_by(*names: str) -> Iterator[None]:
-    """Lets these signals, where the system has them, end the command as Ctrl+C does, so that uploads go with it."""
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # nohup's
-            signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _opened(runs: Runs) -> None:

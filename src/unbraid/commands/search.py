@@ -131,11 +131,9 @@ def _check_images(
 
 
 def _check_numbers(batch: int, workers: int | None, exact: int, recall: float) -> None:
-    for name, value, least in (("batch", batch, 1), ("workers", workers or 1, 1), ("exact", exact, 1)):
-        if value < least:
-            raise UserError(f"--{name} {value}: at least {least}")
-    if workers == 0:
-        raise UserError("--workers 0: at least 1")
+    for name, value in (("batch", batch), ("workers", 1 if workers is None else workers), ("exact", exact)):
+        if value < 1:
+            raise UserError(f"--{name} {value}: at least 1")
     if not 0 < recall <= 1:
         raise UserError(f"--recall {recall}: a share, more than 0 and at most 1")
 

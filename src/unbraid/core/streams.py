@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -61,6 +61,32 @@ def quiet_streams() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def handling(
+    handler: Callable[[int, FrameType | None], object], always: Sequence[str] = (), unless_ignored: Sequence[str] = ()
+) -> Iterator[None]:
+    """Lets a function handle signals inside the block, in the main thread; others have none.
+
+    Args:
+        handler: The function.
+        always: Names of signals.
+        unless_ignored: Signals that stay ignored if they are, as by nohup; those that the system lacks are left out.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in unless_ignored if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in always] + [
+        number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
+@contextlib.contextmanager
 def exit_on_interrupt() -> Iterator[None]:
     """Makes Ctrl-C exit with status 130 inside the block: imports may turn KeyboardInterrupt into another error."""
 
@@ -68,12 +94,5 @@ def exit_on_interrupt() -> Iterator[None]:
         os.write(2, b"unbraid: stopped\n")
         os._exit(130)
 
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    if ignored or threading.current_thread() is not threading.main_thread():
+    with handling(stop, unless_ignored=("SIGINT",)):
         yield
-        return
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -7,7 +7,6 @@ uninterrupted one, bit for bit (on the CPU, in one process).
 import contextlib
 import dataclasses
 import math
-import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +25,7 @@ from unbraid.core.device import Precision, choose_precision
 from unbraid.core.memory import available_memory, format_bytes, require_memory, saved_bytes
 from unbraid.core.method import Clock, Method, Stage
 from unbraid.core.ranks import SINGLE, Ranks, count
+from unbraid.core.streams import handling
 from unbraid.core.types import UserError
 from unbraid.data.parts import Batches, Data
 from unbraid.evaluation.validation import validate
@@ -522,16 +522,5 @@ def _interrupts() -> Iterator[Interrupts]:
         if interrupts.count > 1:
             raise KeyboardInterrupt
 
-    try:
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows has none
-            numbers.append(signal.SIGHUP)
-        before = {number: signal.signal(number, ask) for number in numbers}
-    except ValueError:  # not in the main thread: the caller decides when to stop
+    with handling(ask, ("SIGINT", "SIGTERM"), ("SIGHUP",)):
         yield interrupts
-        return
-    try:
-        yield interrupts
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
