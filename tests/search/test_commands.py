@@ -1,6 +1,7 @@
 """`unbraid index` and `unbraid search` as a user calls them."""
 
 import csv
+import io
 import os
 import signal
 import subprocess
@@ -203,20 +204,22 @@ def test_a_users_text_is_printed_as_it_is(run: Path, tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_text_that_the_terminal_cant_show_is_escaped(encoding: str, run: Path, tmp_path: Path) -> None:
+def test_text_that_the_terminal_cant_show_is_escaped(
+    encoding: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     query = write_png(tmp_path / "猫" / "é.png", 1)
     assert index(run, query.parent, "--domain", "a", "--to", tmp_path / "index") == 0
     command = ["search", str(run), str(tmp_path / "index"), str(query), "--domain", "a"]
     answers = ["translate", str(run), str(query), "--out", str(tmp_path / "猫2")]
     for words in (command, answers):
-        done = subprocess.run(
-            [sys.executable, "-m", "unbraid", *words],
-            env={**os.environ, "PYTHONIOENCODING": encoding},
-            capture_output=True,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert ("\\u732b" if encoding != "utf-8" else "猫") in done.stdout.decode(encoding)
+        terminal = {name: io.TextIOWrapper(io.BytesIO(), encoding) for name in ("stdout", "stderr")}
+        with monkeypatch.context() as patch:
+            for name, stream in terminal.items():
+                patch.setattr(sys, name, stream)
+            assert main(words) == 0
+        out, errors = (stream.detach().getvalue() for stream in terminal.values())  # type: ignore[attr-defined]
+        assert errors == b""
+        assert ("\\u732b" if encoding != "utf-8" else "猫") in out.decode(encoding)
 
 
 def test_what_cant_be_read_is_named_and_left_out(
