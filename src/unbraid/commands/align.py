@@ -1,6 +1,5 @@
 """`unbraid align`: a folder of photos of faces, prepared for training."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -83,7 +82,7 @@ def align(
             continue
         save_picture(Image.fromarray(face), out / f"{stem}.png", MARK)
         written += 1
-    say_left_out(left_out, LISTED, sys.stdout)
+    say_left_out(left_out, LISTED)
     if cluttered:
         print(f"{cluttered} photos have no plain background and keep it")
     if not written:

@@ -1,8 +1,9 @@
 """What several commands ask for and say: a run's folder, a device, a precision; files that were left out."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TextIO
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -26,8 +27,9 @@ AnswerPrecision = Annotated[
 ]
 
 
-def say_left_out(lines: Sequence[str], most: int, to: TextIO) -> None:
-    """Prints what was left out: `most` lines, and how many more there are. See `list_images`."""
+def say_left_out(lines: Sequence[str], most: int, errors: bool = False) -> None:
+    """Prints what was left out: `most` lines, and how many more; `errors`: on standard error. See `Listing`."""
+    to = sys.stderr if errors else sys.stdout
     for line in lines[:most]:
         print(f"left out: {line}", file=to)
     if len(lines) > most:

@@ -185,7 +185,7 @@ def _report(changes: Changes, setting: str) -> None:
         print(f"{timing.images / seconds:.0f} images a second, {setting}; {share:.0f} % of the time in the model")
     for line in changes.cut:
         print(printable(line), file=sys.stderr)
-    say_left_out(changes.bad, LISTED, sys.stderr)
+    say_left_out(changes.bad, LISTED, errors=True)
 
 
 def search(
