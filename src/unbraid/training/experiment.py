@@ -357,8 +357,9 @@ def check_parts(path: Path, parts: dict[str, Any]) -> None:
     file = path / "parts.json"
     if not file.exists():
         write_json(file, parts)
-    elif changed_since(path, parts):
-        before = check_value(read_json(file, dict[str, Any]), str(file), Listed)
+        return
+    before = check_value(read_json(file, dict[str, Any]), str(file), Listed)
+    if changed_since(path, parts):
         raise UserError(
             f"The images are not those the run began with: {before.train} train, {len(before.val)} validation, "
             f"{len(before.test)} test then; {parts['train']}, {len(parts['val'])}, {len(parts['test'])} now "
