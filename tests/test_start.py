@@ -100,7 +100,7 @@ def test_a_dry_run_says_all_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     output = said(capsys, str(folders / "photos"), str(folders / "sketches"), "--minutes", "5", "--dry-run", *TINY)
-    assert "steps, about" in output
+    assert "A step takes" in output
     assert f"Folder of the run: {Path('runs', 'photos-sketches')}" in output
     assert not list(tmp_path.iterdir())
 
@@ -156,6 +156,10 @@ def test_it_ends_when_the_time_is_over_and_the_same_command_goes_on(
     [
         ([], "Which folders?"),
         (["photos", "--minutes", "0"], "must be more than 0"),
+        (["photos", "--minutes", "3", "sketches", "--size", "0"], "--size 0: it is a number of pixels"),
+        (["photos", "--minutes", "3", "sketches", "--run", "photos/run"], "its pictures would be taken for data"),
+        (["photos", "sketches", "--run", "classes"], "classes exists and is not a run"),
+        (["photos"], "photos holds images of one kind, 30: what is the other?"),
         (["photos", "--minutes", "inf"], "must be more than 0 and finite"),
         (["photos", "photos"], "are the same folder"),
         (["photos", "sketches", "--method", "nothing"], "There is no method 'nothing'"),

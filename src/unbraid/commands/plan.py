@@ -18,9 +18,9 @@ from unbraid.data.richness import CLEAR, richness
 from unbraid.data.survey import Kind, Survey
 from unbraid.evaluation.report.content import names_of
 from unbraid.methods import method_class
-from unbraid.model.run import Run
+from unbraid.model.run import Run, check_unused
 from unbraid.recipes.choice import BATCH, METHOD, WHY, chosen_method
-from unbraid.training.experiment import Experiment
+from unbraid.training.experiment import Experiment, check_apart
 from unbraid.training.length import in_flags
 from unbraid.training.pace import seconds_a_step
 
@@ -76,19 +76,24 @@ def described(found: Survey) -> Iterator[str]:
         yield f"{found.common} images are in both folders: is that meant?"
 
 
-def planned(found: Survey, wanted: Wanted, until: Deadline) -> Plan:
+def planned(path: Path, found: Survey, wanted: Wanted, until: Deadline) -> Plan:
     """Chooses method and settings, measures a few steps, and chooses as many as fit the time.
 
     Args:
+        path: New folder of the run.
         found: What is in the folders.
         wanted: What the user asks for.
         until: When training ends.
     """
+    check_unused(path)
     unpaired = found.kind == "unpaired" or "--data.unpaired" in wanted.flags
     kind: Kind = "unpaired" if unpaired and found.kind == "pairs" else found.kind
     name, side = wanted.method or METHOD[kind], wanted.size or _default_side()
     why = f", which {WHY[name]}" if name in WHY and not wanted.method else ""
     config, loaded, notes = _resolved(found, kind, side, name, wanted.flags)
+    check_apart(path, config.data)
+    if wanted.size and config.data.size and min(config.data.size) < wanted.size:
+        notes.append(f"Images are not enlarged, so --size {wanted.size} is too much")
     if any((config.train.steps, config.train.epochs, config.train.minutes)):
         length = "As long as asked: " + in_flags(config.train)
     else:

@@ -1,10 +1,11 @@
 """`unbraid start`: from folders of images to a report, by one command that asks nothing."""
 
+import itertools
 import math
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -50,10 +51,14 @@ def start(arguments: Sequence[str]) -> None:
     options, rest = tyro.cli(
         StartArguments, args=list(arguments), prog="unbraid start", return_unknown_args=True
     )  # fmt: skip
+    more = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))  # folders behind flags
+    options, rest = replace(options, folders=(*options.folders, *map(Path, more))), rest[len(more) :]
     if not options.folders:
         raise UserError("Which folders? unbraid start photos sketches")
     if options.minutes is not None and not 0 < options.minutes < math.inf:
         raise UserError(f"--minutes {options.minutes:g}: it must be more than 0 and finite")
+    if options.size is not None and options.size < 1:
+        raise UserError(f"--size {options.size}: it is a number of pixels, 32 or more")
     from unbraid.commands.plan import Wanted, described, planned, resumed
     from unbraid.commands.report import measured_report
     from unbraid.commands.train import train_run
@@ -68,7 +73,7 @@ def start(arguments: Sequence[str]) -> None:
     path = options.run or Path("runs") / "-".join(place.resolve().name for place in found.places)
     wanted = Wanted(options.method, options.size, rest)
     there = (path / "config.json").exists()
-    plan = resumed(path, found, wanted) if there else planned(found, wanted, until)
+    plan = resumed(path, found, wanted) if there else planned(path, found, wanted, until)
     say([*plan.lines, f"Folder of the run: {path}"])
     if options.dry_run:
         say(["Nothing was trained; leave --dry-run out to begin"])

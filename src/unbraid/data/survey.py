@@ -34,7 +34,7 @@ ALIKE = 0.03
 
 @dataclass(frozen=True)
 class Surveyed(Short):
-    """A folder of images.
+    """A folder of images, but for those whose headers are damaged.
 
     sizes: (n, 2), height and width of those looked at. unreadable: "file: reason" for those that can't be read.
     contents: a hash of each file whose length another file shares, by name; equal files have one.
@@ -64,7 +64,7 @@ class Surveyed(Short):
         if self.repeated:
             words.append(f"{self.repeated} are equal to another one")
         if self.unreadable:
-            words.append(f"{len(self.unreadable)} can't be read, {self.unreadable[0]}")
+            words.append(f"{len(self.unreadable)} more can't be read, {self.unreadable[0]}")
         if self.listing.remark:
             words.append(self.listing.remark)
         return "; ".join(words)
@@ -120,32 +120,32 @@ def survey(places: Sequence[Path]) -> Survey:
     if (parts := _in_parts(place)) is not None:
         return replace(parts, places=(place,), parts=True)
     listing = list_images(place)
-    classes = Counter(name.split("/")[0] for name in listing.names if "/" in name)
-    outside = sum("/" not in name for name in listing.names)
+    looked = _looked(listing)
+    names = looked.listing.names
+    classes = Counter(name.split("/")[0] for name in names if "/" in name)
+    outside = len(names) - sum(classes.values())
     if len(classes) == 2 and not outside:
         with contextlib.suppress(UserError):  # then they are classes
             found = _two(*(place / name for name in sorted(classes)))
             if found.kind == "pairs":
                 return found
     if len(classes) >= 2 and not outside:
-        looked = _looked(listing)
         _check_different(looked)
         single = [name for name, count in classes.items() if count < 2]
-        if single or len(listing.names) < FEWEST:
+        if single or len(names) < FEWEST:
             raise UserError(
-                f"{place} has {len(classes)} class folders with {len(listing.names)} images"
+                f"{place} has {len(classes)} class folders with {len(names)} images"
                 + (f", and a single one in {', '.join(single[:3])}" if single else "")
                 + f": {FEWEST} images are needed at least, two in each class; a hundred of each are little"
             )
         return Survey("classes", (place,), (looked,), classes=dict(classes))
-    looked = _looked(listing)
     if not classes and _side_by_side(looked):
-        _check_few(place, len(listing.names), "images with two halves")
-        return Survey("side by side", (place,), (looked,), len(listing.names))
+        _check_few(place, len(names), "images with two halves")
+        return Survey("side by side", (place,), (looked,), len(names))
     raise UserError(
-        f"{place} holds {len(listing.names)} images of one kind: what is the other? Give two folders, "
+        f"{place} holds images of one kind, {len(names):,}: what is the other? Give two folders, "
         f"`unbraid start photos sketches`, or a folder with a folder for each class"
-        + (f"; {outside} images lie beside its {len(classes)} folders" if classes else "")
+        + (f"; beside its folders lie images, {outside:,}" if classes else "")
     )
 
 
@@ -173,18 +173,18 @@ def _two(a: Path, b: Path) -> Survey:
     for folder in folders:
         _check_different(folder)
     common = len({*folders[0].contents.values()} & {*folders[1].contents.values()})
-    smaller = min(len(listing.names) for listing in listings)
+    smaller = min(len(folder.listing.names) for folder in folders)
     if common >= SAME * smaller:
         raise UserError(
             f"{a} and {b} hold the same images ({common} of {smaller} are equal): two different kinds are needed"
         )
     try:
-        pairs = len(match_names(*listings)[0])
+        pairs = len(match_names(folders[0].listing, folders[1].listing)[0])
     except UserError:  # there are none, or not by name
         pairs = 0
     if pairs < 3 or 2 * pairs < smaller:
-        _check_few(a, len(listings[0].names), "images")
-        _check_few(b, len(listings[1].names), "images")
+        _check_few(a, len(folders[0].listing.names), "images")
+        _check_few(b, len(folders[1].listing.names), "images")
         return Survey("unpaired", (a, b), folders, pairs, common)
     _check_few(a, pairs, f"pairs with {b}")
     return Survey("pairs", (a, b), folders, pairs, common)
@@ -192,15 +192,17 @@ def _two(a: Path, b: Path) -> Survey:
 
 def _looked(listing: Listing, elsewhere: frozenset[int] = frozenset()) -> Surveyed:
     """Reads headers, and hashes files of as many bytes as another one has, of this folder or `elsewhere`."""
-    sizes, bad = [], []
+    sizes, bad = [], dict[str, str]()
     for name in listing.names[:: -(-len(listing.names) // LOOKED_AT)]:
         try:
             header = read_header(listing.folder / name)
             sizes.append((header.height, header.width))
         except ImageError as error:
-            bad.append(f"{name}: {error.reason}")
+            bad[name] = error.reason
+    lines = tuple(f"{name}: {reason}" for name, reason in bad.items())
     if not sizes:
-        raise UserError(f"None of the {len(bad)} images of {listing.folder} can be read; {bad[0]}")
+        raise UserError(f"None of the {len(bad)} images of {listing.folder} can be read; {lines[0]}")
+    listing = replace(listing, names=[name for name in listing.names if name not in bad])
     by_name = {name: length for name in listing.names if (length := _length(listing.folder / name)) is not None}
     count = Counter(by_name.values())
     contents = {
@@ -208,7 +210,7 @@ def _looked(listing: Listing, elsewhere: frozenset[int] = frozenset()) -> Survey
         for name, length in by_name.items()
         if (count[length] > 1 or length in elsewhere) and os.access(locate(listing.folder / name).file, os.R_OK)
     }
-    return Surveyed(listing, np.array(sizes, dtype=np.int64), tuple(bad), contents)
+    return Surveyed(listing, np.array(sizes, dtype=np.int64), lines, contents)
 
 
 def _shared_bytes(listings: Sequence[Listing]) -> frozenset[int]:

@@ -206,8 +206,7 @@ class Run:
         run = cls(path, method_name, config)
         asked = {"method_name": method_name, **to_json(config)}
         if not (path / "config.json").exists():
-            if path.exists() and not (path.is_dir() and is_unused(path)):
-                raise UserError(f"{path} exists and is not a run (no config.json in it). Give another --run")
+            check_unused(path)
             text = {"format": FORMAT, "unbraid": __version__, "recipe": recipe, "config": asked}
             if create_json(path / "config.json", text):  # another process may have begun at the same moment
                 return run
@@ -346,6 +345,12 @@ class Run:
         }
         self.check_there()
         write_tensors(self.path / "model.safetensors", tensors, json.dumps(about))
+
+
+def check_unused(path: Path) -> None:
+    """Raises UserError if something is there that is no run, and not an empty folder."""
+    if path.exists() and not (path.is_dir() and is_unused(path)):
+        raise UserError(f"{path} exists and is not a run (no config.json in it). Give another --run")
 
 
 def read_state(run: Path) -> Json | None:

@@ -168,12 +168,7 @@ class Experiment(Short):
         config, path = self.config, self.run
         if path is None:
             raise UserError("Where to? Give --run DIR, a folder for the run")
-        for name in PLACES:
-            folder = None if name == "arrays" else getattr(config.data, name)
-            if folder is not None and is_inside(path, folder):
-                raise UserError(
-                    f"--run {path} lies in {folder}: its pictures would be taken for data. Give another --run"
-                )
+        check_apart(path, config.data)
         check(config.train, self.method)
         if ranks.count() > 1 and self.tuned and not (path / "features.safetensors").exists():
             raise UserError(
@@ -340,6 +335,14 @@ def read_data(run: Run, moved: Mapping[str, Path] | None = None, data: Datasets 
         if place is not None and not place.exists():
             raise UserError(f"The data of {run.path} are no longer in {place}. Where are they now? {flag} PLACE")
     return with_head(load_data(config, data and _given(data)), config, run.path)[0]
+
+
+def check_apart(path: Path, data: DataConfig) -> None:
+    """Raises UserError if a run's folder lies among its images."""
+    for name in PLACES:
+        folder = None if name == "arrays" else getattr(data, name)
+        if folder is not None and is_inside(path, folder):
+            raise UserError(f"--run {path} lies in {folder}: its pictures would be taken for data. Give another --run")
 
 
 def changed_since(path: Path, parts: Mapping[str, Any]) -> bool:
