@@ -19,6 +19,8 @@ from PIL import Image
 from newcomer import ROOT, noted, ran
 
 EXTRAS = ("search", "onnx")
+GPU = ("torch==", "torchvision==", "nvidia-", "cuda-", "triton")
+"""Packages that stay as torch's own installation left them."""
 PAIRS, SIDE = 24, 32
 RUN = "run"
 COMMANDS = (
@@ -64,13 +66,20 @@ def environment(asked: Arguments, place: Path) -> Path:
     if asked.newest:
         subprocess.run([*pip, "install", wanted], check=True)
         return python
-    # uv keeps the torch that is there, of whatever build
     subprocess.run([*pip, "install", "uv"], check=True)
     frozen = subprocess.run([*pip, "freeze"], check=True, capture_output=True, text=True).stdout.splitlines()
-    kept = place / "kept.txt"
-    kept.write_text("\n".join(line for line in frozen if line.startswith(("torch==", "torchvision=="))) + "\n")
-    words = ["pip", "install", "--quiet", "--python", python, "--resolution", "lowest-direct", "--constraint", kept]
-    subprocess.run([python.with_name("uv"), *words, wanted], check=True)
+    kept, lowest, uv = place / "kept.txt", place / "lowest.txt", [python.with_name("uv"), "pip"]
+    kept.write_text(
+        "".join(f"{line.split('+')[0]}\n" for line in frozen if line.startswith(("torch==", "torchvision==")))
+    )
+    words = ["compile", "--quiet", "--resolution", "lowest-direct", "--python", python, "--constraint", kept]
+    extras = [word for extra in EXTRAS for word in ("--extra", extra)]
+    subprocess.run([*uv, *words, *extras, "--output-file", lowest, ROOT / "pyproject.toml"], check=True)
+    others = [line for line in lowest.read_text().splitlines() if not line.startswith(GPU)]  # what torch asks for
+    lowest.write_text("\n".join(others) + "\n")
+    install = [*uv, "install", "--quiet", "--python", python, "--no-deps"]
+    subprocess.run([*install, "--requirement", lowest], check=True)
+    subprocess.run([*install, wheel], check=True)
     return python
 
 
