@@ -39,7 +39,8 @@ from machine import facts
 from unbraid.commands.cli import main
 from unbraid.core.types import UserError
 from unbraid.model.log import Log, read_log
-from unbraid.model.run import Position, Run
+from unbraid.model.run import Run
+from unbraid.model.saved import Position
 
 RESULTS = Path(__file__).parent / "results" / "campaign.json"
 HANG = 20

@@ -35,12 +35,14 @@ from unbraid.core.device import choose_precision
 from unbraid.core.files import write_json
 from unbraid.core.method import Clock, Method
 from unbraid.core.types import DataSpec, ImageSpec, Labelled
-from unbraid.data.parts import Batches, LabelledPart, PairedPart, Part, Rows
+from unbraid.data.items import Rows
+from unbraid.data.parts import Batches, LabelledPart, PairedPart, Part
 from unbraid.methods import METHODS, method_name
 from unbraid.methods.lord import LORD, Extractor
 from unbraid.methods.xgan import XGANConfig
 from unbraid.recipes import RECIPES
-from unbraid.training.loop import DeviceBatches, checks_later
+from unbraid.training.batches import DeviceBatches
+from unbraid.training.loop import checks_later
 from unbraid.training.step import Checks, train_step
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"

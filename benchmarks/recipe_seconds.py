@@ -31,7 +31,9 @@ from unbraid.data.styles import wanted_styles
 from unbraid.methods import METHODS, method_name
 from unbraid.recipes import RECIPES
 from unbraid.recipes.figures import SECONDS, read_seconds
-from unbraid.training.loop import Average, DeviceBatches, train_step
+from unbraid.training.average import Average
+from unbraid.training.batches import DeviceBatches
+from unbraid.training.loop import train_step
 
 SHORTEST, FEWEST, WARM = 5.0, 3, 1
 """Seconds and steps that are timed at least, and steps before them."""

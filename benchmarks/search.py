@@ -44,10 +44,11 @@ from unbraid.data.listing import list_images
 from unbraid.evaluation.metrics.retrieval import label_figures, pair_figures
 from unbraid.model.trained import load
 from unbraid.search.embed import code_sizes, embed, encoded
+from unbraid.search.identity import Identity
 from unbraid.search.index import NEIGHBOURS, Searcher, build
 from unbraid.search.indexing import list_sources, read_batch
 from unbraid.search.query import search_index
-from unbraid.search.store import Identity, Item, Store
+from unbraid.search.store import Item, Store
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
 QUERIES = 1000

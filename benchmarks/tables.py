@@ -31,7 +31,8 @@ from unbraid.core.files import write_json
 from unbraid.core.method import Clock
 from unbraid.core.types import DataSpec, ImageSpec, Labelled
 from unbraid.methods.lord import LORD, LORDConfig
-from unbraid.model.run import Position, Run
+from unbraid.model.run import Run
+from unbraid.model.saved import Position
 from unbraid.nn.tables import FORGOTTEN, RowAdam, code_table
 from unbraid.training.loop import train_step
 

@@ -30,8 +30,9 @@ from unbraid.core.files import read_json, write_json
 from unbraid.core.memory import keep_freed_memory
 from unbraid.core.method import Clock, Disentangler, Method
 from unbraid.core.types import other
+from unbraid.data.items import Recombining, derangement
 from unbraid.data.loading import load
-from unbraid.data.parts import Batches, Data, Recombining, derangement
+from unbraid.data.parts import Batches, Data
 from unbraid.evaluation.measures.steganography import Cycle, two_sides
 from unbraid.evaluation.metrics.images import rms_distance
 from unbraid.evaluation.metrics.retrieval import first_hits, recall_at
@@ -45,7 +46,8 @@ from unbraid.model.drawing import save_picture
 from unbraid.model.trained import Trained
 from unbraid.nn.patch import DiscriminatorNorm
 from unbraid.nn.residual import Norm
-from unbraid.training.loop import DeviceBatches, step_seed, train_step
+from unbraid.training.batches import DeviceBatches
+from unbraid.training.loop import step_seed, train_step
 
 RESULTS = Path(__file__).parent / "results" / "unpaired-trials.json"
 SETS: dict[str, DataConfig] = {

@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 
 from unbraid.core.method import Clock, Method, Update
 from unbraid.core.types import DataSpec, ImageSpec, Labelled, Paired, Spec, Unpaired, VectorSpec
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, Rows, label_domains
+from unbraid.data.items import Rows
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, label_domains
 from unbraid.evaluation.measure import Measure
 from unbraid.evaluation.subject import Subject
 from unbraid.methods.cddn import CdDNConfig

@@ -12,7 +12,7 @@ from unbraid.commands.search import _print_hits
 from unbraid.core.console import Console, Progress, escape_unprintable
 from unbraid.core.types import DataSpec, ImageSpec
 from unbraid.model.log import Log
-from unbraid.model.run import Position
+from unbraid.model.saved import Position
 from unbraid.search.query import Hit
 
 SPEC = DataSpec(ImageSpec(8, 8, 3), ImageSpec(8, 8, 3))

@@ -9,7 +9,8 @@ import helpers
 from helpers import Stored, Untrained, random_data
 from unbraid.core.method import Method
 from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec, Unpaired, VectorSpec
-from unbraid.data.parts import PairedPart, Part, Rows
+from unbraid.data.items import Rows
+from unbraid.data.parts import PairedPart, Part
 from unbraid.evaluation.measures.steganography import Steganography, disturbances, rounded
 from unbraid.model.trained import Trained
 

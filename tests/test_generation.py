@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from helpers import Stored, Untrained, measured, random_data
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec
+from unbraid.data.items import Chosen, Rows
 from unbraid.data.loading import load
-from unbraid.data.parts import Chosen, Data, LabelledPart, PairedPart, Part, Rows
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part
 from unbraid.evaluation.images import two_of
 from unbraid.evaluation.measures.analogies import Analogies
 from unbraid.evaluation.measures.nearest_view import NearestView

@@ -20,11 +20,13 @@ from unbraid.evaluation.metrics.images import Lpips
 from unbraid.evaluation.networks import PerceptualNetworks
 from unbraid.evaluation.subject import Subject
 from unbraid.model.codes import code_space
-from unbraid.model.run import load_average, load_optimiser
+from unbraid.model.restore import load_average, load_optimiser
 from unbraid.model.trained import Trained
 from unbraid.nn.pretrained.perceptual import CONVOLUTIONS, Vgg16
 from unbraid.nn.tables import RowAdam, code_table
-from unbraid.training.loop import Average, DeviceBatches, checks_later, train_step
+from unbraid.training.average import Average
+from unbraid.training.batches import DeviceBatches
+from unbraid.training.loop import checks_later, train_step
 from unbraid.training.step import Checks
 
 EACH = {case.method: case for case in reversed(CASES.values())}

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from helpers import Stored, Untrained, measured, subject_of
 from unbraid.core.types import Codes, DataSpec, Domain, VectorSpec
-from unbraid.data.parts import Chosen, PairedPart
+from unbraid.data.items import Chosen
+from unbraid.data.parts import PairedPart
 from unbraid.data.sources.arrays import ArrayVectors
 from unbraid.evaluation.measures.leakage import Leakage
 from unbraid.evaluation.measures.retrieval import Retrieval

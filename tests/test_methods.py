@@ -41,7 +41,8 @@ from unbraid.methods.uncooperative import UncooperativeConfig
 from unbraid.methods.xgan import XGANConfig
 from unbraid.model.codes import evaluating
 from unbraid.model.log import Log
-from unbraid.model.run import Position, Run
+from unbraid.model.run import Run
+from unbraid.model.saved import Position
 from unbraid.training.loop import fit, train_step
 
 

@@ -22,7 +22,8 @@ from unbraid.core.types import DataSpec, ImageSpec, UserError
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.methods.lord import LORD
 from unbraid.model.log import Log, read_log
-from unbraid.model.run import BackgroundWriter, Position, Run, copied, load_model
+from unbraid.model.run import BackgroundWriter, Run, copied, load_model
+from unbraid.model.saved import Position
 from unbraid.training.experiment import check_parts
 from unbraid.training.loop import fit
 

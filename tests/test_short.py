@@ -14,7 +14,8 @@ import unbraid
 from helpers import SMALL_LORD, Stored, random_data
 from unbraid.core.short import Short, short
 from unbraid.core.types import Codes, DataSpec, ImageSpec, Labelled, Paired, VectorSpec
-from unbraid.data.parts import Chosen, UnpairedPart, Views
+from unbraid.data.items import Chosen, Views
+from unbraid.data.parts import UnpairedPart
 from unbraid.data.sources.arrays import ArrayImages
 from unbraid.evaluation.subject import Subject
 from unbraid.methods.iiae import IIAE, IIAEConfig

@@ -12,7 +12,8 @@ from unbraid.commands.cli import main
 from unbraid.core.files import read_json
 from unbraid.core.types import UserError
 from unbraid.model.log import Log, read_log
-from unbraid.model.run import Position, Run
+from unbraid.model.run import Run
+from unbraid.model.saved import Position
 from unbraid.model.trackers import TRACKERS, kept
 
 STEP = Position(step=50)

@@ -25,9 +25,11 @@ from unbraid.data.parts import Batches
 from unbraid.evaluation.validation import validate
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.model.log import Log, read_log
-from unbraid.model.run import Position, Run, load_model
+from unbraid.model.run import Run, load_model
+from unbraid.model.saved import Position
 from unbraid.training import loop as train
-from unbraid.training.loop import Average, Interrupted, Length, fit, step_seed
+from unbraid.training.average import Average
+from unbraid.training.loop import Interrupted, Length, fit, step_seed
 from unbraid.training.step import NonFiniteLoss, train_step
 
 SMALL = IIAEConfig(widths=(8,), decoder_widths=(8,), map_size=4, shared=4)

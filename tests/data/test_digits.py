@@ -3,8 +3,9 @@ import torch
 from torch import Tensor
 
 from unbraid.core.data_config import DataConfig
+from unbraid.data.items import Recombining
 from unbraid.data.loading import load
-from unbraid.data.parts import PairedPart, Recombining
+from unbraid.data.parts import PairedPart
 from unbraid.data.sources.digits import ColouredDigits
 
 

@@ -8,8 +8,9 @@ import pytest
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import VectorSpec
 from unbraid.data.equal import Pairing, differ, equal_items, first_of_each
+from unbraid.data.items import Chosen
 from unbraid.data.loading import load
-from unbraid.data.parts import Chosen, PairedPart
+from unbraid.data.parts import PairedPart
 from unbraid.data.sources.arrays import ArrayVectors
 
 Paint = Callable[..., None]

@@ -9,7 +9,8 @@ from helpers import random_items
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import UserError, VectorSpec
 from unbraid.data.labelled import labelled_data
-from unbraid.data.parts import Data, LabelledPart, Split, divide
+from unbraid.data.parts import Data, LabelledPart
+from unbraid.data.splits import Split, divide
 
 
 def made(columns: Mapping[str, np.ndarray], config: DataConfig, own: Split | None = None) -> Data:

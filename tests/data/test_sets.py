@@ -9,8 +9,9 @@ from PIL import Image
 from unbraid.core.data_config import DataConfig, SetName
 from unbraid.core.types import ImageSpec, UserError
 from unbraid.data.equal import Pairing
+from unbraid.data.items import Recombining
 from unbraid.data.loading import load
-from unbraid.data.parts import Data, LabelledPart, PairedPart, Recombining, UnpairedPart
+from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart
 from unbraid.data.sources.sets import skin_tone
 
 Paint = Callable[..., None]

@@ -21,7 +21,8 @@ from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
 from unbraid.evaluation.validation import validate
 from unbraid.model.codes import code_space
 from unbraid.model.log import Log
-from unbraid.model.run import Position, Run
+from unbraid.model.run import Run
+from unbraid.model.saved import Position
 from unbraid.model.trained import Trained
 
 

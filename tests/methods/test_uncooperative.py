@@ -286,7 +286,7 @@ def test_rates_stay_and_then_fall_to_nothing() -> None:
 
 
 def test_what_only_training_needs_is_not_part_of_the_model() -> None:
-    from unbraid.model.run import model_state
+    from unbraid.model.restore import model_state
 
     model, _ = built()
     names = {name.split(".")[0] for name in model_state(model)}

@@ -9,8 +9,9 @@ import pytest
 
 from unbraid.core.types import UserError
 from unbraid.search import index
+from unbraid.search.identity import Identity
 from unbraid.search.index import Searcher, Vectors, build, exact_neighbours, make
-from unbraid.search.store import Identity, Item, Store
+from unbraid.search.store import Item, Store
 
 IDENTITY = Identity("0" * 64, "iiae", "cosine", {"a": (8, 2), "b": (8, 2)})
 

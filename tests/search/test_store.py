@@ -15,8 +15,9 @@ from helpers import IMAGES
 from unbraid.core.types import UserError
 from unbraid.methods.iiae import IIAE
 from unbraid.model.trained import Trained
+from unbraid.search.identity import Identity, fingerprint
 from unbraid.search.indexing import merge
-from unbraid.search.store import Identity, Item, Store, fingerprint, item_id
+from unbraid.search.store import Item, Store, item_id
 
 IDENTITY = Identity("0" * 64, "iiae", "cosine", {"a": (3, 2), "b": (3, 2)})
 

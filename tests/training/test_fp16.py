@@ -12,7 +12,8 @@ from unbraid.core.config import RunConfig, TrainConfig
 from unbraid.core.device import precision_on
 from unbraid.methods.iiae import IIAE
 from unbraid.model.log import Log
-from unbraid.model.run import Position, Run
+from unbraid.model.run import Run
+from unbraid.model.saved import Position
 from unbraid.training.loop import fit, loss_scaler
 from unbraid.training.step import Checks, NonFiniteLoss, apply, gradients, train_step
 

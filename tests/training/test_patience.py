@@ -13,7 +13,8 @@ from unbraid.evaluation.measure import ValidationFigures
 from unbraid.evaluation.measures.retrieval import Retrieval
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.model.log import Log, read_log
-from unbraid.model.run import Position, Run
+from unbraid.model.run import Run
+from unbraid.model.saved import Position
 from unbraid.training.loop import fit
 from unbraid.training.patience import STILL, remarks
 

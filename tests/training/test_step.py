@@ -11,7 +11,7 @@ from test_methods import CASES
 from unbraid.core.types import UserError
 from unbraid.data.parts import Batches
 from unbraid.nn import tables
-from unbraid.training.loop import DeviceBatches
+from unbraid.training.batches import DeviceBatches
 from unbraid.training.step import Checks, NonFiniteLoss, train_step
 
 CPU = torch.device("cpu")

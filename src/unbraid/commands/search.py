@@ -23,13 +23,14 @@ from unbraid.model.outputs import MARK, check_file
 from unbraid.model.run import Run
 from unbraid.model.trained import load
 from unbraid.search.hit import Hit
+from unbraid.search.identity import Identity, read_identity
 from unbraid.search.index import EXACT, RECALL, build, find_faiss
 from unbraid.search.indexing import Changes, Shard, Source, list_sources, read_metadata, update
 from unbraid.search.indexing import forget as take_out
 from unbraid.search.indexing import merge as take_over
 from unbraid.search.query import identity, open_index, query, source_of
 from unbraid.search.sheet import contact_sheet
-from unbraid.search.store import Identity, Store, read_identity
+from unbraid.search.store import Store
 
 Folders = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER...")]
 IndexPlace = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INDEX")]

@@ -292,7 +292,7 @@ class _Answers:
         _drawn_rows(len(columns), self.specs[1])
         stems = _answer_names(self.files.files)
         self.names = [[f"{stem}{ending}{self.format.ending}" for ending in endings] for stem in stems]
-        from unbraid.search.store import fingerprint
+        from unbraid.search.identity import fingerprint
 
         self.settings = {
             "model": fingerprint(self.model.method, None),

@@ -39,7 +39,7 @@ from unbraid.core.types import DataSpec, Domain, ImageSpec, UserError
 from unbraid.data.archives import locate
 from unbraid.data.fit import Fit
 from unbraid.data.images import Header, ImageError, Pixels, decode, fitted, read_header, room, scaled
-from unbraid.data.parts import Rows
+from unbraid.data.items import Rows
 
 VERSION = 1
 """Counted up when the same files would give another array, so that old ones are not read."""

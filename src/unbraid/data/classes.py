@@ -15,7 +15,9 @@ from unbraid.core.data_config import DataConfig
 from unbraid.core.short import Short
 from unbraid.core.types import DataSpec, Spec, UserError
 from unbraid.data.csvfile import folded
-from unbraid.data.parts import Chosen, Data, Items, PairedPart, Rows, UnpairedPart, held_out
+from unbraid.data.items import Chosen, Items, Rows
+from unbraid.data.parts import Data, PairedPart, UnpairedPart
+from unbraid.data.splits import held_out
 
 
 @dataclass(frozen=True)

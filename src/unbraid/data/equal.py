@@ -14,7 +14,8 @@ from scipy.sparse.csgraph import connected_components
 from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, Domain, other
 from unbraid.data.classes import Classmates
-from unbraid.data.parts import Chosen, Data, Items, PairedPart, Part, Rows, identities
+from unbraid.data.items import Chosen, Items, Rows, identities
+from unbraid.data.parts import Data, PairedPart, Part
 
 LOOKED_AT = 256
 """Values from the middle of each item that are compared first: items that differ there are not read whole."""

@@ -29,7 +29,8 @@ from unbraid.core.short import Short
 from unbraid.core.types import DataSpec, Domain, ImageSpec, UserError, VectorSpec
 from unbraid.data.cache import CachedImages
 from unbraid.data.classes import Classmates
-from unbraid.data.parts import Chosen, Data, Items, Part, Rows
+from unbraid.data.items import Chosen, Items, Rows
+from unbraid.data.parts import Data, Part
 from unbraid.data.sources.arrays import ArrayImages
 from unbraid.nn.pretrained import teacher
 from unbraid.nn.pretrained.teacher import feature_size

@@ -10,7 +10,9 @@ import numpy as np
 
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import DataSpec, UserError
-from unbraid.data.parts import ELSEWHERE, Data, Items, LabelledPart, Rows, Split, shuffled
+from unbraid.data.items import Items, Rows
+from unbraid.data.parts import Data, LabelledPart
+from unbraid.data.splits import ELSEWHERE, Split, shuffled
 
 
 def labelled_data(

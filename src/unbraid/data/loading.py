@@ -10,10 +10,11 @@ from unbraid.data.features import extracted
 from unbraid.data.images import BYTES_WANTED
 from unbraid.data.joining import with_part
 from unbraid.data.layout import by_part, domain_names
-from unbraid.data.parts import ELSEWHERE, Data
+from unbraid.data.parts import Data
 from unbraid.data.sources import arrays, datasets, folders, shards, tables
 from unbraid.data.sources.datasets import Datasets
 from unbraid.data.sources.known import KNOWN, redrawn, sets_with
+from unbraid.data.splits import ELSEWHERE
 from unbraid.data.styles import Styles, cluster_styles
 from unbraid.data.transforms import check_transform
 

@@ -1,211 +1,25 @@
-"""Data as training sees it: random access to items, parts (train, validation, test), batches that are a
-function of (seed, step).
+"""Data as training sees it: parts (train, validation, test), and batches that are a function of (seed, step).
 
 Legend: `rows` are positions in a part, `draw` numbers the passes over the data; everything random about an
 item (colours, augmentation) is a function of (seed, row, draw), so a stopped run continues as if it never had.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from unbraid.core.short import Short
-from unbraid.core.types import DOMAINS, Batch, DataSpec, Domain, Labelled, Paired, Spec, Unpaired, UserError
+from unbraid.core.types import DOMAINS, Batch, DataSpec, Domain, Labelled, Paired, Unpaired, UserError
 from unbraid.data.augment import augment
 from unbraid.data.balanced import BalancedOrder
+from unbraid.data.items import Items, Joined, Rows, unique_rows
+from unbraid.data.splits import Split
 
 BatchType = TypeVar("BatchType")
-Key = TypeVar("Key", bound=Hashable)
-Rows = np.ndarray
-"""(n,) int64."""
-PARTS = ("train", "val", "test")
-ELSEWHERE = -1.0
-"""The share of a part that is not drawn, for its items come from elsewhere."""
-
-
-@runtime_checkable
-class Items(Protocol):
-    """Random access to the images or vectors of one domain. Holds an index in memory, not the items."""
-
-    @property
-    def spec(self) -> Spec:
-        """Returns the spec of an item."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def read(self, rows: Rows, draw: int) -> Tensor:
-        """Returns items as (len(rows), *spec.shape) float32, images in [-1, 1].
-
-        rows: (n,) int64. draw: the number of the pass over the data; 0 gives the items as they are stored.
-        """
-        ...
-
-
-@runtime_checkable
-class Recombining(Items, Protocol):
-    """Items that can be recombined exactly, so that the true answer of an analogy is known. For measuring."""
-
-    def recombined(self, shared: Rows, exclusive: Rows) -> Tensor:
-        """Returns row shared[i]'s shared part with row exclusive[i]'s exclusive part, (n, *spec.shape), as stored."""
-        ...
-
-
-@dataclass(frozen=True)
-class Chosen(Short):
-    """A selection of other items, in its own order: item i is item chosen[i] of `items`. chosen: (n,) int64."""
-
-    items: Items
-    chosen: Rows
-
-    @property
-    def spec(self) -> Spec:
-        """Returns the spec of an item."""
-        return self.items.spec
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def read(self, rows: Rows, draw: int) -> Tensor:
-        """Returns items as (len(rows), *spec.shape)."""
-        return self.items.read(self.chosen[rows], draw)
-
-
-@dataclass(frozen=True)
-class Views(Chosen):
-    """Views of objects: item `object * views + view` of `items` is an object from one viewpoint.
-
-    Pairs share the object; the viewpoint is exclusive.
-    """
-
-    views: int
-
-    def recombined(self, shared: Rows, exclusive: Rows) -> Tensor:
-        """Returns the objects of `shared` from the viewpoints of `exclusive`, (n, *spec.shape)."""
-        things, views = self.chosen[shared] // self.views, self.chosen[exclusive] % self.views
-        return self.items.read(things * self.views + views, 0)
-
-
-@dataclass(frozen=True)
-class Joined(Short):
-    """The items of two domains with one spec: those of `a`, then those of `b`."""
-
-    a: Items
-    b: Items
-
-    @property
-    def spec(self) -> Spec:
-        """Returns the spec of an item."""
-        return self.a.spec
-
-    def __len__(self) -> int:
-        return len(self.a) + len(self.b)
-
-    def read(self, rows: Rows, draw: int) -> Tensor:
-        """Returns items as (len(rows), *spec.shape)."""
-        x = torch.empty(len(rows), *self.spec.shape)
-        second = rows >= len(self.a)
-        for items, wanted, offset in ((self.a, ~second, 0), (self.b, second, len(self.a))):
-            if wanted.any():
-                x[torch.from_numpy(wanted)] = items.read(rows[wanted] - offset, draw)
-        return x
-
-
-@dataclass(frozen=True)
-class Split(Short):
-    """The rows of each part. Written into the run; nothing is ever selected on test."""
-
-    train: Rows
-    val: Rows
-    test: Rows
-
-    def __post_init__(self) -> None:
-        parts = np.concatenate([self.train, self.val, self.test])
-        assert len(np.unique(parts)) == len(parts), "the parts of a split overlap"
-
-    @classmethod
-    def of(cls, parts: Sequence[str] | np.ndarray) -> "Split":
-        """Returns the rows by the name of each one's part."""
-        return cls(*(np.flatnonzero(np.asarray(parts) == part) for part in PARTS))
-
-    def __iter__(self) -> Iterator[Rows]:
-        return iter((self.train, self.val, self.test))
-
-
-def held_out(rows: Rows, count: int, seed: int) -> tuple[Rows, Rows]:
-    """Holds out `count` of some rows at random. Returns those that stay and those held out, sorted. See `divide`."""
-    order = np.random.default_rng(seed).permutation(rows)
-    return np.sort(order[count:]), np.sort(order[:count])
-
-
-def shuffled(keys: Iterable[Key], seed: int) -> list[Key]:
-    """Returns the keys in the order of a hash of (seed, key): a new key leaves the others' order unchanged."""
-    return sorted(keys, key=lambda key: sha256(f"{seed}/{key}".encode()).digest())
-
-
-def divide(keys: Sequence[Hashable], val: float, test: float, seed: int) -> Split:
-    """Divides items into train, val and test by shares of their keys; items with the same key stay together.
-
-    Keys are ordered by a hash of (seed, key): test is the head of that order, val its tail. So another file moves at
-    most one old key across each border, and none from test to val. Each part gets at least one key.
-
-    Args:
-        keys: of the items.
-        val: share of validation; ELSEWHERE leaves it empty.
-        test: share of test; ELSEWHERE leaves it empty.
-        seed: of the order.
-
-    Raises:
-        UserError: if there are fewer different keys than parts.
-    """
-    order = shuffled(set(keys), seed)
-    drawn = [name for name, share in (("validation", val), ("test", test)) if share != ELSEWHERE]
-    if len(order) < 1 + len(drawn):
-        parts = " and ".join(filter(None, (", ".join(["training", *drawn[:-1]]), *drawn[-1:])))
-        raise UserError(f"{len(order)} items are too few: {parts} need at least one each")
-    tests = 0 if test == ELSEWHERE else min(max(1, round(test * len(order))), len(order) - len(drawn))
-    vals = 0 if val == ELSEWHERE else min(max(1, round(val * len(order))), len(order) - tests - 1)
-    of_val = order[len(order) - vals :]
-    part = dict.fromkeys(order, 0) | dict.fromkeys(of_val, 1) | dict.fromkeys(order[:tests], 2)
-    of = np.fromiter((part[key] for key in keys), dtype=np.int64, count=len(keys))
-    return Split(*(np.flatnonzero(of == i) for i in range(3)))
-
-
-def divide_rest(keys: Sequence[Hashable], parts: Sequence[str], val: float, test: float, seed: int) -> Split:
-    """Divides items of which some have their part already: draws val and test from train where they have no item.
-
-    parts: "train", "val" or "test", for each item. See `divide`.
-    """
-    own = Split.of(parts)
-    shares = [ELSEWHERE if len(rows) else share for rows, share in ((own.val, val), (own.test, test))]
-    drawn = divide([keys[int(row)] for row in own.train], shares[0], shares[1], seed)
-    train, val_rows, test_rows = (own.train[rows] for rows in drawn)
-    return Split(train, np.concatenate([val_rows, own.val]), np.concatenate([test_rows, own.test]))
-
-
-def linked(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    """Returns a key for each row, the same for all rows that are connected through an equal entry in either column.
-
-    The key is the smallest `first` among them.
-    """
-    parent: dict[tuple[int, str], tuple[int, str]] = {}
-
-    def root(entry: tuple[int, str]) -> tuple[int, str]:
-        while parent.setdefault(entry, entry) != entry:
-            parent[entry] = parent[parent[entry]]
-            entry = parent[entry]
-        return entry
-
-    for one, other in zip(first, second, strict=True):
-        low, high = sorted((root((0, one)), root((1, other))))
-        parent[high] = low
-    return [root((0, one))[1] for one in first]
 
 
 class Part(Short, ABC):
@@ -592,24 +406,6 @@ def label_domains(part: Part) -> LabelledPart:
     labels = (np.arange(len(a) + len(b)) >= len(a)).astype(np.int64)[:, None]
     names = [f"{domain}/{name}" for domain in DOMAINS for name in part.names_of(domain)]
     return LabelledPart(Joined(a, b), rows, labels, names, values=(DOMAINS,), label_names=("domain",))
-
-
-def identities(items: Items, rows: Rows) -> Rows:
-    """Returns a number for each row, (n,), the same for rows of the same item."""
-    return items.chosen[rows] if isinstance(items, Chosen) else rows
-
-
-def derangement(count: int) -> Rows:
-    """Returns a fixed permutation of `count` items that leaves none in its place. A single item stays."""
-    order = np.random.default_rng(0).permutation(count)
-    taken = np.empty_like(order)
-    taken[order] = np.roll(order, 1)
-    return taken
-
-
-def unique_rows(items: Items, rows: Rows) -> Rows:
-    """Returns the rows without those that repeat the item of an earlier one."""
-    return rows[np.sort(np.unique(identities(items, rows), return_index=True)[1])]
 
 
 @dataclass(frozen=True)

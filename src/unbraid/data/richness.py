@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from unbraid.core.types import DOMAINS, Domain
-from unbraid.data.parts import Items, Part, Rows, unique_rows
+from unbraid.data.items import Items, Rows, unique_rows
+from unbraid.data.parts import Part
 
 LOOKED_AT = 200
 """Items of each domain, at most."""

@@ -16,9 +16,9 @@ from unbraid.core.short import Short
 from unbraid.core.types import UserError
 from unbraid.data.archives import locate, open_file
 from unbraid.data.images import ImageError, read_header
+from unbraid.data.items import Rows
 from unbraid.data.layout import by_part
 from unbraid.data.listing import Listing, list_images
-from unbraid.data.parts import Rows
 from unbraid.data.sources.folders import match_names
 
 Kind = Literal["pairs", "unpaired", "classes", "side by side"]

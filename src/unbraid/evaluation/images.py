@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unbraid.data.parts import Rows
+from unbraid.data.items import Rows
 from unbraid.evaluation.metrics.images import rms_distance
 from unbraid.evaluation.networks import Images, PerceptualNetworks, mean
 

@@ -15,7 +15,8 @@ from unbraid.core.method import Disentangler, Translator
 from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, Codes, Domain, other
 from unbraid.data.equal import Pairing
-from unbraid.data.parts import Data, Items, LabelledPart, PairedPart, Part, Rows
+from unbraid.data.items import Items, Rows
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part
 from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
 from unbraid.model.codes import (
     BATCH,

@@ -22,7 +22,8 @@ from unbraid.evaluation.subject import Subject, has_classes
 from unbraid.model.codes import code_space, device_of
 from unbraid.model.drawing import sample_grid, save_picture, transfer_grid
 from unbraid.model.log import Log
-from unbraid.model.run import Position, Run
+from unbraid.model.run import Run
+from unbraid.model.saved import Position
 from unbraid.model.trained import Trained
 
 MEASURES: tuple[Measure[Any], ...] = (Retrieval(), Residual(), ZeroShot(), Samples())

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from unbraid.core.method import AnyMethod, Disentangler
 from unbraid.core.types import DOMAINS, Codes, Domain, other
-from unbraid.data.parts import Items, LabelledPart, PairedPart, Part, Rows
+from unbraid.data.items import Items, Rows
+from unbraid.data.parts import LabelledPart, PairedPart, Part
 from unbraid.model.space import CodeSpace
 
 BATCH = 100

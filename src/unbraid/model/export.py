@@ -24,7 +24,7 @@ from unbraid.core.method import Method
 from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, Codes, Domain, ImageSpec, Spec, UserError, other
 from unbraid.core.version import __version__
-from unbraid.model.run import model_state
+from unbraid.model.restore import model_state
 from unbraid.model.trained import Trained
 
 Target = Literal["onnx", "torch"]

@@ -13,7 +13,8 @@ from rich.table import Column
 from unbraid.core.console import Console, Progress, TextColumn
 from unbraid.core.files import Json, check_value, json_text, parse_json, write_atomically
 from unbraid.core.types import UserError
-from unbraid.model.run import Count, Position, moved
+from unbraid.model.run import moved
+from unbraid.model.saved import Count, Position
 from unbraid.model.trackers import Trackers
 
 LOG_EVERY = 50

@@ -13,22 +13,21 @@ read is checked against a schema, and tensors against a checksum: a damaged file
 """
 
 import contextlib
-import copy
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import dacite
 import msgspec
 import torch
 from filelock import FileLock, Timeout
-from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch import Tensor
+from torch.optim import Optimizer
 
 from unbraid.core.checksums import check_seal, read_tensors, seal, write_tensors
 from unbraid.core.config import LENGTH, RunConfig, TrainConfig, differences, to_json
@@ -44,130 +43,28 @@ from unbraid.core.files import (
     write_json,
 )
 from unbraid.core.memory import available_memory, build_method
-from unbraid.core.method import AnyMethod, Method, present_names
-from unbraid.core.short import Short
-from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, Spec, UserError, VectorSpec
+from unbraid.core.method import AnyMethod, present_names
+from unbraid.core.types import DOMAINS, DataSpec, ImageSpec, Spec, UserError, VectorSpec
 from unbraid.core.version import __version__
+from unbraid.model.restore import load_weights, model_state
+from unbraid.model.saved import (
+    FORMAT,
+    Position,
+    SavedConfig,
+    SavedImages,
+    SavedModel,
+    SavedSettings,
+    SavedState,
+    SavedVectors,
+)
 from unbraid.model.space import CodeSpace
 
 LARGE = 25_000_000
 """Bytes of a state that is copied and written beside training; a smaller one is written at once."""
-FORMAT = 1
-"""Version of the folder's layout; a run of another one is refused."""
-MOST = 2**53
-Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
-"""In a file: what was counted."""
-Side = Annotated[int, msgspec.Meta(ge=1, le=2**24)]
-"""In a file: the size of an item or the number of its classes."""
 
 
 class OtherFormat(UserError):
     """A file is of another version."""
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where training stands. `step` and `seconds` count within the stage, `drawn` the batches taken."""
-
-    stage: Count = 0
-    step: Count = 0
-    drawn: Count = 0
-    seconds: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
-    best: float = -1.0
-    """Score of the model that is kept."""
-    best_step: Annotated[int, msgspec.Meta(ge=-1, le=MOST)] = -1
-    highest: float = -1.0
-    """The highest score so far, perhaps of another one: see `measure.validate`."""
-    waited: Count = 0
-    """Measurements since it last rose."""
-    sums: dict[str, float] = field(default_factory=dict)
-    """Losses summed since they were last written to the log."""
-    counted: Count = 0
-    """How many steps those sums hold."""
-    scale: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    """Scale of losses in fp16, 0 before the first checkpoint, and how long it has held."""
-    scale_held: Count = 0
-
-
-@dataclass(frozen=True)
-class SavedSettings:
-    """Method of a run in config.json, and what was asked for by groups of flags."""
-
-    method_name: str
-    method: Json
-    data: Json
-    train: Json
-
-
-@dataclass(frozen=True)
-class SavedConfig:
-    """Content of config.json."""
-
-    format: int
-    config: SavedSettings
-
-
-@dataclass(frozen=True)
-class SavedOptimiser:
-    """State of one of torch's optimisers."""
-
-    state: dict[int, Json]
-    param_groups: list[Json]
-
-
-@dataclass(frozen=True)
-class SavedAverage(Short):
-    """State of `training.loop.Average`."""
-
-    updates: Count
-    mean: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class SavedState(Short):
-    """Content of state.pt."""
-
-    position: Position
-    method: dict[str, Tensor]
-    optimisers: dict[str, SavedOptimiser]
-    average: SavedAverage | None
-
-
-class SavedImages(msgspec.Struct, tag_field="kind", tag="ImageSpec"):
-    """An ImageSpec in a model's metadata."""
-
-    height: Side
-    width: Side
-    channels: Side
-
-
-class SavedVectors(msgspec.Struct, tag_field="kind", tag="VectorSpec"):
-    """A VectorSpec in a model's metadata."""
-
-    size: Side
-
-
-@dataclass(frozen=True)
-class SavedSpec:
-    """A DataSpec in a model's metadata; models of the first version have nothing but a and b."""
-
-    a: SavedImages | SavedVectors
-    b: SavedImages | SavedVectors
-    classes: tuple[Side, ...] = ()
-    values: tuple[tuple[str, ...], ...] = ()
-    labels: tuple[str, ...] = ()
-    domains: tuple[Domain, ...] = ()
-    names: tuple[str, str] = DOMAINS
-
-
-@dataclass(frozen=True)
-class SavedModel:
-    """Metadata of model.safetensors."""
-
-    method: str
-    config: Json
-    spec: SavedSpec
-    step: Count
 
 
 class Run:
@@ -444,12 +341,6 @@ def _size(state: Any) -> int:
     return sum(_size(value) for value in values)
 
 
-def model_state(method: nn.Module) -> dict[str, Tensor]:
-    """Returns the method's weights and statistics, without what only training needs."""
-    left_out = method.training_only if isinstance(method, Method) else ()
-    return {name: value for name, value in method.state_dict().items() if not name.startswith(left_out)}
-
-
 def _check_weights(method: AnyMethod, step: int) -> None:
     """UserError that names a weight which is not finite."""
     for name, value in method.state_dict().items():
@@ -584,81 +475,3 @@ def _space(parts: dict[str, Tensor], file: Path) -> CodeSpace:
     if shapes != {**wanted, "directions": (size, directions), "shrink": (directions,)}:
         raise UserError(f"{file} is damaged: the geometry of its codes has parts of sizes {shapes}")
     return CodeSpace(**parts)
-
-
-def load_weights(method: AnyMethod, weights: Mapping[str, Tensor], file: Path) -> None:
-    """Loads weights and statistics, of which those that only training needs may be missing.
-
-    Args:
-        method: Takes them.
-        weights: By name.
-        file: Where they come from.
-
-    Raises:
-        UserError: The method's networks are others, with the file's name; nothing is loaded.
-    """
-    own = method.state_dict()
-    needed = {name: value for name, value in own.items() if not name.startswith(method.training_only)}
-    unlike = [name for name in {**needed, **weights} if name not in own or name not in weights]
-    unlike += [name for name, value in weights.items() if name in own and not _alike(own[name], value)]
-    if unlike:
-        raise UserError(
-            f"{file} doesn't fit this version of unbraid: its networks are those of another one ({len(unlike)} tensors "
-            f"are missing, unknown or of another size; the first is {unlike[0]}). Train anew in another run folder, or "
-            "use it with the version of unbraid that wrote it"
-        )
-    method.load_state_dict(weights, strict=False)
-
-
-def _alike(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and one.dtype == other.dtype and one.layout == other.layout
-
-
-def upgrade_state(state: Json, renamed: Mapping[str, str]) -> Json:
-    """Returns what state.pt holds with the present names of networks, players and losses for former ones."""
-    position, average = state["position"], state["average"]
-    return {
-        "position": {**position, "sums": present_names(position.get("sums", {}), renamed)},
-        "method": present_names(state["method"], renamed),
-        "optimisers": present_names(state["optimisers"], renamed),
-        "average": average and {**average, "mean": present_names(average["mean"], renamed)},
-    }
-
-
-def load_average(method: AnyMethod, saved: Json | None, file: Path) -> Json | None:
-    """Returns the saved average of weights. Raises UserError if it is that of other networks. See `load_weights`."""
-    if saved is not None:
-        own, mean = model_state(method), saved["mean"]
-        if own.keys() != mean.keys() or not all(_alike(own[name], value) for name, value in mean.items()):
-            raise UserError(f"{file} doesn't fit this version of unbraid: its average is that of other networks")
-    return saved
-
-
-def load_optimiser(optimiser: Optimizer, saved: Json, file: Path) -> None:
-    """Loads what an optimiser saved. See `load_weights`.
-
-    Raises UserError if it is that of other parameters, or of an optimiser with other settings.
-    """
-    before = [dict(group) for group in optimiser.param_groups]
-    try:
-        optimiser.load_state_dict(copy.deepcopy(saved))  # it keeps references
-        fits = [
-            group[name] == value
-            for own, group in zip(before, optimiser.param_groups, strict=True)
-            for name, value in own.items()
-            if name not in ("lr", "params")
-        ]
-        if isinstance(optimiser, Adam):
-            fits += [
-                slots[name].shape == (() if name == "step" else parameter.shape)
-                for parameter, slots in optimiser.state.items()
-                for name in ("step", "exp_avg", "exp_avg_sq")
-            ]
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise UserError(
-            f"{file} doesn't fit this version of unbraid: an optimiser can't be loaded ({error})"
-        ) from error
-    if not all(fits):
-        raise UserError(
-            f"{file} doesn't fit this version of unbraid: an optimiser is that of other networks or settings"
-        )

@@ -8,8 +8,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from unbraid.core.types import Domain
+from unbraid.search.identity import Identity
 from unbraid.search.index import Part
-from unbraid.search.store import Identity
 
 
 @dataclass(frozen=True)

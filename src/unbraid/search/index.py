@@ -19,7 +19,8 @@ from unbraid.core.cache import save_array
 from unbraid.core.files import read_json, write_atomically, write_json
 from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, Domain, UserError
-from unbraid.search.store import CHECKED, Store, checksum_of, read_identity
+from unbraid.search.identity import read_identity
+from unbraid.search.store import CHECKED, Store, checksum_of
 
 Part = Literal["shared", "exclusive"]
 PARTS: tuple[Part, Part] = ("shared", "exclusive")

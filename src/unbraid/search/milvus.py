@@ -24,8 +24,9 @@ from unbraid.core.cache import cache_folder
 from unbraid.core.progress import Meter
 from unbraid.core.types import DOMAINS, Domain, UserError
 from unbraid.search.hit import Hit
+from unbraid.search.identity import Identity
 from unbraid.search.index import PARTS, Part
-from unbraid.search.store import Identity, Store
+from unbraid.search.store import Store
 
 PATIENCE = 4.0
 """Seconds to wait for a connection, and again for the first answer."""

@@ -14,8 +14,9 @@ from unbraid.model.inputs import Items, one_of, whole_number
 from unbraid.model.trained import Trained
 from unbraid.search.embed import code_sizes, vectors
 from unbraid.search.hit import Hit, Index
+from unbraid.search.identity import Identity, fingerprint
 from unbraid.search.index import Part, Searcher
-from unbraid.search.store import Identity, Store, fingerprint
+from unbraid.search.store import Store
 
 MOST = 16_384
 """Neighbours of a query at most: what Milvus gives."""

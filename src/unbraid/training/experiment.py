@@ -49,7 +49,8 @@ from unbraid.data.sources.known import redrawn
 from unbraid.data.styles import wanted_styles
 from unbraid.methods import method_class, method_name
 from unbraid.model.log import Log
-from unbraid.model.run import Position, Run
+from unbraid.model.run import Run
+from unbraid.model.saved import Position
 from unbraid.model.trained import Trained, load
 from unbraid.training.initial import start_from
 from unbraid.training.length import change_length

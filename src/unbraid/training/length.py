@@ -8,7 +8,8 @@ from unbraid.core.config import LENGTH, TrainConfig
 from unbraid.core.method import Method
 from unbraid.core.types import UserError
 from unbraid.model.log import Log
-from unbraid.model.run import Position, Run
+from unbraid.model.run import Run
+from unbraid.model.saved import Position
 from unbraid.training.loop import Length, place
 
 

@@ -9,10 +9,9 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +29,12 @@ from unbraid.core.types import UserError
 from unbraid.data.parts import Batches, Data
 from unbraid.evaluation.validation import validate
 from unbraid.model.log import LOG_EVERY, Log
-from unbraid.model.run import Position, Run, load_average, load_optimiser, load_weights, model_state, upgrade_state
+from unbraid.model.restore import load_average, load_optimiser, load_weights, upgrade_state
+from unbraid.model.run import Run
+from unbraid.model.saved import Position
 from unbraid.nn.tables import RowAdam
+from unbraid.training.average import Average
+from unbraid.training.batches import DeviceBatches
 from unbraid.training.patience import is_over, remarks
 from unbraid.training.step import Checks, train_step
 
@@ -397,112 +400,6 @@ class Length:
     def clock(self, step: int, seconds: float, stage: str = "train") -> Clock:
         """Returns the progress of the stage after so many steps and seconds. See `Clock`."""
         return Clock(step, max(step / self.steps, seconds / self.seconds), stage)
-
-
-class Ready(NamedTuple):
-    """A batch on the device, and on a GPU what happens when its copies are done."""
-
-    batch: Any
-    copied: torch.cuda.Event | None
-
-
-class DeviceBatches(Iterator[Any]):
-    """Iterator of batches on a device, with images in channels-last layout, which convolutions take without copies.
-
-    Args:
-        batches: Batches on the CPU.
-        device: The device.
-        drawn: Number of batches that were taken before.
-        ahead: Read the next batch and copy it, in a thread, while this one is used.
-    """
-
-    def __init__(self, batches: Iterator[Any], device: torch.device, drawn: int = 0, ahead: bool = False) -> None:
-        self.batches, self.device, self.drawn = batches, device, drawn
-        self._reader = ThreadPoolExecutor(1, "batches") if ahead else None
-        self._coming: Future[Ready] | None = None
-        self._stream: torch.cuda.Stream | None = None
-        if ahead and device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)
-            self.device = self._stream.device
-
-    def __next__(self) -> Any:
-        batch, copied = self._coming.result() if self._coming else self._read()
-        self.drawn += 1
-        if self._reader:
-            self._coming = self._reader.submit(self._read)
-        if copied:  # what is computed from now on waits for the copies, and keeps their memory
-            stream = torch.cuda.current_stream()
-            stream.wait_event(copied)
-            for value in vars(batch).values():
-                value.record_stream(stream)
-        return batch
-
-    def _read(self) -> "Ready":
-        """Reads a batch and copies it to the device."""
-        batch = next(self.batches)
-        with torch.cuda.stream(self._stream) if self._stream else contextlib.nullcontext():  # of this thread
-            values = {name: self._on_device(value) for name, value in vars(batch).items()}
-        copied = torch.cuda.Event() if self._stream else None
-        if copied:
-            copied.record(self._stream)
-        return Ready(type(batch)(**values), copied)
-
-    def _on_device(self, value: Tensor) -> Tensor:
-        layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
-        if self._stream is None:
-            return value.to(self.device, memory_format=layout)
-        pinned = value.contiguous(memory_format=layout).pin_memory() if value.ndim == 4 else value.pin_memory()
-        return pinned.to(self.device, non_blocking=True)
-
-
-class Average:
-    """Moving average of a method's weights and statistics, which is evaluated and saved if decay > 0.
-
-    The decay after n updates is min(decay, (1 + n) / (10 + n)), so that early weights have little influence.
-    """
-
-    def __init__(self, method: nn.Module, decay: float, state: dict[str, Any] | None) -> None:
-        self.method, self.decay = method, decay
-        self.updates = 0
-        self.mean: dict[str, Tensor] = {}
-        if decay:
-            self.mean = {name: value.detach().clone() for name, value in model_state(self.method).items()}
-            if state:
-                self.updates = state["updates"]
-                self.mean = {n: v.to(self.mean[n].device, copy=True) for n, v in state["mean"].items()}
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Updates the average with the present weights."""
-        if not self.decay:
-            return
-        self.updates += 1
-        share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        means, values = list[Tensor](), list[Tensor]()  # moved together, with few launches on a GPU
-        for name, value in model_state(self.method).items():
-            if value.is_floating_point():
-                means.append(self.mean[name])
-                values.append(value)
-            else:
-                self.mean[name].copy_(value)
-        torch._foreach_lerp_(means, values, share)  # pyright: ignore[reportPrivateImportUsage]
-
-    @contextlib.contextmanager
-    def applied(self) -> Iterator[None]:
-        """Replaces the method's weights by the average inside the block."""
-        if not self.decay:
-            yield
-            return
-        own = {name: value.detach().clone() for name, value in model_state(self.method).items()}
-        self.method.load_state_dict(self.mean, strict=False)
-        try:
-            yield
-        finally:
-            self.method.load_state_dict(own, strict=False)
-
-    def state(self) -> dict[str, Any] | None:
-        """Returns the state to save in a checkpoint."""
-        return {"updates": self.updates, "mean": self.mean} if self.decay else None
 
 
 @dataclass

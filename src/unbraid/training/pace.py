@@ -7,8 +7,8 @@ import torch
 from unbraid.core.device import choose_precision
 from unbraid.core.method import Clock, Stage
 from unbraid.data.parts import Batches
+from unbraid.training.batches import DeviceBatches
 from unbraid.training.experiment import Experiment
-from unbraid.training.loop import DeviceBatches
 from unbraid.training.step import train_step
 
 FIRST = 2

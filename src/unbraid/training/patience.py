@@ -1,7 +1,7 @@
 """When held-out figures get no better: a word about it, and, with `--train.patience`, the end of a stage."""
 
 from unbraid.core.config import TrainConfig
-from unbraid.model.run import Position
+from unbraid.model.saved import Position
 
 STILL = 5
 """Measurements in a row without a better score after which the log says so."""

@@ -18,7 +18,8 @@ from torch import Tensor
 from unbraid.core.config import Distance
 from unbraid.core.types import DOMAINS, Codes, Domain, ImageSpec, UserError, other
 from unbraid.data.equal import Pairing
-from unbraid.data.parts import Data, identities, listing
+from unbraid.data.items import identities
+from unbraid.data.parts import Data, listing
 from unbraid.model.codes import encode_all, evenly_spaced
 from unbraid.model.run import Run
 from unbraid.model.trained import Trained, load

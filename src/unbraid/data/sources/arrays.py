@@ -16,9 +16,11 @@ from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, UserError, 
 from unbraid.data.cache import form
 from unbraid.data.classes import class_pairs
 from unbraid.data.images import fit, middle
+from unbraid.data.items import Items, Rows
 from unbraid.data.labelled import labelled_data
 from unbraid.data.npz import read_arrays
-from unbraid.data.parts import Data, Items, Rows, divide
+from unbraid.data.parts import Data
+from unbraid.data.splits import divide
 
 SAMPLE = 64
 """How many items are looked at to find the range of their values."""

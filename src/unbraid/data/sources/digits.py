@@ -19,8 +19,10 @@ from torch import Tensor
 from unbraid.core.data_config import DataConfig
 from unbraid.core.short import Short
 from unbraid.core.types import ImageSpec, UserError
+from unbraid.data.items import Rows
 from unbraid.data.npz import read_arrays
-from unbraid.data.parts import Data, Rows, Split, held_out
+from unbraid.data.parts import Data
+from unbraid.data.splits import Split, held_out
 
 RIM = 100
 """Grey level (of 255) from which a pixel belongs to the pasted digit."""

@@ -10,10 +10,12 @@ from unbraid.core.types import DOMAINS, DataSpec, UserError
 from unbraid.data.cache import CachedImages, cached, form
 from unbraid.data.classes import class_of, class_pairs
 from unbraid.data.csvfile import Files, folded, read_rows
+from unbraid.data.items import Chosen
 from unbraid.data.labelled import labelled_data
 from unbraid.data.layout import PART_NAMES
 from unbraid.data.listing import Listing, list_images
-from unbraid.data.parts import ELSEWHERE, PARTS, Chosen, Data, Split, divide, divide_rest, linked
+from unbraid.data.parts import Data
+from unbraid.data.splits import ELSEWHERE, PARTS, Split, divide, divide_rest, linked
 
 
 def load_two_folders(config: DataConfig, like: DataSpec | None = None) -> Data:

@@ -29,9 +29,11 @@ from unbraid.core.short import Short
 from unbraid.core.types import DataSpec, ImageSpec, UserError
 from unbraid.data.cache import CachedImages
 from unbraid.data.images import fit
-from unbraid.data.parts import Data, PairedPart, Rows, UnpairedPart, held_out
+from unbraid.data.items import Rows
+from unbraid.data.parts import Data, PairedPart, UnpairedPart
 from unbraid.data.sources.sets import AZIMUTHS, ELEVATIONS, car_sheets, divide_cars, view_name
 from unbraid.data.sources.synthetic import uniforms
+from unbraid.data.splits import held_out
 
 REMARK = "64 px; lights, shadows and backgrounds are ours"
 VIEWS = ELEVATIONS * AZIMUTHS

@@ -14,12 +14,14 @@ from unbraid.core.files import read_json
 from unbraid.core.types import UserError
 from unbraid.data.cache import CachedImages, cached
 from unbraid.data.faces import without_background
+from unbraid.data.items import Chosen, Items, Views
 from unbraid.data.labelled import labelled_data, unseen_classes
 from unbraid.data.listing import list_images
 from unbraid.data.npz import read_arrays
-from unbraid.data.parts import Chosen, Data, Items, Split, Views, divide, held_out, linked
+from unbraid.data.parts import Data
 from unbraid.data.sources.arrays import array_items
 from unbraid.data.sources.folders import pair_by_class
+from unbraid.data.splits import Split, divide, held_out, linked
 
 AZIMUTHS, ELEVATIONS = 24, 4
 """Columns and rows of a Cars3D sheet: azimuths and elevations; column 0 is the frontal view."""

@@ -18,11 +18,13 @@ from unbraid.core.types import DOMAINS, DataSpec, UserError
 from unbraid.data.archives import archive_of, members, open_file
 from unbraid.data.cache import cached, form
 from unbraid.data.images import SUFFIXES
+from unbraid.data.items import Chosen
 from unbraid.data.labelled import labelled_data
 from unbraid.data.layout import PART_NAMES
 from unbraid.data.listing import list_images
-from unbraid.data.parts import ELSEWHERE, Chosen, Data, Split, divide_rest
+from unbraid.data.parts import Data
 from unbraid.data.sources.tables import label_values
+from unbraid.data.splits import ELSEWHERE, Split, divide_rest
 
 CLASS = "cls"
 """The ending of a member that holds an item's class, as text."""

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import DataSpec, Unpaired, UserError, VectorSpec
-from unbraid.data.parts import Data, PairedPart, Rows, UnpairedPart
+from unbraid.data.items import Rows
+from unbraid.data.parts import Data, PairedPart, UnpairedPart
 
 Shape = Literal["synthetic", "synthetic-identifiable"]
 TRAIN, HELD_OUT = 2**17, 2_000

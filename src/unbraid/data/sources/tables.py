@@ -11,9 +11,11 @@ from unbraid.core.data_config import DataConfig
 from unbraid.core.types import DataSpec, UserError
 from unbraid.data.cache import cached, form
 from unbraid.data.csvfile import Files, Table, read_table
+from unbraid.data.items import Chosen
 from unbraid.data.labelled import labelled_data
 from unbraid.data.listing import Listing, list_images
-from unbraid.data.parts import PARTS, Chosen, Data, Split
+from unbraid.data.parts import Data
+from unbraid.data.splits import PARTS, Split
 
 SPECIAL = ("file", "part", "content")
 """Columns that are no labels."""

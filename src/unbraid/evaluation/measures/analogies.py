@@ -6,7 +6,7 @@ import numpy as np
 
 from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS, Codes, Domain
-from unbraid.data.parts import Recombining, unique_rows
+from unbraid.data.items import Recombining, unique_rows
 from unbraid.evaluation.images import DistanceTable, blocks, two_of
 from unbraid.evaluation.measure import Block, Measure, cells
 from unbraid.evaluation.metrics.images import rms_distance

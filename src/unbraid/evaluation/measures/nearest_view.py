@@ -9,7 +9,7 @@ from torch import Tensor
 from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS, Domain, other
 from unbraid.data.equal import differ
-from unbraid.data.parts import derangement, identities, unique_rows
+from unbraid.data.items import derangement, identities, unique_rows
 from unbraid.evaluation.images import DistanceTable, blocks, near
 from unbraid.evaluation.measure import Block, Measure, Ways
 from unbraid.evaluation.measures.analogies import generated_block

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS, Domain, UserError, other
-from unbraid.data.parts import Items, Rows, unique_rows
+from unbraid.data.items import Items, Rows, unique_rows
 from unbraid.evaluation.images import DistanceTable, blocks, near, two_of
 from unbraid.evaluation.measure import Block, Figures, Measure, ValidationFigures, Ways
 from unbraid.evaluation.measures.analogies import generated_block

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from unbraid.core.files import Json
 from unbraid.core.types import Domain, other
-from unbraid.data.parts import Part, Rows, unique_rows
+from unbraid.data.items import Rows, unique_rows
+from unbraid.data.parts import Part
 from unbraid.evaluation.measure import Block, Measure, Ways
 from unbraid.evaluation.measures.translation import TRANSLATED, needs_translations
 from unbraid.evaluation.metrics.attributes import AttributeReader, agreement, chance

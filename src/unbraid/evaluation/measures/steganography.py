@@ -24,7 +24,8 @@ from torch import Tensor
 from unbraid.core.files import Json
 from unbraid.core.types import Codes, Domain, other
 from unbraid.data.equal import differ
-from unbraid.data.parts import Items, Part, Recombining, Rows, derangement, unique_rows
+from unbraid.data.items import Items, Recombining, Rows, derangement, unique_rows
+from unbraid.data.parts import Part
 from unbraid.evaluation.images import DistanceTable, blocks
 from unbraid.evaluation.measure import Block, Measure, Ways, cells
 from unbraid.evaluation.measures.through_translation import ThroughTranslation

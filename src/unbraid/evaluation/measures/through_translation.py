@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unbraid.core.files import Json
 from unbraid.core.types import other
-from unbraid.data.parts import Items, Rows
+from unbraid.data.items import Items, Rows
 from unbraid.evaluation.images import blocks
 from unbraid.evaluation.measure import Block, Measure
 from unbraid.evaluation.measures.retrieval import recall_block

@@ -8,7 +8,7 @@ from torch import Tensor
 from unbraid.core.files import Json
 from unbraid.core.types import Codes, Domain, other
 from unbraid.data.equal import differ
-from unbraid.data.parts import Rows, derangement
+from unbraid.data.items import Rows, derangement
 from unbraid.evaluation.measure import Block, Figures, Measure, ValidationFigures, Ways
 from unbraid.evaluation.measures.transfer import distances_block
 from unbraid.evaluation.metrics.coverage import coverage

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from unbraid.core.types import Domain, other
-from unbraid.data.parts import unique_rows
+from unbraid.data.items import unique_rows
 from unbraid.evaluation.measure import Block, Figures, Measure, ValidationFigures
 from unbraid.evaluation.measures.steganography import two_sides
 from unbraid.evaluation.measures.translation import needs_translations

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unbraid.core.types import Codes, Domain, ImageSpec, other
-from unbraid.data.parts import Rows, unique_rows
+from unbraid.data.items import Rows, unique_rows
 from unbraid.evaluation.metrics.retrieval import distances
 from unbraid.evaluation.report.content import Names, Row, Sheet
 from unbraid.evaluation.report.embed import Picture, picture

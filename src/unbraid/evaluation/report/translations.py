@@ -9,7 +9,7 @@ from torch import Tensor
 from unbraid.core.short import Short
 from unbraid.core.types import Domain, other
 from unbraid.data.equal import differ
-from unbraid.data.parts import derangement
+from unbraid.data.items import derangement
 from unbraid.evaluation.metrics.images import rms_distance
 from unbraid.evaluation.report.content import Names, Row, Sheet
 from unbraid.evaluation.report.embed import Picture, picture
