@@ -33,7 +33,7 @@ ITEMS, SAMPLES = 6, 3
 """Items of each domain in `sample_grid`, and translations of each."""
 
 
-def quantised(x: Float[Tensor, "c h w"], deep: bool = False) -> Picture:
+def quantised(x: Float[Tensor, "_ h w"], deep: bool = False) -> Picture:
     """Converts an image in [-1, 1] to (h, w, 1 or 3) uint8, or uint16; of 2 channels the first shows, of more than 3
     the first three."""
     x = x[: 3 if len(x) >= 3 else 1].float().clamp(-1, 1).add(1).mul(32767.5 if deep else 127.5).round()
@@ -47,7 +47,7 @@ def as_picture(values: Picture) -> Image.Image:
     return Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
 
 
-def to_picture(x: Float[Tensor, "c h w"]) -> Image.Image:
+def to_picture(x: Float[Tensor, "_ h w"]) -> Image.Image:
     """Converts an image in [-1, 1] to a picture of Pillow's. See `quantised`."""
     return as_picture(quantised(x))
 
