@@ -20,8 +20,8 @@ from machine import facts, table
 from unbraid.core.data_config import DataConfig
 from unbraid.core.files import write_json
 from unbraid.core.types import ImageSpec
+from unbraid.data.batches import Batches
 from unbraid.data.loading import load
-from unbraid.data.parts import Batches
 from unbraid.evaluation.metrics.images import rms_distance
 from unbraid.nn.blocks import draw_normal
 from unbraid.nn.residual import Norm, ResidualTranslator

@@ -35,8 +35,9 @@ from unbraid.core.device import choose_precision
 from unbraid.core.files import write_json
 from unbraid.core.method import Clock, Method
 from unbraid.core.types import DataSpec, ImageSpec, Labelled
+from unbraid.data.batches import Batches
 from unbraid.data.items import Rows
-from unbraid.data.parts import Batches, LabelledPart, PairedPart, Part
+from unbraid.data.parts import LabelledPart, PairedPart, Part
 from unbraid.methods import METHODS, method_name
 from unbraid.methods.lord import LORD, Extractor
 from unbraid.methods.xgan import XGANConfig

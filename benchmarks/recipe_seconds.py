@@ -24,9 +24,9 @@ from unbraid.core.device import choose_precision
 from unbraid.core.files import write_json
 from unbraid.core.memory import keep_freed_memory
 from unbraid.core.method import Clock, Method
+from unbraid.data.batches import Batches
 from unbraid.data.features import with_head
 from unbraid.data.loading import load, needs
-from unbraid.data.parts import Batches
 from unbraid.data.styles import wanted_styles
 from unbraid.methods import METHODS, method_name
 from unbraid.recipes import RECIPES

@@ -30,9 +30,10 @@ from unbraid.core.files import read_json, write_json
 from unbraid.core.memory import keep_freed_memory
 from unbraid.core.method import Clock, Disentangler, Method
 from unbraid.core.types import other
+from unbraid.data.batches import Batches
 from unbraid.data.items import Recombining, derangement
 from unbraid.data.loading import load
-from unbraid.data.parts import Batches, Data
+from unbraid.data.parts import Data
 from unbraid.evaluation.measures.steganography import Cycle, two_sides
 from unbraid.evaluation.metrics.images import rms_distance
 from unbraid.evaluation.metrics.retrieval import first_hits, recall_at

@@ -18,7 +18,7 @@ from unbraid.commands.cli import main
 from unbraid.core.config import TrainConfig
 from unbraid.core.ranks import Ranks, gather, on_whole_batch
 from unbraid.core.types import UserError
-from unbraid.data.parts import Batches
+from unbraid.data.batches import Batches
 from unbraid.methods import METHODS
 from unbraid.model.run import Run
 from unbraid.training.loop import check_numbers

@@ -21,7 +21,7 @@ from unbraid.core import memory
 from unbraid.core.config import RunConfig, TrainConfig
 from unbraid.core.method import Clock, Method, Stage, Update
 from unbraid.core.types import Paired, UserError
-from unbraid.data.parts import Batches
+from unbraid.data.batches import Batches
 from unbraid.evaluation.validation import validate
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.model.log import Log, read_log

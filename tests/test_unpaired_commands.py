@@ -121,7 +121,7 @@ def test_pairs_choose_a_model_without_codes(
     path = tmp_path / "run"
     sides = ["--data.a", str(folders / "photo"), "--data.b", str(folders / "sketch")]
     assert main(["train", "pix2pix", *sides, "--run", str(path), *SMALL["pix2pix"], *LENGTH]) == 0
-    assert "(validation likeness to the truth " in capsys.readouterr().out
+    assert "(validation similarity to the truth " in capsys.readouterr().out
     rows = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
     figures = [row["validation"] for row in rows if "validation" in row]
     assert [found.keys() for found in figures] == 2 * [{"PSNR a->b", "PSNR b->a"}]

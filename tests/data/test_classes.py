@@ -8,9 +8,10 @@ from classes import write_classes
 from helpers import random_items, write_png
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import Paired, UserError, VectorSpec
+from unbraid.data.batches import Batches
 from unbraid.data.classes import Classmates
 from unbraid.data.loading import load
-from unbraid.data.parts import Batches, Data, PairedPart, UnpairedPart
+from unbraid.data.parts import Data, PairedPart, UnpairedPart
 
 
 def by_class(path: Path, **changes: object) -> Data:

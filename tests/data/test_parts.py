@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from unbraid.core.types import DOMAINS, Batch, DataSpec, Domain, ImageSpec, Labelled, Paired, Unpaired, UserError
 from unbraid.data.balanced import BalancedOrder
+from unbraid.data.batches import Batches
 from unbraid.data.items import Chosen, Items, Rows, derangement
 from unbraid.data.loading import needs
-from unbraid.data.parts import Batches, Data, LabelledPart, PairedPart, Part, UnpairedPart, label_domains, listing
+from unbraid.data.parts import Data, LabelledPart, PairedPart, Part, UnpairedPart, label_domains, listing
 from unbraid.data.splits import Split, divide, held_out, linked
 
 SPEC = ImageSpec(4, 4, 1)

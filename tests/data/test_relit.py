@@ -11,9 +11,10 @@ from torch import Tensor
 
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import DataSpec, ImageSpec, Paired, Unpaired, UserError
+from unbraid.data.batches import Batches
 from unbraid.data.items import Recombining
 from unbraid.data.loading import load, needs
-from unbraid.data.parts import Batches, Data, PairedPart, UnpairedPart, listing
+from unbraid.data.parts import Data, PairedPart, UnpairedPart, listing
 from unbraid.data.sources.relit import VIEWS, RelitCars, relit, scenes, taken_apart
 
 SIZE = 16

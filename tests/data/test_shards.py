@@ -16,10 +16,11 @@ from PIL import Image
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import DataSpec, ImageSpec, UserError
 from unbraid.data.archives import members, open_file
+from unbraid.data.batches import Batches
 from unbraid.data.images import decode, read_header
 from unbraid.data.listing import list_images
 from unbraid.data.loading import load, load_other
-from unbraid.data.parts import Batches, LabelledPart, PairedPart, UnpairedPart
+from unbraid.data.parts import LabelledPart, PairedPart, UnpairedPart
 from unbraid.data.survey import survey
 
 

@@ -9,8 +9,9 @@ from scipy import stats
 
 from unbraid.core.data_config import DataConfig, SetName
 from unbraid.core.types import DataSpec, Paired, Unpaired, UserError, VectorSpec
+from unbraid.data.batches import Batches
 from unbraid.data.loading import load, needs
-from unbraid.data.parts import Batches, Data, PairedPart, listing
+from unbraid.data.parts import Data, PairedPart, listing
 from unbraid.data.sources.synthetic import HELD_OUT, DrawnVectors, Shape, factors, uniforms
 
 SHAPES: tuple[Shape, ...] = ("synthetic", "synthetic-identifiable")

@@ -87,7 +87,7 @@ def test_figures_that_are_bad_are_said_with_what_to_try() -> None:
     worse = troubles(evidence(compared(0.4, 0.2)))
     assert "no better than another image" in worse
     assert "right in the large, and too soft" in worse
-    assert "--method pix2pix` is sharper" in advise(evidence(compared(0.4, 0.2)))[0].remedy
+    assert "try `--method pix2pix`" in advise(evidence(compared(0.4, 0.2)))[0].remedy
     alike = {"samples": {"lpips": 0.01}, "real pairs": {"lpips": 0.4}}
     assert "hardly vary" in troubles(evidence(compared(0.2, 0.4), METRICS | {"diversity": {"a->b": alike}}))
     hidden = METRICS | {"cheat": {"a->b": {"jump": 7.0}}}

@@ -201,7 +201,7 @@ def test_without_weights_or_for_images_vgg16_cannot_see_there_is_no_perceptual_l
     def nothing(*_: object) -> dict[str, torch.Tensor]:
         raise UserError("No weights of VGG16 were found")
 
-    monkeypatch.setattr("unbraid.nn.pretrained.likeness.find_weights", nothing)
+    monkeypatch.setattr("unbraid.nn.pretrained.perceptual_term.find_weights", nothing)
     config, lines = IIAE.default_config(SIXTY_FOUR)
     assert config.perceptual_weight == 0
     assert "No weights of VGG16" in lines[1]
@@ -224,7 +224,7 @@ def test_the_perceptual_loss_is_weighed_beside_the_absolute_difference(monkeypat
         for layer, (out, ins, size) in CONVOLUTIONS["vgg16"].items()
         for part, shape in (("weight", (out, ins, size, size)), ("bias", (out,)))
     }
-    monkeypatch.setattr("unbraid.nn.pretrained.likeness.find_weights", lambda *_: weights)
+    monkeypatch.setattr("unbraid.nn.pretrained.perceptual_term.find_weights", lambda *_: weights)
     spec = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32, 1))
     found = []
     for weight in (1.0, 0.5):

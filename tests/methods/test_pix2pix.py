@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from helpers import IMAGES, VECTORS, Repeated, random_batch
-from unbraid.core.method import Clock, Disentangler, Translator
-from unbraid.core.types import DOMAINS, DataSpec, ImageSpec, Paired, UserError, other
+from unbraid.core.method import Clock
+from unbraid.core.types import DataSpec, ImageSpec, Paired, UserError
 from unbraid.methods.pix2pix import SMALL_IMAGES, Pix2Pix, Pix2PixConfig, UNet
 
 SMALL = Pix2PixConfig(width=4, discriminator_width=4)
@@ -69,22 +69,6 @@ def test_without_discriminators_there_is_one_player() -> None:
     updates = list(model.updates(Repeated(random_batch(IMAGES, needs=Paired)), Clock(0, 0.0)))
     assert [update.keys() for update in updates] == [{"generators"}]
     assert updates[0]["generators"].keys() == {"l1_b"}
-
-
-@pytest.mark.parametrize(("towards", "sources"), [("b", ("a",)), ("a", ("b",)), ("both", DOMAINS)])
-def test_it_translates_the_ways_that_are_trained_and_refuses_the_others(towards: str, sources: tuple[str, ...]) -> None:
-    model = Pix2Pix(IMAGES, replace(SMALL, towards=towards)).eval()  # pyright: ignore[reportArgumentType]
-    assert isinstance(model, Translator)
-    assert not isinstance(model, Disentangler)
-    assert model.sources() == sources
-    x = torch.zeros(1, 3, 16, 16)
-    for source in DOMAINS:
-        target = other(source)
-        if source in sources:
-            assert model.translate(x, source, target).shape == x.shape
-        else:
-            with pytest.raises(UserError, match=r"train another with --method\.towards both"):
-                model.translate(x, source, target)
 
 
 def test_vectors_are_refused_and_small_images_have_smaller_networks() -> None:

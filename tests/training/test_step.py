@@ -9,7 +9,7 @@ import torch
 from helpers import IMAGES, Repeated, paired_data
 from test_methods import CASES
 from unbraid.core.types import UserError
-from unbraid.data.parts import Batches
+from unbraid.data.batches import Batches
 from unbraid.nn import tables
 from unbraid.training.batches import DeviceBatches
 from unbraid.training.step import Checks, NonFiniteLoss, train_step

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar, get_args
 
 import tyro
 
@@ -14,15 +14,13 @@ from unbraid.commands import train_help
 from unbraid.commands.flags import check_choice, of_method, present_flags, square, taken, tracked
 from unbraid.core.config import RunConfig, TrainConfig, to_json
 from unbraid.core.data_config import DataConfig, SetName
+from unbraid.core.deadline import Deadline
 from unbraid.core.memory import keep_freed_memory
 from unbraid.core.recipe import Recipe
 from unbraid.core.suggest import did_you_mean
 from unbraid.core.types import UserError
 from unbraid.data.loading import load as load_data
 from unbraid.data.parts import Data
-
-if TYPE_CHECKING:
-    from unbraid.core.deadline import Deadline
 
 MethodConfig = TypeVar("MethodConfig")
 
@@ -119,7 +117,7 @@ def train_run(
     data: Data,
     dry_run: bool,
     notes: Sequence[str] = (),
-    until: "Deadline | None" = None,
+    until: Deadline | None = None,
 ) -> None:
     """Builds the method, trains, says where things are. See `Experiment.prepare` and `Experiment.train`."""
     from unbraid.core.ranks import number

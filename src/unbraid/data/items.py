@@ -98,7 +98,7 @@ class Joined(Short):
 
     def read(self, rows: Rows, draw: int) -> Tensor:
         """Returns items as (len(rows), *spec.shape)."""
-        x = torch.empty(len(rows), *self.spec.shape)
+        x = torch.empty(len(rows), *self.spec.shape, device="cpu")
         second = rows >= len(self.a)
         for items, wanted, offset in ((self.a, ~second, 0), (self.b, second, len(self.a))):
             if wanted.any():

@@ -41,11 +41,11 @@ def validate(run: Run, method: AnyMethod, data: Data, position: Position, log: L
 
     A method on pairs scores its mean recall@1 over both directions, in percent, or its mean average precision, where
     validation has classes and no pairs. Each item is in the gallery once, and any of its partners is a hit. One without
-    codes scores by the mean LPIPS of translations to the truth, or their PSNR without LPIPS's weights. A method on
-    labels scores how well it makes held-out images again, in PSNR, for that needs no labels; while it can't encode such
-    images, and where there are neither codes nor pairs, or no query can miss, the latest model is kept. A method on
-    unpaired images scores what `UnpairedScore` says, and keeps the latest model where that can't be measured: recall is
-    logged where validation has pairs, but pairs that are hidden from training don't choose the model either.
+    codes scores 100 (1 - LPIPS) of translations to the truth, the mean over ways, or PSNR without LPIPS's weights.
+    A method on labels scores how well it makes held-out images again, in PSNR, for that needs no labels; while it can't
+    encode such images, and where there are neither codes nor pairs, or no query can miss, the latest model is kept. A
+    method on unpaired images scores what `UnpairedScore` says, and keeps the latest model where that can't be measured:
+    recall is logged where validation has pairs, but pairs that are hidden from training don't choose the model either.
 
     Recall counts as better by more than its standard error, and the later of like models is kept (the rule of Breiman,
     Friedman, Olshen and Stone 1984, with the longer training for the simpler tree): chance would choose among them
@@ -93,7 +93,7 @@ def score_in_words(method: AnyMethod, data: Data, score: float) -> str:
     if method.needs.hides_pairs:
         return f"score without pairs {score:.1f} %"
     if method.as_disentangler() is None:
-        return f"likeness to the truth {score:.1f}"
+        return f"similarity to the truth {score:.1f}"
     return f"{'mAP' if has_classes(data.val) else 'recall@1'} {score:.1f} %"
 
 

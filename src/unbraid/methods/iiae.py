@@ -26,7 +26,7 @@ from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Pair
 from unbraid.nn.blocks import FitSize, Initial, dense, dense_stack, down, down_stack, draw_normal, halvings, up
 from unbraid.nn.functional import bounded_log_variance, kl_normal, least_squares, reparameterise, tile
 from unbraid.nn.patch import LEAST, PatchDiscriminator, discriminator_loss, patch_halvings
-from unbraid.nn.pretrained.likeness import PerceptualTerm, check_perceptual, perceptual_if_possible
+from unbraid.nn.pretrained.perceptual_term import PerceptualTerm, check_perceptual, perceptual_if_possible
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
+from torch.nn.functional import l1_loss, softplus
 from torch.optim import Adam, Optimizer
 
 from unbraid.core.bounds import Positive, Share, Size, Weight
@@ -28,7 +28,7 @@ from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, Paired, oth
 from unbraid.nn.blocks import FitSize, Upsampling, doubling, down, draw_normal, up
 from unbraid.nn.functional import plateau_then_linear
 from unbraid.nn.patch import DiscriminatorNorm, PatchDiscriminator, patch_halvings
-from unbraid.nn.pretrained.likeness import PerceptualTerm, check_perceptual
+from unbraid.nn.pretrained.perceptual_term import PerceptualTerm, check_perceptual
 from unbraid.nn.residual import both_images, check_same_shape
 
 BETAS = (0.5, 0.999)
@@ -59,8 +59,7 @@ class Pix2PixConfig:
     gan: Weight = 1.0
     """Weight of the adversarial loss. Ablation: 0 leaves eq. 3 alone."""
     perceptual_weight: Weight = 0.0
-    """Weight, relative to the mean absolute error, of LORD's perceptual loss, which makes steps several times longer.
-    The paper has none: 0."""
+    """Weight, relative to the mean absolute error, of LORD's perceptual loss. The paper has none: 0."""
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     """Sources of VGG16's weights."""
     rate: Positive = 2e-4
@@ -193,7 +192,7 @@ class Pix2Pix(Method[Paired]):
             if config.gan:
                 pairs[target] = torch.cat([x, generated.to(x.dtype)], 1)
                 score = self.discriminators[target](pairs[target])
-                terms[f"generator_{target}"] = config.gan * cross_entropy(score, 1.0)  # eq. 1
+                terms[f"generator_{target}"] = config.gan * softplus(-score).mean()  # eq. 1
         yield {"generators": terms}
         if config.gan:
             yield {
@@ -206,8 +205,8 @@ class Pix2Pix(Method[Paired]):
     def _discriminator_loss(self, batch: Paired, target: Domain, generated: Tensor) -> Float[Tensor, ""]:
         """Computes the negative of eq. 1, halved; the discriminator sees true and generated pairs in one batch."""
         real = torch.cat([batch[other(target)], batch[target]], 1)
-        scores = self.discriminators[target](torch.cat([real, generated]))
-        return (cross_entropy(scores[: len(real)], 1.0) + cross_entropy(scores[len(real) :], 0.0)) / 2
+        true, false = self.discriminators[target](torch.cat([real, generated])).split(len(real))
+        return (softplus(-true).mean() + softplus(false).mean()) / 2
 
     def sources(self) -> tuple[Domain, ...]:
         """Returns the domains whose items it translates."""
@@ -217,8 +216,3 @@ class Pix2Pix(Method[Paired]):
         """Translates x by G; ignores `style`. See `Translator.translate`. Raises UserError for a way not trained."""
         check_target(self, dst, "--method.towards both")
         return self.generators[dst](x)
-
-
-def cross_entropy(scores: Float[Tensor, "*s"], target: float) -> Float[Tensor, ""]:
-    """Computes the binary cross entropy of scores, as logits, to one target for all of them: 1 for true pairs."""
-    return binary_cross_entropy_with_logits(scores, torch.full_like(scores, target))

@@ -62,10 +62,12 @@ class TensorBoard:
         self._writer = SummaryWriter(str(folder / "tensorboard"))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Shows numbers by name."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
     def images(self, step: int, files: Mapping[str, Path]) -> None:
+        """Shows pictures by name."""
         import numpy as np
 
         from unbraid.data.images import open_image
@@ -79,6 +81,7 @@ class TensorBoard:
         self._writer.add_text(name, text, step)
 
     def close(self) -> None:
+        """Writes what is left."""
         self._writer.close()
 
 
@@ -102,9 +105,11 @@ class WandB:
         self._run.define_metric("*", step_metric="step")  # its own may only rise, and a run goes on from a checkpoint
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Shows numbers by name."""
         self._run.log({**values, "step": step})
 
     def images(self, step: int, files: Mapping[str, Path]) -> None:
+        """Shows pictures by name."""
         self._run.log({**{name: self._image(str(file)) for name, file in files.items()}, "step": step})
 
     def text(self, step: int, name: str, text: str) -> None:
@@ -112,6 +117,7 @@ class WandB:
         self._run.summary[f"{name}/{step}"] = text
 
     def close(self) -> None:
+        """Writes what is left."""
         self._run.finish()
 
 
@@ -136,10 +142,12 @@ class MLflow:
             self._client.log_dict(self._run, dict(settings), "config.json")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Shows numbers by name."""
         for name, value in values.items():
             self._client.log_metric(self._run, _allowed(name), value, step=step)
 
     def images(self, step: int, files: Mapping[str, Path]) -> None:
+        """Shows pictures by name."""
         for name, file in files.items():
             self._client.log_artifact(self._run, str(file), _allowed(name))
 
@@ -148,6 +156,7 @@ class MLflow:
         self._client.log_text(self._run, text, f"{_allowed(name)}/{step}.txt")
 
     def close(self) -> None:
+        """Writes what is left."""
         self._client.set_terminated(self._run)
 
 
@@ -162,9 +171,11 @@ class Trackio:
         self._run = trackio.init(project=PROJECT, name=folder.name, config=dict(settings), resume="allow")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Shows numbers by name."""
         self._run.log(dict(values), step=step)
 
     def images(self, step: int, files: Mapping[str, Path]) -> None:
+        """Shows pictures by name."""
         self._run.log({name: self._image(str(file)) for name, file in files.items()}, step=step)
 
     def text(self, step: int, name: str, text: str) -> None:
@@ -172,6 +183,7 @@ class Trackio:
         self._run.log({name: text}, step=step)
 
     def close(self) -> None:
+        """Writes what is left."""
         self._run.finish()
 
 

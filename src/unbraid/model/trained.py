@@ -123,7 +123,7 @@ class Trained:
         self._disentangler("codes")
         domain = self.spec.domain(domain)
         if domain not in self._shapes:
-            own = encode_all(self.method, torch.zeros(1, *self.spec[domain].shape), domain)
+            own = encode_all(self.method, torch.zeros(1, *self.spec[domain].shape, device=self.device), domain)
             self._shapes[domain] = {name: getattr(own, name).shape[1:] for name in PARTS}
         return self._shapes[domain]
 

@@ -26,7 +26,8 @@ from unbraid.core.method import Clock, Method, Stage
 from unbraid.core.ranks import SINGLE, Ranks, count
 from unbraid.core.streams import handling
 from unbraid.core.types import UserError
-from unbraid.data.parts import Batches, Data
+from unbraid.data.batches import Batches
+from unbraid.data.parts import Data
 from unbraid.evaluation.validation import validate
 from unbraid.model.log import LOG_EVERY, Log
 from unbraid.model.restore import load_average, load_optimiser, load_weights, upgrade_state

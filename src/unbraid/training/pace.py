@@ -6,7 +6,7 @@ import torch
 
 from unbraid.core.device import choose_precision
 from unbraid.core.method import Clock, Stage
-from unbraid.data.parts import Batches
+from unbraid.data.batches import Batches
 from unbraid.training.batches import DeviceBatches
 from unbraid.training.experiment import Experiment
 from unbraid.training.step import train_step

@@ -36,6 +36,7 @@ class Analogies(Measure[AnalogiesResult]):
     says = "the shared part of one image with the exclusive part of another, against the true image"
 
     def applies(self, subject: Subject) -> str | None:
+        """See `Measure.applies`."""
         if not subject.paired:
             return "it needs pairs"
         if not subject.codes:
@@ -44,6 +45,7 @@ class Analogies(Measure[AnalogiesResult]):
         return None if known else "the data can't build the true images"
 
     def compute(self, subject: Subject) -> AnalogiesResult:
+        """See `Measure.compute`."""
         table: dict[Domain, Json] = {}
         for domain in DOMAINS:
             if found := _of_domain(subject, domain):
@@ -51,6 +53,7 @@ class Analogies(Measure[AnalogiesResult]):
         return {"analogy": table} if table else {}
 
     def rows(self, metrics: AnalogiesResult) -> list[Block]:
+        """See `Measure.rows`."""
         return [generated_block("analogy", metrics.get("analogy", {}))]
 
 

@@ -35,6 +35,7 @@ class Fidelity(Measure[FidelityResult]):
     says = "FID and KID by Inception, with --inception"
 
     def applies(self, subject: Subject) -> str | None:
+        """See `Measure.applies`."""
         if reason := needs_translations(subject):
             return reason
         if subject.networks.inception is None:
@@ -44,12 +45,15 @@ class Fidelity(Measure[FidelityResult]):
         return None if images else "Inception sees grey and colour images only"
 
     def compute(self, subject: Subject) -> FidelityResult:
+        """See `Measure.compute`."""
         return {"fidelity": {f"{source}->{other(source)}": _one_way(subject, source) for source in subject.sources}}
 
     def protocol(self, subject: Subject) -> Json:
+        """See `Measure.protocol`."""
         return {"fidelity": NETWORK}
 
     def rows(self, metrics: FidelityResult) -> list[Block]:
+        """See `Measure.rows`."""
         lines = [
             f"{f'{way} {what}':<30}FID {values['fid']:<10.2f}KID {values['kid']:.5f}"
             for way, found in metrics.get("fidelity", {}).items()

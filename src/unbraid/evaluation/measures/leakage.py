@@ -50,9 +50,11 @@ class Leakage(Measure[LeakageResult]):
     says = "what linear and MLP readers find in shared and exclusive codes: domain, class, factors"
 
     def applies(self, subject: Subject) -> str | None:
+        """See `Measure.applies`."""
         return None if subject.codes else f"{subject.model.name} has no codes"
 
     def compute(self, subject: Subject) -> LeakageResult:
+        """See `Measure.compute`."""
         train, val = subject.data.train.labelled(), subject.data.val.labelled()
         if subject.labelled and train and val:
             # by image: classes seen in training have a probe of their own, and so have those of the test part
@@ -66,6 +68,7 @@ class Leakage(Measure[LeakageResult]):
         return result
 
     def rows(self, metrics: LeakageResult) -> list[Block]:
+        """See `Measure.rows`."""
         heading = f"{'probes':<52}{'linear':<10}{'mlp':<10}{'chance':<10}control, linear / mlp"
         found: Json = metrics.get("probes", {})
         nested = any("linear" not in values and "not measured" not in values for values in found.values())

@@ -39,14 +39,17 @@ class NearestView(Measure[NearestViewResult]):
     says = "distance of samples to the nearest true counterpart of their input"
 
     def applies(self, subject: Subject) -> str | None:
+        """See `Measure.applies`."""
         if not subject.paired:
             return "it needs pairs"
         return needs_samples(subject)
 
     def compute(self, subject: Subject) -> NearestViewResult:
+        """See `Measure.compute`."""
         return {"nearest_view": {f"{source}->{other(source)}": _one_way(subject, source) for source in DOMAINS}}
 
     def rows(self, metrics: NearestViewResult) -> list[Block]:
+        """See `Measure.rows`."""
         return [generated_block("nearest view", metrics.get("nearest_view", {}))]
 
 

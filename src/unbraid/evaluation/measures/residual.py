@@ -25,25 +25,30 @@ class Residual(Measure[ResidualResult]):
     says = "correlation of codes with the residual and the content that drawn data were made of"
 
     def applies(self, subject: Subject) -> str | None:
+        """See `Measure.applies`."""
         if not (subject.paired and "residual" in subject.paired.factors):
             return "the true residual isn't known"
         return None if subject.codes else f"{subject.model.name} has no codes"
 
     def compute(self, subject: Subject) -> ResidualResult:
+        """See `Measure.compute`."""
         if len(subject.part) < FEWEST or not (found := correlations(subject)):
             return {}
         return {"residual": {name: round(value, 5) for name, value in found.items()}}
 
     def missing(self, subject: Subject, result: ResidualResult) -> dict[str, str]:
+        """See `Measure.missing`."""
         if "residual" in result:
             return {}
         return {"residual": f"a correlation of fewer than {FEWEST} items says nothing"}
 
     def rows(self, metrics: ResidualResult) -> list[Block]:
+        """See `Measure.rows`."""
         lines = [f"{name:<30}{value:.4f}" for name, value in metrics.get("residual", {}).items()]
         return [Block("correlation with the truth", lines)]
 
     def watch(self, subject: Subject) -> ValidationFigures:
+        """See `Measure.watch`."""
         if len(subject.part) < FEWEST:
             return ValidationFigures()
         return ValidationFigures({f"{name}, %": 100 * value for name, value in correlations(subject).items()})

@@ -44,11 +44,13 @@ class Retrieval(Measure[RetrievalResult]):
     says = "recall of counterparts by shared codes, both ways, beside exclusive codes and pixels"
 
     def applies(self, subject: Subject) -> str | None:
+        """See `Measure.applies`."""
         if not subject.paired:
             return "it needs pairs"
         return None if subject.codes else f"{subject.model.name} has no codes"
 
     def compute(self, subject: Subject) -> RetrievalResult:
+        """See `Measure.compute`."""
         assert subject.paired
         compared, space = _compared(subject), subject.model.space
         labels = subject.paired.label(np.arange(len(subject.paired)))
@@ -62,6 +64,7 @@ class Retrieval(Measure[RetrievalResult]):
         return RetrievalResult(**{name: figures for name, figures in result.items() if figures})  # type: ignore[typeddict-item]
 
     def protocol(self, subject: Subject) -> Json:
+        """See `Measure.protocol`."""
         items = subject.pairing
         p, q = (len(items.first[domain]) for domain in DOMAINS)
         return {
@@ -74,6 +77,7 @@ class Retrieval(Measure[RetrievalResult]):
         }
 
     def missing(self, subject: Subject, result: RetrievalResult) -> dict[str, str]:
+        """See `Measure.missing`."""
         assert subject.paired
         reasons: dict[str, str] = {}
         wanted = {"recall": "pair"} | ({} if subject.paired.labels is None else {"recall_label": "label"})
@@ -86,6 +90,7 @@ class Retrieval(Measure[RetrievalResult]):
         return reasons
 
     def rows(self, metrics: RetrievalResult) -> list[Block]:
+        """See `Measure.rows`."""
         keys = [("recall", "pair"), ("recall_label", "label")]
         keys += [(f"recall_{name}", name) for name in get_args(Distance)]
         rows = {f"{what} ({label})": ways for key, label in keys for what, ways in metrics.get(key, {}).items()}
@@ -100,6 +105,7 @@ class Retrieval(Measure[RetrievalResult]):
         return [recall_block(rows), Block(heading, lines)]
 
     def watch(self, subject: Subject) -> ValidationFigures:
+        """See `Measure.watch`."""
         assert subject.paired
         a, b = subject.both_encoded()
         space = subject.model.space

@@ -49,12 +49,15 @@ class Samples(Measure[SamplesResult]):
     says = "distance of samples for one input to each other, and to the nearest real image"
 
     def applies(self, subject: Subject) -> str | None:
+        """See `Measure.applies`."""
         return needs_samples(subject)
 
     def compute(self, subject: Subject) -> SamplesResult:
+        """See `Measure.compute`."""
         return {"diversity": {f"{source}->{other(source)}": _one_way(subject, source) for source in DOMAINS}}
 
     def rows(self, metrics: SamplesResult) -> list[Block]:
+        """See `Measure.rows`."""
         return [generated_block("diversity", metrics.get("diversity", {}))]
 
     def watch(self, subject: Subject) -> ValidationFigures:

@@ -42,16 +42,19 @@ class Semantics(Measure[SemanticsResult]):
     says = "attributes of the input that a reader of real images finds in its translation"
 
     def applies(self, subject: Subject) -> str | None:
+        """See `Measure.applies`."""
         if reason := needs_translations(subject):
             return reason
         known = any(_names(subject, source) for source in subject.sources)
         return None if known else "no attribute is known in both domains"
 
     def compute(self, subject: Subject) -> SemanticsResult:
+        """See `Measure.compute`."""
         table = {f"{source}->{other(source)}": way for source in subject.sources if (way := _one_way(subject, source))}
         return {"attributes": table} if table else {}
 
     def rows(self, metrics: SemanticsResult) -> list[Block]:
+        """See `Measure.rows`."""
         kinds = ("translations", "real", "random")
         heading = f"{'attribute shown, % (balanced)':<40}" + "".join(f"{kind:<18}" for kind in kinds).rstrip()
         lines = []

@@ -124,14 +124,17 @@ class Steganography(Measure[SteganographyResult]):
     says = "does a translation hide what the way back needs? what rounding and noise do to the way back"
 
     def applies(self, subject: Subject) -> str | None:
+        """See `Measure.applies`."""
         if len(subject.sources) < 2 and not subject.paired:
             return f"{subject.model.name} translates one way, and no pairs are known"
         return needs_translations(subject)
 
     def by_default(self, subject: Subject) -> bool:
+        """See `Measure.by_default`."""
         return subject.model.method.needs.hides_pairs
 
     def compute(self, subject: Subject) -> SteganographyResult:
+        """See `Measure.compute`."""
         hidden: Ways[Json] = {}
         cheat: Ways[Json] = {}
         for source in subject.sources:
@@ -157,6 +160,7 @@ class Steganography(Measure[SteganographyResult]):
         return result
 
     def rows(self, metrics: SteganographyResult) -> list[Block]:
+        """See `Measure.rows`."""
         names = ("lpips", "psnr", "ssim", "distance")
         heading = f"{'there and back':<40}" + "".join(f"{name:<10}" for name in names).rstrip()
         lines = []

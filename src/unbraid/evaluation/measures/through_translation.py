@@ -39,9 +39,11 @@ class ThroughTranslation(Measure[ThroughTranslationResult]):
     says = "recall of counterparts by the pixels of translations"
 
     def applies(self, subject: Subject) -> str | None:
+        """See `Measure.applies`."""
         return needs_translations(subject) if subject.paired else "it needs pairs"
 
     def compute(self, subject: Subject) -> ThroughTranslationResult:
+        """See `Measure.compute`."""
         return subject.figures(self.name, lambda: self._compute(subject))
 
     def _compute(self, subject: Subject) -> ThroughTranslationResult:
@@ -77,6 +79,7 @@ class ThroughTranslation(Measure[ThroughTranslationResult]):
         return {"recall_through_translation": table} if any(table[name] for name in groups) else {}
 
     def rows(self, metrics: ThroughTranslationResult) -> list[Block]:
+        """See `Measure.rows`."""
         found = metrics.get("recall_through_translation", {})
         return [recall_block({f"translated ({hit})": found[hit] for hit in ("pair", "label") if hit in found})]
 

@@ -38,12 +38,14 @@ class Transfer(Measure[TransferResult]):
     says = "the class of one image with the content of another, against the true image"
 
     def applies(self, subject: Subject) -> str | None:
+        """See `Measure.applies`."""
         part = subject.labelled
         if not part:
             return "it needs images of one kind with labels"
         return None if len(self._tasks(subject)) else "the content of images isn't known"
 
     def compute(self, subject: Subject) -> TransferResult:
+        """See `Measure.compute`."""
         part, networks, method = subject.labelled, subject.networks, subject.model.method
         assert part
         tasks = self._tasks(subject)
@@ -60,9 +62,11 @@ class Transfer(Measure[TransferResult]):
         return {"content_transfer": {"tasks": len(tasks), **table}}
 
     def rows(self, metrics: TransferResult) -> list[Block]:
+        """See `Measure.rows`."""
         return [distances_block({"content": metrics.get("content_transfer", {})})]
 
     def watches(self, subject: Subject) -> bool:
+        """See `Measure.watches`."""
         return True
 
     def watch(self, subject: Subject) -> ValidationFigures:

@@ -40,18 +40,22 @@ class Translation(Measure[TranslationResult]):
     says = "LPIPS, PSNR and SSIM of translations to the truth; Fréchet, kernel distance, coverage of the target domain"
 
     def applies(self, subject: Subject) -> str | None:
+        """See `Measure.applies`."""
         return needs_translations(subject)
 
     def compute(self, subject: Subject) -> TranslationResult:
+        """See `Measure.compute`."""
         return {"translation": {f"{source}->{other(source)}": _one_way(subject, source) for source in subject.sources}}
 
     def missing(self, subject: Subject, result: TranslationResult) -> dict[str, str]:
+        """See `Measure.missing`."""
         if not subject.paired:
             return {}
         why = "there is no other item to take in place of an answer"
         return {f"{way} random": why for way, found in result.get("translation", {}).items() if "random" not in found}
 
     def rows(self, metrics: TranslationResult) -> list[Block]:
+        """See `Measure.rows`."""
         return [distances_block(metrics.get("translation", {}))]
 
     def watches(self, subject: Subject) -> bool:

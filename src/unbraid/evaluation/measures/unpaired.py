@@ -50,6 +50,7 @@ class UnpairedScore(Measure[UnpairedResult]):
     says = "without pairs: how far translations look like the target domain, and like their inputs"
 
     def applies(self, subject: Subject) -> str | None:
+        """See `Measure.applies`."""
         if reason := needs_translations(subject):
             return reason
         if subject.networks.vgg is None:
@@ -61,14 +62,17 @@ class UnpairedScore(Measure[UnpairedResult]):
         return f"the part has fewer than {FEWEST} different items of a domain" if few < FEWEST else None
 
     def by_default(self, subject: Subject) -> bool:
+        """See `Measure.by_default`."""
         return subject.model.method.needs.hides_pairs
 
     def compute(self, subject: Subject) -> UnpairedResult:
+        """See `Measure.compute`."""
         ways = {f"{source}->{other(source)}": _one_way(subject, source) for source in subject.sources}
         scores = [(way["likeness"] * way["content"]) ** 0.5 for way in ways.values()]
         return {"unpaired": {"score": round(sum(scores) / len(scores), 3), **ways}}
 
     def rows(self, metrics: UnpairedResult) -> list[Block]:
+        """See `Measure.rows`."""
         found = metrics.get("unpaired", {})
         lines = [
             f"{way:<22}{values['likeness']:<12.1f}{values['content']:.1f}"
@@ -78,6 +82,7 @@ class UnpairedScore(Measure[UnpairedResult]):
         return [Block(f"{'without pairs, %':<22}{'likeness':<12}content", lines)]
 
     def watches(self, subject: Subject) -> bool:
+        """See `Measure.watches`."""
         return subject.model.method.needs.hides_pairs and self.applies(subject) is None
 
     def watch(self, subject: Subject) -> ValidationFigures:

@@ -87,11 +87,13 @@ class ZeroShot(Measure[ZeroShotResult]):
     says = "retrieval by class among classes that training never saw"
 
     def applies(self, subject: Subject) -> str | None:
+        """See `Measure.applies`."""
         if not subject.classes:
             return "it needs classes and no pairs"
         return None if subject.codes else f"{subject.model.name} has no codes"
 
     def compute(self, subject: Subject) -> ZeroShotResult:
+        """See `Measure.compute`."""
         part, distance, space = subject.part, subject.distance, subject.model.space
         if says_nothing(part):
             return {}
@@ -114,13 +116,16 @@ class ZeroShot(Measure[ZeroShotResult]):
         return {"zero_shot": {**figures, **_counts(part), **table}}
 
     def protocol(self, subject: Subject) -> Json:
+        """See `Measure.protocol`."""
         return {"hit": "any item of the query's class, which training never saw", "distance": subject.distance}
 
     def missing(self, subject: Subject, result: ZeroShotResult) -> dict[str, str]:
+        """See `Measure.missing`."""
         why = says_nothing(subject.part)
         return {"unseen classes": f"the test part has {why}"} if why else {}
 
     def rows(self, metrics: ZeroShotResult) -> list[Block]:
+        """See `Measure.rows`."""
         found = metrics.get("zero_shot", {})
         heading = f"{'unseen classes':<34}{'way':<8}{'mAP':<9}{'P@100':<9}{'recall@1, % (95 %)':<20}median rank"
         rows = {f"shared ({name})": ways for name, ways in found.get("shared", {}).items()}

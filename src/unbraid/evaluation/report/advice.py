@@ -222,5 +222,5 @@ def _sharper(found: Evidence) -> str:
     weight = getattr(method.config, "perceptual_weight", None)
     words = " With --method.perceptual-weight 0.5 they get sharper." if weight == 0 else ""
     if not (method.needs.labelled or method.needs.hides_pairs) and method.as_disentangler():
-        words += " Where pairs agree place by place, `unbraid start ... --method pix2pix` is sharper, without a search."
+        words += " Where pairs agree place by place, try `--method pix2pix` in another --run; it has no search."
     return words

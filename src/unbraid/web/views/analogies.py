@@ -46,9 +46,11 @@ class Analogies:
     name, title = "analogies", "Analogies"
 
     def missing(self, opened: Opened) -> str:
+        """Returns why this run has no such view; empty if it has."""
         return without_codes(opened)
 
     def build(self, page: Page) -> None:
+        """Builds components and events."""
         self.page = page
         with gr.Row():
             with gr.Column(scale=2, min_width=300):

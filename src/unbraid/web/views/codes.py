@@ -32,6 +32,7 @@ class CodesView:
     name, title = "codes", "Codes"
 
     def missing(self, opened: Opened) -> str:
+        """Returns why this run has no such view; empty if it has."""
         if not opened.model.spec.of_images:
             return "its items are vectors, without pictures"
         if not any(shared for shared, _ in opened.sizes.values()):
@@ -39,6 +40,7 @@ class CodesView:
         return "" if opened.data else f"its test part can't be read ({opened.without_data})"
 
     def build(self, page: Page) -> None:
+        """Builds components and events."""
         with gr.Row():
             layout = gr.Radio(["pca", "t-sne"], value="pca", label="Layout", min_width=140)
             self.colour = gr.Radio(["domain"], value="domain", label="Coloured by", min_width=140)

@@ -27,11 +27,13 @@ class Compare:
         self.names = names
 
     def missing(self, opened: Opened) -> str:
+        """Returns why this run has no such view; empty if it has."""
         if len(self.names) < 2:
             return "there is one run only: unbraid explore RUN RUN... compares several"
         return Translate().missing(opened)
 
     def build(self, page: Page) -> None:
+        """Builds components and events."""
         self.page = page
         with gr.Row():
             with gr.Column(scale=2, min_width=300):

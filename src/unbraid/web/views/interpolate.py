@@ -22,9 +22,11 @@ class Interpolate:
     name, title = "interpolate", "Interpolate"
 
     def missing(self, opened: Opened) -> str:
+        """Returns why this run has no such view; empty if it has."""
         return without_codes(opened)
 
     def build(self, page: Page) -> None:
+        """Builds components and events."""
         self.page = page
         with gr.Row():
             with gr.Column(scale=2, min_width=300):

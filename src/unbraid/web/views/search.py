@@ -34,6 +34,7 @@ class Search:
     name, title = "search", "Search"
 
     def missing(self, opened: Opened) -> str:
+        """Returns why this run has no such view; empty if it has."""
         if not opened.model.spec.of_images:
             return "its items are vectors, without pictures"
         if not any(shared for shared, _ in opened.sizes.values()):
@@ -41,6 +42,7 @@ class Search:
         return "" if opened.data or opened.index else f"its test part can't be read ({opened.without_data})"
 
     def build(self, page: Page) -> None:
+        """Builds components and events."""
         self.page = page
         with gr.Row():
             with gr.Column(scale=2, min_width=300):

@@ -38,6 +38,7 @@ class Training:
         return ""
 
     def build(self, page: Page) -> None:
+        """Builds components and events."""
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
                 with gr.Accordion("One curve, large", open=False):

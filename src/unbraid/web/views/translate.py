@@ -18,6 +18,7 @@ class Translate:
     name, title = "translate", "Translate"
 
     def missing(self, opened: Opened) -> str:
+        """Returns why this run has no such view; empty if it has."""
         if not opened.model.spec.of_images:
             return "its items are vectors, without pictures"
         if len(opened.domains) < 2:
@@ -25,6 +26,7 @@ class Translate:
         return "" if opened.model.translator() is not None else f"{opened.model.name} does not translate"
 
     def build(self, page: Page) -> None:
+        """Builds components and events."""
         self.page = page
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
