@@ -14,6 +14,7 @@ from unbraid.core.types import DataSpec, Domain, ImageSpec, Unpaired
 from unbraid.data.parts import Data, PairedPart, UnpairedPart
 from unbraid.evaluation.measures.leakage import _domain_probe as domain_probe
 from unbraid.evaluation.measures.semantics import Semantics
+from unbraid.evaluation.metrics import attributes as readers
 from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
 from unbraid.model.trained import Trained
 from unbraid.nn.pretrained.perceptual import Vgg16
@@ -88,6 +89,14 @@ def test_translations_that_are_all_alike_do_not(data: Data) -> None:
     found = attributes(Trained(Turning(False).eval(), None, "known", 0), data, networks())
     assert found["a->b"]["colour"]["translations"]["balanced"] == pytest.approx(33.333, abs=0.01)
     assert found["a->b"]["colour"]["real"]["accuracy"] == 100
+
+
+def test_a_network_reads_what_is_shown_often_without_weights(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "MANY", 8)
+    monkeypatch.setattr(readers, "STEPS", 40)
+    found = attributes(Trained(Turning(True).eval(), None, "known", 0), data, NO_NETWORKS)
+    assert found["b->a"]["colour"]["fitted to"] == 24
+    assert found["b->a"]["colour"]["translations"] == {"images": 24, "accuracy": 100.0, "balanced": 100.0}
 
 
 def test_nothing_is_said_without_attributes_on_both_sides_or_without_weights(data: Data) -> None:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from unbraid.evaluation.metrics.attributes import AttributeReader, agreement, chance
+from unbraid.evaluation.metrics import attributes
+from unbraid.evaluation.metrics.attributes import AttributeReader, ImageReader, agreement, chance, many_of_each
 
 
 def clouds(count: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
@@ -28,6 +29,26 @@ def test_unknown_and_rare_values_are_left_out() -> None:
     reader = AttributeReader(x, values)
     assert reader.known.tolist() == [0, 1, 2]
     assert reader.count == 53
+
+
+def test_a_network_reads_shapes_in_any_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attributes, "MANY", 80)
+    monkeypatch.setattr(attributes, "STEPS", 60)
+    values = np.arange(180) % 2 * 3
+    values[-12:] = -1  # not known
+    draw = np.random.default_rng(0)
+    x = torch.from_numpy(draw.uniform(-1, 1, (180, 3, 1, 1)).astype(np.float32)).expand(-1, -1, 16, 16).clone()
+    x[values == 3, :, 4:12, 4:12] *= -1
+    assert many_of_each(values)
+    assert not many_of_each(values[:150])
+    state = torch.get_rng_state()
+    readers = [ImageReader(lambda rows: x[rows], np.arange(180), values, seed) for seed in (0, 0)]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert readers[0].known.tolist() == [0, 3]
+    assert readers[0].count == 168
+    read, again = (reader.read(x[:168]) for reader in readers)
+    assert (read == again).all()
+    assert agreement(read, values[:168])["balanced"] > 95
 
 
 def test_a_single_value_cannot_be_told() -> None:

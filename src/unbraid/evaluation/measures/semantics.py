@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from unbraid.core.files import Json
-from unbraid.core.types import Domain, other
+from unbraid.core.types import Domain, ImageSpec, other
 from unbraid.data.items import Rows, unique_rows
 from unbraid.data.parts import Part
 from unbraid.evaluation.measure import Block, Measure, Ways
 from unbraid.evaluation.measures.translation import TRANSLATED, needs_translations
-from unbraid.evaluation.metrics.attributes import AttributeReader, agreement, chance
+from unbraid.evaluation.metrics.attributes import AttributeReader, ImageReader, agreement, chance, many_of_each
 from unbraid.evaluation.subject import Subject
 from unbraid.model.codes import evenly_spaced
 
 READ = 3000
-"""Real images that a reader is fitted to, at most."""
+"""Real images whose features a reader is fitted to, at most."""
 
 
 class SemanticsResult(TypedDict, total=False):
@@ -34,8 +34,8 @@ class Semantics(Measure[SemanticsResult]):
     """Counts, for each attribute of both domains, translations that show what their inputs do, percent, both ways.
 
     real: real images of the target domain in place of translations, the best that the reader allows. random: the same
-    on average over all others, each compared with what another one should show. Readers are fitted to features of
-    training images.
+    on average over all others, each compared with what another one should show. Readers are fitted to training images
+    of the target domain: a network to the images where they are many, otherwise a classifier to VGG16's features.
     """
 
     name = "semantics"
@@ -79,50 +79,59 @@ def _names(subject: Subject, source: Domain) -> list[str]:
 
 
 def _one_way(subject: Subject, source: Domain) -> Json:
-    """Empty without VGG16's weights, and for images it can't take."""
+    """Returns what is found by attribute."""
     compared, names = _compared(subject, source), _names(subject, source)
     if not names:
         return {}
     count = subject.at_most(TRANSLATED)
-    fitted, inputs, real = (
+    known, inputs, real = (
         evenly_spaced(unique_rows(*part.domain(domain)), most)
-        for (part, domain), most in zip(compared, (READ, count, count), strict=True)
+        for (part, domain), most in zip(compared, (None, count, count), strict=True)
     )
-    learned = _real_features(subject, compared[0], fitted)
-    if not learned.shape[1]:
-        return {}
-    translated, true = subject.translated_features(source, inputs), _real_features(subject, compared[2], real)
     way: Json = {}
     for name in names:
-        values = [
+        learned, wanted, true = (
             part.attributes_of(domain)[name][rows]
-            for (part, domain), rows in zip(compared, (fitted, inputs, real), strict=True)
-        ]
+            for (part, domain), rows in zip(compared, (known, inputs, real), strict=True)
+        )
         try:
-            reader = AttributeReader(learned, values[0])
+            reader, translations, others = _reader(subject, source, (known, inputs, real), learned)
             way[name] = {
                 "values": len(reader.known),
                 "fitted to": reader.count,
-                "translations": _agreement(reader, translated, values[1]),
-                "real": _agreement(reader, true, values[2]),
-                "random": _agreement(reader, true, values[2], chance),
+                "translations": _agreement(reader, translations, wanted),
+                "real": _agreement(reader, others, true),
+                "random": _agreement(reader, others, true, chance),
             }
-        except ValueError:  # one value only, or too few images
+        except ValueError:  # one value only, too few images, or features without VGG16's weights
             continue
     return way
 
 
-def _real_features(subject: Subject, of: tuple[Part, Domain], rows: Rows) -> Tensor:
-    part, domain = of
-    return subject.networks.features(subject.read(part.domain(domain)[0], rows), real=True)
+def _reader(
+    subject: Subject, source: Domain, rows: tuple[Rows, Rows, Rows], values: np.ndarray
+) -> tuple[ImageReader | AttributeReader, Tensor, Tensor]:
+    """Returns a reader of images or features, and the translations and real images as it takes them: images if there
+    are many of each value, otherwise features. Raises ValueError if there are too few of either."""
+    (train, target), _, (part, _) = _compared(subject, source)
+    known, inputs, real = rows
+    items, others = train.domain(target)[0], part.domain(target)[0]
+    if many_of_each(values) and isinstance(items.spec, ImageSpec):
+        reader = ImageReader(lambda some: subject.read(items, some), known, values, subject.seed)
+        return reader, subject.translated(source, inputs), subject.read(others, real)
+    at = evenly_spaced(np.arange(len(known)), READ)
+    features = subject.networks.features
+    learned = AttributeReader(features(subject.read(items, known[at]), real=True), values[at])
+    return learned, subject.translated_features(source, inputs), features(subject.read(others, real), real=True)
 
 
 def _agreement(
-    reader: AttributeReader,
-    features: Tensor,
+    reader: ImageReader | AttributeReader,
+    seen: Tensor,
     wanted: np.ndarray,
     compare: Callable[[np.ndarray, np.ndarray], dict[str, float]] = agreement,
 ) -> dict[str, float]:
-    """Returns how far readings agree with wanted values, and of how many images: those whose value is known to it."""
+    """Returns how far readings of images or features agree with wanted values, and of how many: those whose value is
+    known to the reader."""
     known = np.isin(wanted, reader.known)
-    return {"images": int(known.sum()), **compare(reader.read(features[torch.from_numpy(known)]), wanted[known])}
+    return {"images": int(known.sum()), **compare(reader.read(seen[torch.from_numpy(known)]), wanted[known])}
