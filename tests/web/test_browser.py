@@ -107,6 +107,14 @@ def test_a_curve_is_shown_large(page: Any, served: Served) -> None:
     page.locator("#training-chart canvas, #training-chart svg.marks").first.wait_for()
 
 
+def test_no_button_lies_on_the_samples(page: Any, served: Served) -> None:
+    page.goto(f"{served.address}?view=training&run=pairs")
+    picture(page, "training")
+    buttons = page.locator("#training-picture .icon-button-wrapper").bounding_box()
+    sheet = page.locator("#training-picture img").bounding_box()
+    assert sheet["y"] >= buttons["y"] + buttons["height"]
+
+
 def test_an_upload_is_shown_in_the_other_domain(page: Any, served: Served, tmp_path: Path) -> None:
     page.goto(served.address)
     picture(page, "translate")
@@ -198,6 +206,10 @@ def test_a_phone_shows_the_picture_first_and_nothing_is_cut_off(browser: Any, se
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390
     ground = np.asarray(Image.open(io.BytesIO(phone.screenshot())).convert("L"))[-20:, :4].mean()
     assert ground < 60 if scheme == "dark" else ground > 200
+    phone.goto(f"{served.address}?view=codes&run=pairs&items=20")
+    phone.locator(".leaks").wait_for()
+    cells = "[...document.querySelectorAll('.leaks td')].map((cell) => cell.getBoundingClientRect().right)"
+    assert max(phone.evaluate(cells)) <= 390
     context.close()
 
 
