@@ -48,9 +48,9 @@ test-lowest:
 	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses auto --dist loadscope
 
 test-wheel: setup
-	@echo "Installing a wheel with the oldest versions that pyproject.toml allows, torch aside, in $(WHEEL), and running its commands"
+	@echo "Installing a wheel with the oldest versions that pyproject.toml allows, torch aside, in $(WHEEL), and running a newcomer's commands"
 	@rm -rf $(WHEEL)
-	@$(BIN)/python benchmarks/wheel.py --out $(WHEEL) --python $(PYTHON)
+	@$(BIN)/python benchmarks/newcomer.py --wheel lowest --minutes 0.2 --out $(WHEEL) --python $(PYTHON)
 
 check: setup
 	@echo "Checking style, types and the documentation's links"

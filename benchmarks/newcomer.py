@@ -2,13 +2,13 @@
 exported model by the lines of docs/export.md, and the page in the browser.
 
     python benchmarks/newcomer.py --root DATA --minutes 10
-    python benchmarks/newcomer.py --root DATA --minutes 10 --wheel   # in an environment of its own, from a wheel
+    python benchmarks/newcomer.py --wheel lowest --minutes 0.2   # drawn images; from a wheel, in its own environment
+    python benchmarks/newcomer.py --wheel newest --minutes 0.2 --python python3.13 --torch torch torchvision
 
 Prints each command with its time and exit status, and keeps them in OUT/newcomer.json with the pictures that it made.
 Exit status 1 if a command failed.
 """
 
-import argparse
 import json
 import re
 import shutil
@@ -19,17 +19,39 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.request import urlopen
 
 import numpy as np
+import tyro
 from PIL import Image
 
+from environment import ROOT, prepare_environment
 from machine import facts
 
-ROOT = Path(__file__).parent.parent
 TEN = 10
 """Images that are translated, and searched for."""
 PICTURES = {".png", ".gif", ".webp", ".html"}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """See above."""
+
+    root: Path | None = None
+    """Folder of the known data sets, for CUHK's photos and sketches. Default: drawn squares."""
+    out: Path = Path("newcomer")
+    """New folder for everything."""
+    minutes: float = 10
+    """How long to train, each of two times."""
+    wheel: Literal["lowest", "newest"] | None = None
+    """Versions of an environment of its own. Default: the environment that runs this."""
+    environment: Path | None = None
+    """That environment; one that is there is used, with its torch. Default: OUT/venv."""
+    python: str = sys.executable
+    """Interpreter that it is made of."""
+    torch: tuple[str, ...] = ()
+    """Requirements of torch and torchvision in it. Default: those of constraints.txt."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +65,25 @@ class Done:
     said: str
 
 
-def write_folders(root: Path, out: Path) -> None:
-    """Writes the set's pairs as photos and sketches of 64 x 64 px, with equal names, and ten of each apart."""
-    with np.load(root / "cuhk" / "cuhk_student_128x160.npz") as arrays:
-        sides = {"photos": arrays["photo"], "sketches": arrays["sketch"]}
+def drawn() -> dict[str, np.ndarray]:
+    """Draws pairs of squares, the same place in each pair, other colours."""
+    sides = {name: np.empty((60, 64, 64, 3), np.uint8) for name in ("photos", "sketches")}
+    for number in range(60):
+        random = np.random.default_rng(number)
+        top, left = random.integers(0, 44, 2)
+        for images in sides.values():
+            images[number] = random.integers(0, 100, 3)
+            images[number, top : top + 20, left : left + 20] = random.integers(150, 256, 3)
+    return sides
+
+
+def write_folders(root: Path | None, out: Path) -> None:
+    """Writes pairs as photos and sketches of 64 x 64 px, with equal names, and ten of each apart."""
+    if root is None:
+        sides = drawn()
+    else:
+        with np.load(root / "cuhk" / "cuhk_student_128x160.npz") as arrays:
+            sides = {"photos": arrays["photo"], "sketches": arrays["sketch"]}
     for name, images in sides.items():
         for number, pixels in enumerate(images):
             folder = out / (name if number >= TEN else f"ten-{name}")
@@ -68,20 +105,11 @@ def commands(minutes: float, there: list[str]) -> list[list[str]]:
         ["index", "runs/own", "sketches", "ten-sketches", "--domain", "b", "--to", "sketches.index"],
         ["search", "runs/own", "sketches.index", "ten-photos", "--k", "5", "--out", "found.png"],
         ["export", "runs/own", "--to", "onnx", "--out", "exported"],
+        ["export", "runs/own", "--to", "torch", "--out", "programs", "--only", "translate"],
         ["report", "runs/own"],
         ["start", "photos", "sketches", "--minutes", f"{minutes:g}", "--run", "runs/start"],
     ]
     return [words for words in found if words[0] in there]
-
-
-def own_environment(place: Path) -> Path:
-    """Builds a wheel and installs it into an environment of its own; returns its `unbraid`."""
-    wheels, python = place / "wheels", place / "venv" / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", wheels, ROOT], check=True)
-    (wheel,) = wheels.glob("unbraid-*.whl")
-    subprocess.run([sys.executable, "-m", "venv", place / "venv"], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", f"{wheel}[search,onnx,web]"], check=True)
-    return python.with_name("unbraid")
 
 
 def noted(command: str, run: Callable[[], tuple[int, str]], place: Path) -> Done:
@@ -130,31 +158,37 @@ def pictures(place: Path) -> dict[Path, float]:
     return {path: path.stat().st_mtime for path in place.rglob("*") if path.suffix in PICTURES}
 
 
-def main() -> int:
+def main(asked: Arguments) -> int:
     """Runs the hour; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--root", type=Path, required=True, help="folder of the known data sets")
-    parser.add_argument("--out", type=Path, default=Path("newcomer"), help="new folder for everything")
-    parser.add_argument("--minutes", type=float, default=10, help="how long to train, each of two times")
-    parser.add_argument("--wheel", action="store_true", help="install a wheel into an environment of its own")
-    asked = parser.parse_args()
     place = asked.out.resolve()
     place.mkdir(parents=True)
     write_folders(asked.root, place)
-    unbraid = own_environment(place) if asked.wheel else Path(sys.executable).with_name("unbraid")
+    python = Path(sys.executable)
+    if asked.wheel:
+        home = (asked.environment or place / "venv").resolve()
+        python = prepare_environment(home, place / "wheels", asked.wheel, asked.python, asked.torch)
+    unbraid = python.with_name("unbraid")
     said = subprocess.run([unbraid, "--help"], capture_output=True, text=True, check=True).stdout
     there = [line.split()[0] for line in said.splitlines() if line.startswith("  ")]
-    results = [
+    results = [noted("python -m pip check", lambda: ran([python, "-m", "pip", "check"], place), place)]
+    results += [
         noted(" ".join(["unbraid", *words]), lambda words=words: ran([unbraid, *words], place), place)
         for words in commands(asked.minutes, there)
     ]
-    python = unbraid.with_name("python")
     results.append(noted("python: the lines of docs/export.md", lambda: without_unbraid(python, place), place))
     results.append(noted("unbraid explore runs/own --index sketches.index", lambda: page(unbraid, place), place))
-    table = {"machine": facts(), "minutes": asked.minutes, "commands": [asdict(done) for done in results]}
+    versions = ran([python, "-m", "pip", "freeze"], place)[1].splitlines()
+    table = {
+        "machine": facts(),
+        "minutes": asked.minutes,
+        "commands": [asdict(done) for done in results],
+        "versions": versions,
+    }
     (place / "newcomer.json").write_text(json.dumps(table, indent=1) + "\n")
-    return int(any(done.status for done in results))
+    failed = [done.command for done in results if done.status]
+    print(f"{len(results)} commands, {len(failed)} failed{': ' if failed else ''}{'; '.join(failed)}")
+    return int(bool(failed))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(tyro.cli(Arguments)))
