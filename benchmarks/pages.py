@@ -292,15 +292,16 @@ def of_changes() -> str:
     """Returns the table of settings for small images without pairs, each put back to the paper's: LPIPS both ways of
     translations to hidden counterparts, mean over seeds."""
     runs = read_json(RESULTS / "unpaired-changes.json")["runs"]
-    methods = sorted({run["method"] for run in runs})
+    columns = list(dict.fromkeys((run["method"], run["set"]) for run in runs))
 
-    def words(change: str, method: str) -> str:
-        found = [run["figures"] for run in runs if (run["change"], run["method"]) == (change, method)]
+    def words(change: str, column: tuple[str, str]) -> str:
+        found = [run["figures"] for run in runs if (run["change"], run["method"], run["set"]) == (change, *column)]
         ways = [[each[f"{way} translation lpips"] for each in found] for way in ("a->b", "b->a")]
         return " / ".join(f"{sum(one) / len(one):.3f}".lstrip("0") for one in ways) if found else "-"
 
     changes = dict.fromkeys(run["change"] for run in runs)
-    return table(["", *methods], ([change, *(words(change, method) for method in methods)] for change in changes))
+    heads = [f"{method}, {name}" for method, name in columns]
+    return table(["", *heads], ([change, *(words(change, column) for column in columns)] for change in changes))
 
 
 def texts() -> dict[tuple[Path, str], str]:

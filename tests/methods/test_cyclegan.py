@@ -91,3 +91,25 @@ def test_it_translates_and_has_no_codes() -> None:
 def test_what_cannot_be_built_is_said(spec: DataSpec, config: CycleGANConfig, message: str) -> None:
     with pytest.raises(UserError, match=message):
         CycleGAN(spec, config)
+
+
+def test_the_logistic_loss_takes_the_place_of_squares() -> None:
+    model, batch, found = terms(replace(SMALL, gan_loss="logistic"))
+    with torch.no_grad():
+        scores = model.discriminators["b"](model.translate(batch.a, "a", "b"))
+        real = model.discriminators["b"](batch.b)
+    torch.testing.assert_close(found["generator_b"], -torch.sigmoid(scores).log().mean())
+    expected = -torch.sigmoid(real).log().mean() - torch.sigmoid(-scores).log().mean()
+    torch.testing.assert_close(found["discriminator_b"], expected)
+
+
+def test_translators_that_return_their_inputs_are_warned_of() -> None:
+    model, batch, _ = terms(replace(SMALL, mask=True))
+    assert model.diagnose({name: float(value) for name, value in model.diagnostics.items()}) == []
+    last = [module for module in model.to_b.modules() if isinstance(module, torch.nn.Conv2d)][-1]
+    with torch.no_grad():
+        assert last.bias is not None
+        last.bias[-1] = 50.0  # the mask keeps everything
+    next(model.updates(Repeated(batch), Clock(0, 0.0)))
+    (warning,) = model.diagnose({name: float(value) for name, value in model.diagnostics.items()})
+    assert warning.startswith("images generated for domain b are their inputs")

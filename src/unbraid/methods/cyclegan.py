@@ -24,17 +24,26 @@ from unbraid.core.bounds import Count, Positive, Share, Size, Weight
 from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, small_images
 from unbraid.core.types import DataSpec, Domain, ImageSpec, Spec, Unpaired, UserError, VectorSpec
 from unbraid.nn.blocks import Upsampling, draw_normal
-from unbraid.nn.functional import least_squares, plateau_then_linear
+from unbraid.nn.functional import plateau_then_linear
 from unbraid.nn.history import History
 from unbraid.nn.patch import (
     DiscriminatorNorm,
+    GANLoss,
     PatchSize,
     discriminator_loss,
     domain_discriminator,
+    generator_loss,
     r1_penalty,
     small_settings,
 )
-from unbraid.nn.residual import Norm, ResidualTranslator, VectorTranslator, check_same_shape
+from unbraid.nn.residual import (
+    Norm,
+    ResidualTranslator,
+    VectorTranslator,
+    change,
+    check_same_shape,
+    warn_unchanged,
+)
 
 LARGE = 256
 """Height and width from which the paper's networks have nine residual blocks instead of six."""
@@ -61,6 +70,9 @@ class CycleGANConfig:
     """Size of the patches that discriminators score, in px. Default: 70 for 256 px, 34 for 128, 16 below."""
     discriminator_norm: DiscriminatorNorm = "instance"
     """Normalisation in discriminators."""
+    gan_loss: GANLoss = "least-squares"
+    """Loss of discriminators and generators. logistic (not in the paper) also works for domains far apart, such
+    as photos and maps."""
     r1: Weight = 0.0
     """Weight of the R1 gradient penalty of the discriminators (times 1/2); 0 leaves it out. Not in the paper."""
     hidden: Size = 32
@@ -88,11 +100,12 @@ SMALL_IMAGES = CycleGANConfig(
     mask=True,
     discriminator_width=32,
     discriminator_norm="none",
-    cycle=1.0,
+    gan_loss="logistic",
+    cycle=3.0,
     rate=3e-4,
     betas=(0.0, 0.99),
 )
-"""For images of up to 128 px, with `small_settings`; from trials on the validation part of relit cars."""
+"""For images of up to 128 px, with `small_settings`; from trials on the validation parts of relit cars and maps."""
 
 
 class CycleGAN(Method[Unpaired]):
@@ -157,11 +170,13 @@ class CycleGAN(Method[Unpaired]):
         config, batch = self.config, next(batches)
         x, y = batch.a, batch.b
         translated_b, translated_a = self.to_b(x), self.to_a(y)
+        if config.mask and x.ndim == 4:
+            self.diagnostics |= {"change to a": change(translated_a, y), "change to b": change(translated_b, x)}
         terms: Terms = {
             "cycle_a": config.cycle * l1_loss(self.to_a(translated_b), x),  # eq. 2, term 1
             "cycle_b": config.cycle * l1_loss(self.to_b(translated_a), y),  # eq. 2, term 2
-            "generator_b": least_squares(self.discriminators["b"](translated_b), 1.0),  # section 4, for G
-            "generator_a": least_squares(self.discriminators["a"](translated_a), 1.0),  # section 4, for F
+            "generator_b": self._generator_loss(translated_b, "b"),  # section 4, for G
+            "generator_a": self._generator_loss(translated_a, "a"),  # section 4, for F
         }
         if config.identity:
             weight = config.cycle * config.identity
@@ -177,9 +192,19 @@ class CycleGAN(Method[Unpaired]):
             discriminator_terms["r1_b"] = config.r1 / 2 * r1_penalty(self.discriminators["b"], y)
         yield {"discriminators": discriminator_terms}
 
+    def diagnose(self, diagnostics: dict[str, float]) -> list[str]:
+        """Returns a warning if translators with a mask return their inputs."""
+        return warn_unchanged(diagnostics, "--method.cycle")
+
+    def _generator_loss(self, generated: Tensor, domain: Domain) -> Float[Tensor, ""]:
+        """Computes (D(generated) - 1)^2 (section 4), or the logistic loss."""
+        return generator_loss(self.discriminators[domain](generated), self.config.gan_loss)
+
     def _discriminator_loss(self, real: Tensor, generated: Tensor, domain: Domain) -> Float[Tensor, ""]:
-        """Computes 1/2 [(D(real) - 1)^2 + D(generated)^2] (section 4) for present and earlier translations."""
-        return discriminator_loss(self.discriminators[domain], real, self.history[domain](generated))
+        """Computes 1/2 [(D(real) - 1)^2 + D(generated)^2] (section 4), or the logistic loss, for present and earlier
+        translations."""
+        earlier = self.history[domain](generated)
+        return discriminator_loss(self.discriminators[domain], real, earlier, self.config.gan_loss)
 
     def translate(self, x: Tensor, src: Domain, dst: Domain, style: Tensor | None = None) -> Tensor:
         """Translates x by G or F; ignores `style`. See `Translator.translate`."""

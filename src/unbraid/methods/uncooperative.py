@@ -30,13 +30,15 @@ from unbraid.core.types import Codes, DataSpec, Domain, ImageSpec, Spec, Unpaire
 from unbraid.data.parts import Part
 from unbraid.data.richness import more_informative
 from unbraid.nn.blocks import FitSize, Upsampling, draw_normal
-from unbraid.nn.functional import least_squares, plateau_then_linear
+from unbraid.nn.functional import plateau_then_linear
 from unbraid.nn.history import Bank, History
 from unbraid.nn.patch import (
     DiscriminatorNorm,
+    GANLoss,
     PatchSize,
     discriminator_loss,
     domain_discriminator,
+    generator_loss,
     r1_penalty,
     small_settings,
 )
@@ -45,12 +47,14 @@ from unbraid.nn.residual import (
     Norm,
     ResidualTranslator,
     VectorTranslator,
+    change,
     check_same_shape,
     detach_blank,
     doublings,
     drawn,
     halvings,
     residual_blocks,
+    warn_unchanged,
 )
 
 Residual = tuple[Tensor, ...]
@@ -95,6 +99,9 @@ class UncooperativeConfig:
     """Size of the residual of vectors."""
     streams: Literal["two", "one"] = "two"
     """Networks of the disentangler of vectors: one each for c' and r', as with images, or one for both."""
+    gan_loss: GANLoss = "least-squares"
+    """Loss of discriminators and generators. logistic (not in the paper) also works for domains far apart, such
+    as photos and maps."""
     r1: Weight = 0.0
     """Weight of the R1 gradient penalty of the discriminators (times 1/2); 0 leaves it out."""
     history: Count = 50
@@ -133,13 +140,14 @@ SMALL_IMAGES = UncooperativeConfig(
     residual_channels=8,
     discriminator_width=32,
     discriminator_norm="none",
+    gan_loss="logistic",
     cycle_informative=1.0,
     cycle_plain=3.0,
     rate=3e-4,
     discriminator_rate=3e-4,
     betas=(0.0, 0.99),
 )
-"""For images of up to 128 px, with `small_settings`; from trials on the validation part of relit cars."""
+"""For images of up to 128 px, with `small_settings`; from trials on the validation parts of relit cars and maps."""
 
 
 class ResidualStream(nn.Module):
@@ -376,6 +384,9 @@ class Uncooperative(Method[Unpaired]):
         }
         yield {(both if config.cooperative else "entangler"): cycle_2}
 
+        if self.config.mask and v.ndim == 4:
+            changes = {self.plain: change(c1, v), self.informative: change(v1, c)}
+            self.diagnostics |= {f"change to {domain}": value for domain, value in changes.items()}
         discriminator_terms: Terms = {
             "discriminator_plain": self._discriminator_loss(c, c1.detach(), self.plain),  # section 3.2, L_A_C
             "discriminator_informative": self._discriminator_loss(
@@ -387,13 +398,21 @@ class Uncooperative(Method[Unpaired]):
             discriminator_terms["r1_informative"] = config.r1 / 2 * r1_penalty(self.discriminators[self.informative], v)
         yield {"discriminators": discriminator_terms}
 
+    def diagnose(self, diagnostics: dict[str, float]) -> list[str]:
+        """Returns a warning if networks with a mask return their inputs."""
+        return warn_unchanged(diagnostics, "--method.cycle-informative and --method.cycle-plain")
+
     def _generator_loss(self, generated: Tensor, domain: Domain) -> Float[Tensor, ""]:
-        """Computes 1/2 (D(generated) - 1)^2, weighted. Eq. 1 has the target 0 in C, which would generate nothing."""
-        return 0.5 * self.config.adversarial * least_squares(self.discriminators[domain](generated), 1.0)
+        """Computes 1/2 (D(generated) - 1)^2, or half of the logistic loss, weighted. Eq. 1 has the target 0 in C, which
+        would generate nothing."""
+        scores = self.discriminators[domain](generated)
+        return 0.5 * self.config.adversarial * generator_loss(scores, self.config.gan_loss)
 
     def _discriminator_loss(self, real: Tensor, generated: Tensor, domain: Domain) -> Float[Tensor, ""]:
-        """Computes 1/2 [(D(real) - 1)^2 + D(generated)^2] for present and earlier generated items, in one pass."""
-        return discriminator_loss(self.discriminators[domain], real, self.history[domain](generated))
+        """Computes 1/2 [(D(real) - 1)^2 + D(generated)^2], or the logistic loss, for present and earlier generated
+        items, in one pass."""
+        earlier = self.history[domain](generated)
+        return discriminator_loss(self.discriminators[domain], real, earlier, self.config.gan_loss)
 
     def encode(self, x: Tensor, domain: Domain) -> Codes:
         """Encodes items of V to (c', r'), items of C to themselves and an empty code. x: (n, *spec[domain].shape)."""

@@ -423,9 +423,8 @@ class XGAN(Method[Unpaired]):
 
 
 def small_config(spec: DataSpec) -> XGANConfig:
-    """Returns `SMALL_IMAGES` with the R1 penalty for images of this size: a tenth of CycleGAN's keeps shapes, softens
-    less."""
-    return replace(SMALL_IMAGES, r1=r1_weight(spec) / 10)
+    """Returns `SMALL_IMAGES` with the R1 penalty for images of this size."""
+    return replace(SMALL_IMAGES, r1=r1_weight(spec))
 
 
 def _copy_initial_weights(model: nn.Module, follower: nn.Module) -> None:

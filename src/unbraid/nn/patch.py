@@ -9,18 +9,24 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, mse_loss
+from torch.nn.functional import leaky_relu, mse_loss, softplus
 
 from unbraid.core.compiling import uncompiled
 from unbraid.core.types import DataSpec, ImageSpec, Spec, UserError
 from unbraid.nn.blocks import SLOPE, InstanceNorm, draw_normal
+from unbraid.nn.functional import least_squares
 from unbraid.nn.spectral import SpectralConv, SpectralLinear
 
 DiscriminatorNorm = Literal["instance", "spectral+instance", "spectral", "none"]
 """Normalisation of a discriminator: instance norm of maps (CycleGAN), spectral norm of weights (Miyato et al. 2018),
 both (Harley et al. 2019), or none. For vectors, instance norm has no effect."""
-R1_PER_PIXEL = 30 / 32**2
-"""Weight of the R1 penalty by number of pixels, from trials at 32 px."""
+GANLoss = Literal["least-squares", "logistic"]
+"""Loss of discriminators and generators. least-squares: Mao et al. 2017, as in CycleGAN. logistic: the non-saturating
+one of Goodfellow et al. 2014, with R1. Least squares hold scores between 0 and 1, so their slope is the shallower, the
+farther two domains lie apart, and other losses win: photos stayed photos that should have become maps."""
+R1_PER_PIXEL = 3 / 32**2
+"""Weight of the R1 penalty of logistic losses by number of pixels, from trials at 32 px; least squares take ten times
+as much."""
 PatchSize = Literal[16, 34, 70]
 """Height and width of a discriminator's patches in px, which 1, 2 or 3 layers of stride 2 give."""
 HALVINGS: dict[PatchSize, int] = {16: 1, 34: 2, 70: 3}
@@ -122,15 +128,35 @@ def domain_discriminator(
     return VectorDiscriminator(spec.size, hidden, norm)
 
 
-def discriminator_loss(discriminator: nn.Module, real: Tensor, generated: Tensor) -> Float[Tensor, ""]:
-    """Computes the least-squares loss 1/2 [(D(real) - 1)^2 + D(generated)^2] of a discriminator (Mao et al. 2017).
+def discriminator_loss(
+    discriminator: nn.Module, real: Tensor, generated: Tensor, kind: GANLoss = "least-squares"
+) -> Float[Tensor, ""]:
+    """Computes the loss of a discriminator, averaged over items and patches. It sees both in one batch. See
+    `r1_penalty`.
 
-    It sees both in one batch; the loss is averaged over items and patches. See `r1_penalty`.
+    Args:
+        discriminator: Returns scores of items, (n, ...) -> (n, ...).
+        real: Real items, (n, ...).
+        generated: Generated items, (m, ...).
+        kind: least-squares: 1/2 [(D(real) - 1)^2 + D(generated)^2]; logistic: -log s(D(real)) - log s(-D(generated)),
+            where s is the sigmoid.
     """
     scores = discriminator(torch.cat([real, generated]))
+    if kind == "logistic":
+        return softplus(-scores[: len(real)]).mean() + softplus(scores[len(real) :]).mean()
     targets = torch.zeros_like(scores)
     targets[: len(real)] = 1.0
     return mse_loss(scores, targets)
+
+
+def generator_loss(scores: Float[Tensor, "n ..."], kind: GANLoss = "least-squares") -> Float[Tensor, ""]:
+    """Computes the loss of a generator from the scores of what it generated.
+
+    Args:
+        scores: D(generated), (n, ...).
+        kind: least-squares: (D(generated) - 1)^2; logistic: -log s(D(generated)), where s is the sigmoid.
+    """
+    return softplus(-scores).mean() if kind == "logistic" else least_squares(scores, 1.0)
 
 
 def small_settings(spec: DataSpec) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Shape legend: n images, c channels, h height, w width; `width` is the number of 
 of the size have 4 * width.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -19,6 +20,8 @@ from unbraid.nn.blocks import FitSize, InstanceNorm, Upsampling, doubling, group
 HALVINGS = 2
 BLANK = 1e-8
 """Variance below which a channel counts as constant. At 64 px one pixel off by one of 256 grey levels gives more."""
+UNCHANGED = 0.003
+"""Mean difference, in a range from -1 to 1, below which an image counts as unchanged: less than a grey level of 256."""
 SMALLEST = 8
 """Smallest height and width of images: a map of one place has no variance to normalise by."""
 GROUP = 8
@@ -126,6 +129,27 @@ def drawn(result: Float[Tensor, "n _ h w"], x: Float[Tensor, "n _ h w"], mask: b
         return torch.tanh(result)
     new, share = torch.tanh(result[:, :-1]), torch.sigmoid(result[:, -1:])
     return share * with_channels(x.float(), new.shape[1]) + (1 - share) * new
+
+
+def change(generated: Float[Tensor, "n c h w"], x: Float[Tensor, "n _ h w"]) -> Float[Tensor, ""]:
+    """Returns the mean absolute difference of images to those that they were generated from, without gradient."""
+    return (generated.detach() - with_channels(x, generated.shape[1])).abs().mean()
+
+
+def warn_unchanged(diagnostics: Mapping[str, float], lower: str) -> list[str]:
+    """Returns a warning for each domain whose generated images are the network's inputs: with a mask that keeps
+    everything, a network has no gradient left.
+
+    Args:
+        diagnostics: With `change` as "change to DOMAIN".
+        lower: The flag of the weight that is too high.
+    """
+    return [
+        f"images generated for domain {name[-1]} are their inputs, unchanged: reconstruction outweighs the "
+        f"discriminator. In another run folder, lower {lower}, or add --method.no-mask"
+        for name, value in diagnostics.items()
+        if name.startswith("change to ") and value < UNCHANGED
+    ]
 
 
 class ResidualBlock(nn.Module):

@@ -7,13 +7,13 @@ from unbraid.core.data_config import DataConfig
 from unbraid.core.recipe import Recipe
 from unbraid.methods.cyclegan import SMALL_IMAGES, CycleGANConfig
 from unbraid.nn.patch import small_settings
-from unbraid.recipes.uncooperative import PAPER, PX_32, PX_64, RELIT, beside
+from unbraid.recipes.uncooperative import LEAST_SQUARES_32, PAPER, PX_64, RELIT, beside
 from unbraid.recipes.xgan import XGAN_EMOJI
 
 CYCLEGAN_RELIT_32, CYCLEGAN_RELIT, CYCLEGAN_MAPS, CYCLEGAN_CUHK, CYCLEGAN_FACADES = beside(
     "cyclegan", replace(SMALL_IMAGES, **small_settings(PX_64))
 )
-CYCLEGAN_RELIT_32 = replace(CYCLEGAN_RELIT_32, method=replace(SMALL_IMAGES, **small_settings(PX_32)))
+CYCLEGAN_RELIT_32 = replace(CYCLEGAN_RELIT_32, method=replace(SMALL_IMAGES, **LEAST_SQUARES_32, cycle=1.0))
 CYCLEGAN_RELIT_PAPER = Recipe(
     CycleGANConfig(),
     RELIT,
