@@ -36,23 +36,24 @@ def prepare_environment(
     subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", wheels, ROOT], check=True)
     (wheel,) = wheels.glob("unbraid-*.whl")
     subprocess.run([*pip, "uninstall", "--yes", "unbraid"], check=True)  # an older wheel of the same version
-    if versions == "lowest":
-        subprocess.run([*pip, "install", "uv"], check=True)
-        subprocess.run([*pip, "install", "--no-deps", "--requirement", _lowest(inside, pip, wheels)], check=True)
+    subprocess.run([*pip, "install", "uv"], check=True)
+    resolved = _resolve(inside, pip, wheels, "lowest-direct" if versions == "lowest" else "highest")
+    uv = [inside.with_name("uv"), "pip", "install", "--quiet", "--python", inside]
+    subprocess.run([*uv, "--no-deps", "--requirement", resolved], check=True)
     subprocess.run([*pip, "install", f"{wheel}[{','.join(EXTRAS)}]"], check=True)
     return inside
 
 
-def _lowest(python: Path, pip: Sequence[str], place: Path) -> Path:
-    """Writes the lowest versions beside the environment's torch into `place`; returns the file."""
+def _resolve(python: Path, pip: Sequence[str], place: Path, resolution: str) -> Path:
+    """Writes what an environment gets beside its torch into a file in `place`, and returns that."""
     frozen = subprocess.run([*pip, "freeze"], check=True, capture_output=True, text=True).stdout.splitlines()
-    kept, lowest = place / "kept.txt", place / "lowest.txt"
+    kept, resolved = place / "kept.txt", place / "resolved.txt"
     torch = [line.split("+")[0] for line in frozen if line.startswith(("torch==", "torchvision=="))]
     kept.write_text("\n".join(torch) + "\n")
-    words = ["compile", "--quiet", "--resolution", "lowest-direct", "--python", python, "--constraint", kept]
+    words = ["compile", "--quiet", "--resolution", resolution, "--python", python, "--constraint", kept]
     extras = [word for extra in EXTRAS for word in ("--extra", extra)]
     uv = [python.with_name("uv"), "pip"]
-    subprocess.run([*uv, *words, *extras, "--output-file", lowest, ROOT / "pyproject.toml"], check=True)
-    lines = [line for line in lowest.read_text().splitlines() if not line.startswith(GPU)]  # what torch asks for
-    lowest.write_text("\n".join(lines) + "\n")
-    return lowest
+    subprocess.run([*uv, *words, *extras, "--output-file", resolved, ROOT / "pyproject.toml"], check=True)
+    lines = [line for line in resolved.read_text().splitlines() if not line.startswith(GPU)]  # what torch asks for
+    resolved.write_text("\n".join(lines) + "\n")
+    return resolved
