@@ -19,7 +19,7 @@ def prepare_environment(
     Args:
         place: The environment. One that is there is used, with its torch.
         wheels: Folder without a wheel, which gets it.
-        versions: Which versions of what it asks for, torch and torchvision aside.
+        versions: Which versions of what it asks for, torch and torchvision aside, that have wheels for the interpreter.
         python: Interpreter that a new environment is made of.
         torch: Requirements of torch and torchvision, which are large and so chosen apart. Default: constraints.txt's.
 
@@ -50,7 +50,8 @@ def _resolve(python: Path, pip: Sequence[str], place: Path, resolution: str) -> 
     kept, resolved = place / "kept.txt", place / "resolved.txt"
     torch = [line.split("+")[0] for line in frozen if line.startswith(("torch==", "torchvision=="))]
     kept.write_text("\n".join(torch) + "\n")
-    words = ["compile", "--quiet", "--resolution", resolution, "--python", python, "--constraint", kept]
+    words = ["compile", "--quiet", "--only-binary", ":all:", "--resolution", resolution]
+    words += ["--python", python, "--constraint", kept]
     extras = [word for extra in EXTRAS for word in ("--extra", extra)]
     uv = [python.with_name("uv"), "pip"]
     subprocess.run([*uv, *words, *extras, "--output-file", resolved, ROOT / "pyproject.toml"], check=True)
