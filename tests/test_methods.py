@@ -146,7 +146,10 @@ CASES |= {
     "uncooperative-vectors": Case("uncooperative", VECTORS, UNCOOPERATIVE, None),
     "uncooperative-vectors-one": Case("uncooperative", VECTORS, replace(UNCOOPERATIVE, streams="one"), None),
     "uncooperative-plain": Case(
-        "uncooperative", IMAGES, replace(UNCOOPERATIVE, discriminator_norm="none", history=0), None
+        "uncooperative",
+        IMAGES,
+        replace(UNCOOPERATIVE, discriminator_norm="none", gan_loss="logistic", history=0),
+        None,
     ),
     "cooperative": Case("uncooperative", IMAGES, replace(UNCOOPERATIVE, cooperative=True), CYCLES),
     "cooperative-vectors": Case("uncooperative", VECTORS, replace(UNCOOPERATIVE, cooperative=True), CYCLES),
@@ -155,7 +158,10 @@ CASES |= {
         "cyclegan", IMAGES, replace(CYCLEGAN, norm="group", discriminator_norm="spectral+instance"), BOTH_CYCLES
     ),
     "cyclegan-mask": Case(
-        "cyclegan", ODD, replace(CYCLEGAN, norm="group", mask=True, discriminator_norm="none", r1=1.0), BOTH_CYCLES
+        "cyclegan",
+        ODD,
+        replace(CYCLEGAN, norm="group", mask=True, discriminator_norm="none", gan_loss="logistic", r1=1.0),
+        BOTH_CYCLES,
     ),
     "cyclegan-odd": Case("cyclegan", ODD, CYCLEGAN, BOTH_CYCLES),
     "cyclegan-vectors": Case("cyclegan", VECTORS, CYCLEGAN, BOTH_CYCLES),

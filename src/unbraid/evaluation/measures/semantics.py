@@ -127,11 +127,11 @@ def _reader(
 
 def _agreement(
     reader: ImageReader | AttributeReader,
-    read: Tensor,
+    x: Tensor,
     wanted: np.ndarray,
     compare: Callable[[np.ndarray, np.ndarray], dict[str, float]] = agreement,
 ) -> dict[str, float]:
     """Returns how far readings of images or features agree with wanted values, and of how many: those whose value is
     known to the reader."""
     known = np.isin(wanted, reader.known)
-    return {"images": int(known.sum()), **compare(reader.read(read[torch.from_numpy(known)]), wanted[known])}
+    return {"images": int(known.sum()), **compare(reader.read(x[torch.from_numpy(known)]), wanted[known])}
