@@ -274,6 +274,9 @@ def test_translate_goes_on_where_it_was_stopped(run: Path, tmp_path: Path, capsy
     assert main([*command, "--seed", "5"]) == 0  # other answers
     assert after["0-1.png"] != (out / "0-1.png").stat().st_mtime_ns
     assert "already" not in capsys.readouterr().out
+    (tmp_path / "mine" / "damaged.png").write_bytes(b"no")
+    assert main([*command, "--seed", "5"]) == 0
+    assert "left out" in capsys.readouterr().err
 
 
 def test_answers_have_the_size_and_format_that_are_asked_for(run: Path, tmp_path: Path) -> None:

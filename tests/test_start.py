@@ -47,7 +47,7 @@ def test_images_are_smaller_where_few_steps_would_fit(
     output = said(capsys, str(tmp_path / "a"), str(tmp_path / "b"), "--minutes", "2", "--dry-run")
     assert re.search(r"At 64 px only 3\d\d steps would fit, so images are smaller", output)
     assert "brought to 32 x 32 px" in output
-    assert re.search(r"A step takes 0.1 s here: 7\d0 steps, about 1 minutes", output)
+    assert re.search(r"A step takes 0.1 s here: \d\d0 steps, about 1 minutes", output)
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -116,9 +116,12 @@ def test_without_pairs_and_with_classes_other_methods_are_taken(
     assert "Method: cyclegan" in output
     assert "hidden from training" in output
     output = said(capsys, str(folders / "classes"), "--dry-run", "--minutes", "10")
-    assert "2 classes of 6 to 6 images" in output
+    assert "2 classes of 6 images, 12 in all" in output
     assert "Method: lord" in output
     assert "4,000 steps, about 7 minutes" in output
+    behind_flags = said(capsys, "--train.steps", "3", photo, other, "--method", "xgan", "--dry-run")
+    assert "Method: xgan\n" in behind_flags
+    assert "As long as asked: --train.steps 3\n" in behind_flags
     assert "Method: xgan\n" in said(capsys, photo, other, "--method", "xgan", "--train.steps", "3", "--dry-run")
 
 

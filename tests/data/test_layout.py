@@ -76,6 +76,9 @@ def test_two_halves_in_folders_for_each_part(tmp_path: Path, paint: Paint) -> No
     assert [len(part) for part in names(data)] == [5, 2, 3]
     assert names(data)[2] == ["20", "21", "22"]
     assert "are mixed; --data.folder keeps them apart" in load(DataConfig(side_by_side=tmp_path)).remark
+    same = DataConfig(a=tmp_path / "train", b=tmp_path / "train" / ".." / "train")
+    for config in (same, replace(same, unpaired=True)):
+        assert "--data.a and --data.b are the same folder" in load(config).remark
 
 
 @pytest.mark.parametrize("written", ["{part}/{word}", "{word}/{part}"])

@@ -19,7 +19,7 @@ from unbraid.evaluation.report.advice import Evidence, advise
 from unbraid.evaluation.report.content import Advice, Bar, Command, Figure, Names, Row, Sheet, names_of
 from unbraid.evaluation.report.embed import charts, picture, series
 from unbraid.evaluation.report.translations import Compared
-from unbraid.evaluation.report.words import labelled_figures, search_figures, translation_figure
+from unbraid.evaluation.report.words import labelled_figures, search_figures, translation_figure, unpaired_figures
 from unbraid.evaluation.report.write import MARK, Report, check_out, make_report, render
 from unbraid.methods.cddn import CdDN
 from unbraid.methods.iiae import IIAE, IIAEConfig
@@ -87,7 +87,7 @@ def test_figures_that_are_bad_are_said_with_what_to_try() -> None:
     worse = troubles(evidence(compared(0.4, 0.2)))
     assert "no better than another image" in worse
     assert "right in the large, and too soft" in worse
-    assert "try `--method pix2pix`" in advise(evidence(compared(0.4, 0.2)))[0].remedy
+    assert "try --method pix2pix" in advise(evidence(compared(0.4, 0.2)))[0].remedy
     alike = {"samples": {"lpips": 0.01}, "real pairs": {"lpips": 0.4}}
     assert "hardly vary" in troubles(evidence(compared(0.2, 0.4), METRICS | {"diversity": {"a->b": alike}}))
     hidden = METRICS | {"cheat": {"a->b": {"jump": 7.0}}}
@@ -111,6 +111,12 @@ def test_few_pairs_and_files_left_out_are_said() -> None:
     data = replace(paired_data(IMAGES, 24), skipped=("odd.png: damaged",))
     said = troubles(replace(found, data=data))
     assert "There are 8 pairs" in said
+    assert [
+        "--data.augment" in advise(replace(found, data=data, moved=moved))[0].remedy for moved in (False, True)
+    ] == [
+        True,
+        False,
+    ]
     assert "Training had 100 steps" in troubles(replace(found, steps=100))
     assert "1 files were left out, odd.png: damaged" in said
 
@@ -124,6 +130,14 @@ def test_curves_of_one_kind_share_a_chart_and_stages_follow_each_other() -> None
     (chart,) = charts(series(rows, "validation"), {"a->b": "there", "b->a": "back"})
     assert (chart.title, chart.first, chart.final, chart.low, chart.high) == ("recall@1, %", 5, 15, "1", "4")
     assert [(line.name, line.last) for line in chart.lines] == [("there", "4"), ("back", "2")]
+    assert charts(series(rows[:1], "validation"), {}) == []  # nothing to draw
+
+
+@pytest.mark.parametrize(("likeness", "good"), [(4.0, False), (60.0, None)])
+def test_translations_without_pairs_are_judged(likeness: float, good: bool | None) -> None:
+    metrics = {"unpaired": {"score": 50.0, "a->b": {"likeness": likeness, "content": 80.0}}}
+    (figure,) = unpaired_figures(metrics, "a", NAMES)
+    assert (figure.good, "to the look of sketches, and keep 80 %" in figure.short) == (good, True)
 
 
 def test_domains_are_called_by_their_folders() -> None:

@@ -69,7 +69,8 @@ def described(found: Survey) -> Iterator[str]:
         yield f"No pairs: names of files don't agree{few}"
     elif found.classes:
         counts = found.classes.values()
-        yield f"{len(found.classes)} classes of {min(counts)} to {max(counts)} images, {sum(counts):,} in all"
+        each = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+        yield f"{len(found.classes)} classes of {each} images, {sum(counts):,} in all"
     if found.parts:
         yield f"{found.places[0]} has a folder for each part; these are the ones to train on"
     if found.common:
@@ -99,10 +100,10 @@ def planned(path: Path, found: Survey, wanted: Wanted, until: Deadline) -> Plan:
     else:
         seconds = seconds_a_step(Experiment.prepare(config, None, None, loaded))
         steps = _possible_steps(until.at - time.monotonic(), seconds)
-        if steps < ENOUGH and side > SMALLEST and wanted.size is None:
-            notes.append(f"At {side} px only {steps:,} steps would fit, so images are smaller")
-            config, loaded, more = _resolved(found, kind, SMALLEST, name, wanted.flags)
-            notes += more
+        used = min(config.data.size or (side,))
+        if steps < ENOUGH and used > SMALLEST and wanted.size is None:
+            config, loaded, notes = _resolved(found, kind, SMALLEST, name, wanted.flags)
+            notes.append(f"At {used} px only {steps:,} steps would fit, so images are smaller")
             seconds = seconds_a_step(Experiment.prepare(config, None, None, loaded))
         left = until.at - time.monotonic()
         config = replace(config, train=with_steps(config.train, left, seconds, kind != "unpaired"))
@@ -130,7 +131,7 @@ def _default_side() -> int:
 
 def _possible_steps(left: float, seconds: float) -> int:
     """Returns how many steps of so many seconds fit the seconds that are left."""
-    return int(PLANNED * left / seconds)
+    return max(0, int(PLANNED * left / seconds))
 
 
 def _chosen_data(found: Survey, kind: Kind, side: int, method: str) -> DataConfig:

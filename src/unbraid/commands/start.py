@@ -53,6 +53,9 @@ def start(arguments: Sequence[str]) -> None:
     )  # fmt: skip
     more = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))  # folders behind flags
     options, rest = replace(options, folders=(*options.folders, *map(Path, more))), rest[len(more) :]
+    if not options.folders:  # behind flags of `train`, whose values can't be told from folders that aren't there
+        more = list(itertools.takewhile(lambda word: Path(word).is_dir(), reversed(rest)))[::-1]
+        options, rest = replace(options, folders=tuple(map(Path, more))), rest[: len(rest) - len(more)]
     if not options.folders:
         raise UserError("Which folders? unbraid start photos sketches")
     if options.minutes is not None and not 0 < options.minutes < math.inf:

@@ -133,7 +133,7 @@ def train_run(
     experiment = Experiment.prepare(config, path, None, data, notes, dry_run)
     if dry_run:
         experiment.method.prepare()
-        print(experiment.about, *experiment.notes, *experiment.start_from(config.train.init), sep="\n", file=sys.stderr)
+        print(*experiment.lines, *experiment.start_from(config.train.init), sep="\n", file=sys.stderr)
         return
     try:
         keep_freed_memory()
@@ -152,4 +152,4 @@ def train_run(
     steps = f"Done after {position.step} steps{' of the last stage' if position.stage else ''}"
     if until and until.ended:
         steps = f"Ended at {until.ended}, for the time is over"
-    print(f"{steps}; best at step {position.best_step}{score}. Next: unbraid evaluate {path}")
+    print(f"{steps}; best at step {position.best_step}{score}. Next: unbraid evaluate {shlex.quote(str(path))}")

@@ -223,13 +223,13 @@ def _check(config: DataConfig) -> None:
         "data sets from Python": config.from_python,
     }
     given = [flag for flag, value in sources.items() if value is not None]
+    if config.pairs and not (config.a or config.b):
+        raise UserError("--data.pairs needs the folders it speaks of: --data.a and --data.b")
     if len(given) != 1:
         raise UserError(
             f"Give one source of data; given: {', '.join(given) or 'none'}. There are --data.set, --data.folder, "
             "--data.a with --data.b, --data.side-by-side, --data.classes, --data.csv, --data.shards and --data.arrays"
         )
-    if config.pairs and not (config.a or config.b):
-        raise UserError("--data.pairs needs the folders it speaks of: --data.a and --data.b")
     known = KNOWN[config.set] if config.set else None
     if config.labels and not (config.csv or (known and known.choosable)):
         names = " or ".join(sets_with(lambda one: one.choosable))

@@ -104,7 +104,7 @@ class Survey(Short):
         shape = float(np.median(shapes))
         if np.abs(np.log(shapes / shape)).max() > ALIKE or not 0.5 <= shape <= 2:
             return side, side
-        longer = 16 * round(side * max(shape, 1 / shape) / 16)
+        longer = max(side, 16 * round(side * max(shape, 1 / shape) / 16))
         return (longer, side) if shape > 1 else (side, longer)
 
 

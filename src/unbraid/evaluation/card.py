@@ -34,13 +34,13 @@ def _scores(heading: str, metrics: Json) -> str:
 def card(run: Run, metrics: Json, model: Trained) -> str:
     """Returns the run's README.md: what it is, how it was made, what it scores, how to use it. See `write_report`."""
     scores = [_scores("What it scores", metrics)] if "protocol" in metrics else []
-    others = metrics.get("others", {})
+    others, place = metrics.get("others", {}), shlex.quote(str(run.path))
     scores += [_scores(f"What it scores on {name}, which it was not given", found) for name, found in others.items()]
     name = (metrics if "protocol" in metrics else next(iter(others.values())))["protocol"]["data"]
     if "content_transfer" in metrics or (not model.spec.domains and model.spec.classes):
         about = f"Images: {model.spec.a}; {' x '.join(map(str, model.spec.classes))} classes."
         python = 'grid = model.analogy(content, classes, "a")   # images: (n, c, h, w) in [-1, 1]'
-        command = f"unbraid transfer {run.path} --content IMAGE... --class IMAGE... --out grid.png"
+        command = f"unbraid transfer {place} --content IMAGE... --class IMAGE... --out grid.png"
     else:
         spec, source = model.spec, model.method.sources()[0]
         about = f"{spec.called('a').capitalize()}: {spec.a}. {spec.called('b').capitalize()}: {spec.b}."
@@ -48,7 +48,7 @@ def card(run: Run, metrics: Json, model: Trained) -> str:
         way, shape = f'"{first}", "{second}"', "(n, c, h, w) in [-1, 1]"
         python = f"answers = model.translate(images, {way}, samples=4)   # images: {shape}"
         flags = f"--source {shlex.quote(first)} --target {shlex.quote(second)}"
-        command = f"unbraid translate {run.path} IMAGE... {flags} --out answers"
+        command = f"unbraid translate {place} IMAGE... {flags} --out answers"
     return f"""# {model.name} on {name}
 
 {about} Made by unbraid {__version__}.

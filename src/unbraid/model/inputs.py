@@ -133,7 +133,7 @@ class ImageFiles:
     def views(self, skip: Collection[int] = ()) -> Iterator[tuple[int, View | None]]:
         """Yields positions in `files` and what a model sees of them, None of one that can't be read.
 
-        skip: positions to leave out. Raises UserError at the end if there were files and none could be read.
+        skip: positions to leave out. Raises UserError at the end if nothing was left out and none could be read.
         """
         wanted = [number for number in range(len(self.files)) if number not in skip]
         reported = 0
@@ -144,12 +144,12 @@ class ImageFiles:
                 self._count += 1
             else:
                 self.bad.append(str(found))
-            if self._count:
+            if self._count or skip:
                 for line in self.bad[reported:]:
                     print(f"left out: {printable(line)}", file=sys.stderr)
                 reported = len(self.bad)
             yield number, found if isinstance(found, View) else None
-        if wanted and not self._count:
+        if wanted and not (self._count or skip):
             first, count = self.bad[0], len(self.bad)
             raise UserError(first if count == 1 else f"None of {count} images could be read; the first: {first}")
         if note := str(self.fit):

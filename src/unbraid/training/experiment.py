@@ -140,6 +140,12 @@ class Experiment(Short):
         size = sum(p.numel() for p in self.method.parameters())
         return f"{self.name}, {size / 1e6:.2f} M parameters; {self.data.about}"
 
+    @property
+    def lines(self) -> list[str]:
+        """Returns `about`, notes, and what must be said of the data: remarks, and images that were left out."""
+        remarks = [self.data.remark] if self.data.remark else []
+        return [self.about, *self.notes, *remarks, *(f"left out: {line}" for line in self.data.skipped)]
+
     def _content(self) -> str:
         return self.about
 
@@ -190,9 +196,7 @@ class Experiment(Short):
                 if (config.data.features or self.tuned) and not (path / "features.safetensors").exists():
                     save_extractor(path, config.data.features, self.data.images or self.data.spec, self.tuned)
                 log = Log(path, quiet, track=config.train.track, settings=flatten(to_json(config)))
-                remarks = [self.data.remark] if self.data.remark else []
-                skipped = [f"left out: {line}" for line in self.data.skipped]
-                for line in (self.about, *self.notes, *remarks, *skipped):
+                for line in self.lines:
                     log.console.print(line, soft_wrap=True)
                 for line in began or self.start_from(run.config.train.init):
                     log.event(Position(), line)

@@ -56,7 +56,7 @@ def load_two_folders(config: DataConfig, like: DataSpec | None = None) -> Data:
     left, right = (Chosen(cache, row[kept]) for cache, row in zip(images, rows, strict=True))
     own = own if own and config.test != ELSEWHERE else ["train"] * len(keys)
     split = divide_rest([keys[i] for i in kept], [own[i] for i in kept], config.val, config.test, config.seed)
-    remark = _join(remark, a.remark, b.remark, _mixed(a), _mixed(b))
+    remark = _join(remark, a.remark, b.remark, _mixed(a), _mixed(b), _same(config))
     skipped = images[0].skipped + images[1].skipped
     called = f"{config.a.name} and {config.b.name}"
     return Data.of_pairs(called, left, right, [names[i] for i in kept], split, remark, skipped)
@@ -195,7 +195,7 @@ def _unpaired(config: DataConfig, a: Listing, b: Listing, like: DataSpec | None)
         # without the ending, so that two images of one thing fall into the same part if their names say so
         splits.append(divide([_stem(name) for name in readable], config.val, config.test, config.seed))
     left, right = (Chosen(cache, cache.readable) for cache in images)
-    remark = _join(a.remark, b.remark, _mixed(a), _mixed(b))
+    remark = _join(a.remark, b.remark, _mixed(a), _mixed(b), _same(config))
     skipped = images[0].skipped + images[1].skipped
     return Data.of_two_domains(f"{a.folder.name} and {b.folder.name}", (left, right), names, splits, remark, skipped)
 
@@ -219,6 +219,13 @@ def _mixed(listing: Listing) -> str:
     if None in parts or len(parts) < 2:
         return ""
     return f"the images of {' and '.join(found)} in {listing.folder} are mixed; --data.folder keeps them apart"
+
+
+def _same(config: DataConfig) -> str:
+    """Returns a remark if both domains lie in one folder, and no CSV file tells them apart."""
+    if not (config.a and config.b) or config.pairs or config.a.resolve() != config.b.resolve():
+        return ""
+    return f"--data.a and --data.b are the same folder, {config.a}"
 
 
 def _stem(name: str) -> str:

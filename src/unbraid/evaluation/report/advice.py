@@ -31,7 +31,8 @@ LEAKING = 3.0
 
 @dataclass(frozen=True)
 class Evidence:
-    """Facts behind advice. compared: translations of each way; curves: of held-out figures, as `series` gives them."""
+    """Facts behind advice. compared: translations of each way; curves: of held-out figures, as `series` gives them.
+    moved: whether images were moved at random in training."""
 
     model: Trained
     data: Data
@@ -40,6 +41,7 @@ class Evidence:
     curves: Mapping[str, Sequence[tuple[float, float]]]
     steps: int
     names: Names
+    moved: bool = False
 
 
 def advise(found: Evidence) -> list[Advice]:
@@ -177,7 +179,7 @@ def _length(found: Evidence) -> Iterator[Advice]:
     if steps[best] < STILL * steps[-1]:
         yield Advice(
             f"Held-out figures were best at step {steps[best]:,.0f} of {steps[-1]:,.0f} and have not risen since.",
-            "More images, or --data.augment flip shift; longer training alone won't help.",
+            f"More images{'' if found.moved else ', or --data.augment flip shift'}; longer training alone won't help.",
         )
     elif best == len(scores) - 1 and scores[-1] > scores[-2]:
         yield Advice(
@@ -190,7 +192,8 @@ def _data(found: Evidence) -> Iterator[Advice]:
     if train.pairs() is not None and len(train) < FEW_PAIRS:
         yield Advice(
             f"There are {len(train)} pairs to learn from; fewer than {FEW_PAIRS} are little.",
-            "More pairs, a few hundred if you can; --data.augment flip shift helps a little.",
+            "More pairs, a few hundred if you can"
+            + ("." if found.moved else "; --data.augment flip shift helps a little."),
         )
     if remark := dig(found.metrics, "protocol", "remark"):
         yield Advice("To be said with every figure: " + remark + ".", "")
@@ -222,5 +225,5 @@ def _sharper(found: Evidence) -> str:
     weight = getattr(method.config, "perceptual_weight", None)
     words = " With --method.perceptual-weight 0.5 they get sharper." if weight == 0 else ""
     if not (method.needs.labelled or method.needs.hides_pairs) and method.as_disentangler():
-        words += " Where pairs agree place by place, try `--method pix2pix` in another --run; it has no search."
+        words += " Where pairs agree place by place, try --method pix2pix in another --run; it has no search."
     return words

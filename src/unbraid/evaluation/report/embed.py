@@ -79,11 +79,13 @@ class Chart:
 def charts(curves: Mapping[str, Sequence[tuple[float, float]]], ways: Mapping[str, str]) -> list[Chart]:
     """Returns a chart for each name; curves that differ by their direction alone share one.
 
-    curves: (step, value) by name. Values that aren't finite are left out. ways: what `a->b` and `b->a` are called.
+    curves: (step, value) by name. Values that aren't finite are left out, and charts of a single step.
+    ways: what `a->b` and `b->a` are called.
     """
     finite = {name: [point for point in points if math.isfinite(point[1])] for name, points in curves.items()}
     grouped = by_title({name: points for name, points in finite.items() if points}, ways, "recall@1, %")
-    return [_chart(title, lines) for title, lines in grouped.items()]
+    drawn = [_chart(title, lines) for title, lines in grouped.items()]
+    return [chart for chart in drawn if chart.first < chart.final]
 
 
 def by_title(

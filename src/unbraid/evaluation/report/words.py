@@ -13,6 +13,8 @@ from unbraid.evaluation.report.translations import Compared
 
 COARSE = 15.0
 """PSNR below which an image is hardly the same."""
+LOW = 10.0
+"""Percent of likeness or content below which translations without pairs are none."""
 
 
 def dig(values: Mapping[str, Any], *keys: str) -> Any:
@@ -221,7 +223,17 @@ def _bounds(found: Mapping[str, Any]) -> list[float]:
 
 
 def unpaired_figures(metrics: Mapping[str, Any], source: Domain, names: Names) -> Iterator[Figure]:
-    """Yields what was measured there and back. See `variety_figure`."""
+    """Yields what was measured without pairs, and there and back. See `variety_figure`."""
+    if judged := dig(metrics, "unpaired", f"{source}->{other(source)}"):
+        likeness, content = judged["likeness"], judged["content"]
+        way, target = f"{names[source]} → {names[other(source)]}", names[other(source)]
+        bars = [Bar("likeness", likeness / 100, percent(likeness), own=True)]
+        bars += [Bar("content", content / 100, percent(content), own=True)]
+        phrase = f"translations go {percent(likeness)} of the way from their inputs to the look of {target}"
+        kept = f"keep {percent(content)} of what tells their inputs apart"
+        words = f"By VGG16's features {phrase}, and {kept} (0: as if shuffled). A copy would have 0 and 100 %."
+        good = False if min(likeness, content) < LOW else None
+        yield Figure(f"Without pairs, {way}", words, tuple(bars), "long", good, f"{way}: {phrase}, and {kept}")
     found = dig(metrics, "cheat", f"{source}->{other(source)}") or {}
     jump = found.get("jump")
     key = "lpips" if dig(found, "decoding", "matched", "lpips") is not None else "distance"

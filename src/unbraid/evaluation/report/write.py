@@ -127,7 +127,7 @@ def make_report(run: Run, model: Trained, data: Data, metrics: dict[str, Any]) -
     figures = list(_figures(metrics, compared, names, {name: points[-1][1] for name, points in validation.items()}))
     ends = {row["stage"]: row["step"] for row in rows}
     steps = sum(ends.values()) or model.step
-    evidence = Evidence(model, data, metrics, compared, validation, steps, names)
+    evidence = Evidence(model, data, metrics, compared, validation, steps, names, bool(run.config.data.augment))
     legend = {f"{source}->{target}": f"{names[source]} → {names[target]}" for source, target in ways()}
     drawn = [(title, charts(curves, legend)) for title, curves in (
         ("Held-out images", validation), ("Losses", series(rows, "losses")),
@@ -238,9 +238,13 @@ def _commands(run: Run, model: Trained, data: Data, steps: int) -> list[Command]
     return found
 
 
+def _in_words(value: Any) -> str:
+    return ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, dict) else str(value)
+
+
 def _facts(run: Run, metrics: dict[str, Any]) -> dict[str, str]:
     protocol = metrics.get("protocol", {})
-    facts = {str(key): str(value) for key, value in protocol.items() if value not in ("", None)}
+    facts = {str(key): _in_words(value) for key, value in protocol.items() if value not in ("", None)}
     config = run.config
     sizes = {} if config.data.size is None else {"image size": " x ".join(map(str, config.data.size))}
     if missing := metrics.get("not_measured"):
