@@ -176,7 +176,8 @@ PICTURES: dict[str, dict[str, str]] = {
     },
     "cyclegan": {
         "relit cars, a to b": "cyclegan-relit-32-translate-a-to-b",
-        "emoji, a to b": "cyclegan-emoji-translate-a-to-b",
+        "photos shown as maps": "cyclegan-maps-translate-a-to-b",
+        "maps shown as photos": "cyclegan-maps-translate-b-to-a",
     },
 }
 """For each method, the row of pictures of its page: caption and name. All of them are of test images."""
