@@ -106,7 +106,6 @@ def figures(root: Path) -> dict[str, object]:
         "arrows between rooms": sum(map(len, rooms.values())),
         "circles of rooms": circles(rooms),
         "circles of files": circles(files),
-        "files": len(known),
         "lines of source": text.count("\n"),
         "functions of more than 60 lines": sum((node.end_lineno or 0) - node.lineno >= LONG for node in functions),
         "public functions and methods": sum(not node.name.startswith("_") for node in functions),
