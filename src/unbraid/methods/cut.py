@@ -24,9 +24,24 @@ from unbraid.core.bounds import Positive, Share, Size, Weight
 from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, check_target, small_images
 from unbraid.core.types import DOMAINS, DataSpec, Domain, Unpaired, other
 from unbraid.nn.blocks import Upsampling, draw_normal
-from unbraid.nn.functional import least_squares, plateau_then_linear
-from unbraid.nn.patch import DiscriminatorNorm, PatchDiscriminator, discriminator_loss, patch_halvings
-from unbraid.nn.residual import Norm, ResidualTranslator, both_images, check_same_shape, detach_blank, with_channels
+from unbraid.nn.functional import plateau_then_linear
+from unbraid.nn.patch import (
+    DiscriminatorNorm,
+    PatchDiscriminator,
+    discriminator_loss,
+    generator_loss,
+    patch_halvings,
+)
+from unbraid.nn.residual import (
+    Norm,
+    ResidualTranslator,
+    both_images,
+    change,
+    check_same_shape,
+    detach_blank,
+    warn_unchanged,
+    with_channels,
+)
 
 BETAS = (0.5, 0.999)
 
@@ -155,7 +170,9 @@ class CUT(Method[Unpaired]):
             inputs = torch.cat([x, with_channels(y, x.shape[1])]) if config.identity else x
             answers = self.translators[target](inputs)
             generated[target] = answers[: len(x)]
-            terms[f"generator_{target}"] = least_squares(self.discriminators[target](generated[target]), 1.0)  # eq. 1
+            terms[f"generator_{target}"] = generator_loss(self.discriminators[target](generated[target]))  # eq. 1
+            if config.mask:
+                self.diagnostics[f"change to {target}"] = change(generated[target], x)
             losses = self._contrast(inputs, answers, target)
             terms[f"contrast_{target}"] = config.contrast * losses[: len(x)].mean()  # eq. 3 on X
             if config.identity:
@@ -169,6 +186,10 @@ class CUT(Method[Unpaired]):
                 for target in self.targets
             }
         }
+
+    def diagnose(self, diagnostics: dict[str, float]) -> list[str]:
+        """Returns a warning if translators with a mask return their inputs."""
+        return warn_unchanged(diagnostics, "--method.contrast")
 
     def _contrast(self, x: Tensor, answers: Tensor, target: Domain) -> Float[Tensor, " n"]:
         """Computes eq. 3 for each item, its mean over layers and places in place of the sum."""

@@ -24,8 +24,8 @@ from unbraid.core.files import Json
 from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, small_images
 from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Paired, Spec, UserError, VectorSpec
 from unbraid.nn.blocks import FitSize, Initial, dense, dense_stack, down, down_stack, draw_normal, halvings, up
-from unbraid.nn.functional import bounded_log_variance, kl_normal, least_squares, reparameterise, tile
-from unbraid.nn.patch import LEAST, PatchDiscriminator, discriminator_loss, patch_halvings
+from unbraid.nn.functional import bounded_log_variance, kl_normal, reparameterise, tile
+from unbraid.nn.patch import LEAST, PatchDiscriminator, discriminator_loss, generator_loss, patch_halvings
 from unbraid.nn.pretrained.perceptual_term import PerceptualTerm, check_perceptual, perceptual_if_possible
 
 
@@ -330,7 +330,7 @@ class IIAE(Method[Paired]):
                 terms[f"perceptual_{domain}"] = scale * c.perceptual_weight * difference
             if c.gan:  # ours
                 score = self.discriminators[domain](reconstruction)
-                terms[f"generator_{domain}"] = scale * c.gan * least_squares(score, 1.0)
+                terms[f"generator_{domain}"] = scale * c.gan * generator_loss(score)
         yield {"model": terms}
 
         if c.gan:

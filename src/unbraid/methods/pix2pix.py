@@ -27,7 +27,7 @@ from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, check_
 from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, Paired, other
 from unbraid.nn.blocks import FitSize, Upsampling, doubling, down, draw_normal, up
 from unbraid.nn.functional import plateau_then_linear
-from unbraid.nn.patch import DiscriminatorNorm, PatchDiscriminator, patch_halvings
+from unbraid.nn.patch import DiscriminatorNorm, PatchDiscriminator, generator_loss, patch_halvings
 from unbraid.nn.pretrained.perceptual_term import PerceptualTerm, check_perceptual
 from unbraid.nn.residual import both_images, check_same_shape
 
@@ -192,7 +192,7 @@ class Pix2Pix(Method[Paired]):
             if config.gan:
                 pairs[target] = torch.cat([x, generated.to(x.dtype)], 1)
                 score = self.discriminators[target](pairs[target])
-                terms[f"generator_{target}"] = config.gan * softplus(-score).mean()  # eq. 1
+                terms[f"generator_{target}"] = config.gan * generator_loss(score, "logistic")  # eq. 1
         yield {"generators": terms}
         if config.gan:
             yield {

@@ -29,7 +29,7 @@ from unbraid.core.types import DOMAINS, Codes, DataSpec, Domain, ImageSpec, Unpa
 from unbraid.data.parts import Part
 from unbraid.nn.blocks import SLOPE, FitSize, Upsampling, doubling, fixed_statistics, up
 from unbraid.nn.functional import reversed_gradient
-from unbraid.nn.patch import r1_penalty, r1_weight
+from unbraid.nn.patch import generator_loss, r1_penalty, r1_weight
 from unbraid.nn.pretrained.teacher import EFFICIENTNET_SIZE, Teacher, find_teacher
 from unbraid.nn.residual import both_images
 
@@ -331,7 +331,7 @@ class XGAN(Method[Unpaired]):
         for domain in self.discriminated:
             beside = batch[domain] if c.discriminator_batch == "together" else None
             _, false = self._logits(beside, translated[domain], domain)
-            terms[f"generator_{domain}"] = c.gan * softplus(-false).mean()  # eq. 5
+            terms[f"generator_{domain}"] = c.gan * generator_loss(false, "logistic")  # eq. 5
         for teacher in self._teacher:
             for domain in c.teacher_domains:
                 device = batch[domain].device

@@ -145,7 +145,7 @@ def warn_unchanged(diagnostics: Mapping[str, float], lower: str) -> list[str]:
         lower: The flag of the weight that is too high.
     """
     return [
-        f"images generated for domain {name[-1]} are their inputs, unchanged: reconstruction outweighs the "
+        f"images generated for domain {name[-1]} are their inputs, unchanged: what keeps them outweighs the "
         f"discriminator. In another run folder, lower {lower}, or add --method.no-mask"
         for name, value in diagnostics.items()
         if name.startswith("change to ") and value < UNCHANGED

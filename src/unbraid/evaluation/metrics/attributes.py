@@ -62,8 +62,8 @@ def many_of_each(values: Int[np.ndarray, " n"]) -> bool:
 class ImageReader:
     """Tells an attribute from images: a network of three convolutions, trained on images of the target domain.
 
-    A classifier of features reads edges that real images alone have, such as the rims of pasted digits, and so takes
-    smooth translations for something else; this reads both as well as people do.
+    A classifier of features goes by edges that real images alone have, such as the rims of pasted digits, and took
+    smooth translations for something else.
 
     Args:
         read: Returns the images of rows, (n, c, h, w).
