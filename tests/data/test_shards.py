@@ -122,6 +122,19 @@ def test_two_tar_files_or_folders_of_them_are_two_domains(tmp_path: Path) -> Non
     assert (found.kind, found.pairs) == ("pairs", 12)
 
 
+def test_the_folders_above_and_in_an_archive_have_any_name(tmp_path: Path) -> None:
+    shards = tmp_path / "Straße İ.tar" / "Größe"
+    for i in range(2):
+        pack(shards / f"{i}.TAR", {f"Süß/{name}": content for name, content in pairs(4 * i, 4).items()})
+    data = load(DataConfig(shards=shards))
+    assert isinstance(data.train, PairedPart)
+    assert "0.TAR/Süß/0001" in data.train.names
+    check_pairs(data.train)
+    shutil.move(shards / "1.TAR", tmp_path / "Straße.tar")
+    two = load(DataConfig(a=shards / "0.TAR", b=tmp_path / "Straße.tar", unpaired=True, channels=3))
+    assert isinstance(two.train, UnpairedPart)
+
+
 def test_a_model_is_measured_on_other_shards(shards: Path, tmp_path: Path) -> None:
     other = DataConfig(shards=pack(tmp_path / "other.tar", pairs(14, 3)))
     assert len(load_other(DataConfig(shards=shards), other).test) == 3

@@ -5,6 +5,7 @@ Nothing is unpacked: an archive's headers are read once, and each member by its 
 
 import io
 import os
+import re
 import tarfile
 from collections.abc import Mapping
 from functools import lru_cache
@@ -16,6 +17,8 @@ from unbraid.core.types import UserError
 ENDING = ".tar"
 OPENED = 256
 """Archives whose tables of contents are kept in memory."""
+_MARK = re.compile(rf"{re.escape(ENDING)}[{re.escape(os.sep)}/]", re.IGNORECASE)
+"""Where a path may go on behind an archive."""
 _BLOCK = 512
 """Bytes of a header; one of zeros closes an archive."""
 
@@ -99,13 +102,10 @@ def open_file(path: str | Path) -> io.BufferedReader:
 
 def _divided(path: str) -> tuple[str, str] | None:
     """Returns the archive that a path leads through and the member's name, or None. A folder may be called so too."""
-    mark = ENDING + os.sep
-    at = path.casefold().find(mark)
-    while at >= 0:
-        end = at + len(ENDING)
+    for mark in _MARK.finditer(path):  # casefold() would move places: it makes ss of ß
+        end = mark.end() - 1
         if os.path.isfile(path[:end]):
             return path[:end], path[end + 1 :].replace(os.sep, "/")
-        at = path.casefold().find(mark, end)
     return None
 
 
