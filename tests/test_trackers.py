@@ -1,9 +1,10 @@
 """A run's log is shown elsewhere too, by packages that may fail; log.jsonl is the record. Heavy ones are imitated."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,7 +15,7 @@ from unbraid.core.types import UserError
 from unbraid.model.log import Log, read_log
 from unbraid.model.run import Run
 from unbraid.model.saved import Position
-from unbraid.model.trackers import TRACKERS, kept
+from unbraid.model.trackers import TRACKERS, keep, kept
 
 STEP = Position(step=50)
 
@@ -50,10 +51,25 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Recorded:
             calls.append("finished")
 
     class Client:
-        """MLflow's client."""
+        """MLflow's client, with a store that has no run but m1."""
+
+        history: ClassVar[dict[str, list[int]]] = {}
+        texts: ClassVar[list[str]] = []
 
         def __init__(self, store: str) -> None:
             calls.append(store)
+
+        def update_run(self, run: str, status: str) -> None:
+            if run != "m1":
+                error = RuntimeError("Run not found")
+                vars(error)["error_code"] = "RESOURCE_DOES_NOT_EXIST"
+                raise error
+
+        def get_metric_history(self, run: str, name: str) -> list[Any]:
+            return [SimpleNamespace(step=step) for step in self.history.get(name, [])]
+
+        def list_artifacts(self, run: str, folder: str) -> list[str]:
+            return [*self.texts]
 
         def get_experiment_by_name(self, name: str) -> None:
             return None
@@ -69,12 +85,14 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Recorded:
 
         def log_metric(self, run: str, name: str, value: float, step: int) -> None:
             calls.append({name: value, "step": step})
+            self.history.setdefault(name, []).append(step)
 
         def log_artifact(self, run: str, file: str, folder: str) -> None:
             calls.append({folder: file, "step": 50})
 
         def log_text(self, run: str, text: str, file: str) -> None:
             calls.append(text)
+            self.texts.append(file)
 
         def set_terminated(self, run: str) -> None:
             calls.append("finished")
@@ -109,6 +127,44 @@ def test_a_run_goes_on_under_the_same_number(tmp_path: Path, told: Recorded) -> 
     begun = [each["id"] for each in told if isinstance(each, dict) and "project" in each]
     assert begun == [None, "abc"]
     assert kept(tmp_path, "trackio") is None
+
+
+def test_folders_of_one_name_are_two_runs_of_trackio(tmp_path: Path, told: Recorded) -> None:
+    for folder in ("first/demo", "second/demo", "first/demo"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        Log(tmp_path / folder, quiet=True, track=["trackio"]).close()
+    names = [each["name"] for each in told if isinstance(each, dict) and "project" in each]
+    assert names[0] == names[2] != names[1]
+    assert all(name.startswith("demo-") for name in names)
+
+
+def test_what_comes_again_after_a_kill_is_no_second_point(tmp_path: Path, told: Recorded) -> None:
+    for start in (None, Position(step=40)):
+        log = Log(tmp_path, quiet=True, track=["mlflow", "tensorboard"])
+        if start:
+            log.resume(start)
+            log.losses(Position(step=60), {"kl": 2.0})
+        log.losses(STEP, {"kl": 1.0})
+        log.close()
+    assert [each["step"] for each in told if isinstance(each, dict) and "loss/kl" in each] == [50, 60]
+    events = import_module("tensorboard.backend.event_processing.event_accumulator")
+    shown = events.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert sorted(each.step for each in shown.Scalars("loss/kl")) == [50, 60]
+
+
+def test_a_run_that_the_store_lost_begins_anew(tmp_path: Path, told: Recorded) -> None:
+    keep(tmp_path, "mlflow", "gone")
+    Log(tmp_path, quiet=True, track=["mlflow"]).close()
+    assert kept(tmp_path, "mlflow") == "m1"
+
+
+def test_no_event_of_a_step_takes_anothers_place(tmp_path: Path, told: Recorded) -> None:
+    log = Log(tmp_path, quiet=True, track=["mlflow", "wandb"])
+    summary = log._trackers._all[1]._run.summary  # pyright: ignore
+    for word in ("another length", "going on"):
+        log.event(STEP, word)
+    assert sys.modules["mlflow.tracking"].MlflowClient.texts == ["event/001 step 50.txt", "event/002 step 50.txt"]
+    assert summary == {"event/50": "another length\ngoing on"}
 
 
 def test_stages_have_names_of_their_own(tmp_path: Path, told: Recorded) -> None:

@@ -64,6 +64,8 @@ class Log:
         """Drops the lines that were written after the checkpoint: they come again."""
         if not self.writes or not self.path.exists():
             return
+        if position.stage == 0:  # steps of later stages count anew: there it would take earlier ones
+            self._trackers.resume(position.step)
         kept = [row for row in read_log(self.path) if (row["stage"], row["step"]) <= (position.stage, position.step)]
         write_atomically(self.path, lambda file: file.write_text("".join(json_text(row) + "\n" for row in kept)))
 

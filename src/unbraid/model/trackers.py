@@ -6,6 +6,7 @@ what it needs to go on with a run in RUN/trackers.json.
 
 import os
 import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +27,10 @@ class Tracker(Protocol):
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """Begins, or goes on with the run that it has shown before; ImportError if its package is missing."""
+        ...
+
+    def resume(self, step: int) -> None:
+        """Forgets what was shown of steps after this one, for they come again, where it can."""
         ...
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -61,10 +66,17 @@ class TensorBoard:
 
         self._writer = SummaryWriter(str(folder / "tensorboard"))
 
+    def resume(self, step: int) -> None:
+        """See `Tracker.resume`."""
+        proto: Any = import_module("tensorboard.compat.proto.event_pb2")
+        start = proto.Event(step=step + 1, session_log=proto.SessionLog(status=proto.SessionLog.START))
+        self._writer._get_file_writer().add_event(start)
+
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Shows numbers by name."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
+        self._writer.flush()  # by itself only after two minutes, which a kill would take
 
     def images(self, step: int, files: Mapping[str, Path]) -> None:
         """Shows pictures by name."""
@@ -104,6 +116,9 @@ class WandB:
         keep(folder, self.name, self._run.id)
         self._run.define_metric("*", step_metric="step")  # its own may only rise, and a run goes on from a checkpoint
 
+    def resume(self, step: int) -> None:
+        """See `Tracker.resume`. Steps after a checkpoint are shown twice, with equal values."""
+
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Shows numbers by name."""
         self._run.log({**values, "step": step})
@@ -114,7 +129,8 @@ class WandB:
 
     def text(self, step: int, name: str, text: str) -> None:
         """See `Tracker.text`."""
-        self._run.summary[f"{name}/{step}"] = text
+        key = f"{name}/{step}"
+        self._run.summary[key] = "\n".join(filter(None, (self._run.summary.get(key), text)))
 
     def close(self) -> None:
         """Writes what is left."""
@@ -133,7 +149,8 @@ class MLflow:
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # 3.7 and later refuse folders otherwise
             store = (folder.parent / "mlruns").absolute().as_uri()
         self._client, self._run = client(store), kept(folder, self.name)
-        if self._run is None:
+        self._steps: dict[str, set[int]] = {}  # of each metric, those that the store had before
+        if self._run is None or not self._reopened():
             title = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
             experiment = self._client.get_experiment_by_name(title)
             number = experiment.experiment_id if experiment else self._client.create_experiment(title)
@@ -141,10 +158,17 @@ class MLflow:
             keep(folder, self.name, self._run)
             self._client.log_dict(self._run, dict(settings), "config.json")
 
+    def resume(self, step: int) -> None:
+        """See `Tracker.resume`. Nothing can be taken from a metric: what it has is not shown again."""
+
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Shows numbers by name."""
         for name, value in values.items():
-            self._client.log_metric(self._run, _allowed(name), value, step=step)
+            key = _allowed(name)
+            if key not in self._steps:
+                self._steps[key] = {each.step for each in self._client.get_metric_history(self._run, key)}
+            if step not in self._steps[key]:
+                self._client.log_metric(self._run, key, value, step=step)
 
     def images(self, step: int, files: Mapping[str, Path]) -> None:
         """Shows pictures by name."""
@@ -153,11 +177,23 @@ class MLflow:
 
     def text(self, step: int, name: str, text: str) -> None:
         """See `Tracker.text`."""
-        self._client.log_text(self._run, text, f"{_allowed(name)}/{step}.txt")
+        folder = _allowed(name)
+        number = len(self._client.list_artifacts(self._run, folder)) + 1  # several may come at one step
+        self._client.log_text(self._run, text, f"{folder}/{number:03d} step {step}.txt")
 
     def close(self) -> None:
         """Writes what is left."""
         self._client.set_terminated(self._run)
+
+    def _reopened(self) -> bool:
+        """Returns whether the store has this run, not one that was deleted or lies in another store."""
+        try:
+            self._client.update_run(self._run, status="RUNNING")
+        except Exception as error:
+            if getattr(error, "error_code", None) != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return True
 
 
 class Trackio:
@@ -168,7 +204,13 @@ class Trackio:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         trackio: Any = import_module("trackio")
         self._image = trackio.Image
-        self._run = trackio.init(project=PROJECT, name=folder.name, config=dict(settings), resume="allow")
+        # trackio knows a run by its name, and folders of one name lie in many places
+        title = kept(folder, self.name) or f"{folder.name}-{secrets.token_hex(3)}"
+        self._run = trackio.init(project=PROJECT, name=title, config=dict(settings), resume="allow")
+        keep(folder, self.name, title)
+
+    def resume(self, step: int) -> None:
+        """See `Tracker.resume`. Steps after a checkpoint are shown twice, with equal values."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Shows numbers by name."""
@@ -218,6 +260,10 @@ class Trackers:
                 raise UserError(f"--train.track {name} needs: pip install 'unbraid[{name}]'") from error
             except Exception as error:  # no network, no account, a full disk
                 self._say(name, error)
+
+    def resume(self, step: int) -> None:
+        """See `Tracker.resume`."""
+        self._each(lambda tracker: tracker.resume(step))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Shows numbers by name."""
