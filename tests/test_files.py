@@ -1,6 +1,8 @@
 import errno
+import fcntl
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +95,12 @@ def test_of_two_who_create_a_file_one_does(tmp_path: Path) -> None:
     assert not create_json(tmp_path / "config.json", {"a": 2})
     assert read_json(tmp_path / "config.json") == {"a": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_what_is_flushed_is_open_for_writing_as_windows_wants_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: modes.append(fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE))
+    write_json(tmp_path / "a.json", {})
+    assert modes == [os.O_RDWR]

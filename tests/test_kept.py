@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 from PIL import Image
 
 from unbraid.commands.cli import main
+from unbraid.core import cache as core_cache
 from unbraid.core.cache import cache_folder
 from unbraid.core.kept import cached_array, kept_arrays, make_room, parse_bytes
 from unbraid.core.types import UserError
@@ -54,6 +56,29 @@ def test_using_an_array_makes_it_the_newest_and_keeps_it(three: list[Path]) -> N
     del view
     make_room(0, kept_arrays())
     assert not there(three)[0]
+
+
+def test_where_open_files_can_not_be_deleted_those_in_use_stay_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        held = {os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()}
+        if os.path.realpath(path) in held or str(path.resolve()) in Path("/proc/self/maps").read_text():
+            raise PermissionError(errno.EACCES, "in use", str(path))
+        if path.exists() or not missing_ok:
+            os.unlink(path)
+
+    for i in range(2):
+        Image.new("L", (8, 8)).save(tmp_path / f"{i}.png")
+    images = cached(tmp_path, ["0.png", "1.png"])
+    monkeypatch.setattr(core_cache, "fcntl", None)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    make_room(0, kept_arrays())
+    (kept,) = kept_arrays()
+    assert kept.about == str(tmp_path)  # from the file beside it
+    del images
+    assert make_room(0, kept_arrays())[0] == [kept]
+    assert not list(cache_folder().glob("*.npy")) + list(cache_folder().glob("*.json"))
 
 
 def test_the_limit_of_the_environment_holds_when_something_is_added(

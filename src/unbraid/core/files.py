@@ -33,7 +33,7 @@ def write_atomically(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
-        with temporary.open("rb") as file:
+        with temporary.open("rb+") as file:  # Windows flushes no file that is open for reading alone
             os.fsync(file.fileno())
         put(temporary, path)
     except BaseException as error:
@@ -64,6 +64,12 @@ def create_json(path: Path, value: object) -> bool:
 
     write_atomically(path, lambda file: file.write_text(text), put)
     return bool(done)
+
+
+def delete_unless_used(path: Path) -> None:
+    """Deletes a file that nobody needs any more; on Windows it stays while a process has it open."""
+    with contextlib.suppress(PermissionError):
+        path.unlink(missing_ok=True)
 
 
 def is_inside(path: Path, folder: Path) -> bool:

@@ -56,8 +56,8 @@ class Kept:
         lock = self.path.with_suffix(".lock" if IMAGES.fullmatch(self.path.stem) else ".npy.lock")
         try:
             with FileLock(lock, timeout=0), lock_unused(self.path):
-                self.path.with_suffix(".json").unlink(missing_ok=True)  # what says that the array is whole goes first
-                self.path.unlink()
+                self.path.unlink()  # first: Windows refuses while it is mapped, and then all must stay
+                self.path.with_suffix(".json").unlink(missing_ok=True)
                 with suppress(OSError):
                     lock.unlink()
         except (Timeout, OSError):

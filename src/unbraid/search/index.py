@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from unbraid.core.cache import save_array
-from unbraid.core.files import read_json, write_atomically, write_json
+from unbraid.core.files import delete_unless_used, read_json, write_atomically, write_json
 from unbraid.core.short import Short
 from unbraid.core.types import DOMAINS, Domain, UserError
 from unbraid.search.identity import read_identity
@@ -142,7 +142,7 @@ def build(store: Store, target: float = RECALL, exact: int = EXACT) -> dict[Doma
     kept = {name for domain, about in stands.items() for name in about.files(domain)}
     for file in (*store.folder.glob("*.faiss"), *store.folder.glob("ids-*.npy")):
         if file.name not in kept:
-            file.unlink()
+            delete_unless_used(file)
     return {domain: about.parts for domain, about in stands.items()}
 
 

@@ -30,7 +30,7 @@ import msgspec
 import numpy as np
 from filelock import FileLock, Timeout
 
-from unbraid.core.files import parse_json, read_json, write_json
+from unbraid.core.files import delete_unless_used, parse_json, read_json, write_json
 from unbraid.core.types import DOMAINS, Domain, UserError
 from unbraid.search.identity import Identity, read_identity
 
@@ -210,7 +210,7 @@ class Store:
             path = self.codes_path(domain)
             for other in self.folder.glob(f"codes-{domain}-*"):
                 if other != path:
-                    other.unlink()
+                    delete_unless_used(other)
             if lost := self._without_codes(domain):
                 with self._db:
                     self._db.executemany("UPDATE items SET row = NULL WHERE id = ?", [(number,) for number in lost])
@@ -378,7 +378,8 @@ class Store:
         with self._db:
             self._db.executemany("UPDATE items SET row = ? WHERE id = ?", enumerate(ids.tolist()))
             self._db.execute("UPDATE state SET file = ? WHERE domain = ?", (number, domain))
-        before.unlink()
+        del codes  # Windows deletes no file that is mapped
+        delete_unless_used(before)
 
     def lookup(self, ids: Sequence[int]) -> dict[int, tuple[str, dict[str, str]]]:
         """Returns path and metadata of images by their ids; those that were removed meanwhile are missing."""
