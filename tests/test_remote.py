@@ -33,7 +33,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = json.loads((folder / "config.json").read_text())
     config["config"]["data"]["root"] = "/home/somebody/secret/data"
     (folder / "config.json").write_text(json.dumps(config))
-    text = f'# Card\n\n![cheat](pictures/cheat.png)\n\nmodel = unbraid.load("{folder}")\n'
+    text = f'# Card\n\n![cheat](pictures/cheat.png)\n\nmodel = unbraid.load("{folder}")\n\n'
+    text += "    unbraid translate 'somewhere else/run' IMAGE... --source a --target b --out answers\n\n"
+    text += json.dumps(config["config"]["data"], indent=1) + "\n"
     (folder / "README.md").write_text(text)
     (folder / "parts.json").write_text('{"train": 1, "val": ["my holiday.png"], "test": []}')
     return folder
@@ -101,6 +103,9 @@ def test_the_hub_takes_a_model_and_gives_it_again(
     assert card.startswith("---\nlibrary_name: unbraid")
     assert 'unbraid.load("hf://me/faces")' in card
     assert str(run) not in card
+    assert "    unbraid translate hf://me/faces IMAGE... --source a" in card
+    assert '"root": "data"' in card
+    assert "somebody" not in card
     assert "pictures/" not in card
     assert same("hf://me/faces", run)
     assert same(f"hf://me/faces@{sha}", run)

@@ -113,11 +113,19 @@ def _collect(run: Path, folder: Path, address: str | None) -> None:
         elif name == "README.md":
             text = (run / name).read_text("utf-8")
             text = re.sub(r"!\[[^\]]*\]\([^)]*\)\n*", "", text)  # pictures show the user's data
-            text = text.replace(f'unbraid.load("{run}")', f'unbraid.load("{address or "FOLDER"}")')
+            text = _loaded_from(address or "FOLDER", text)
+            text = re.sub(r'"(/[^"\n]*)"', lambda found: f'"{_without_folders(found[1])}"', text)
             head = "" if text.startswith("---") else "---\nlibrary_name: unbraid\ntags:\n- image-to-image\n---\n\n"
             (folder / name).write_text(head + text, "utf-8")
         else:
             shutil.copyfile(run / name, folder / name)
+
+
+def _loaded_from(address: str, card: str) -> str:
+    """Returns the card with this address in place of the run's folder, wherever that lay when the card was written."""
+    card = re.sub(r'unbraid\.load\("[^"\n]*"\)', lambda _: f'unbraid.load("{address}")', card)
+    command = r"^(    unbraid (?:translate|transfer)) .*? (?=IMAGE\.\.\. |--content IMAGE\.\.\. )"
+    return re.sub(command, lambda found: f"{found[1]} {address} ", card, flags=re.MULTILINE)
 
 
 def _without_folders(value: Any) -> Any:
