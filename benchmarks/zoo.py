@@ -60,6 +60,8 @@ def chosen(runs: Sequence[Path], size: int) -> dict[str, Path]:
             found.setdefault(f"{model.name}-{size}", []).append(run)
         else:
             print(f"left out: {run}, of {spec}", file=sys.stderr)
+    if not found:
+        raise UserError(f"none of the runs is the demo or has images of {size} px: give their --size")
     return {name: best(some) for name, some in found.items()}
 
 

@@ -158,6 +158,15 @@ def test_a_zip_file_is_used_by_its_url_and_hash(
     assert "evaluate needs the folder of a run" in capsys.readouterr().err
 
 
+def test_a_name_with_spaces_and_umlauts_is_an_address_too(run: Path, served: tuple[Path, str]) -> None:
+    folder, url = served
+    address = publish(run, str(folder / "schöne faces.zip"))
+    assert " " not in address
+    assert same(address.replace("https://HOST", url), run)
+    shutil.copyfile(run / "model.safetensors", folder / "schöne faces.safetensors")
+    assert same(f"{url}/schöne faces.safetensors#sha256={digest(run / 'model.safetensors')}", run)
+
+
 def test_what_is_not_what_the_hash_says_is_refused(
     run: Path, served: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +247,8 @@ def test_the_zoo_packs_the_best_of_each_method(
     assert zoo.main() == 0
     assert (out / "SHA256SUMS").read_text() == f"{digest(out / 'demo.zip')}  demo.zip\n"
     assert f"demo.zip: {runs[1]}" in capsys.readouterr().out
+    with pytest.raises(UserError, match="none of the runs is the demo or has images of 7 px"):
+        zoo.chosen([], 7)
     (runs[0] / "README.md").unlink()
     assert zoo.main() == 2
     assert "has no card: unbraid evaluate" in capsys.readouterr().err

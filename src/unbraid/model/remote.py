@@ -9,6 +9,7 @@ import importlib
 import json
 import re
 import shutil
+import string
 import tempfile
 import urllib.request
 import zipfile
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 from unbraid.core.cache import cache_folder
 from unbraid.core.files import parse_json, write_atomically
@@ -26,7 +28,7 @@ FILES = ("model.safetensors", "features.safetensors", "config.json", "metrics.js
 MOST_BYTES = 2_000_000_000
 """Of a model that is fetched, at most."""
 HUB = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
-URL = re.compile(r"(https?):/{1,2}([^#\s]+)(?:#(.*))?")
+URL = re.compile(r"(https?):/{1,2}([^#\n]+)(?:#(.*))?")
 HASH = re.compile(r"sha256=([0-9a-fA-F]{64})")
 BLOCK = 1 << 20
 
@@ -52,7 +54,7 @@ def fetched(address: str | Path) -> Path:
         raise UserError(
             f"{address}: put #sha256= and the file's SHA-256, of 64 digits, behind it, so that nothing else is taken"
         )
-    return _from_url(f"{found[1]}://{found[2]}", wanted[1].lower())
+    return _from_url(f"{found[1]}://{quote(found[2], safe=string.punctuation)}", wanted[1].lower())
 
 
 def publish(run: Path, to: str, private: bool = False) -> str:
@@ -84,7 +86,7 @@ def publish(run: Path, to: str, private: bool = False) -> str:
             if out.exists():
                 raise UserError(f"{out} is there: give another name, or remove it")
             write_atomically(out, lambda path: _zip(packed, path))
-            return f"https://HOST/{out.name}#sha256={digest(out)}"
+            return f"https://HOST/{quote(out.name)}#sha256={digest(out)}"
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UserError(f"{out} is not an empty folder: give another one")
         try:
