@@ -17,7 +17,7 @@ SMALL = replace(SMALL_IMAGES, informative="a", **small_settings(PX_64))
 LEAST_SQUARES_32, LEAST_SQUARES_64 = (
     {**small_settings(spec), "gan_loss": "least-squares", "r1": 10 * r1_weight(spec)} for spec in (PX_32, PX_64)
 )
-"""The paper's loss, with which relit cars of 32 px and faces were measured: their domains are near."""
+"""The paper's loss, with which relit cars and faces were measured: their domains are near."""
 TRAIN = TrainConfig(steps=6500, batch=4, average=0.999, evaluate_every=1000)
 PAPER = TrainConfig(steps=300_000, batch=4, average=0.999, evaluate_every=10_000)
 """The paper's training: section 4 says that it takes up to so many steps. The running average of weights that is kept
@@ -83,7 +83,7 @@ UNCOOPERATIVE_CUHK = Recipe(
     shows="hidden pair",
 )
 UNCOOPERATIVE_RELIT = Recipe(
-    SMALL,
+    replace(SMALL, **LEAST_SQUARES_64),
     RELIT,
     TRAIN,
     name="uncooperative-relit",
@@ -92,7 +92,7 @@ UNCOOPERATIVE_RELIT = Recipe(
 )
 COOPERATIVE_RELIT = replace(
     UNCOOPERATIVE_RELIT,
-    method=replace(SMALL, cooperative=True),
+    method=replace(UNCOOPERATIVE_RELIT.method, cooperative=True),
     name="cooperative-relit",
     about="relit and plain cars, both networks learn in both cycles",
 )
