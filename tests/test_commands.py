@@ -623,3 +623,16 @@ def test_domains_have_the_names_of_their_folders(
     assert (run / "pictures" / "translate-photo-to-sketch.png").exists()
     assert "Photo: 16x16 images of 3 channels. Sketch:" in (run / "README.md").read_text()
     assert "a: photo, b: sketch" in (run / "README.md").read_text()
+
+
+def test_every_command_is_found_after_a_plain_install() -> None:
+    code = """if True:
+        import sys
+        for extra in ("gradio", "uvicorn", "faiss", "pymilvus", "timm", "onnx", "onnxruntime", "huggingface_hub"):
+            sys.modules[extra] = None
+        from unbraid.commands import COMMANDS, find
+        for name in COMMANDS:
+            find(name)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

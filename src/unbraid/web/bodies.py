@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from gradio.blocks import Blocks
 
 Word = Annotated[str, msgspec.Meta(max_length=200)]
 Number = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
@@ -69,8 +68,8 @@ Functions = Mapping[int | str, tuple[Input, ...]]
 """The inputs of each function, by its number and by its name as an endpoint."""
 
 
-def functions(blocks: Blocks) -> dict[int | str, tuple[Input, ...]]:
-    """Returns what the functions of a page of gradio's take."""
+def functions(blocks: Any) -> dict[int | str, tuple[Input, ...]]:
+    """Returns what the functions of a page take, gradio's Blocks: a plain install imports this module without it."""
     found: dict[int | str, tuple[Input, ...]] = {}
     for number, function in blocks.fns.items():
         names = list(inspect.signature(function.fn).parameters) if function.fn else []
