@@ -1,16 +1,20 @@
 """What evaluate says of test parts that are small, and of pairs with items in several rows."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers import write_png
+from helpers import IMAGES, write_png
 from unbraid.commands.cli import main
+from unbraid.core.types import DOMAINS
 from unbraid.evaluation.card import table
 from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
-from unbraid.evaluation.pictures import captions
+from unbraid.evaluation.pictures import captions, file_name
+from unbraid.methods.cut import CUT, CUTConfig
+from unbraid.model.trained import Trained
 
 SMALL = [
     *("--method.widths", "8", "--method.decoder-widths", "8", "--method.map-size", "4", "--method.shared", "4"),
@@ -103,6 +107,20 @@ def test_some_measures_can_be_taken_alone_and_others_stay(tmp_path: Path, capsys
     assert "recall" not in json.loads(file.read_text())  # others were measured with another limit
     assert main(["evaluate", run, "--only", "recall"]) == 2
     assert "There is no measure 'recall'; there are: retrieval," in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("photos", "line art"), ("photos", "line-art")),
+        (("<b>x", "(b)x"), ("a", "b")),
+        (("Photos?", "photos!"), ("a", "b")),
+        (("ü" * 51, "sketches"), ("a", "sketches")),
+    ],
+)
+def test_pictures_of_any_two_domains_have_two_short_names(names: tuple[str, str], expected: tuple[str, str]) -> None:
+    model = Trained(CUT(replace(IMAGES, names=names), CUTConfig(width=4, blocks=1)), None, "", 0)
+    assert tuple(file_name(model, domain) for domain in DOMAINS) == expected
 
 
 def test_pictures_are_shown_with_a_word_on_each(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from helpers import IMAGES, random_items, write_png
 from hub import TOKEN, Hub, serving
 from indexes import write_run
 from unbraid.commands.cli import main
+from unbraid.core.checksums import read_tensors, write_tensors
 from unbraid.core.types import UserError
 from unbraid.model import remote
 from unbraid.model.remote import digest, fetched, is_address, publish
@@ -197,6 +198,24 @@ def test_the_same_model_has_the_same_hash(run: Path, tmp_path: Path) -> None:
         publish(run, str(tmp_path / name))
     assert digest(tmp_path / "one.zip") == digest(tmp_path / "two.zip")
     assert digest(tmp_path / "one.zip") == hashlib.sha256((tmp_path / "one.zip").read_bytes()).hexdigest()
+
+
+def test_the_folder_of_a_networks_file_is_not_published(run: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(run, tmp_path / "own")
+    name = "timm/vit@/home/somebody/secret/vit.safetensors"
+    write_tensors(own / "features.safetensors", {"none": torch.zeros(1)}, json.dumps({"name": name, "images": []}))
+    text, tensors = read_tensors(own / "model.safetensors")
+    about = json.loads(text) | {"teacher": name}
+    write_tensors(own / "model.safetensors", {**tensors}, json.dumps(about))
+    (own / "metrics.json").write_text(json.dumps({"protocol": {"features": name}}))
+    (own / "README.md").write_text(f'- features: {name}\n\n{{"features": "{name}"}}\n')
+    publish(own, str(tmp_path / "out"))
+    published = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    assert len(published) == 5
+    assert not any(b"somebody" in held for held in published.values())
+    assert all(b"timm/vit@vit.safetensors" in held for name, held in published.items() if name != "config.json")
+    weights = read_tensors(tmp_path / "out" / "model.safetensors")[1]
+    assert all(torch.equal(weights[name], value) for name, value in tensors.items())
 
 
 def test_a_folder_is_published_to_once(run: Path, tmp_path: Path) -> None:

@@ -225,7 +225,8 @@ def _few(part: Part) -> str:
     if count >= FEW:
         return ""
     what = f"{count} item{'s' * (count != 1)}{'' if labelled else ' of a domain'}"
-    return f"the test part has {what}, and of fewer than {FEW} figures say little: add images, or raise --data.test"
+    say_little = f"the test part has {what}, and of fewer than {FEW} figures say little"
+    return f"{say_little}: hold out more images, with --data.test or in a test folder"
 
 
 def _alike(one: Json, other: Json) -> bool:

@@ -17,6 +17,8 @@ from unbraid.model.trained import Trained
 
 PICTURED = 8
 """Items in a picture."""
+LONGEST = 100
+"""Bytes of a domain's name in a file's, which names two and may have 255."""
 
 
 CAPTIONS = {
@@ -70,8 +72,9 @@ def pictures(model: Trained, data: Data, folder: Path, seed: int) -> None:
 
 
 def file_name(model: Trained, domain: Domain) -> str:
-    """Returns a domain's name as it stands in files' names."""
-    return re.sub(r"[^\w-]+", "-", model.spec.name(domain))
+    """Returns a domain's name as it stands in files' names: as a or b if it is long or the other's is the same."""
+    mine, others = (re.sub(r"[^\w-]+", "-", model.spec.name(side)) for side in (domain, other(domain)))
+    return domain if len(mine.encode()) > LONGEST or mine.casefold() == others.casefold() else mine
 
 
 def way_name(model: Trained, source: Domain) -> str:

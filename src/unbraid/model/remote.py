@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from unbraid.core.cache import cache_folder
+from unbraid.core.checksums import read_tensors, write_tensors
 from unbraid.core.files import parse_json, write_atomically
 from unbraid.core.types import UserError
 
@@ -109,14 +110,18 @@ def _collect(run: Path, folder: Path, address: str | None) -> None:
     for name in FILES:
         if not (run / name).is_file():
             continue
-        if name == "config.json":
+        if name.endswith(".json"):
             values = _without_folders(parse_json((run / name).read_bytes(), str(run / name), dict[str, Any]))
             (folder / name).write_text(json.dumps(values, indent=2) + "\n")
+        elif name.endswith(".safetensors"):
+            text, tensors = read_tensors(run / name)
+            write_tensors(folder / name, {**tensors}, json.dumps(_without_folders(json.loads(text))))
         elif name == "README.md":
             text = (run / name).read_text("utf-8")
             text = re.sub(r"!\[[^\]]*\]\([^)]*\)\n*", "", text)  # pictures show the user's data
             text = _loaded_from(address or "FOLDER", text)
-            text = re.sub(r'"(/[^"\n]*)"', lambda found: f'"{_without_folders(found[1])}"', text)
+            text = re.sub(r'"([^"\n]*)"', lambda found: f'"{_without_folder(found[1])}"', text)
+            text = re.sub(r"(?<=: )\S+$", lambda found: _without_folder(found[0]), text, flags=re.MULTILINE)
             head = "" if text.startswith("---") else "---\nlibrary_name: unbraid\ntags:\n- image-to-image\n---\n\n"
             (folder / name).write_text(head + text, "utf-8")
         else:
@@ -135,7 +140,15 @@ def _without_folders(value: Any) -> Any:
         return {key: _without_folders(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_folders(item) for item in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+    return _without_folder(value) if isinstance(value, str) else value
+
+
+def _without_folder(text: str) -> str:
+    """Returns an absolute path without its folder, also one behind an @, as in timm/NAME@FILE; other text as is."""
+    if Path(text).is_absolute():
+        return Path(text).name
+    name, at, file = text.partition("@")
+    return f"{name}{at}{Path(file).name}" if Path(file).is_absolute() else text
 
 
 def _zip(folder: Path, path: Path) -> None:

@@ -68,9 +68,9 @@ class TensorBoard:
 
     def resume(self, step: int) -> None:
         """See `Tracker.resume`."""
-        proto: Any = import_module("tensorboard.compat.proto.event_pb2")
-        start = proto.Event(step=step + 1, session_log=proto.SessionLog(status=proto.SessionLog.START))
-        self._writer._get_file_writer().add_event(start)
+        folder = self._writer.get_logdir()
+        self._writer.close()
+        self._writer = type(self._writer)(folder, purge_step=step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Shows numbers by name."""
