@@ -27,7 +27,7 @@ class _Meta(msgspec.Struct):
 
 
 class _File(msgspec.Struct):
-    """What stands for a file that was uploaded. The address beside it is left out."""
+    """A file that was uploaded: its place on the server, without the address that a browser sends beside it."""
 
     path: str
     meta: _Meta
