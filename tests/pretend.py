@@ -2,8 +2,8 @@
 
 `PretendGPU` is a pair of modes. Above torch's functions, `.to`, `.device` and the functions that make tensors are told
 from what Python asks for; below them, each operation, those of gradients and optimisers too, looks where its tensors
-lie, as CUDA does: single numbers and indices may come from the processor, all else must lie together. What torch's own
-code makes inside a function lies wherever it is needed.
+lie, as CUDA does: single numbers and indices may come from the processor, all else must lie together. As on Apple's
+GPUs, nothing there is float64. What torch's own code makes inside a function lies wherever it is needed.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_ind
 
 
 class WrongDevice(AssertionError):
-    """Tensors of two devices meet, or one of the GPU is read as if it were on the processor."""
+    """Tensors of two devices meet, one of the GPU is read as if it were on the processor, or one there is float64."""
 
 
 def tensors_in(value: Any) -> list[Tensor]:
@@ -86,6 +86,8 @@ class _Operations(TorchDispatchMode):
         place = next(iter(at), GPU if GPU in single else CPU if single else ANYWHERE)
         made = tensors_in(found)
         places.put([x for x in made if x.layout != torch.strided or x.untyped_storage()._cdata not in before], place)
+        if any(x.dtype == torch.float64 and places.of(x) == GPU for x in made):
+            raise WrongDevice(f"{name} makes float64, which Apple's GPUs don't have")
         return found
 
 

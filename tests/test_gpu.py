@@ -59,6 +59,7 @@ def test_tensors_of_two_devices_do_not_meet(gpu: Places) -> None:
         lambda: torch.randn(2, device="cuda", generator=torch.Generator()),
         lambda: nn.Linear(4, 2).to("cuda")(y),
         lambda: nn.functional.embedding(torch.tensor([0], device="cpu"), x),
+        lambda: x.double(),
     ):
         with pytest.raises(WrongDevice):
             wrong()

@@ -123,7 +123,7 @@ def _one_thread() -> Iterator[None]:
 def _features(part: LabelledPart, features: Features) -> np.ndarray:
     """Returns features of the part's items as they are stored, (n, d) float64."""
     batches = np.split(part.rows, range(BATCH, len(part), BATCH))
-    return torch.cat([features(part.x.read(rows, 0)).double().cpu() for rows in batches]).numpy()
+    return torch.cat([features(part.x.read(rows, 0)).cpu().double() for rows in batches]).numpy()
 
 
 def _clusters(features: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -36,7 +36,7 @@ def coverage(real: Float[Tensor, "n c h w"], generated: Float[Tensor, "m c h w"]
     among = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
     reach = among.sort(1).values[:, min(k, len(real) - 1) - 1]
     nearest = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").amin(1)
-    return 100 * (nearest <= reach).double().mean().item()
+    return 100 * (nearest <= reach).cpu().double().mean().item()
 
 
 def variety(samples: Float[Tensor, "q s c h w"], real: Float[Tensor, "n c h w"]) -> float:
