@@ -287,3 +287,29 @@ def test_networks_that_are_not_there_are_said(
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     with pytest.raises(UserError, match=words):
         load(replace(folders, features=name))
+
+
+@pytest.mark.parametrize("content", ["other network", "part", "object", "text", "nothing", "list"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_file_without_all_weights_of_the_network_is_refused(
+    content: str, suffix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    timm = pytest.importorskip("timm")
+    network = timm.create_model("test_resnet", pretrained=False)
+    weights = network.state_dict()
+    path = tmp_path / f"weights{suffix}"
+    if content == "text" or (content in ("object", "list") and suffix == ".safetensors"):
+        path.write_text("no weights")
+    elif content == "nothing":
+        path.touch()
+    elif content in ("object", "list"):
+        torch.save(network if content == "object" else [1, 2], path)
+    else:
+        chosen = {key: weights[key] for key in list(weights)[len(weights) // 2 :]}
+        found = timm.create_model("test_vit", pretrained=False).state_dict() if content == "other network" else chosen
+        save_file(found, path) if suffix == ".safetensors" else torch.save(found, path)
+    with pytest.raises(UserError, match="weights can't be loaded") as caught:
+        teacher.named_teacher(f"timm/test_resnet@{path}", PACKAGED, "--data.features")
+    assert "\n" not in str(caught.value)
+    assert "weights_only=False" not in str(caught.value)
+    assert not [record for record in caplog.records if record.name.startswith("timm")]

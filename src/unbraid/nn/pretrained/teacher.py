@@ -7,9 +7,12 @@ Shape legend: n images, c channels, h height, w width, d size of a feature vecto
 """
 
 import importlib
+import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -124,15 +127,27 @@ class EfficientNetFeatures(Network):
 
 
 class TimmFeatures(Network):
-    """Features of a network of timm before its classifier, of images as it was trained on."""
+    """Features of a network of timm before its classifier, of images as it was trained on.
+
+    Raises ValueError if the file of its weights lacks some.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()
         timm, architecture, file = _find_timm(name)
-        with torch.random.fork_rng(devices=[]):
-            network: Any = timm.create_model(
+
+        def build(seed: int) -> Any:
+            torch.manual_seed(seed)
+            return timm.create_model(
                 architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": str(file)}
             )
+
+        with torch.random.fork_rng(devices=[]), _silent_timm():
+            network, other = build(0), dict(build(1).named_parameters())
+        # without a classifier timm takes any file, and leaves random what it lacks
+        missing = [key for key, weight in network.named_parameters() if not torch.equal(weight, other[key])]
+        if missing:
+            raise ValueError(f"{file} lacks {len(missing)} of its weights, such as {missing[0]}")
         about = timm.data.resolve_model_data_config(network)
         self.size = tuple(about["input_size"][1:])
         for part in ("mean", "std"):
@@ -203,6 +218,18 @@ def _import_timm() -> Any:
         return importlib.import_module("timm")
 
 
+@contextmanager
+def _silent_timm() -> Iterator[None]:
+    """Keeps timm from warning of weights in a file that are not used, such as a classifier's."""
+    logger = logging.getLogger("timm")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def named_teacher(name: str, perceptual: PerceptualConfig, flag: str = "--method.teacher") -> Network:
     """Returns the network of a teacher by name; `flag` named it. See `find_teacher`."""
     if name == "vgg16":
@@ -210,9 +237,14 @@ def named_teacher(name: str, perceptual: PerceptualConfig, flag: str = "--method
     if name.startswith(TIMM):
         try:
             return TimmFeatures(name)
-        except (RuntimeError, KeyError, ValueError, OSError) as error:
-            reason = (str(error).splitlines() or [""])[0]
-            raise UserError(f"{flag} {name}: its weights can't be loaded ({type(error).__name__}: {reason})") from error
+        except UserError:
+            raise
+        except Exception as error:  # of timm, torch, safetensors and pickle
+            reason = shorten(f"{type(error).__name__}: {error}", 120)
+            raise UserError(
+                f"{flag} {name}: its weights can't be loaded ({reason}); give a file of this network's weights alone, "
+                ".safetensors or .pth"
+            ) from error
     if name not in NAMED:
         raise UserError(f"{flag} {name}: there are {', '.join(NAMED)} and timm/NAME")
     try:
