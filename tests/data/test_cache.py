@@ -4,6 +4,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +81,23 @@ def test_a_changed_file_size_or_spec_makes_a_new_array(
     os.rename(folder, folder.parent / "elsewhere")
     cached(folder.parent / "elsewhere", names)
     assert len(files) == 5 * 3 + 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows doesn't say when a file was last changed")
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_change_that_leaves_size_and_time_is_seen(tmp_path: Path, packed: bool) -> None:
+    folder, file = (tmp_path / "x.tar", tmp_path / "x.tar") if packed else (tmp_path, tmp_path / "0.bmp")
+    found = []
+    for colour in (0, 200):
+        picture = tmp_path / "0.bmp"
+        Image.new("L", (8, 8), colour).save(picture)
+        if packed:
+            with tarfile.open(file, "w") as archive:
+                archive.add(picture, "0.bmp")
+        os.utime(file, (1, 1))
+        found.append((file.stat().st_size, int(pixels(cached(folder, ["0.bmp"])).max())))
+    assert found[0][0] == found[1][0]
+    assert [value for _, value in found] == [0, 200]
 
 
 def test_grey_stays_grey_unless_some_are_colour(tmp_path: Path, paint: Paint) -> None:

@@ -24,12 +24,12 @@ _BLOCK = 512
 
 
 class Location(NamedTuple):
-    """The place of a file's bytes: in which file, from where, how many, and that file's time in nanoseconds."""
+    """The place of a file's bytes: in which file, from where, how many, and that file's times. See `_times`."""
 
     file: str
     start: int
     size: int
-    time: int
+    times: tuple[int, int]
 
 
 def is_archive(path: str | Path) -> bool:
@@ -44,15 +44,15 @@ def members(archive: str | Path) -> Mapping[str, tuple[int, int]]:
     """
     try:
         about = os.stat(archive)
-        return _members(str(archive), about.st_size, about.st_mtime_ns)
+        return _members(str(archive), about.st_size, _times(about))
     except (OSError, tarfile.TarError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UserError(f"{archive} can't be read as a tar file, uncompressed: {reason}") from error
 
 
 @lru_cache(OPENED)
-def _members(archive: str, size: int, time: int) -> Mapping[str, tuple[int, int]]:
-    """size and time are the archive's, so that a changed one is read anew."""
+def _members(archive: str, size: int, times: tuple[int, int]) -> Mapping[str, tuple[int, int]]:
+    """size and times are the archive's, so that a changed one is read anew."""
     found: dict[str, tuple[int, int]] = {}
     with tarfile.open(archive, "r:") as opened:
         end = 0
@@ -80,13 +80,19 @@ def locate(path: str | Path) -> Location:
     path = str(path)
     if (parts := _divided(path)) is None:
         about = os.stat(path)
-        return Location(path, 0, about.st_size, about.st_mtime_ns)
+        return Location(path, 0, about.st_size, _times(about))
     archive, name = parts
     about = os.stat(archive)
     found = members(archive).get(name)
     if found is None:
         raise FileNotFoundError(f"{archive} holds no {name}")
-    return Location(archive, *found, about.st_mtime_ns)
+    return Location(archive, *found, _times(about))
+
+
+def _times(about: os.stat_result) -> tuple[int, int]:
+    """Returns when a file was written and, but on Windows, when the system saw its last change, in nanoseconds: copying
+    and unpacking set the first to what it was elsewhere."""
+    return about.st_mtime_ns, about.st_ctime_ns
 
 
 def archive_of(path: str | Path) -> Path | None:

@@ -103,7 +103,7 @@ class _Request:
                 at = locate(self.path(index))
                 # a file skipped for its permissions gets another chance when they are mended
                 allowed = os.access(at.file, os.R_OK)
-                digest.update(f"{name}\0{at.size}\0{at.time}\0{allowed}\n".encode())
+                digest.update(f"{name}\0{at.size}\0{at.times}\0{allowed}\n".encode())
             except OSError:  # it will be among the skipped ones, with its reason
                 digest.update(f"{name}\n".encode())
         return digest.hexdigest()[:24]
