@@ -163,7 +163,7 @@ def test_a_file_that_is_wrong_is_named(tmp_path: Path) -> None:
         find_weights("vgg16", config)
     bad = tmp_path / "mine.pth"
     bad.write_bytes(pickle.dumps(print))
-    with pytest.raises(UserError, match="can't be read as weights"):
+    with pytest.raises(UserError, match=r"can't be read as weights, .safetensors or .pth \(not only tensors\)$"):
         find_weights("vgg16", PerceptualConfig(vgg16=bad))
 
 

@@ -114,7 +114,7 @@ class DataConfig:
     """Test classes for --data.by-class, instead of a fraction drawn by the seed."""
     features: FeatureName | None = None
     """Replace images by features of a pretrained network, computed once and cached: vgg16 (512 values),
-    efficientnet-lite0 (1280)."""
+    efficientnet-lite0 (1280), timm/NAME (a network of timm, from its cache) or timm/NAME@FILE."""
     tuned: bool = False
     """Train a projection head on the training classes and use its 256 outputs; with --data.by-class, on features or
     vectors."""

@@ -85,8 +85,8 @@ class XGANConfig:
     smoothness: Weight = 0.0
     """Weight of the total variation of translations to these domains, an alternative to the GAN in appendix 7.4.1."""
     teacher: str | None = None
-    """Teacher: vgg16, efficientnet-lite0, or MODULE:FUNCTION, a function of images (n, c, h, w) in [-1, 1] that returns
-    (n, d). `embedding` must be its d."""
+    """Teacher: vgg16, efficientnet-lite0, timm/NAME[@FILE], or MODULE:FUNCTION, a function of images (n, c, h, w) in
+    [-1, 1] that returns (n, d). `embedding` must be its d."""
     teacher_domains: tuple[Domain, ...] = ("a",)
     """Domain whose embeddings should predict the teacher's features."""
     teach: Weight = 1.0

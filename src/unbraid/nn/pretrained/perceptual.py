@@ -118,7 +118,8 @@ def read_tensors_of(path: Path, flag: str = "") -> Any:
         with warnings.catch_warnings(action="ignore"):  # of other ways to pickle; what is amiss becomes an error
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that holds something else
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        other = isinstance(error, pickle.UnpicklingError)  # torch's words then advise to run what is in the file
+        reason = "not only tensors" if other else (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} can't be read as weights, .safetensors or .pth ({reason})") from error
 
 

@@ -38,7 +38,7 @@ def find_teacher(name: str, spec: ImageSpec, size: int, perceptual: PerceptualCo
     """Returns the teacher of this name, after a test on an image of the given specification.
 
     Args:
-        name: vgg16, efficientnet-lite0, or MODULE:FUNCTION.
+        name: vgg16, efficientnet-lite0, timm/NAME, timm/NAME@FILE, or MODULE:FUNCTION.
         spec: Specification of the images.
         size: Size that its features must have.
         perceptual: Sources of the weights of VGG16.
