@@ -240,6 +240,21 @@ def test_images_the_run_was_not_given_are_measured_apart(folders: Path, run: Pat
     assert "on p and s, which it was not given" in (tmp_path / "run" / "README.md").read_text()
 
 
+def test_others_whose_folders_are_called_alike_stand_apart(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    found = {}
+    for first, place in enumerate((tmp_path / "day", tmp_path / "night", tmp_path / "day")):
+        for i in range(4):
+            write_png(place / "testA" / f"{i}.png", 1000 * len(place.name) + i)
+            write_png(place / "testB" / f"{i}.png", 2000 * len(place.name) + i)
+        found[first] = on_others(tmp_path / "run", a=place / "testA", b=place / "testB")[1]
+    name, other = found[1]
+    assert name == "testA and testB"
+    assert other.startswith("testA and testB (")
+    assert found[1][name] == found[0][name] == found[2][name]
+    assert list(found[2]) == [name, other]
+
+
 def test_the_runs_own_images_elsewhere_are_its_test_part(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     write_pairs(tmp_path / "moved")

@@ -3,9 +3,11 @@
 Legend: n pairs or rows, p and q different items of a and of b.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
@@ -143,6 +145,17 @@ def same_items(one: Part, other: Part) -> bool:
         if digests[: len(rows)] != digests[len(rows) :]:
             return False
     return True
+
+
+def digest(part: Part) -> str:
+    """Returns a hash of a part's items, of their names and values; of items that are computed when they are read, of
+    their names."""
+    found = sha256(json.dumps(part.item_names()).encode())
+    for domain in part.domains:
+        array, rows = _stored(*part.domain(domain))
+        for row in rows if array is not None else ():
+            found.update(np.asarray(array[row]).tobytes())
+    return found.hexdigest()
 
 
 def overlap(data: Data) -> str:

@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from unbraid.core.files import Json, write_atomically, write_json
 from unbraid.core.ranks import SINGLE, Ranks
 from unbraid.core.types import UserError
 from unbraid.core.version import __version__
-from unbraid.data.equal import Pairing
+from unbraid.data.equal import Pairing, digest
 from unbraid.data.parts import Data, Part
 from unbraid.evaluation.card import card
 from unbraid.evaluation.measure import Measure
@@ -62,7 +63,8 @@ def evaluate(
         only: Names of the measures to compute; none for all that apply. Nothing is drawn then but what belongs to them,
             and other figures in metrics.json stay if they were measured in the same way.
         other: Whether the test part is of other images than the run's: what is measured stands in metrics.json under
-            `others`, by the name of the data, and what is drawn in `other_folder`.
+            `others`, by the name of the data, and what is drawn in `other_folder`. A hash follows the name if other
+            images of this name were measured before.
         inception: File of Inception's weights, or "auto", for FID and KID.
         group: The ranks that measure together, of which the first one writes.
         until: When no measure is begun any more, by `time.monotonic`; those left out are named.
@@ -74,6 +76,8 @@ def evaluate(
         UserError: A measure doesn't exist or can't be measured here, or weights that were asked for are no good.
     """
     kept = run.metrics()  # first, so that nothing is measured for a file that can't be read
+    if other:
+        data = _named_apart(data, kept.get("others", {}))
     before = kept.get("others", {}).get(data.name, {}) if other else kept
     subject = subject_of(run, model, data, distance, perceptual, limit, inception)
     measures = chosen(subject, only)
@@ -97,6 +101,16 @@ def evaluate(
     text = card(run, whole, model)
     write_atomically(run.path / "README.md", lambda file: file.write_text(text, "utf-8"))
     return metrics
+
+
+def _named_apart(data: Data, others: Json) -> Data:
+    """Returns the data under a name that no other images in `others` have: folders of two sets may be called alike."""
+    known, own = others.get(data.name, {}).get("protocol", {}), _digest(data)
+    return data if known.get("images", own) == own else replace(data, name=f"{data.name} ({own})")
+
+
+def _digest(data: Data) -> str:
+    return digest(data.test)[:8]
 
 
 def other_folder(run: Path, name: str) -> Path:
@@ -180,6 +194,7 @@ def _protocol(subject: Subject, other: bool) -> Json:
         "data": subject.data.name,
         "part": "other images, which the run was not given" if other else "test",
         "items": len(subject.part),
+        **({"images": _digest(subject.data)} if other else {}),
         "model": f"{model.name}, step {model.step}, {subject.chosen_by}",
         "features": FEATURES if networks.vgg else "",
         "seed": subject.seed,
