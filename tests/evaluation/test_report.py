@@ -183,6 +183,11 @@ def test_names_are_escaped_and_nothing_is_fetched() -> None:
     assert "default-src 'none'" in page
 
 
+def test_an_arrow_keeps_its_source_at_its_left_in_any_script() -> None:
+    page = render(Report("x", "", [], [], [Figure("כלב → חתול", "", ())], [], [], [], {}))
+    assert "כלב \N{LEFT-TO-RIGHT MARK}→ חתול" in page
+
+
 def test_what_is_no_report_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "mine.html").write_text("mine")
     with pytest.raises(UserError, match="is no report"):

@@ -111,8 +111,10 @@ def render(report: Report) -> str:
 
 
 def _together(value: Any) -> Any:
-    """Keeps a number and its percent sign on one line."""
-    return value.replace(" %", "\N{NO-BREAK SPACE}%") if isinstance(value, str) else value
+    """Keeps a number and its percent sign on one line, and the source of an arrow at its left, in any script."""
+    if not isinstance(value, str):
+        return value
+    return value.replace(" %", "\N{NO-BREAK SPACE}%").replace("→", "\N{LEFT-TO-RIGHT MARK}→")
 
 
 def make_report(run: Run, model: Trained, data: Data, metrics: dict[str, Any]) -> Report:
