@@ -121,10 +121,10 @@ def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> st
     parts = []
     for i, points in enumerate(kept.values()):
         at = " ".join(f"{_at(x, xs, 46, width - 6):.1f},{_at(y, ys, height - 18, 8):.1f}" for x, y in points)
-        dash = "" if i == 0 else ' stroke-dasharray="5 3"'
+        dash = "" if i == 0 else ' stroke-dasharray="3 5"'
         parts.append(
             f'<polyline points="{at}" fill="none" stroke="{COLOURS[i % 8]}" stroke-width="2"{dash} '
-            'stroke-linejoin="round"/>'
+            'stroke-linejoin="round" stroke-linecap="round"/>'
         )
     last = ", ".join(f"{name} {points[-1][1]:.4g}".strip() for name, points in kept.items())
     legend = " ".join(

@@ -94,7 +94,7 @@ def _maps(opened: Opened, layout: Layout, colour: str, count: int, seed: int) ->
         parts["shared"].append(gallery.codes.shared[rows].flatten(1))
         parts["exclusive"].append(gallery.codes.exclusive[rows].flatten(1))
         labels = opened.labels(domain, at)
-        groups += labels.get(colour, [domain] * len(at))
+        groups += labels.get(colour, [opened.called(domain)] * len(at))
         where += [(domain, int(i)) for i in at]
         pictures += [opened.item(domain, int(i))[0] for i in at]
         for k, i in enumerate(at):
