@@ -1,7 +1,9 @@
 """The page's endpoints, as programs call them; and what it answers to those who mean harm."""
 
+import html
 import json
 import os
+import re
 import shutil
 import time
 import urllib.error
@@ -9,6 +11,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
@@ -18,12 +21,13 @@ from PIL import Image
 from helpers import write_png
 from unbraid.evaluation.metrics.retrieval import distances
 from unbraid.model.trained import load
+from unbraid.web.app import _from_link
 from unbraid.web.runs import Runs
 from unbraid.web.views.search import nearest
-from unbraid.web.views.training import series
-from web.conftest import Served
+from unbraid.web.views.training import _sampled, series
+from web.conftest import Served, serving
 
-client_module = pytest.importorskip("gradio_client")
+gradio, client_module = (pytest.importorskip(name) for name in ("gradio", "gradio_client"))
 VIEWS = ("translate", "analogies", "interpolate", "search", "codes", "training", "samples", "compare")
 
 
@@ -92,6 +96,19 @@ def test_analogies_interpolations_and_comparisons_are_drawn(client: Any) -> None
     assert "Left out: faces, for it was trained" in words
 
 
+def test_runs_with_a_comma_in_their_name_are_linked(folder: Path, tmp_path: Path, served: Served) -> None:
+    names = ["lr=0.1,wd=0", "pairs"]
+    for name in names:
+        shutil.copytree(folder / "pairs", tmp_path / name)
+    with serving(Runs([tmp_path / name for name in names]), served.folder) as started:
+        client = client_module.Client(started.address, verbose=False, download_files=tmp_path)
+        _, _, link = client.predict(run="pairs", runs=names, api_name="/compare")
+    address = re.findall('href="([^"]*)"', html.unescape(link))[0]
+    given = dict(parse_qsl(address.partition("?")[2]))["runs"]
+    assert _from_link(gradio.CheckboxGroup(), given) == names
+    assert _from_link(gradio.CheckboxGroup(), "pairs,plain") == ["pairs", "plain"]
+
+
 def test_search_ranks_as_evaluate_does(client: Any, runs: Runs) -> None:
     with runs.using("pairs") as opened:
         a, b = (opened.gallery(domain).codes.shared for domain in ("a", "b"))
@@ -128,6 +145,7 @@ def test_codes_have_places_and_leakage(client: Any, folder: Path) -> None:
     maps, _, table = client.predict(run="pairs", items=20, api_name="/codes")
     table = table if isinstance(table, dict) else json.loads(Path(table).read_text())
     assert maps.count("<svg") == 2
+    assert "&#9679; sketch</span>" in maps
     assert {point["domain"] for point in table["shared"]} == {"a", "b"}
     kinds = json.loads((folder / "pairs" / "metrics.json").read_text())["probes"]["domain from shared"]
     shown = table["leakage"]["domain from shared"]
@@ -149,6 +167,11 @@ def test_training_is_shown_without_a_model(client: Any, folder: Path, tmp_path: 
     whole = series(tmp_path / "cut", "cut")
     log.write_text(log.read_text() + '{"stage": 0, "st')
     assert series(tmp_path / "cut", "cut") == whole
+    shutil.rmtree(tmp_path / "cut" / "samples")
+    assert _sampled(tmp_path / "cut", "cut", 0) == (
+        None,
+        "cut has drawn no samples yet: they come with each measurement.",
+    )
 
 
 def test_what_a_run_cant_do_is_said(client: Any) -> None:

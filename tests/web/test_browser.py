@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from helpers import write_png
+from unbraid.web.app import STYLE
+from unbraid.web.figures import curves, scatter
 from unbraid.web.runs import Runs
 from web.conftest import Served, serving
 
@@ -194,7 +196,32 @@ def test_what_a_run_has_not_is_absent_with_the_reason(page: Any, served: Served)
 
 def test_a_link_to_no_run_is_said_in_words(page: Any, served: Served) -> None:
     page.goto(f"{served.address}?run=gone")
-    page.get_by_text("There is no run 'gone' here").wait_for()
+    page.locator("#state").get_by_text("There is no run 'gone' here").wait_for()
+    assert colourful(picture(page, "translate"))
+    other = page.context.new_page()
+    other.goto(f"{served.address}?run=plain&item=x")
+    other.locator("#state").get_by_text("The link says 'x' where a number belongs").wait_for()
+    assert colourful(picture(other, "translate"))
+    assert other.get_by_label("Run").first.input_value() == "plain"
+
+
+def test_a_curve_of_one_point_is_seen(page: Any) -> None:
+    page.set_content(curves("loss", {"": [(60, 0.5)]}))
+    shown = np.asarray(Image.open(io.BytesIO(page.locator("svg").screenshot())).convert("RGB"))
+    assert (shown == (0x2F, 0x6F, 0xDE)).all(-1).any()
+
+
+def test_a_long_name_in_a_legend_is_not_cut_off(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.set_content(f"<style>{STYLE}</style>{scatter('map', np.eye(2), ['name-' * 20, 'b'], ['', ''])}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_only_what_a_search_finds_is_framed(page: Any) -> None:
+    cell = '<div class="cells" id="{}-picture"><p class="thumbnail-lg"><img alt="best pair"></p></div>'
+    page.set_content(f"<style>{STYLE}</style>{cell.format('compare')}{cell.format('search')}")
+    frames = page.evaluate("[...document.images].map((image) => getComputedStyle(image).outlineStyle)")
+    assert frames == ["none", "solid"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

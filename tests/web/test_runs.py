@@ -92,6 +92,7 @@ def test_images_that_cant_be_found_leave_the_model(folder: Path, tmp_path: Path)
     with Runs([tmp_path / "copy"]).using("copy") as opened:
         assert opened.data is None
         assert opened.count("a") == 0
+        assert opened.without_data.startswith("The data of copy are no longer in")
         with pytest.raises(UserError, match="Upload one"):
             opened.item("a", 0)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import fastapi
 import gradio as gr
+import msgspec
 from gradio.components import Component
 from gradio.themes import Default
 
@@ -153,7 +154,12 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
 
         def opened_link(request: gr.Request) -> Updates:
             query = _query(request)
-            return choose(query.get("run", runs.names[0]), query)
+            name = query.get("run", runs.names[0])
+            try:
+                return choose(name, query)
+            except UserError as error:  # a link of another time
+                updates = choose(name if name in runs.names else runs.names[0], {})
+                return {**updates, state: f"{plain(f'{error}.')}{updates[state]}"}
 
         outputs = [
             run, state, current, all_tabs, absent, *page.starts.values(),
@@ -204,7 +210,9 @@ def _changing(view: View, page: Page) -> list[Component]:
 def _from_link(component: Component, value: str) -> object:
     """Returns a parameter of a link as the component's value; views look at it before they believe it."""
     if isinstance(component, gr.CheckboxGroup):
-        return value.split(",")
+        with contextlib.suppress(msgspec.DecodeError, msgspec.ValidationError):
+            return msgspec.json.decode(value, type=list[str])
+        return value.split(",")  # as links were before
     if isinstance(component, (gr.Number, gr.Slider)):
         try:
             number = float(value)

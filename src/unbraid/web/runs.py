@@ -235,19 +235,21 @@ class Runs:
         if before is None or before[0] != stamp:
             run, model = Run.existing(path), load(path, self.device)
             same_data = before is not None and before[1].data is not None
-            data, trouble, remark = (before[1].data, "", before[1].remark) if before and same_data else self._data(run)
+            data, trouble, remark = (
+                (before[1].data, "", before[1].remark) if before and same_data else self._data(name, run)
+            )
             before = stamp, Opened(name, run, model, data, trouble, remark, self.indexes)
         self._open[name] = before
         while len(self._open) > MOST_OPEN:
             self._open.popitem(last=False)
         return before[1]
 
-    def _data(self, run: Run) -> tuple[Data | None, str, str]:
+    def _data(self, name: str, run: Run) -> tuple[Data | None, str, str]:
         """Returns the run's data, why there are none, and what is to be said with them."""
         try:
             data = read_data(run, {"root": self.root} if self.root else {})
         except UserError as error:
-            return None, str(error), ""
+            return None, str(error).replace(str(run.path), name), ""
         words = "the images are others than in training; some of these may have been trained on"
         changed = changed_since(run.path, listing(data))
         return data, "", "; ".join(filter(None, (data.remark, words if changed else "")))

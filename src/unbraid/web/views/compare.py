@@ -1,5 +1,6 @@
 """Compare: the same input through several runs, a row each."""
 
+import json
 from collections.abc import Sequence
 
 import gradio as gr
@@ -117,7 +118,7 @@ class Compare:
         query = None
         if at is not None:
             query = {
-                "run": run, "source": src, "runs": ",".join(map(str, wanted)), "item": at, "samples": count,
+                "run": run, "source": src, "runs": json.dumps(wanted), "item": at, "samples": count,
                 "seed": seed,
             }  # fmt: skip
         return Answer(rows, text, words, query)

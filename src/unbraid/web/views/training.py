@@ -68,7 +68,7 @@ class Training:
             except UserError as error:
                 return plain(str(error))
 
-        def samples(run: str, sample: object) -> tuple[Image.Image, str]:
+        def samples(run: str, sample: object) -> tuple[Image.Image | None, str]:
             """Returns a sample picture, by its number, 0 the first."""
             return _sampled(page.runs.path(run), run, sample)
 
@@ -175,11 +175,11 @@ def _files(path: Path) -> list[Path]:
     return sorted((path / "samples").glob("[!.]*.png"))
 
 
-def _sampled(path: Path, name: str, number: object) -> tuple[Image.Image, str]:
-    """Returns a sample picture of a run, and what it is. Raises UserError if there is none."""
+def _sampled(path: Path, name: str, number: object) -> tuple[Image.Image | None, str]:
+    """Returns a sample picture of a run, None before the first, and what it is. Raises UserError for a damaged one."""
     files = _files(path)
     if not files:
-        raise UserError(f"{name} has drawn no samples yet: they come with each measurement")
+        return None, f"{name} has drawn no samples yet: they come with each measurement."
     at = min(max(0, int(number)) if isinstance(number, (int, float)) else 0, len(files) - 1)
     try:
         with open_image(files[at]) as opened:
