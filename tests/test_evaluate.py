@@ -1,6 +1,7 @@
 """What evaluate says of test parts that are small, and of pairs with items in several rows."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,35 @@ def test_some_measures_can_be_taken_alone_and_others_stay(tmp_path: Path, capsys
     printed = capsys.readouterr().out
     assert "recall, %" in printed
     assert "probes" not in printed
+    assert "pictures" not in printed  # none is drawn anew
     assert json.loads(file.read_text()) == before  # measured in the same way
     assert main(["evaluate", run, "--limit", "9", "--only", "samples"]) == 0
     assert "recall" not in json.loads(file.read_text())  # others were measured with another limit
     assert main(["evaluate", run, "--only", "recall"]) == 2
     assert "There is no measure 'recall'; there are: retrieval," in capsys.readouterr().err
+
+
+def test_a_report_of_a_run_whose_evaluation_was_killed_has_its_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, _ = measured(tmp_path, [(i, i) for i in range(20)], 0.4)
+    run = tmp_path / "run"
+    for name in ("pictures", "examples"):
+        shutil.rmtree(run / name)
+    (run / "metrics.json").unlink()
+
+    def killed(*_: Any) -> None:
+        raise SystemExit(137)
+
+    for name in ("pictures", "examples", "measured", "write_json"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"unbraid.evaluation.evaluate.{name}", killed)
+            with pytest.raises(SystemExit):
+                main(["evaluate", str(run), "--limit", "8"])
+        assert not (run / "metrics.json").exists()  # so that `report` measures anew
+    assert list((run / "pictures").glob("*.png"))
+    assert main(["report", str(run)]) == 0
+    assert json.loads((run / "metrics.json").read_text()).keys() == before.keys()
 
 
 @pytest.mark.parametrize(

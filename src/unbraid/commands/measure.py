@@ -105,15 +105,16 @@ def evaluate(
             _say_measure(one.name, f"{one.says}{f' (not of this run: {reason})' if reason else ''}")
         return
     print(table(metrics, [one for one in MEASURES if one.name in names] if names else MEASURES))
-    _say_where(run, other_folder(run, metrics["protocol"]["data"]) if other else run, metrics, other)
+    folder = other_folder(run, metrics["protocol"]["data"]) if other else run
+    _say_where(run, None if names else folder, metrics, other)
 
 
 def _say_measure(name: str, text: str) -> None:
     print(fill(text, 80, initial_indent=f"{name:<21}", subsequent_indent=" " * 21))
 
 
-def _say_where(run: Path, folder: Path, metrics: dict[str, Any], other: bool) -> None:
-    """Prints what was measured, what was written, and which pictures to look at."""
+def _say_where(run: Path, folder: Path | None, metrics: dict[str, Any], other: bool) -> None:
+    """Prints what was measured, what was written, and which pictures to look at, of those drawn in `folder`."""
     from unbraid.evaluation.pictures import captions
 
     protocol = metrics["protocol"]
@@ -122,9 +123,10 @@ def _say_where(run: Path, folder: Path, metrics: dict[str, Any], other: bool) ->
     print(f"\n{protocol['items']} {what} {protocol['data']}{by}; {protocol['model']}")
     if protocol["remark"]:
         print(f"Say with it: {protocol['remark']}")
-    written = [run / "metrics.json", run / "README.md", folder / "pictures", folder / "examples"]
+    drawn = [folder / "pictures", folder / "examples"] if folder else []
+    written = [run / "metrics.json", run / "README.md", *drawn]
     print(f"Written: {', '.join(str(path) for path in written if path.exists())}")
-    if pictures := captions(folder / "pictures"):
+    if folder and (pictures := captions(folder / "pictures")):
         print("Look at:")
         for path, text in pictures:
             print(f"  {path}", fill(text, 80, initial_indent=" " * 6, subsequent_indent=" " * 6), sep="\n")

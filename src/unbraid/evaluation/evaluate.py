@@ -81,6 +81,13 @@ def evaluate(
     before = kept.get("others", {}).get(data.name, {}) if other else kept
     subject = subject_of(run, model, data, distance, perceptual, limit, inception)
     measures = chosen(subject, only)
+    folder = other_folder(run.path, data.name) if other else run.path
+    if group.first:  # before measuring, so that figures never lie beside pictures of another model
+        if not only:
+            pictures(model, data, folder / "pictures", subject.seed)
+            examples(data, folder / "examples")
+        if subject.translator and any(isinstance(measure, Steganography) for measure in measures):
+            draw_cycles(model, data, folder / "pictures", subject.seed)
     metrics: Json = {"protocol": _protocol(subject, other), **measured(subject, measures, group, until)}
     if only and _alike(before.get("protocol", {}), metrics["protocol"]):
         reasons = {**before.get("not_measured", {}), **metrics.pop("not_measured", {})}
@@ -92,12 +99,6 @@ def evaluate(
         return metrics
     whole = {**kept, "others": {**kept.get("others", {}), data.name: metrics}} if other else metrics
     write_json(run.path / "metrics.json", whole)
-    folder = other_folder(run.path, data.name) if other else run.path
-    if not only:
-        pictures(model, data, folder / "pictures", subject.seed)
-        examples(data, folder / "examples")
-    if subject.translator and any(isinstance(measure, Steganography) for measure in measures):
-        draw_cycles(model, data, folder / "pictures", subject.seed)
     text = card(run, whole, model)
     write_atomically(run.path / "README.md", lambda file: file.write_text(text, "utf-8"))
     return metrics
