@@ -183,6 +183,21 @@ class Random(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return torch.rand(3, 8, 8), torch.zeros(3, 8, 8)
 
 
+class Flipped:
+    """Items that are turned round at times, as by a flip, but not at the first two readings."""
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
+        self.read += 1
+        image = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+        return image[:, :: -1 if self.read % 3 == 0 else 1], i % 2
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -216,6 +231,7 @@ IMAGE = np.zeros((8, 8, 3), np.uint8)
         ({"a": [IMAGE] * 5, "b": [IMAGE.astype(np.int64)] * 5}, {}, "must be uint8, uint16 or floats"),
         ({"a": [np.full((8, 8), 3.0)] * 5, "b": [IMAGE] * 5}, {}, "float images lie in"),
         ({"pairs": Random()}, {}, "item 0 is another one each time it is read. Leave random changes out"),
+        ({"labelled": Flipped()}, {}, r"item \d+ is another one each time it is read"),
         ({"labelled": [(IMAGE, [0]), (IMAGE, [0, 1])]}, {}, "labels have different shapes"),
         ({"labelled": [(IMAGE, 0.5), (IMAGE, 1.0)]}, {}, "it must be whole numbers or words"),
         ({"labelled": [(IMAGE, 0)] * 9}, {}, "nothing to tell apart"),

@@ -159,7 +159,10 @@ def digest(part: Part) -> str:
 
 
 def overlap(data: Data) -> str:
-    """Returns what to say if test items are among those that train or choose the checkpoint, "" if none are."""
+    """Returns what to say if test items are among those that train or choose the checkpoint, "" if none are, or the
+    test part stands for the others, which can't be read."""
+    if data.test is data.train:
+        return ""
     found = []
     for domain in data.test.domains:
         stored = [_rows(part, domain) for part in (data.test, data.train, data.val)]

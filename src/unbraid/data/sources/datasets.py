@@ -31,6 +31,8 @@ KINDS: Mapping[tuple[str, ...], Kind] = {("pairs",): "pairs", ("a", "b"): "a and
 """What data sets of these names are together."""
 MOST_COLUMNS: Mapping[Kind, int] = {"pairs": 3, "a and b": 2, "labelled": 2}
 """How many columns can be named."""
+TRIED = 16
+"""Items that are read twice, to see whether a data set draws: a flip leaves each of them as it was half of the time."""
 CHANNELS = (1, 2, 3, 4)
 """Counts by which the channels' place is told."""
 
@@ -159,14 +161,16 @@ def _read(
     columns: how each may be called. needed: how many there must be; what is beyond is read if it is there.
     """
     images = len(forms)
-    first, second = (_values(_item(source, name, 0), name, 0, columns, needed) for _ in range(2))
+    first = _values(_item(source, name, 0), name, 0, columns, needed)
     kept = [_Kept(one, f"{name}, {'ab'[i]}" if images > 1 else name, len(source)) for i, one in enumerate(forms)]
-    for value, other, one in zip(first, second, kept, strict=False):
-        if not np.array_equal(one.array(value, 0), one.array(other, 0), equal_nan=True):
-            raise UserError(
-                f"{one.name}: item 0 is another one each time it is read. Leave random changes out of the data set; "
-                "DataConfig(augment=...) moves images at random"
-            )
+    for i in range(min(TRIED, len(source))):
+        twice = [_values(_item(source, name, i), name, i, columns, needed) for _ in range(2)]
+        for value, other, one in zip(*twice, kept, strict=False):
+            if not np.array_equal(one.array(value, i), one.array(other, i), equal_nan=True):
+                raise UserError(
+                    f"{one.name}: item {i} is another one each time it is read. Leave random changes out of the data "
+                    "set; DataConfig(augment=...) moves images at random"
+                )
     labels: list[Any] = []
     with Progress(console=Console(stderr=True), transient=True, disable=len(source) < 1000) as bar:
         for i in bar.track(range(len(source)), description=f"reading {name}"):
