@@ -102,11 +102,28 @@ def test_each_sample_and_all_as_one_can_be_saved(page: Any, served: Served, tmp_
         assert (sample.size, sample.info["picture"]) == ((16, 16), "sample 1")
 
 
-def test_a_curve_is_shown_large(page: Any, served: Served) -> None:
+def test_a_curve_is_shown_large_in_part_and_whole_again(page: Any, served: Served) -> None:
     page.goto(f"{served.address}?view=training&run=pairs")
     picture(page, "training")
     page.get_by_text("One curve, large").click()
-    page.locator("#training-chart canvas, #training-chart svg.marks").first.wait_for()
+    chart = page.locator("#training-chart canvas, #training-chart svg.marks").first
+    chart.wait_for()
+    page.wait_for_timeout(1000)
+
+    def looks() -> np.ndarray:
+        page.mouse.move(0, 0)  # no point under it is told
+        page.wait_for_timeout(3000)
+        return np.asarray(Image.open(io.BytesIO(chart.screenshot())).convert("L").resize((400, 200)), float)
+
+    whole, box = looks(), chart.bounding_box()
+    left, middle, top = box["x"] + 0.4 * box["width"], box["x"] + 0.6 * box["width"], box["y"] + 60
+    page.mouse.move(left, top)
+    page.mouse.down()
+    page.mouse.move(middle, top, steps=8)
+    page.mouse.up()
+    part = looks()
+    page.mouse.dblclick(left, top)
+    assert np.abs(looks() - whole).mean() < np.abs(part - whole).mean() / 3
 
 
 def test_no_button_lies_on_the_samples(page: Any, served: Served) -> None:

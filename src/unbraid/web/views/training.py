@@ -108,17 +108,18 @@ def _zoomable(page: Page, view: Training, curve: gr.Dropdown, chart: gr.LinePlot
         rows = [(x, y, line or str(name)) for line, points in lines.items() for x, y in points if math.isfinite(y)]
         colours = {line or str(name): COLOURS[i % 8] for i, line in enumerate(lines)}
         frame = pandas.DataFrame(rows, columns=["step", "value", "line"])
-        return gr.update(value=frame, x_lim=None, y_title=name, color_map=colours)
+        # gradio keeps a part that was enlarged before where None is given
+        steps = [frame["step"].min(), frame["step"].max()] if len(frame) else None
+        return gr.update(value=frame, x_lim=steps, y_title=name, color_map=colours)
 
     def enlarged(event: gr.EventData) -> object:
         part = getattr(event, "index", None)
-        return gr.update(x_lim=part if isinstance(part, list) and len(part) == 2 else None)
+        return gr.update(x_lim=part) if isinstance(part, list) and len(part) == 2 else gr.skip()
 
     named = page.event(names, [page.run], [curve], [page.start(view)], queue=False)
-    for trigger in (named.then, curve.input):
+    for trigger in (named.then, curve.input, chart.double_click):
         page.event(drawn, [page.run, curve], [chart], [trigger], queue=False)
     page.event(enlarged, [], [chart], [chart.select], queue=False)
-    page.event(lambda: gr.update(x_lim=None), [], [chart], [chart.double_click], queue=False)
 
 
 def _charted(table: Json) -> dict[str, dict[str, Sequence[tuple[float, float]]]]:
