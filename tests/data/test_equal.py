@@ -63,6 +63,10 @@ def test_equal_files_in_several_parts_are_said(tmp_path: Path, paint: Paint) -> 
     said = "1 of 4 test items of b are equal to items of training or validation"
     assert said in load(config).remark
     assert said in load(DataConfig(a=tmp_path / "a", b=tmp_path / "b", test=0.2, unpaired=True)).remark
+    chooses = data.val.names[int(data.val.rows[0])]  # type: ignore[union-attr]
+    shutil.copy(tmp_path / "a" / f"{trained}.png", tmp_path / "a" / f"{chooses}.png")
+    said += ", value for value; 1 of 2 validation items of a are equal to items of training, value for value"
+    assert said in load(config).remark
 
 
 def test_equal_rows_of_arrays_and_images_of_classes_are_said(tmp_path: Path, paint: Paint) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -241,7 +241,6 @@ def test_range_is_minus_one_to_one(kind: torch.dtype, most: int) -> None:
     assert pixels.int().tolist() == [0, most]  # the input is left alone
 
 
-@settings(deadline=None)  # damage may make an image large
 @given(kind=st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "TIFF"]), place=st.floats(0, 1), count=st.integers(1, 40))
 def test_any_damage_gives_pixels_or_a_clear_error(kind: str, place: float, count: int) -> None:
     file = io.BytesIO()

@@ -106,7 +106,7 @@ def test_recall_with_repeated_items_is_that_of_plain_loops(case: str) -> None:
         assert figures[way]["10"] == pytest.approx(100 * np.mean(np.array(found) < 10), abs=1e-3)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(3, 14), st.integers(2, 4), st.integers(0, 1000))
 def test_ties_are_what_random_orders_give_on_average(g: int, values: int, seed: int) -> None:
     random = np.random.default_rng(seed)
@@ -122,7 +122,7 @@ def test_ties_are_what_random_orders_give_on_average(g: int, values: int, seed: 
     assert first.places().numpy() == pytest.approx(np.mean(places, 0) + 1, abs=0.25)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(6, 14), st.integers(0, 1000))
 def test_precision_with_ties_is_what_random_orders_give_on_average(g: int, seed: int) -> None:
     random = np.random.default_rng(seed)
@@ -173,7 +173,7 @@ def test_unrelated_codes_hit_by_chance() -> None:
     assert figures["a->b"]["1"] < 0.5
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 60), st.integers(1, 12), st.integers(0, 10_000))
 def test_ranks_are_those_of_a_plain_double_loop(n: int, d: int, seed: int) -> None:
     x, y = normal(n, d, seed=seed), normal(n, d, seed=seed + 1)
@@ -302,7 +302,7 @@ def naive(
     return {"map": float(np.mean(averages)), "share": float(np.mean(shares)), "median": float(np.median(firsts))}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 40), st.integers(3, 60), st.integers(1, 9), st.integers(0, 10_000))
 def test_figures_by_label_are_those_of_plain_loops(q: int, g: int, k: int, seed: int) -> None:
     x, y = normal(q, 6, seed=seed), normal(g, 6, seed=seed + 1)

@@ -159,22 +159,34 @@ def digest(part: Part) -> str:
 
 
 def overlap(data: Data) -> str:
-    """Returns what to say if test items are among those that train or choose the checkpoint, "" if none are, or the
-    test part stands for the others, which can't be read."""
-    if data.test is data.train:
-        return ""
+    """Returns what to say if test items are among those that train or choose the checkpoint, or those that choose it
+    among those that train; "" if none are, or a part stands for others, which can't be read."""
+    parts = [("test", data.test, (data.train, data.val)), ("validation", data.val, (data.train,))]
     found = []
-    for domain in data.test.domains:
-        stored = [_rows(part, domain) for part in (data.test, data.train, data.val)]
-        known = [(array, rows) for array, rows in stored if array is not None]
-        if len(known) < len(stored):
+    for name, part, others in parts:
+        if part is data.train:
             continue
-        test, number = len(known[0][1]), first_of_each(_digests(*known))[1]
-        count = int(np.isin(number[:test], number[test:]).sum())
-        if count:
-            of = f" of {domain}" if len(data.test.domains) > 1 else ""
-            found.append(f"{count} of {test} test items{of}")
-    return f"{' and '.join(found)} are equal to items of training or validation, value for value" if found else ""
+        counts = ((domain, *_among(part, others, domain)) for domain in part.domains)
+        some = [
+            f"{count} of {size} {name} items{f' of {domain}' if len(part.domains) > 1 else ''}"
+            for domain, count, size in counts
+            if count
+        ]
+        if some:
+            them = "training or validation" if len(others) > 1 else "training"
+            found.append(f"{' and '.join(some)} are equal to items of {them}, value for value")
+    return "; ".join(found)
+
+
+def _among(part: Part, others: Sequence[Part], domain: Domain) -> tuple[int, int]:
+    """Returns how many of a part's different items of a domain are among those of other parts, and their number; 0 of 0
+    if they are not stored."""
+    stored = [_rows(each, domain) for each in (part, *others)]
+    known = [(array, rows) for array, rows in stored if array is not None]
+    if len(known) < len(stored):
+        return 0, 0
+    size, number = len(known[0][1]), first_of_each(_digests(*known))[1]
+    return int(np.isin(number[:size], number[size:]).sum()), size
 
 
 def _rows(part: Part, domain: Domain) -> tuple[np.ndarray | None, Rows]:
