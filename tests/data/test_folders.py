@@ -9,6 +9,7 @@ from PIL import Image
 
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import ImageSpec, UserError
+from unbraid.data.images import SUFFIXES
 from unbraid.data.listing import list_images
 from unbraid.data.loading import load
 from unbraid.data.parts import Data, LabelledPart, PairedPart, UnpairedPart
@@ -39,6 +40,24 @@ def test_listing_is_recursive_sorted_and_ignores_others(tmp_path: Path, paint: P
     listing = list_images(tmp_path)
     assert listing.names == ["a/b/x.webp", "a/c.JPG", "b.png"]
     assert listing.remark == f"1 files in {tmp_path} are no images"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("x.TAR.GZ", "read uncompressed: unpack them"),
+        ("x.tgz", "read uncompressed: unpack them"),
+        pytest.param("x.HEIC", "pip install", marks=pytest.mark.skipif(".heic" in SUFFIXES, reason="it is there")),
+    ],
+)
+def test_files_that_could_be_images_are_told_from_others(tmp_path: Path, paint: Paint, name: str, said: str) -> None:
+    (tmp_path / name).write_text("")
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(UserError, match=said if path == tmp_path or "HEIC" not in name else "is a file"):
+            list_images(path, tars=True)
+    paint(tmp_path, ["x.png"])
+    assert f"1 files in {tmp_path} are no images (" in list_images(tmp_path).remark
+    assert said in list_images(tmp_path).remark
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ from unbraid.data.images import (
     BYTES_A_PIXEL,
     BYTES_WANTED,
     DECODING,
+    FORMATS,
+    HEIF,
     MOST_PIXELS,
     SUFFIXES,
     ImageError,
@@ -458,6 +460,13 @@ def test_avif_is_read_and_turned_upright(tmp_path: Path) -> None:
 def test_heic_without_its_package_says_what_to_install(tmp_path: Path, brand: bytes) -> None:
     (tmp_path / "x.heic").write_bytes(struct.pack(">I", 24) + b"ftyp" + brand + bytes(12))
     with pytest.raises(ImageError, match=r"pip install 'unbraid\[heif\]'"):
+        decode(tmp_path / "x.heic")
+
+
+def test_damaged_heic_with_its_package_is_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORMATS, "HEIF", HEIF)
+    (tmp_path / "x.heic").write_bytes(struct.pack(">I", 24) + b"ftypheic" + bytes(12))
+    with pytest.raises(ImageError, match="damaged"):
         decode(tmp_path / "x.heic")
 
 

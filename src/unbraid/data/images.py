@@ -29,6 +29,10 @@ from unbraid.core.memory import returning_blocks
 from unbraid.core.types import ImageSpec, UserError
 from unbraid.data.archives import archive_of, locate, open_file
 
+HEIF = (".heic", ".heif")
+"""Endings of images that Pillow reads with a package beside it."""
+NEEDS_HEIF = "HEIC images need a package: pip install 'unbraid[heif]'"
+
 
 def _formats() -> dict[str, tuple[str, ...]]:
     """Returns the formats that are read, by Pillow's names, with the endings of their files."""
@@ -45,7 +49,7 @@ def _formats() -> dict[str, tuple[str, ...]]:
         found["AVIF"] = (".avif",)
     if importlib.util.find_spec("pillow_heif"):
         importlib.import_module("pillow_heif").register_heif_opener()
-        found["HEIF"] = (".heic", ".heif")
+        found["HEIF"] = HEIF
     return found
 
 
@@ -433,8 +437,9 @@ def _reason(path: str | Path, error: Exception) -> str:
             head = file.read(512)
         if not head:
             return "the file is empty"
-        if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis"):
-            return "HEIC images need a package: pip install 'unbraid[heif]'"
+        heic = head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis")
+        if heic and "HEIF" not in FORMATS:
+            return NEEDS_HEIF
         kinds = "an image is one of " + ", ".join(FORMATS)
         if b"\0" not in head and head.isascii():
             return f"not an image: the file holds text; {kinds}"

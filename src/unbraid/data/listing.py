@@ -8,7 +8,7 @@ from pathlib import Path
 from unbraid.core.short import Short
 from unbraid.core.types import UserError
 from unbraid.data.archives import ENDING, is_archive, members
-from unbraid.data.images import SUFFIXES
+from unbraid.data.images import HEIF, NEEDS_HEIF, SUFFIXES
 
 NOT_DATA = {
     *("@eadir", "#recycle", "@recycle", "#snapshot"),  # network storage: thumbnails, what was deleted, older states
@@ -16,6 +16,8 @@ NOT_DATA = {
     *("thumbs.db", "desktop.ini"),
 }
 """Folders and files that systems put beside the user's own, in lower case."""
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+"""Endings of tar files that can't be read where they lie."""
 
 
 def is_data(name: str) -> bool:
@@ -26,17 +28,19 @@ def is_data(name: str) -> bool:
 @dataclass(frozen=True)
 class Listing(Short):
     """The image files of a folder and its sub-folders. names: sorted, relative, with "/"; others: how many files are
-    no images; misnamed: how many have a name that is not UTF-8, and are left out."""
+    no images; misnamed: how many have a name that is not UTF-8, and are left out; advice: on others that could be."""
 
     folder: Path
     names: list[str]
     others: int
     misnamed: int = 0
+    advice: str = ""
 
     @property
     def remark(self) -> str:
         """Returns a remark on the other files, if there are any."""
-        found = {"are no images": self.others, "have names that are not UTF-8: rename them": self.misnamed}
+        advice = f" ({self.advice})" if self.advice else ""
+        found = {f"are no images{advice}": self.others, "have names that are not UTF-8: rename them": self.misnamed}
         return "; ".join(f"{count} files in {self.folder} {what}" for what, count in found.items() if count)
 
 
@@ -51,7 +55,9 @@ def list_images(folder: Path, tars: bool = False) -> Listing:
     if tars and is_archive(folder):
         return _sorted_out(folder, _in_archives(folder, [""]), " in 1 tar files")
     if not folder.is_dir():
-        raise UserError(f"{folder} is a file, not a folder" if folder.exists() else f"There is no folder {folder}")
+        advice = _advice([folder.name])
+        is_file = f"{folder} is a file, not a folder{f': {advice}' if advice else ''}"
+        raise UserError(is_file if folder.exists() else f"There is no folder {folder}")
     files = list(_files(folder))
     archives = sorted(name for name in files if name.casefold().endswith(ENDING) and not _broken(name))
     if tars and archives and not any(_is_image(name) and not _broken(name) for name in files):
@@ -67,8 +73,19 @@ def _sorted_out(folder: Path, files: Sequence[str], where: str = "") -> Listing:
     names = sorted(name for name in images if not _broken(name))
     if not names:
         found = f"{len(files)} other files{where}" if files or where else "it is empty"
-        raise UserError(f"No images in {folder}: {found}. Images end in {', '.join(sorted(SUFFIXES))}")
-    return Listing(folder, names, len(files) - len(images), len(images) - len(names))
+        endings = f"Images end in {', '.join(sorted(SUFFIXES))}"
+        raise UserError(f"No images in {folder}: {found}. {'. '.join(filter(None, (_advice(files), endings)))}")
+    return Listing(folder, names, len(files) - len(images), len(images) - len(names), _advice(files))
+
+
+def _advice(files: Sequence[str]) -> str:
+    """Returns what to do that more of these files can be read, "" if nothing is known."""
+    ends = {ending for name in files for ending in (*HEIF, *COMPRESSED) if name.casefold().endswith(ending)}
+    found = {
+        NEEDS_HEIF: ends.intersection(HEIF) and not SUFFIXES.issuperset(HEIF),
+        "tar files are read uncompressed: unpack them, or gunzip": ends.intersection(COMPRESSED),
+    }
+    return "; ".join(text for text, so in found.items() if so)
 
 
 def _files(folder: Path) -> Iterator[str]:
