@@ -9,17 +9,19 @@ import torch
 
 from helpers import random_data, subject_of
 from test_methods import CASES, Case
+from unbraid.core.config import PACKAGED
 from unbraid.core.types import UserError
 from unbraid.evaluation.card import table
 from unbraid.evaluation.evaluate import chosen, measured
 from unbraid.evaluation.measure import Measure
 from unbraid.evaluation.measures import MEASURES
-from unbraid.evaluation.measures.fidelity import Fidelity
+from unbraid.evaluation.measures.fidelity import FeatureDistances, Fidelity
 from unbraid.evaluation.metrics.images import frechet_distance
-from unbraid.evaluation.networks import NO_NETWORKS
+from unbraid.evaluation.networks import NO_NETWORKS, NamedNetwork
 from unbraid.evaluation.subject import Subject
 from unbraid.model.trained import Trained
 from unbraid.nn.pretrained.inception import Inception
+from unbraid.nn.pretrained.teacher import Network
 
 FIRST = {case.method: case for case in reversed(CASES.values())}
 """A case of each method."""
@@ -84,6 +86,26 @@ def test_fid_and_kid_are_measured_if_inception_is_there() -> None:
     made, real = (inception(x) for x in (some.translated("a", some.part.domain("a")[1]), some.read(items, rows)))
     assert found["sample set"]["fid"] == pytest.approx(frechet_distance(made, real), abs=1e-3)
     assert "FID" in table({"fidelity": {"a->b": found}}, [measure])
+
+
+def test_sets_are_compared_by_a_network_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Means(Network):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.float().mean((2, 3))
+
+    monkeypatch.setattr("unbraid.evaluation.networks.named_teacher", lambda *_: Means())
+    measure = FeatureDistances()
+    assert "--features timm/NAME" in str(measure.applies(subject(FIRST["iiae"])))
+    named = NamedNetwork.find("timm/vit@/somewhere/vit.safetensors", PACKAGED)
+    assert named is not None
+    some = subject(FIRST["iiae"], networks=replace(NO_NETWORKS, features_of=named).to(torch.device("cpu")))
+    assert measure.applies(some) is None
+    assert measure.protocol(some) == {"feature_distances": "timm/vit@vit.safetensors"}
+    found = measure.compute(some).get("feature_distances", {})["a->b"]
+    items, rows = some.part.domain("b")
+    made, real = some.translated("a", some.part.domain("a")[1]).mean((2, 3)), some.read(items, rows).mean((2, 3))
+    assert found["sample set"]["frechet"] == pytest.approx(frechet_distance(made, real), abs=1e-3)
+    assert "kernel" in table({"feature_distances": {"a->b": found}}, [measure])
 
 
 def test_a_measure_that_does_not_exist_or_apply_is_refused_in_words() -> None:

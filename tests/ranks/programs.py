@@ -30,7 +30,7 @@ from unbraid.evaluation.networks import NO_NETWORKS, PerceptualNetworks
 from unbraid.training import experiment, loop
 
 assert experiment, unbraid.commands.train  # imported once
-PerceptualNetworks.find = lambda config, inception=None: NO_NETWORKS  # which take seconds
+PerceptualNetworks.find = lambda config, inception=None, named=None: NO_NETWORKS  # which take seconds
 
 
 def happen(step: int, event: str) -> None:

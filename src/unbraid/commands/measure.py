@@ -9,6 +9,7 @@ import tyro
 
 from unbraid.commands.folder import Device, RunFolder, image_model
 from unbraid.core.config import PACKAGED, Distance, PerceptualConfig
+from unbraid.core.data_config import FeatureName
 from unbraid.core.errors import UserError
 
 
@@ -53,6 +54,7 @@ def evaluate(
     distance: Distance | None = None,
     perceptual: PerceptualConfig = PACKAGED,
     inception: str | None = None,
+    features: FeatureName | None = None,
     limit: int | None = None,
     only: str = "",
     list: bool = False,
@@ -68,6 +70,8 @@ def evaluate(
         run: Folder of the run.
         distance: Distance of shared codes; the one the run was trained with, if not given.
         inception: File with torch-fidelity's weights of Inception, for FID and KID; auto: the one in torch's cache.
+        features: Network by whose features translations are compared with real images too, such as
+            timm/vit_small_patch14_dinov2; weights are in its cache, or behind @.
         limit: Items in a figure at most, to be done sooner; retrieval takes all. Default: 500 translations of each
             domain, 2000 transfers, 2000 items of a part, or 50 of each class, for probes.
         only: Measures to compute, such as retrieval,samples. Others in metrics.json stay if they were measured in the
@@ -95,11 +99,13 @@ def evaluate(
         opened, model, loaded, other = with_data(run, data, limit, device)
         metrics = None
         if not list:
-            metrics = measure(opened, model, loaded, distance, perceptual, limit, names, other, inception, group)
+            metrics = measure(
+                opened, model, loaded, distance, perceptual, limit, names, other, inception, features, group
+            )
     if not group.first:
         return
     if metrics is None:
-        subject = subject_of(opened, model, loaded, distance, perceptual, limit, inception)
+        subject = subject_of(opened, model, loaded, distance, perceptual, limit, inception, features)
         for one in MEASURES:
             reason = one.applies(subject)
             _say_measure(one.name, f"{one.says}{f' (not of this run: {reason})' if reason else ''}")

@@ -48,6 +48,7 @@ def evaluate(
     only: Sequence[str] = (),
     other: bool = False,
     inception: str | None = None,
+    named: str | None = None,
     group: Ranks = SINGLE,
     until: float = math.inf,
 ) -> Json:
@@ -66,6 +67,7 @@ def evaluate(
             `others`, by the name of the data, and what is drawn in `other_folder`. A hash follows the name if other
             images of this name were measured before.
         inception: File of Inception's weights, or "auto", for FID and KID.
+        named: Network of the same distances: vgg16, efficientnet-lite0, timm/NAME or timm/NAME@FILE.
         group: The ranks that measure together, of which the first one writes.
         until: When no measure is begun any more, by `time.monotonic`; those left out are named.
 
@@ -79,7 +81,7 @@ def evaluate(
     if other:
         data = _named_apart(data, kept.get("others", {}))
     before = kept.get("others", {}).get(data.name, {}) if other else kept
-    subject = subject_of(run, model, data, distance, perceptual, limit, inception)
+    subject = subject_of(run, model, data, distance, perceptual, limit, inception, named)
     measures = chosen(subject, only)
     folder = other_folder(run.path, data.name) if other else run.path
     if group.first:  # before measuring, so that figures never lie beside pictures of another model
@@ -127,6 +129,7 @@ def subject_of(
     perceptual: PerceptualConfig,
     limit: int | None,
     inception: str | None = None,
+    named: str | None = None,
 ) -> Subject:
     """Returns a run's model with its test part. See `evaluate`. Raises UserError for weights that are no good."""
     return Subject(
@@ -134,7 +137,7 @@ def subject_of(
         data,
         data.test,
         (distance or run.config.train.distance) if model.space else "euclidean",
-        PerceptualNetworks.find(perceptual, inception).to(model.device),
+        PerceptualNetworks.find(perceptual, inception, named).to(model.device),
         limit,
         run.config.train.seed,
         run.path / "log.jsonl",

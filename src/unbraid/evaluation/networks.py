@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,8 +19,9 @@ from unbraid.evaluation.metrics.images import (
     psnr,
     ssim,
 )
-from unbraid.nn.pretrained.inception import Inception
+from unbraid.nn.pretrained.inception import BATCH, Inception
 from unbraid.nn.pretrained.perceptual import SMALLEST, Vgg16, find_weights
+from unbraid.nn.pretrained.teacher import Network, named_teacher
 
 FEWEST = 8
 """Items that a distance of sets, or a correlation, needs at least."""
@@ -28,26 +30,57 @@ Images = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
+class NamedNetwork(Short):
+    """A pretrained network whose features sets of images are compared by, and its name."""
+
+    name: str
+    network: Network
+
+    @classmethod
+    def find(cls, name: str | None, config: PerceptualConfig) -> "NamedNetwork | None":
+        """Returns the network of a name, see `named_teacher`, None for None; of a file the name is kept alone."""
+        if name is None:
+            return None
+        known, at, file = name.partition("@")
+        return cls(f"{known}{at}{Path(file).name}", named_teacher(name, config, "--features"))
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Returns features of images (n, c, h, w) in [-1, 1], (n, d), a few at a time."""
+        return torch.cat([self.network(some) for some in images.split(BATCH)])
+
+
+@dataclass(frozen=True)
 class PerceptualNetworks(Short):
     """LPIPS and VGG16, as far as their weights are there.
 
     lpips: None without weights. vgg: None without weights. remark: says what is not measured then, and why.
-    inception: None unless it was asked for.
+    inception, features_of: None unless they were asked for.
     """
 
     lpips: Lpips | None
     vgg: Vgg16 | None
     remark: str = ""
     inception: Inception | None = None
+    features_of: NamedNetwork | None = None
 
     @classmethod
-    def find(cls, config: PerceptualConfig, inception: str | None = None) -> "PerceptualNetworks":
-        """Loads the networks that `config` names, and Inception from a file, see `Inception.find`, if there is one.
+    def find(
+        cls, config: PerceptualConfig, inception: str | None = None, named: str | None = None
+    ) -> "PerceptualNetworks":
+        """Loads the networks that images are compared by.
 
-        Raises UserError if a file or a download that was asked for fails.
+        Args:
+            config: Where the weights of AlexNet and VGG16 are.
+            inception: File of Inception's, see `Inception.find`; None for no Inception.
+            named: Name of another network, see `named_teacher`; None for none.
+
+        Raises:
+            UserError: A file or a download that was asked for fails.
         """
-        if inception is not None:
-            return replace(cls.find(config), inception=Inception.find(inception))
+        if inception is not None or named is not None:
+            asked = Inception.find(inception) if inception is not None else None
+            return replace(cls.find(config), inception=asked, features_of=NamedNetwork.find(named, config))
         try:
             lpips = Lpips(find_weights("alexnet", config, "--perceptual"))
             return cls(lpips, Vgg16(find_weights("vgg16", config, "--perceptual")))
@@ -61,7 +94,8 @@ class PerceptualNetworks(Short):
         lpips, vgg, inception = (
             None if network is None else network.to(device) for network in (self.lpips, self.vgg, self.inception)
         )
-        return replace(self, lpips=lpips, vgg=vgg, inception=inception)
+        named = self.features_of and replace(self.features_of, network=self.features_of.network.to(device))
+        return replace(self, lpips=lpips, vgg=vgg, inception=inception, features_of=named)
 
     def pairs(self, generated: Images, true: Tensor) -> dict[str, dict[str, float]]:
         """Returns the mean LPIPS, PSNR and SSIM of images, by name, to the same targets."""

@@ -258,6 +258,8 @@ def evaluate(
     only: Sequence[str] = (),
     device: str = "auto",
     on: DataConfig | Datasets | None = None,
+    inception: str | None = None,
+    features: str | None = None,
 ) -> dict[str, Any]:
     """Measures a run on its test part; writes metrics.json, pictures, examples and README.md into its folder.
 
@@ -271,6 +273,9 @@ def evaluate(
         device: Where to compute: auto, cpu, cuda, cuda:N or mps.
         on: Data to measure on in place of the run's test part, all of them: where they lie, as
             `DataConfig(a=..., b=...)`, or data sets of the program's own. Their figures stand apart in metrics.json.
+        inception: File of torch-fidelity's weights of Inception, for FID and KID; "auto": the one in torch's cache.
+        features: Network by whose features translations are compared with real images too: vgg16, efficientnet-lite0,
+            timm/NAME or timm/NAME@FILE.
 
     Returns:
         What was measured, as metrics.json has it; with `on`, of these data alone.
@@ -281,7 +286,7 @@ def evaluate(
     from unbraid.evaluation.evaluate import evaluate as measure
 
     opened, model, loaded = open_run(_folder(run), limit=limit, data=data, on=on, device=device)
-    return measure(opened, model, loaded, distance, perceptual, limit, only, on is not None)
+    return measure(opened, model, loaded, distance, perceptual, limit, only, on is not None, inception, features)
 
 
 def open_run(

@@ -4,7 +4,7 @@ from typing import Any
 
 from unbraid.evaluation.measure import Measure
 from unbraid.evaluation.measures.analogies import Analogies
-from unbraid.evaluation.measures.fidelity import Fidelity
+from unbraid.evaluation.measures.fidelity import FeatureDistances, Fidelity
 from unbraid.evaluation.measures.leakage import Leakage
 from unbraid.evaluation.measures.nearest_view import NearestView
 from unbraid.evaluation.measures.residual import Residual
@@ -26,6 +26,7 @@ MEASURES: tuple[Measure[Any], ...] = (
     ThroughTranslation(),
     Translation(),
     Fidelity(),
+    FeatureDistances(),
     Analogies(),
     NearestView(),
     Samples(),
