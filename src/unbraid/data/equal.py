@@ -153,8 +153,9 @@ def digest(part: Part) -> str:
     found = sha256(json.dumps(part.item_names()).encode())
     for domain in part.domains:
         array, rows = _stored(*part.domain(domain))
-        for row in rows if array is not None else ():
-            found.update(np.asarray(array[row]).tobytes())
+        if array is not None:
+            for row in rows:
+                found.update(np.asarray(array[row]).tobytes())
     return found.hexdigest()
 
 
