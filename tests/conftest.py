@@ -8,7 +8,6 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-os.environ.setdefault("MKL_CBWR", "COMPATIBLE")  # matrix products round alike on every processor
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait don't take the cores from other tests
 sys.path.insert(0, str(Path(__file__).parent))
 install_import_hook("unbraid", "typechecking.checker")

@@ -1,6 +1,7 @@
 """What a trained model does: `unbraid translate`, `analogy`, `transfer`, `swap`, `interpolate` and `encode`."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,6 +20,7 @@ from unbraid.core.files import write_atomically
 from unbraid.core.progress import Meter
 from unbraid.core.types import Codes, Domain, ImageSpec, UserError, other
 from unbraid.data.images import SUFFIXES, scaled
+from unbraid.model.codes import evenly_spaced
 from unbraid.model.drawing import SMALLEST, Picture, as_picture, grid, quantised, save_gif, save_picture, to_picture
 from unbraid.model.inputs import Fitting, ImageFiles, View
 from unbraid.model.outputs import (
@@ -39,6 +41,8 @@ from unbraid.model.outputs import (
 
 GRID_ROWS = 50
 """Rows of a picture of answers at most."""
+GRID_SIDE = 20
+"""Images of folders along each side of a grid of analogies, at most."""
 LONGEST = 200
 """Bytes of an answer's name at most; file systems allow 255, with what is added to it."""
 GRID_PIXELS = 100_000_000
@@ -131,8 +135,8 @@ def analogy(
 
     Args:
         run: Folder of the run.
-        shared: Images, or folders of them, that give the rows.
-        exclusive: Images, or folders of them, that give the columns.
+        shared: Images, or folders of them, that give the rows; of folders 20 at most.
+        exclusive: Images, or folders of them, that give the columns; of folders 20 at most.
         out: PNG file.
         domain: The domain all images are from.
     """
@@ -151,8 +155,8 @@ def transfer(
 
     Args:
         run: Folder of the run, of a method trained on labelled images.
-        content: Images, or folders of them, that give the columns.
-        class_: Images, or folders of them, that give the rows.
+        content: Images, or folders of them, that give the columns; of folders 20 at most.
+        class_: Images, or folders of them, that give the rows; of folders 20 at most.
         out: PNG file.
     """
     model = image_model(run, device)
@@ -376,7 +380,7 @@ def _draw_analogies(
 ) -> None:
     """Draws analogies, or content transfer, by `title`: the row's image gives its shared code or its class."""
     spec = model.spec[domain]
-    left, top = ImageFiles(rows, spec), ImageFiles(columns, spec)
+    left, top = _side(rows, spec), _side(columns, spec)
     check_file(out, [*rows, *columns, *left.files, *top.files])
     _check_size(len(left.files) + 1, len(top.files) + 1, spec)
     row_files, x = left.read()
@@ -395,6 +399,15 @@ def _draw_analogies(
     names = [[printable(name) for name in _answer_names(files)] for files in (column_files, row_files)]
     save_picture(grid(cells(), [title, *names[0]], ["", *names[1]]), out, MARK)
     print(f"Written: {out}")
+
+
+def _side(paths: Sequence[Path], spec: ImageSpec) -> ImageFiles:
+    """Returns the images along a side of a grid: all files that are named, some of a large folder's."""
+    found = ImageFiles(paths, spec)
+    if len(found.files) <= GRID_SIDE or not any(path.is_dir() for path in paths):
+        return found
+    print(f"Drawn are {GRID_SIDE} of {len(found.files)} images, evenly spaced; name files to choose", file=sys.stderr)
+    return ImageFiles([found.files[i] for i in evenly_spaced(np.arange(len(found.files)), GRID_SIDE)], spec)
 
 
 def _drawn_rows(columns: int, spec: ImageSpec) -> int:

@@ -17,6 +17,8 @@ from unbraid.model.trained import Trained
 
 PICTURED = 8
 """Items in a picture."""
+EXAMPLES = 48
+"""Items of a domain among the examples: enough to train on for a try."""
 LONGEST = 100
 """Bytes of a domain's name in a file's, which names two and may have 255."""
 
@@ -148,13 +150,13 @@ def draw_cycles(model: Trained, data: Data, folder: Path, seed: int) -> list[Pat
 
 
 def examples(data: Data, folder: Path) -> None:
-    """Writes PICTURED test images as PNG files, to try the commands on: folder/a/NAME.png and folder/b/NAME.png, or,
+    """Writes EXAMPLES test images as PNG files, to try the commands on: folder/a/NAME.png and folder/b/NAME.png, or,
     with labels, folder/NAME.png. See `pictures`."""
     part = data.test
     for domain in ("a",) if part.labelled() else DOMAINS:
         rows, names = part.domain(domain)[1], part.names_of(domain)
         place = folder if part.labelled() else folder / domain
-        _write(part, domain, [str(names[int(row)]) for row in evenly_spaced(rows, PICTURED)], place, data)
+        _write(part, domain, [str(names[int(row)]) for row in evenly_spaced(rows, EXAMPLES)], place, data)
 
 
 def _write(part: Part, domain: Domain, names: list[str], folder: Path, data: Data) -> None:
