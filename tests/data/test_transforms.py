@@ -10,7 +10,7 @@ from unbraid.core.data_config import DataConfig
 from unbraid.core.types import UserError
 from unbraid.data.augment import augment
 from unbraid.data.loading import load
-from unbraid.data.transforms import check_transform
+from unbraid.data.transforms import check_transform, transformed
 
 ROWS = np.arange(4)
 NAMES = ("RandomHorizontalFlip", "RandomResizedCrop(scale=(.5, 1))", "ColorJitter(brightness=.5)", "GaussianNoise")
@@ -59,6 +59,13 @@ def test_transforms_that_fit(text: str) -> None:
 def test_unsuitable_ones_are_refused_in_words(text: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         check_transform(text, (3, 16, 16))
+
+
+def test_one_that_changes_the_size_by_chance_is_refused_when_it_does() -> None:
+    x = torch.zeros(3, 16, 16)
+    assert transformed(x, "RandomZoomOut(p=.1)", 1).shape == x.shape
+    with pytest.raises(UserError, match="shape and kind must stay"):
+        transformed(x, "RandomZoomOut(p=.1)", 3)
 
 
 def test_pairs_of_two_sizes_and_vectors_are_refused(tmp_path: Path) -> None:

@@ -45,41 +45,42 @@ class _Drawing(TorchFunctionMode):
 
 def transformed(x: Float[Tensor, "c h w"], text: str, seed: int) -> Float[Tensor, "c h w"]:
     """Returns an image, transformed as `text` says by what `seed` draws. See `check_transform`."""
-    return _applied(_built(text, x.shape[1], x.shape[2]), x, seed)
+    return _applied(text, x, seed).clamp(-1, 1)
 
 
 def check_transform(text: str, shape: tuple[int, int, int]) -> None:
-    """Raises UserError, which says what is wrong, unless this is a transform of torchvision for images of a shape.
+    """Raises UserError, which says what is wrong, unless this is a transform of torchvision for images of a shape, as
+    far as a few draws show; `transformed` raises it for later ones.
 
     It must leave size, channels and range as they are, and draw from torch alone.
     """
     where = f"--data.transforms {text}"
-    built = _built(text, shape[1], shape[2])
     generator = torch.Generator().manual_seed(0)
     state = torch.random.get_rng_state()
     for seed in range(TRIED):
         x = torch.rand(shape, generator=generator) * 2 - 1
-        try:
-            with torch.random.fork_rng(devices=[]):
-                one, two = (_applied(built, x, seed, clamped=False) for _ in range(2))
-                drew = not torch.equal(state, torch.random.get_rng_state())
-        except Exception as error:  # torchvision raises many kinds
-            raise UserError(f"{where} can't take images of shape {shape}: {error}") from error
-        if not isinstance(one, Tensor) or one.shape != x.shape or one.dtype != x.dtype:
-            found = tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__
-            raise UserError(f"{where} makes {found} of an image of shape {shape}: shape and kind must stay as they are")
+        with torch.random.fork_rng(devices=[]):
+            one, two = (_applied(text, x, seed) for _ in range(2))
+            drew = not torch.equal(state, torch.random.get_rng_state())
         if not torch.equal(one, two) or drew:
             raise UserError(f"{where} draws in a way that can't be repeated, so a run could not go on: leave it out")
         if float(one.abs().max()) > 1.02:
             raise UserError(f"{where} takes values out of the images' range; they are scaled already: leave it out")
 
 
-def _applied(built: Transform, x: Tensor, seed: int, clamped: bool = True) -> Tensor:
-    with _Drawing(torch.Generator().manual_seed(seed)):
-        y = built((x + 1) / 2)
-    if not isinstance(y, Tensor):  # checked by who tries it
-        return y
-    return (y * 2 - 1).clamp(-1, 1) if clamped else y * 2 - 1
+def _applied(text: str, x: Float[Tensor, "c h w"], seed: int) -> Float[Tensor, "c h w"]:
+    """Returns the image, transformed. Raises UserError if that fails, or changes its shape or kind."""
+    where, shape = f"--data.transforms {text}", tuple(x.shape)
+    built = _built(text, *shape[1:])
+    try:
+        with _Drawing(torch.Generator().manual_seed(seed)):
+            y = built((x + 1) / 2)
+    except Exception as error:  # torchvision raises many kinds
+        raise UserError(f"{where} can't take images of shape {shape}: {error}") from error
+    if not isinstance(y, Tensor) or y.shape != x.shape or y.dtype != x.dtype:
+        found = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        raise UserError(f"{where} makes {found} of an image of shape {shape}: shape and kind must stay as they are")
+    return y * 2 - 1
 
 
 @lru_cache(64)
