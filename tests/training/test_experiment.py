@@ -173,7 +173,9 @@ def test_what_cant_be_trained_is_told_before_a_folder_is_made(
 
 
 def test_data_and_a_folder_are_asked_for(folders: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"Give one source of data; .* data.a with data.b, data.side_by_side, [^-]*$"):
+    with pytest.raises(
+        UserError, match=r"Give one source of data; .* data.a with data.b, data.side_by_side, [^-]*, data= too$"
+    ):
         unbraid.train(replace(RUN, train=TRAIN), tmp_path / "run", quiet=True)
     with pytest.raises(UserError, match="Where to"):
         Experiment.prepare(config_of(folders)).train()

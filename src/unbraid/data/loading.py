@@ -228,7 +228,8 @@ def _check(config: DataConfig) -> None:
     if len(given) != 1:
         raise UserError(
             f"Give one source of data; given: {', '.join(given) or 'none'}. There are --data.set, --data.folder, "
-            "--data.a with --data.b, --data.side-by-side, --data.classes, --data.csv, --data.shards and --data.arrays"
+            "--data.a with --data.b, --data.side-by-side, --data.classes, --data.csv, --data.shards and --data.arrays; "
+            "in Python, data= too"
         )
     known = KNOWN[config.set] if config.set else None
     if config.labels and not (config.csv or (known and known.choosable)):
