@@ -349,8 +349,8 @@ def test_a_grid_that_would_fill_memory_is_refused(
     assert "31 x 31 images" in said(capsys)
     assert main(["analogy", str(run), "--shared", photos, "--exclusive", photos, "--out", str(tmp_path / "x.png")]) == 2
     output = capsys.readouterr().err
-    assert "Drawn are 20 of 30 images" in output
-    assert "21 x 21 images" in output
+    assert "Drawn are 12 of 30 images" in output
+    assert "13 x 13 images" in output
     monkeypatch.setattr(use, "GRID_PIXELS", 20_000)
     assert main(["translate", str(run), photos, "--samples", "2", "--out", str(tmp_path / "few")]) == 0
     assert "the first 1" in capsys.readouterr().out

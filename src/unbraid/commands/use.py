@@ -41,7 +41,7 @@ from unbraid.model.outputs import (
 
 GRID_ROWS = 50
 """Rows of a picture of answers at most."""
-GRID_SIDE = 20
+GRID_SIDE = 12
 """Images of folders along each side of a grid of analogies, at most."""
 LONGEST = 200
 """Bytes of an answer's name at most; file systems allow 255, with what is added to it."""
@@ -135,8 +135,8 @@ def analogy(
 
     Args:
         run: Folder of the run.
-        shared: Images, or folders of them, that give the rows; of folders 20 at most.
-        exclusive: Images, or folders of them, that give the columns; of folders 20 at most.
+        shared: Images, or folders of them, that give the rows; of folders 12 at most.
+        exclusive: Images, or folders of them, that give the columns; of folders 12 at most.
         out: PNG file.
         domain: The domain all images are from.
     """
@@ -155,8 +155,8 @@ def transfer(
 
     Args:
         run: Folder of the run, of a method trained on labelled images.
-        content: Images, or folders of them, that give the columns; of folders 20 at most.
-        class_: Images, or folders of them, that give the rows; of folders 20 at most.
+        content: Images, or folders of them, that give the columns; of folders 12 at most.
+        class_: Images, or folders of them, that give the rows; of folders 12 at most.
         out: PNG file.
     """
     model = image_model(run, device)
