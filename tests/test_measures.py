@@ -85,7 +85,7 @@ def test_fid_and_kid_are_measured_if_inception_is_there() -> None:
     items, rows = some.part.domain("b")
     made, real = (inception(x) for x in (some.translated("a", some.part.domain("a")[1]), some.read(items, rows)))
     assert found["sample set"]["fid"] == pytest.approx(frechet_distance(made, real), abs=1e-3)
-    assert "FID" in table({"fidelity": {"a->b": found}}, [measure])
+    assert "fid" in table({"fidelity": {"a->b": found}}, [measure])
 
 
 def test_sets_are_compared_by_a_network_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

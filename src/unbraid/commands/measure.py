@@ -91,9 +91,7 @@ def evaluate(
     if run is None:
         if not list:
             raise UserError("Which run? Give its folder: unbraid evaluate RUN")
-        for one in MEASURES:
-            _say_measure(one.name, one.says)
-        return
+        return _say_measures()
     names = tuple(filter(None, (name.strip() for name in only.split(","))))
     with joined(choose_device(device), "--device") as group:
         opened, model, loaded, other = with_data(run, data, limit, device)
@@ -106,17 +104,20 @@ def evaluate(
         return
     if metrics is None:
         subject = subject_of(opened, model, loaded, distance, perceptual, limit, inception, features)
-        for one in MEASURES:
-            reason = one.applies(subject)
-            _say_measure(one.name, f"{one.says}{f' (not of this run: {reason})' if reason else ''}")
-        return
+        return _say_measures(subject)
     print(table(metrics, [one for one in MEASURES if one.name in names] if names else MEASURES))
     folder = other_folder(run, metrics["protocol"]["data"]) if other else run
     _say_where(run, None if names else folder, metrics, other)
 
 
-def _say_measure(name: str, text: str) -> None:
-    print(fill(text, 80, initial_indent=f"{name:<21}", subsequent_indent=" " * 21))
+def _say_measures(subject: Any = None) -> None:
+    """Prints what each measure is, and why it can't be taken of a run's `Subject`, if one is given."""
+    from unbraid.evaluation.measures import MEASURES
+
+    for one in MEASURES:
+        reason = one.applies(subject) if subject else None
+        text = f"{one.says}{f' (not of this run: {reason})' if reason else ''}"
+        print(fill(text, 80, initial_indent=f"{one.name:<21}", subsequent_indent=" " * 21))
 
 
 def _say_where(run: Path, folder: Path | None, metrics: dict[str, Any], other: bool) -> None:

@@ -85,11 +85,7 @@ def evaluate(
     measures = chosen(subject, only)
     folder = other_folder(run.path, data.name) if other else run.path
     if group.first:  # before measuring, so that figures never lie beside pictures of another model
-        if not only:
-            pictures(model, data, folder / "pictures", subject.seed)
-            examples(data, folder / "examples")
-        if subject.translator and any(isinstance(measure, Steganography) for measure in measures):
-            draw_cycles(model, data, folder / "pictures", subject.seed)
+        _draw(subject, measures, folder, whole=not only)
     metrics: Json = {"protocol": _protocol(subject, other), **measured(subject, measures, group, until)}
     if only and _alike(before.get("protocol", {}), metrics["protocol"]):
         reasons = {**before.get("not_measured", {}), **metrics.pop("not_measured", {})}
@@ -104,6 +100,16 @@ def evaluate(
     text = card(run, whole, model)
     write_atomically(run.path / "README.md", lambda file: file.write_text(text, "utf-8"))
     return metrics
+
+
+def _draw(subject: Subject, measures: Sequence[Measure[Any]], folder: Path, whole: bool) -> None:
+    """Draws what belongs to the measures and, of a `whole` measuring, pictures and examples."""
+    model, data = subject.model, subject.data
+    if whole:
+        pictures(model, data, folder / "pictures", subject.seed)
+        examples(data, folder / "examples")
+    if subject.translator and any(isinstance(measure, Steganography) for measure in measures):
+        draw_cycles(model, data, folder / "pictures", subject.seed)
 
 
 def _named_apart(data: Data, others: Json) -> Data:

@@ -153,13 +153,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
             return updates
 
         def opened_link(request: gr.Request) -> Updates:
-            query = _query(request)
-            name = query.get("run", runs.names[0])
-            try:
-                return choose(name, query)
-            except UserError as error:  # a link of another time
-                updates = choose(name if name in runs.names else runs.names[0], {})
-                return {**updates, state: f"{plain(f'{error}.')}{updates[state]}"}
+            return _linked(runs, choose, state, _query(request))
 
         outputs = [
             run, state, current, all_tabs, absent, *page.starts.values(),
@@ -170,6 +164,18 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
         for view in views:
             page.event(_chosen(view.name), [current], [current, page.starts[view.name]], [tabs[view.name].select])
     return blocks
+
+
+def _linked(
+    runs: Runs, choose: Callable[[str, dict[str, str]], Updates], state: Component, query: dict[str, str]
+) -> Updates:
+    """Returns what a link asks for, by `choose`, or what there is, with the reason before the run's state."""
+    name = query.get("run", runs.names[0])
+    try:
+        return choose(name, query)
+    except UserError as error:  # a link of another time
+        updates = choose(name if name in runs.names else runs.names[0], {})
+        return {**updates, state: f"{plain(f'{error}.')}{updates[state]}"}
 
 
 def _query(request: gr.Request) -> dict[str, str]:

@@ -2,13 +2,12 @@
 distances by those of another network."""
 
 from collections.abc import Callable
-from typing import TypedDict
 
 from torch import Tensor
 
 from unbraid.core.files import Json
 from unbraid.core.types import Domain, ImageSpec, other
-from unbraid.evaluation.measure import Block, Figures, Measure, Ways
+from unbraid.evaluation.measure import Block, Figures, Measure
 from unbraid.evaluation.measures.translation import needs_translations
 from unbraid.evaluation.metrics.images import frechet_distance, kernel_distance
 from unbraid.evaluation.networks import FEWEST
@@ -20,13 +19,7 @@ COMPARED = 5000
 NETWORK = "Inception v3 of torch-fidelity, 2,048 features; KID over the sets as they are"
 
 
-class FidelityResult(TypedDict, total=False):
-    """As `Fidelity` says, by way."""
-
-    fidelity: Ways[Json]
-
-
-class Fidelity(Measure[FidelityResult]):
+class Fidelity(Measure[Json]):
     """FID and KID of translations both ways, with exclusive codes drawn, and of one half of the real images to the
     other.
 
@@ -35,84 +28,64 @@ class Fidelity(Measure[FidelityResult]):
 
     name = "fidelity"
     says = "FID and KID by Inception, with --inception"
+    asked = "--inception auto, or --inception FILE"
+    figures = ("fid", "kid")
+    heading = "FID and KID by Inception"
+
+    def network(self, subject: Subject) -> Callable[[Tensor], Tensor] | None:
+        """Returns what makes features (n, d) of images (n, c, h, w) in [-1, 1], None if it was not asked for."""
+        return subject.networks.inception
 
     def applies(self, subject: Subject) -> str | None:
         """See `Measure.applies`."""
         if reason := needs_translations(subject):
             return reason
-        if subject.networks.inception is None:
-            return "it is measured with --inception auto, or --inception FILE"
-        return None if _colours(subject) else "Inception sees grey and colour images only"
+        if self.network(subject) is None:
+            return f"it is measured with {self.asked}"
+        specs = [subject.model.spec[domain] for domain in ("a", "b")]
+        images = all(isinstance(spec, ImageSpec) and spec.channels in (1, 3) for spec in specs)
+        return None if images else "the network sees grey and colour images only"
 
-    def compute(self, subject: Subject) -> FidelityResult:
+    def compute(self, subject: Subject) -> Json:
         """See `Measure.compute`."""
-        network = subject.networks.inception
+        network = self.network(subject)
         assert network is not None
-        return {"fidelity": _both_ways(subject, network, ("fid", "kid"))}
+        ways = {
+            f"{source}->{other(source)}": _one_way(subject, source, network, self.figures) for source in subject.sources
+        }
+        return {self.name: ways}
 
     def protocol(self, subject: Subject) -> Json:
         """See `Measure.protocol`."""
-        return {"fidelity": NETWORK}
+        return {self.name: NETWORK}
 
-    def rows(self, metrics: FidelityResult) -> list[Block]:
+    def rows(self, metrics: Json) -> list[Block]:
         """See `Measure.rows`."""
         lines = [
-            f"{f'{way} {what}':<30}FID {values['fid']:<10.2f}KID {values['kid']:.5f}"
-            for way, found in metrics.get("fidelity", {}).items()
+            f"{f'{way} {what}':<30}" + "   ".join(f"{name} {values[name]:<10.5g}" for name in self.figures)
+            for way, found in metrics.get(self.name, {}).items()
             for what, values in found.items()
             if isinstance(values, dict) and values
         ]
-        return [Block("FID and KID by Inception", lines)]
+        return [Block(self.heading, lines)]
 
 
-class FeatureDistancesResult(TypedDict, total=False):
-    """As `FeatureDistances` says, by way."""
-
-    feature_distances: Ways[Json]
-
-
-class FeatureDistances(Measure[FeatureDistancesResult]):
+class FeatureDistances(Fidelity):
     """Fréchet and kernel distance as `Fidelity` has them, by a network that is named."""
 
     name = "feature_distances"
     says = "Fréchet and kernel distance by a network of your choice, with --features"
+    asked = "--features timm/NAME"
+    figures = ("frechet", "kernel")
+    heading = "Fréchet and kernel distance by the network of --features"
 
-    def applies(self, subject: Subject) -> str | None:
-        """See `Measure.applies`."""
-        if reason := needs_translations(subject):
-            return reason
-        if subject.networks.features_of is None:
-            return "it is measured with --features timm/NAME"
-        return None if _colours(subject) else "the network sees grey and colour images only"
-
-    def compute(self, subject: Subject) -> FeatureDistancesResult:
-        """See `Measure.compute`."""
-        named = subject.networks.features_of
-        assert named is not None
-        return {"feature_distances": _both_ways(subject, named.features, ("frechet", "kernel"))}
+    def network(self, subject: Subject) -> Callable[[Tensor], Tensor] | None:
+        """See `Fidelity.network`."""
+        return subject.networks.features_of and subject.networks.features_of.features
 
     def protocol(self, subject: Subject) -> Json:
         """See `Measure.protocol`."""
-        return {"feature_distances": subject.networks.features_of.name if subject.networks.features_of else ""}
-
-    def rows(self, metrics: FeatureDistancesResult) -> list[Block]:
-        """See `Measure.rows`."""
-        lines = [
-            f"{f'{way} {what}':<30}Fréchet {values['frechet']:<12.5g}kernel {values['kernel']:.5g}"
-            for way, found in metrics.get("feature_distances", {}).items()
-            for what, values in found.items()
-            if isinstance(values, dict) and values
-        ]
-        return [Block("distances by the network of --features", lines)]
-
-
-def _colours(subject: Subject) -> bool:
-    specs = [subject.model.spec[domain] for domain in ("a", "b")]
-    return all(isinstance(spec, ImageSpec) and spec.channels in (1, 3) for spec in specs)
-
-
-def _both_ways(subject: Subject, network: Callable[[Tensor], Tensor], names: tuple[str, str]) -> Ways[Json]:
-    return {f"{source}->{other(source)}": _one_way(subject, source, network, names) for source in subject.sources}
+        return {self.name: subject.networks.features_of.name if subject.networks.features_of else ""}
 
 
 def _one_way(subject: Subject, source: Domain, network: Callable[[Tensor], Tensor], names: tuple[str, str]) -> Json:
