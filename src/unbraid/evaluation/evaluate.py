@@ -78,14 +78,12 @@ def evaluate(
         UserError: A measure doesn't exist or can't be measured here, or weights that were asked for are no good.
     """
     kept = run.metrics()  # first, so that nothing is measured for a file that can't be read
-    if other:
-        data = _named_apart(data, kept.get("others", {}))
+    data = _named_apart(data, kept.get("others", {})) if other else data
     before = kept.get("others", {}).get(data.name, {}) if other else kept
     subject = subject_of(run, model, data, distance, perceptual, limit, inception, named)
     measures = chosen(subject, only)
-    folder = other_folder(run.path, data.name) if other else run.path
     if group.first:  # before measuring, so that figures never lie beside pictures of another model
-        _draw(subject, measures, folder, whole=not only)
+        _draw(subject, measures, other_folder(run.path, data.name) if other else run.path, whole=not only)
     metrics: Json = {"protocol": _protocol(subject, other), **measured(subject, measures, group, until)}
     if only and _alike(before.get("protocol", {}), metrics["protocol"]):
         reasons = {**before.get("not_measured", {}), **metrics.pop("not_measured", {})}
