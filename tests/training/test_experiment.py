@@ -196,12 +196,16 @@ def test_data_that_were_moved_are_found(folders: Path, run: Path, tmp_path: Path
         open_run(run, {"side_by_side": tmp_path})
 
 
-def test_data_that_are_gone_are_named_and_may_have_another_name_now(folders: Path, run: Path, tmp_path: Path) -> None:
+def test_data_that_are_gone_are_named_and_may_have_another_name_now(
+    folders: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(run, tmp_path / "run")
     config = (run / "config.json").read_text().replace(str(folders), str(tmp_path / "gone"))
     (tmp_path / "run" / "config.json").write_text(config)
-    with pytest.raises(UserError, match=r"no longer in .*gone/photo\. Where are they now\? data.a PLACE"):
+    with pytest.raises(UserError, match=r"no longer in .*gone/photo: bring them back$"):
         unbraid.evaluate(tmp_path / "run")
+    assert main(["report", str(tmp_path / "run")]) == 2
+    assert "gone/photo: bring them back, or say where they are now: --data.a PLACE\n" in capsys.readouterr().err
     for before, now in (("photo", "aerial photos"), ("sketch", "drawings")):
         shutil.copytree(folders / before, tmp_path / now)
     places = {"a": tmp_path / "aerial photos", "b": tmp_path / "drawings"}

@@ -93,6 +93,7 @@ def test_images_that_cant_be_found_leave_the_model(folder: Path, tmp_path: Path)
         assert opened.data is None
         assert opened.count("a") == 0
         assert opened.without_data.startswith("The data of copy are no longer in")
+        assert "--" not in opened.without_data  # explore takes no place of a domain
         with pytest.raises(UserError, match="Upload one"):
             opened.item("a", 0)
 

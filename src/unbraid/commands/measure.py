@@ -182,8 +182,12 @@ def cheat(
 
 def with_data(run: Path, data: DataLocation, limit: int | None, device: str) -> tuple[Any, Any, Any, bool]:
     """Opens a run: itself, its model, its data, and whether the test part is of other images. See `open_run`."""
-    from unbraid.training.experiment import open_run
+    from unbraid.training.experiment import DataGone, open_run
     from unbraid.training.places import place_of
 
     moved, on = place_of(run, {name: place for name, place in vars(data).items() if place is not None})
-    return *open_run(run, moved, limit, on=on, device=device), on is not None
+    try:
+        return *open_run(run, moved, limit, on=on, device=device), on is not None
+    except DataGone as error:
+        flag = f"--data.{error.setting.replace('_', '-')}"
+        raise UserError(f"{error}, or say where they are now: {flag} PLACE") from error

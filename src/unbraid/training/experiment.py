@@ -60,6 +60,14 @@ FEWEST = 8
 """Items in a figure, at least."""
 
 
+class DataGone(UserError):
+    """The data of a run are no longer where they were in training. setting: what named the place in `DataConfig`."""
+
+    def __init__(self, run: Path, setting: str, place: Path) -> None:
+        super().__init__(f"The data of {run} are no longer in {place}: bring them back")
+        self.setting = setting
+
+
 @dataclass(frozen=True)
 class Listed(Short):
     """Content of parts.json: how many items train, and the names of those held out."""
@@ -336,14 +344,17 @@ def _read_other(
 
 
 def read_data(run: Run, moved: Mapping[str, Path] | None = None, data: Datasets | None = None) -> Data:
-    """Reads the data of a run again, behind the head and network that the run tuned. See `open_run`."""
+    """Reads the data of a run again, behind the head and network that the run tuned. See `open_run`.
+
+    Raises UserError, DataGone where they are not where the configuration, or moved, says.
+    """
     config = replace(run.config.data, **(moved or {}))
     if data is not None and config.from_python is None:
         raise UserError(f"{run.path} was trained on data that its settings name: leave data= out")
     for name in PLACES:
-        place, flag = getattr(config, name), f"--data.{name.replace('_', '-')}"
+        place = getattr(config, name)
         if place is not None and not place.exists():
-            raise UserError(f"The data of {run.path} are no longer in {place}. Where are they now? {flag} PLACE")
+            raise DataGone(run.path, name, place)
     return with_head(load_data(config, data and _given(data)), config, run.path)[0]
 
 
