@@ -78,6 +78,15 @@ def test_help_answers_in_under_a_second() -> None:
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("command", ["start", "translate", "swap", "encode", "index", "search", "explore"])
+def test_help_says_which_lists_must_be_given(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    positional = capsys.readouterr().out.split("positional arguments")[1].split("options")[0]
+    assert "(default" not in positional
+    assert "(required)" in positional
+
+
 def test_a_run_on_two_folders_is_complete(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert names == {

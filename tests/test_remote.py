@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -156,7 +157,25 @@ def test_a_zip_file_is_used_by_its_url_and_hash(
     assert main(["translate", f"{url}/m.zip", "x.png", "--out", str(tmp_path / "out")]) == 2
     assert "put #sha256= and the file's SHA-256" in capsys.readouterr().err
     assert main(["evaluate", address]) == 2
-    assert "evaluate needs the folder of a run" in capsys.readouterr().err
+    assert "evaluate needs folders of this machine, where data are known too, not http" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("translate ftp://host/m.zip x.png --out answers", "ftp://host/m.zip: only hf://user/name and"),
+        ("translate run x.png --out=s3://bucket/answers", "s3://bucket/answers: only hf://"),
+        ("train iiae --data.a ftp://host/a --data.b b", "train needs folders of this machine, .* not ftp://host/a"),
+        ("start https://host/a.zip b", "start needs folders of this machine, .* not https://host/a.zip"),
+    ],
+)
+def test_other_addresses_are_refused_in_words(
+    words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words.split()) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_name_with_spaces_and_umlauts_is_an_address_too(run: Path, served: tuple[Path, str]) -> None:

@@ -9,7 +9,7 @@ from unbraid.data.faces import PLACES, aligned, find_detector, read_landmarks, s
 from unbraid.data.listing import Listing
 
 SKIN, SKY = (200, 150, 120), (90, 150, 220)
-PHOTOS = Listing(Path("photos"), ["a.png"], 0)
+PHOTOS = Listing(Path("photos"), ["a.png"], [])
 HEADER = "file,left_eye_x,left_eye_y,right_eye_x,right_eye_y,mouth_x,mouth_y\n"
 
 

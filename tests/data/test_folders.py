@@ -74,7 +74,7 @@ def test_what_systems_put_beside_images_is_no_data(tmp_path: Path, paint: Paint,
     else:
         (tmp_path / name).write_text("")
     listing = list_images(tmp_path)
-    assert (listing.names, listing.others, listing.remark) == (["in/x.png", "in/y.png"], 0, "")
+    assert (listing.names, listing.others, listing.remark) == (["in/x.png", "in/y.png"], [], "")
 
 
 def test_links_show_no_image_twice(tmp_path: Path, paint: Paint) -> None:

@@ -134,6 +134,9 @@ def test_a_column_of_the_pairs_says_the_part(tmp_path: Path, paint: Paint) -> No
     write(*lines[:3], "3.png,4.png,dev")
     with pytest.raises(UserError, match=r"row 5: part is 'dev'; it must be train, val or test"):
         load(config)
+    write(*lines[:3])
+    with pytest.raises(UserError, match=r"No item is in the part train, .*: 0 are in val, 3 in test"):
+        load(config)
     write("0.png,1.png")
     with pytest.raises(UserError, match="three are needed"):
         load(config)

@@ -144,7 +144,7 @@ def test_tar_files_beside_images_stay_no_images(tmp_path: Path) -> None:
     pack(tmp_path / "copy.tar", {"x.png": picture(0)})
     (tmp_path / "x.png").write_bytes(picture(0))
     listing = list_images(tmp_path, tars=True)
-    assert (listing.names, listing.others) == (["x.png"], 1)
+    assert (listing.names, listing.others) == (["x.png"], ["copy.tar"])
 
 
 def test_images_are_read_as_from_a_folder(tmp_path: Path) -> None:
@@ -236,3 +236,23 @@ def test_items_without_partner_are_left_out(tmp_path: Path) -> None:
     assert "1 items lack a or b and are left out" in load(config).remark
     with pytest.raises(UserError, match="1 of 7 items lack a or b, 9 among them"):
         load(replace(config, strict=True))
+
+
+def test_keys_without_an_image_are_said(tmp_path: Path) -> None:
+    words = {f"{i:02d}.cls": f"{i % 2}".encode() for i in range(14)}
+    shard = pack(tmp_path / "x" / "0.tar", {f"{i:02d}.png": picture(9 * i) for i in range(12)} | words)
+    (tmp_path / "x" / "about.json").write_text("{}")
+    assert load(DataConfig(shards=tmp_path / "x")).remark == (
+        "2 keys, 0.tar/12 among them, have no image and are left out"
+    )
+    pack(shard, pairs(0, 6) | {"9.json": b"{}", "8.a.png": picture(0)})
+    assert load(DataConfig(shards=shard)).remark == (
+        "1 items lack a or b and are left out; 1 keys, 9 among them, have no image and are left out"
+    )
+
+
+def test_shards_without_a_training_part_are_told(tmp_path: Path) -> None:
+    pack(tmp_path / "val-0.tar", pairs(0, 6))
+    pack(tmp_path / "test-0.tar", pairs(6, 2))
+    with pytest.raises(UserError, match=r"No item is in the part train.*: 6 are in val, 2 in test"):
+        load(DataConfig(shards=tmp_path))

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import tyro
 
-from unbraid.commands.folder import Device
+from unbraid.commands.folder import REQUIRED, Device
 from unbraid.core.device import choose_device
 from unbraid.core.streams import handling
 from unbraid.core.types import UserError
@@ -28,7 +28,9 @@ PORTS = range(7860, 7880)
 
 
 def explore(
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
+    runs: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...", help_behavior_hint=REQUIRED)
+    ],
     root: Annotated[Path | None, tyro.conf.arg(name="data.root")] = None,
     index: tuple[str, ...] = (),
     host: str = "127.0.0.1",

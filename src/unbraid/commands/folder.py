@@ -10,6 +10,11 @@ import tyro
 from unbraid.core.errors import UserError
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+REQUIRED = "(required)"
+"""What help says of a list that must not be empty: its default, which is none, would be shown."""
+Images = Annotated[
+    tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...", help_behavior_hint=REQUIRED)
+]
 Device = Annotated[
     str,
     tyro.conf.arg(

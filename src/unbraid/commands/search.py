@@ -11,7 +11,7 @@ import torch
 import tyro
 from rich.table import Table
 
-from unbraid.commands.folder import AnswerPrecision, Device, RunFolder, say_left_out
+from unbraid.commands.folder import REQUIRED, AnswerPrecision, Device, Images, RunFolder, say_left_out
 from unbraid.core.config import Distance
 from unbraid.core.console import Console, printable
 from unbraid.core.progress import Meter
@@ -32,9 +32,10 @@ from unbraid.search.query import identity, open_index, query, source_of
 from unbraid.search.sheet import contact_sheet
 from unbraid.search.store import Store
 
-Folders = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER...")]
+Folders = Annotated[
+    tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER...", help_behavior_hint=REQUIRED)
+]
 IndexPlace = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INDEX")]
-Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
 SHEET_ROWS = 50
 """Rows of a contact sheet at most."""
 SHEET_COLUMNS = 50

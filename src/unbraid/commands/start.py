@@ -11,6 +11,7 @@ from typing import Annotated
 
 import tyro
 
+from unbraid.commands.folder import REQUIRED
 from unbraid.core.console import printable
 from unbraid.core.deadline import Deadline
 from unbraid.core.types import UserError
@@ -31,7 +32,10 @@ class StartArguments:
     chosen. The same command goes on with a run that was stopped.
     """
 
-    folders: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    folders: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER...", help_behavior_hint=REQUIRED)
+    ]
+    """Two folders of images, or one."""
     minutes: float | None = None
     """How long to train and to measure, about: what isn't done then is left out, and said. Default: 30, or, with a
     length such as --train.steps, as long as that takes."""

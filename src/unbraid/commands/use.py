@@ -14,7 +14,7 @@ import tyro
 from PIL import Image
 from torch import Tensor
 
-from unbraid.commands.folder import AnswerPrecision, Device, RunFolder, image_model
+from unbraid.commands.folder import AnswerPrecision, Device, Images, RunFolder, image_model
 from unbraid.core.console import printable
 from unbraid.core.files import write_atomically
 from unbraid.core.progress import Meter
@@ -48,7 +48,6 @@ LONGEST = 200
 GRID_PIXELS = 100_000_000
 """Of one picture at most: three bytes of memory for each, twice."""
 
-Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
 First = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FIRST")]
 Second = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SECOND")]
 

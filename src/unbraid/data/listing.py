@@ -27,12 +27,12 @@ def is_data(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Listing(Short):
-    """The image files of a folder and its sub-folders. names: sorted, relative, with "/"; others: how many files are
+    """The image files of a folder and its sub-folders. names: sorted, relative, with "/"; others: the files that are
     no images; misnamed: how many have a name that is not UTF-8, and are left out; advice: on others that could be."""
 
     folder: Path
     names: list[str]
-    others: int
+    others: list[str]
     misnamed: int = 0
     advice: str = ""
 
@@ -40,7 +40,10 @@ class Listing(Short):
     def remark(self) -> str:
         """Returns a remark on the other files, if there are any."""
         advice = f" ({self.advice})" if self.advice else ""
-        found = {f"are no images{advice}": self.others, "have names that are not UTF-8: rename them": self.misnamed}
+        found = {
+            f"are no images{advice}": len(self.others),
+            "have names that are not UTF-8: rename them": self.misnamed,
+        }
         return "; ".join(f"{count} files in {self.folder} {what}" for what, count in found.items() if count)
 
 
@@ -62,8 +65,8 @@ def list_images(folder: Path, tars: bool = False) -> Listing:
     archives = sorted(name for name in files if name.casefold().endswith(ENDING) and not _broken(name))
     if tars and archives and not any(_is_image(name) and not _broken(name) for name in files):
         found = _sorted_out(folder, _in_archives(folder, archives), f" in {len(archives)} tar files")
-        others = sum(not _is_image(name) for name in files) - len(archives)
-        return replace(found, others=found.others + others)
+        read = {*archives}
+        return replace(found, others=found.others + [n for n in files if not _is_image(n) and n not in read])
     return _sorted_out(folder, files)
 
 
@@ -75,7 +78,8 @@ def _sorted_out(folder: Path, files: Sequence[str], where: str = "") -> Listing:
         found = f"{len(files)} other files{where}" if files or where else "it is empty"
         endings = f"Images end in {', '.join(sorted(SUFFIXES))}"
         raise UserError(f"No images in {folder}: {found}. {'. '.join(filter(None, (_advice(files), endings)))}")
-    return Listing(folder, names, len(files) - len(images), len(images) - len(names), _advice(files))
+    others = [name for name in files if not _is_image(name)]
+    return Listing(folder, names, others, len(images) - len(names), _advice(files))
 
 
 def _advice(files: Sequence[str]) -> str:

@@ -84,9 +84,14 @@ def divide(keys: Sequence[Hashable], val: float, test: float, seed: int) -> Spli
 def divide_rest(keys: Sequence[Hashable], parts: Sequence[str], val: float, test: float, seed: int) -> Split:
     """Divides items of which some have their part already: draws val and test from train where they have no item.
 
-    parts: "train", "val" or "test", for each item. See `divide`.
+    parts: "train", "val" or "test", for each item. Raises UserError if none is of train. See `divide`.
     """
     own = Split.of(parts)
+    if not len(own.train):
+        raise UserError(
+            f"No item is in the part train, which is needed to learn from: {len(own.val)} are in val, {len(own.test)} "
+            "in test"
+        )
     shares = [ELSEWHERE if len(rows) else share for rows, share in ((own.val, val), (own.test, test))]
     drawn = divide([keys[int(row)] for row in own.train], shares[0], shares[1], seed)
     train, val_rows, test_rows = (own.train[rows] for rows in drawn)

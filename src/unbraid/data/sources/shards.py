@@ -6,7 +6,7 @@ A KEY goes to the first dot of the file's name. The same KEY in two shards is tw
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from unbraid.data.images import SUFFIXES
 from unbraid.data.items import Chosen
 from unbraid.data.labelled import labelled_data
 from unbraid.data.layout import PART_NAMES
-from unbraid.data.listing import list_images
+from unbraid.data.listing import Listing, list_images
 from unbraid.data.parts import Data
 from unbraid.data.sources.tables import label_values
 from unbraid.data.splits import ELSEWHERE, Split, divide_rest
@@ -69,9 +69,10 @@ def read_shards(path: Path, names: Sequence[str] | None = None, strict: bool = F
         if kind in (item := items.setdefault(key, {})):
             raise UserError(f"--data.shards {path}: {item[kind]} and {name} have one key and one kind: keep one")
         item[kind] = name
+    remark = _without_image(listing, items)
     count = Counter(kind for item in items.values() for kind in item)
     if set(count) <= _ENDINGS and all(len(item) == 1 for item in items.values()):
-        return Shards(listing.folder, {key: tuple(item.values()) for key, item in items.items()}, "")
+        return Shards(listing.folder, {key: tuple(item.values()) for key, item in items.items()}, remark)
     a, b = _two(path, count, names)
     whole = {key: (item[a], item[b]) for key, item in items.items() if a in item and b in item}
     broken = [key for key in items if key not in whole]
@@ -80,7 +81,16 @@ def read_shards(path: Path, names: Sequence[str] | None = None, strict: bool = F
             f"--data.shards {path}: {len(broken)} of {len(items)} items lack {a} or {b}, {broken[0]} among them, which "
             f"has {', '.join(items[broken[0]].values())}. Two members of one key make a pair: KEY.{a}.jpg, KEY.{b}.png"
         )
-    return Shards(listing.folder, whole, f"{len(broken)} items lack {a} or {b} and are left out" if broken else "")
+    half = f"{len(broken)} items lack {a} or {b} and are left out" if broken else ""
+    return Shards(listing.folder, whole, "; ".join(filter(None, (half, remark))))
+
+
+def _without_image(listing: Listing, items: Collection[str]) -> str:
+    """Returns a remark on keys of members without an image, "" if there are none. items: keys of the others."""
+    keys = sorted({_divided(name)[0] for name in listing.others}.difference(items))
+    keys = [key for key in keys if archive_of(listing.folder / key)]
+    advice = f" ({listing.advice})" if listing.advice else ""
+    return f"{len(keys)} keys, {keys[0]} among them, have no image{advice} and are left out" if keys else ""
 
 
 def load_shards(config: DataConfig, like: DataSpec | None = None) -> Data:
