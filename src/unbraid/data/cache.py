@@ -300,8 +300,8 @@ def _say_no_room(folder: Path, count: int, size: int, cache: Path) -> None:
     free = format_bytes(shutil.disk_usage(cache).free)
     text = (
         f"{folder}: decoded, its {count:,} images take {format_bytes(count * size)}, and {cache} has room for {free}: "
-        "they are decoded anew whenever they are read, which takes longer, and images that are equal to some of another "
-        "part are not looked for. A smaller --data.size may fit, or another folder in the environment variable "
+        "they are decoded anew whenever they are read, which takes longer, and images that are equal to some of "
+        "another part are not looked for. A smaller --data.size may fit, or another folder in the environment variable "
         "UNBRAID_CACHE"
     )
     print(printable(text), file=sys.stderr)
