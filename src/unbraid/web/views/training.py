@@ -1,8 +1,11 @@
 """Training: curves of what `log.jsonl` says, while it is being written, and the sample pictures of the time."""
 
+import contextlib
 import html
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
@@ -10,11 +13,13 @@ import pandas
 from PIL import Image
 
 from unbraid.core.files import Json
-from unbraid.core.types import UserError
+from unbraid.core.types import DOMAINS, UserError
 from unbraid.data.images import open_image
+from unbraid.data.layout import domain_names
 from unbraid.evaluation.report.embed import by_title
 from unbraid.evaluation.report.embed import series as series_of
 from unbraid.model.log import read_log
+from unbraid.model.run import Run
 from unbraid.web.figures import COLOURS, curves, described, download
 from unbraid.web.page import Page, Updates, captioned, linked, plain
 from unbraid.web.runs import Opened
@@ -23,9 +28,26 @@ EVERY = 4.0
 """Seconds between two looks at the log."""
 MOST_LOG = 200_000_000
 """Bytes of a log that is read."""
-WAYS, BARE = {"a->b": "a->b", "b->a": "b->a"}, "recall@1"
-"""Lines of charts of both directions, and the chart of figures that are called by them alone."""
+BARE = "recall@1"
+"""The chart of figures that are called by their direction alone."""
+SIDE = re.compile(r"(?<![^\W_])[ab](?![^\W_])")
+"""A domain in the name of a figure, such as reconstruction_a."""
+Lines = Mapping[str, Sequence[tuple[float, float]]]
+"""Of a chart: points (step, value) by the name of the line."""
 KINDS = {"validation": "Held-out figures", "losses": "Losses", "diagnostics": "Diagnostics"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the page shows of a run that may be in training.
+
+    log: the state of its log, None if there is none. charts: their names. last: the number of the last sample picture,
+    -1 before the first.
+    """
+
+    log: tuple[int, int] | None = (0, 0)
+    charts: tuple[str, ...] = ()
+    last: int = -1
 
 
 class Training:
@@ -58,15 +80,9 @@ class Training:
 
         def training(run: str) -> tuple[str, Json, str]:
             """Returns curves as SVG, their points as JSON, and a link."""
-            table = series(page.runs.path(run), run)
-            return _charts(table, run), table, linked(self.name, {"run": run})
-
-        def live(run: str) -> object:
             path = page.runs.path(run)
-            try:
-                return _charts(series(path, run), run)
-            except UserError as error:
-                return plain(str(error))
+            table = series(path, run)
+            return _drawn(table, _charted(table, path), run), table, linked(self.name, {"run": run})
 
         def samples(run: str, sample: object) -> tuple[Image.Image | None, str]:
             """Returns a sample picture, by its number, 0 the first."""
@@ -74,15 +90,22 @@ class Training:
 
         def newest(run: str) -> object:
             last = len(_files(page.runs.path(run))) - 1
-            return gr.update(maximum=max(1, last), value=max(0, last), interactive=last > 0)
+            return gr.update(maximum=max(1, last), value=max(0, last), interactive=last > 0), Seen(last=last)
 
+        seen, part = gr.State(Seen()), gr.State()
         page.event(training, [page.run], [charts, numbers, link], [page.start(self)], self.name)
-        page.event(newest, [page.run], [which], [page.start(self)], queue=False)
+        page.event(newest, [page.run], [which, seen], [page.start(self)], queue=False)
         drawn = page.event(samples, [page.run, which], [sample, words], [which.change, page.start(self)], "samples")
         page.event(captioned, [words], [sample, caption], [drawn.then], queue=False)
-        _zoomable(page, self, curve, chart)
-        timer = gr.Timer(EVERY)
-        page.event(live, [page.run], [charts], [timer.tick], queue=False)
+        _zoomable(page, self, curve, chart, part)
+
+        def live(run: str, *shown: object) -> list[object]:
+            return _followed(page.runs.path(run), run, *shown)
+
+        page.event(
+            live, [page.run, curve, part, which, seen], [charts, curve, chart, which, sample, caption, seen],
+            [gr.Timer(EVERY).tick], queue=False,
+        )  # fmt: skip
         page.controls[self.name] = {}
 
     def refresh(self, opened: Opened) -> Updates:
@@ -90,45 +113,106 @@ class Training:
         return {}
 
 
-def _zoomable(page: Page, view: Training, curve: gr.Dropdown, chart: gr.LinePlot) -> None:
+def _followed(path: Path, run: str, curve: object, part: object, sample: object, seen: object) -> list[object]:
+    """Returns what has changed in a run's folder since the page saw it: curves, choices of curves, the large curve, the
+    slider over samples, a sample picture with its caption, and what is seen now.
+
+    Args:
+        path: The run's folder.
+        run: Its name.
+        curve: The name of the large curve.
+        part: The part of it that is shown enlarged, if not all.
+        sample: The number of the sample picture that is shown; the last is followed by the next.
+        seen: What the page shows, a `Seen`.
+    """
+    before = seen if isinstance(seen, Seen) else Seen()
+    last, log = len(_files(path)) - 1, _state(path / "log.jsonl")
+    names, drawn, choices, large, slider, picture, caption = before.charts, *[gr.skip()] * 6
+    if log != before.log:
+        try:
+            table = series(path, run)
+        except UserError as error:
+            drawn = plain(str(error))
+        else:
+            charts = _charted(table, path)
+            found = _named(charts)
+            if curve not in found:
+                curve = next(iter(found), None)
+            drawn, large = _drawn(table, charts, run), _large(charts, curve, part)
+            if tuple(found) != names:
+                names, choices = tuple(found), gr.update(choices=[*found], value=curve)
+    if last != before.last:
+        follows = isinstance(sample, (int, float)) and sample >= before.last
+        slider = gr.update(maximum=max(1, last), interactive=last > 0, **({"value": max(0, last)} if follows else {}))
+    if before.last < 0 <= last:  # the slider, at 0, does not move for the first
+        first, words = _sampled(path, run, last)
+        picture, caption = gr.update(value=first, alt_text=words), plain(words)
+    return [drawn, choices, large, slider, picture, caption, Seen(log, names, last)]
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    """Returns what changes with a file's content; None if there is none."""
+    with contextlib.suppress(OSError):
+        found = file.stat()
+        return found.st_mtime_ns, found.st_size
+    return None
+
+
+def _zoomable(page: Page, view: Training, curve: gr.Dropdown, chart: gr.LinePlot, part: gr.State) -> None:
     """Lets the chart show the curve that is chosen, and the part of it that is dragged over."""
 
-    def lines_of(run: str) -> dict[str, dict[str, Sequence[tuple[float, float]]]]:
+    def charts_of(run: str) -> dict[str, dict[str, Lines]]:
+        path = page.runs.path(run)
         try:
-            return _charted(series(page.runs.path(run), run))
+            return _charted(series(path, run), path)
         except UserError:  # the view itself says what is wrong
             return {}
 
     def names(run: str) -> object:
-        found = list(lines_of(run))
+        found = list(_named(charts_of(run)))
         return gr.update(choices=found, value=found[0] if found else None)
 
-    def drawn(run: str, name: str | None) -> object:
-        lines = lines_of(run).get(name or "", {})
-        rows = [(x, y, line or str(name)) for line, points in lines.items() for x, y in points if math.isfinite(y)]
-        colours = {line or str(name): COLOURS[i % 8] for i, line in enumerate(lines)}
-        frame = pandas.DataFrame(rows, columns=["step", "value", "line"])
-        # gradio keeps a part that was enlarged before where None is given
-        steps = [frame["step"].min(), frame["step"].max()] if len(frame) else None
-        return gr.update(value=frame, x_lim=steps, y_title=name, color_map=colours)
+    def whole(run: str, name: str | None) -> tuple[object, None]:
+        return _large(charts_of(run), name, None), None
 
-    def enlarged(event: gr.EventData) -> object:
+    def enlarged(event: gr.EventData) -> tuple[object, object]:
         part = getattr(event, "index", None)
-        return gr.update(x_lim=part) if isinstance(part, list) and len(part) == 2 else gr.skip()
+        return (gr.update(x_lim=part), part) if isinstance(part, list) and len(part) == 2 else (gr.skip(), gr.skip())
 
     named = page.event(names, [page.run], [curve], [page.start(view)], queue=False)
     for trigger in (named.then, curve.input, chart.double_click):
-        page.event(drawn, [page.run, curve], [chart], [trigger], queue=False)
-    page.event(enlarged, [], [chart], [chart.select], queue=False)
+        page.event(whole, [page.run, curve], [chart, part], [trigger], queue=False)
+    page.event(enlarged, [], [chart, part], [chart.select], queue=False)
 
 
-def _charted(table: Json) -> dict[str, dict[str, Sequence[tuple[float, float]]]]:
-    """Returns the lines of every chart, by its name and the name of the line."""
+def _large(charts: dict[str, dict[str, Lines]], name: object, part: object) -> object:
+    """Returns what makes the large chart show the curve of this name, as far as `part` says."""
+    lines = _named(charts).get(str(name), {})
+    rows = [(x, y, line or str(name)) for line, points in lines.items() for x, y in points if math.isfinite(y)]
+    colours = {line or str(name): COLOURS[i % 8] for i, line in enumerate(lines)}
+    frame = pandas.DataFrame(rows, columns=["step", "value", "line"])
+    # gradio keeps a part that was enlarged before where None is given
+    steps = part or ([frame["step"].min(), frame["step"].max()] if len(frame) else None)
+    return gr.update(value=frame, x_lim=steps, y_title=name, color_map=colours)
+
+
+def _charted(table: Json, path: Path) -> dict[str, dict[str, Lines]]:
+    """Returns the charts of a log's curves, by kind and title, with the run's own names of the domains."""
+    try:
+        a, b = domain_names(Run.existing(path).config.data)
+    except UserError:
+        a, b = DOMAINS
+    ways, names = {"a->b": f"{a} → {b}", "b->a": f"{b} → {a}"}, {"a": a, "b": b}
+    grouped = {kind: by_title(table[kind], ways, BARE) for kind in KINDS}
     return {
-        f"{title}: {name}": lines
-        for kind, title in KINDS.items()
-        for name, lines in by_title(table[kind], WAYS, BARE).items()
+        kind: {SIDE.sub(lambda side: names[side[0]], title): lines for title, lines in found.items()}
+        for kind, found in grouped.items()
     }
+
+
+def _named(charts: Mapping[str, Mapping[str, Lines]]) -> dict[str, Lines]:
+    """Returns the lines of every chart by the name that it has in the choice."""
+    return {f"{KINDS[kind]}: {name}": lines for kind, found in charts.items() for name, lines in found.items()}
 
 
 def _samples() -> tuple[gr.Slider, gr.Image, gr.Textbox, gr.HTML]:
@@ -158,10 +242,10 @@ def series(path: Path, name: str) -> Json:
     return {**table, "seconds": seconds[-1] if seconds else 0.0, "events": events[-5:]}
 
 
-def _charts(table: Json, run: str) -> str:
+def _drawn(table: Json, charted: Mapping[str, Mapping[str, Lines]], run: str) -> str:
     blocks, drawn = [], []
     for kind, title in KINDS.items():
-        charts = [curves(name, lines) for name, lines in by_title(table[kind], WAYS, BARE).items()]
+        charts = [curves(name, lines) for name, lines in charted[kind].items()]
         drawn += charts
         if any(charts):
             blocks.append(f'<h3>{title}</h3><div class="charts">{"".join(charts)}</div>')
