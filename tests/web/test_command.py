@@ -1,6 +1,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -42,8 +43,9 @@ def test_beyond_this_machine_a_token_is_needed_and_uploads_go_with_sigterm(folde
     )
     try:
         assert server.stdout is not None
-        found = re.search(r"http://.*:(\d+)/\?token=(\S{20,})", server.stdout.readline())
-        assert found
+        found = re.search(r"http://localhost:(\d+)/\?token=(\S{20,})", server.stdout.readline())
+        assert found  # a host name means nothing outside a container
+        assert f"http://{socket.gethostname()}:{found[1]}/?token={found[2]}" in server.stdout.readline()
         place, token = f"http://127.0.0.1:{found[1]}/config", found[2]
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(place, timeout=20)

@@ -57,7 +57,9 @@ def explore(
     local = _is_loopback(host)
     token = os.environ.get(TOKEN) or (None if local else secrets.token_urlsafe(24))
     listening = _socket(host, port)
-    place = f"http://{_in_link(host)}:{listening.getsockname()[1]}/"
+    everywhere = host in ("0.0.0.0", "::")
+    asked = f"?token={token}" if token else ""
+    link = f"http://{_in_link('localhost' if everywhere else host)}:{listening.getsockname()[1]}/{asked}"
     try:
         import uvicorn
 
@@ -72,9 +74,11 @@ def explore(
             from unbraid.web.app import application
 
             served = application(opening, Path(folder).resolve(), _hosts(host) if local else None, token)
-            print(f"Explorer: {place}{f'?token={token}' if token else ''}  (Ctrl+C stops it)", flush=True)
+            print(f"Explorer: {link}  (Ctrl+C stops it)", flush=True)
+            if everywhere:
+                print(f"From another computer: {link.replace('localhost', socket.gethostname(), 1)}", flush=True)
             if browser:
-                webbrowser.open(place + (f"?token={token}" if token else ""))
+                webbrowser.open(link)
             server = uvicorn.Server(
                 uvicorn.Config(served, log_level="critical", access_log=False, timeout_graceful_shutdown=1, ws="none")
             )
@@ -119,8 +123,6 @@ def _hosts(host: str) -> frozenset[str]:
 
 def _in_link(host: str) -> str:
     """Returns the address as it is written in a link."""
-    if host in ("0.0.0.0", "::"):
-        return socket.gethostname()
     return f"[{host}]" if ":" in host else host
 
 
