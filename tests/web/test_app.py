@@ -24,7 +24,7 @@ from unbraid.model.trained import load
 from unbraid.web.app import _from_link
 from unbraid.web.runs import Runs
 from unbraid.web.views.search import nearest
-from unbraid.web.views.training import Seen, _followed, _sampled, series
+from unbraid.web.views.training import FolderState, _followed, _sampled, series
 from web.conftest import Served, serving
 
 gradio, client_module = (pytest.importorskip(name) for name in ("gradio", "gradio_client"))
@@ -178,15 +178,15 @@ def test_training_is_shown_without_a_model(client: Any, folder: Path, tmp_path: 
 
 def test_the_first_curves_and_samples_of_a_run_are_shown_when_they_are_there(folder: Path) -> None:
     path = folder / "pairs"
-    found: list[Any] = _followed(path, "pairs", None, None, 0, Seen())
-    curves, choices, large, slider, picture, caption, seen = found
+    found: list[Any] = _followed(path, "pairs", None, None, 0, FolderState())
+    curves, choices, large, slider, picture, caption, state = found
     assert "photo → sketch" in curves
     assert choices["value"] == large["y_title"] == "Held-out figures: recall@1"
     assert (slider["value"], slider["maximum"]) == (1, 1)
     assert "2 of 2" in picture["alt_text"]
     assert "2 of 2" in caption
-    assert _followed(path, "pairs", choices["value"], None, 1, seen)[:6] == [gradio.skip()] * 6
-    kept: Any = _followed(path, "pairs", choices["value"], None, 0, Seen(seen.log, seen.charts, 2))[3]
+    assert _followed(path, "pairs", choices["value"], None, 1, state)[:6] == [gradio.skip()] * 6
+    kept: Any = _followed(path, "pairs", choices["value"], None, 0, FolderState(state.log, state.charts, 2))[3]
     assert "value" not in kept  # an earlier sample stays
 
 

@@ -240,8 +240,8 @@ def _described(opened: Opened, reasons: dict[str, str]) -> str:
         lines.append(f"Its data can't be read, so upload pictures ({opened.without_data}).")
     if opened.indexes and not opened.index:
         lines.append("None of the indexes was made by this model.")
-    said = f" ({opened.without_data})"  # in a line of its own
-    absent = [f"{title}: {reason.replace(said, '')}" for title, reason in reasons.items() if reason]
+    repeated = f" ({opened.without_data})"  # in a line of its own
+    absent = [f"{title}: {reason.replace(repeated, '')}" for title, reason in reasons.items() if reason]
     if absent:
         lines.append("Not for this run: " + "; ".join(absent) + ".")
     return "".join(map(plain, lines))

@@ -38,8 +38,8 @@ KINDS = {"validation": "Held-out figures", "losses": "Losses", "diagnostics": "D
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the page shows of a run that may be in training.
+class FolderState:
+    """State of a run's folder that the page shows.
 
     log: the state of its log, None if there is none. charts: their names. last: the number of the last sample picture,
     -1 before the first.
@@ -90,20 +90,20 @@ class Training:
 
         def newest(run: str) -> object:
             last = len(_files(page.runs.path(run))) - 1
-            return gr.update(maximum=max(1, last), value=max(0, last), interactive=last > 0), Seen(last=last)
+            return gr.update(maximum=max(1, last), value=max(0, last), interactive=last > 0), FolderState(last=last)
 
-        seen, part = gr.State(Seen()), gr.State()
+        state, part = gr.State(FolderState()), gr.State()
         page.event(training, [page.run], [charts, numbers, link], [page.start(self)], self.name)
-        page.event(newest, [page.run], [which, seen], [page.start(self)], queue=False)
+        page.event(newest, [page.run], [which, state], [page.start(self)], queue=False)
         drawn = page.event(samples, [page.run, which], [sample, words], [which.change, page.start(self)], "samples")
         page.event(captioned, [words], [sample, caption], [drawn.then], queue=False)
         _zoomable(page, self, curve, chart, part)
 
-        def live(run: str, *shown: object) -> list[object]:
-            return _followed(page.runs.path(run), run, *shown)
+        def live(run: str, *values: object) -> list[object]:
+            return _followed(page.runs.path(run), run, *values)
 
         page.event(
-            live, [page.run, curve, part, which, seen], [charts, curve, chart, which, sample, caption, seen],
+            live, [page.run, curve, part, which, state], [charts, curve, chart, which, sample, caption, state],
             [gr.Timer(EVERY).tick], queue=False,
         )  # fmt: skip
         page.controls[self.name] = {}
@@ -113,9 +113,9 @@ class Training:
         return {}
 
 
-def _followed(path: Path, run: str, curve: object, part: object, sample: object, seen: object) -> list[object]:
-    """Returns what has changed in a run's folder since the page saw it: curves, choices of curves, the large curve, the
-    slider over samples, a sample picture with its caption, and what is seen now.
+def _followed(path: Path, run: str, curve: object, part: object, sample: object, state: object) -> list[object]:
+    """Returns what has changed in a run's folder since the page last looked: curves, choices of curves, the large
+    curve, the slider over samples, a sample picture with its caption, and the state now.
 
     Args:
         path: The run's folder.
@@ -123,10 +123,10 @@ def _followed(path: Path, run: str, curve: object, part: object, sample: object,
         curve: The name of the large curve.
         part: The part of it that is shown enlarged, if not all.
         sample: The number of the sample picture that is shown; the last is followed by the next.
-        seen: What the page shows, a `Seen`.
+        state: What the page shows, a `FolderState`.
     """
-    before = seen if isinstance(seen, Seen) else Seen()
-    last, log = len(_files(path)) - 1, _state(path / "log.jsonl")
+    before = state if isinstance(state, FolderState) else FolderState()
+    last, log = len(_files(path)) - 1, _stamp(path / "log.jsonl")
     names, drawn, choices, large, slider, picture, caption = before.charts, *[gr.skip()] * 6
     if log != before.log:
         try:
@@ -147,10 +147,10 @@ def _followed(path: Path, run: str, curve: object, part: object, sample: object,
     if before.last < 0 <= last:  # the slider, at 0, does not move for the first
         first, words = _sampled(path, run, last)
         picture, caption = gr.update(value=first, alt_text=words), plain(words)
-    return [drawn, choices, large, slider, picture, caption, Seen(log, names, last)]
+    return [drawn, choices, large, slider, picture, caption, FolderState(log, names, last)]
 
 
-def _state(file: Path) -> tuple[int, int] | None:
+def _stamp(file: Path) -> tuple[int, int] | None:
     """Returns what changes with a file's content; None if there is none."""
     with contextlib.suppress(OSError):
         found = file.stat()
