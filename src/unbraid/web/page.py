@@ -156,9 +156,9 @@ class Page:
 
         done = self.event(
             answered, [self.run, *inputs.values()], [whole, words, link, files], [*triggers, self.start(view)],
-            view.name, progress=pictures,
+            view.name, progress=pictures, clears=[pictures, caption],
         )  # fmt: skip
-        self.event(laid_out, [words, files], [pictures, caption], [done.then], queue=False)
+        self.event(laid_out, [words, files], [pictures, caption], [done.success], queue=False)
         self.controls.setdefault(view.name, {}).update({k: v for k, v in inputs.items() if not isinstance(v, gr.Image)})
 
     @contextmanager
@@ -194,8 +194,10 @@ class Page:
         name: str | None = None,
         queue: bool = True,
         progress: Component | None = None,
+        clears: Sequence[Block] = (),
     ) -> Dependency:
-        """Connects one function with some triggers.
+        """Connects one function with some triggers. Where an endpoint fails, its outputs are emptied: what they showed
+        answered something else.
 
         Args:
             fn: The function.
@@ -205,6 +207,7 @@ class Page:
             name: Of an endpoint for programs, if it is one.
             queue: Whether calls wait for each other.
             progress: The component that says that the function is at work; all of its outputs, if not given.
+            clears: What is emptied with the outputs.
         """
         about: Json = {
             "inputs": list(inputs),
@@ -221,8 +224,13 @@ class Page:
         checked = friendly(fn, [kind_of(component) for component in inputs])
         if len(triggers) == 1:
             about.pop("concurrency_id") if not queue else None
-            return triggers[0](checked, **about)
-        return gr.on(list(triggers), checked, **about)
+            done = triggers[0](checked, **about)
+        else:
+            done = gr.on(list(triggers), checked, **about)
+        if name:
+            empty = [*outputs, *clears]
+            self.event(lambda: [None] * len(empty), [], empty, [done.failure], queue=False)
+        return done
 
 
 def _saved(picture: Image.Image, folder: Path, name: str) -> str:

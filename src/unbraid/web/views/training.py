@@ -95,8 +95,10 @@ class Training:
         state, part = gr.State(FolderState()), gr.State()
         page.event(training, [page.run], [charts, numbers, link], [page.start(self)], self.name)
         page.event(newest, [page.run], [which, state], [page.start(self)], queue=False)
-        drawn = page.event(samples, [page.run, which], [sample, words], [which.change, page.start(self)], "samples")
-        page.event(captioned, [words], [sample, caption], [drawn.then], queue=False)
+        drawn = page.event(
+            samples, [page.run, which], [sample, words], [which.change, page.start(self)], "samples", clears=[caption]
+        )
+        page.event(captioned, [words], [sample, caption], [drawn.success], queue=False)
         _zoomable(page, self, curve, chart, part)
 
         def live(run: str, *values: object) -> list[object]:
