@@ -225,3 +225,30 @@ def test_a_former_runs_setting_is_a_tracker(tmp_path: Path) -> None:
         values["config"]["train"]["tensorboard"] = former
         write_json(run.path / "config.json", values)
         assert Run.existing(run.path).config.train.track == track
+
+
+@pytest.mark.filterwarnings("ignore")  # the packages' own
+@pytest.mark.parametrize("name", ["wandb", "mlflow", "trackio"])
+def test_the_package_itself_is_shown_a_run_twice(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key, value in {
+        "WANDB_MODE": "offline",
+        "TRACKIO_DIR": str(tmp_path / "trackio"),
+        "HF_HUB_OFFLINE": "1",
+    }.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    pytest.importorskip(name)  # behind the environment, which some read as they are imported
+    (tmp_path / "run").mkdir()
+    numbers = list[Any]()
+    for step in (50, 100):
+        log = Log(tmp_path / "run", quiet=True, track=[name], settings={"train.steps": 5})
+        log.losses(Position(step=step), {"reconstruction": 0.5})
+        log.picture(Position(step=step), write_png(tmp_path / "grid.png", 1))
+        log.event(Position(step=step), "a word")
+        log.close()
+        numbers.append(kept(tmp_path / "run", name))
+    assert numbers[0] == numbers[1]
+    assert "left out" not in capsys.readouterr().err
+    assert list(tmp_path.rglob({"wandb": "*.wandb", "mlflow": "reconstruction", "trackio": "*.db"}[name]))
