@@ -121,7 +121,7 @@ def test_an_export_that_differs_is_deleted(tmp_path: Path) -> None:
             "xgan",
             ("encode",),
             (48, 48),
-            "--size 48 48: the networks of this model of xgan are made for images",
+            "--size 48 48: the networks of this model of xgan are made for 16x16 images",
         ),
     ],
 )

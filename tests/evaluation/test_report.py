@@ -1,6 +1,7 @@
 """The report of a run: what it says of figures, what it advises, and that its page holds nothing but itself."""
 
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +15,7 @@ from unbraid.commands.report import measured_report
 from unbraid.core.config import RunConfig, TrainConfig
 from unbraid.core.data_config import DataConfig
 from unbraid.core.types import DataSpec, ImageSpec, UserError
-from unbraid.data.parts import Data
+from unbraid.data.parts import Data, PairedPart
 from unbraid.evaluation.report.advice import Evidence, advise
 from unbraid.evaluation.report.content import Advice, Bar, Command, Figure, Names, Row, Sheet, names_of
 from unbraid.evaluation.report.embed import charts, picture, series
@@ -22,6 +23,7 @@ from unbraid.evaluation.report.translations import Compared
 from unbraid.evaluation.report.words import labelled_figures, search_figures, translation_figure, unpaired_figures
 from unbraid.evaluation.report.write import MARK, Report, check_out, make_report, render
 from unbraid.methods.cddn import CdDN
+from unbraid.methods.cyclegan import CycleGAN, CycleGANConfig
 from unbraid.methods.iiae import IIAE, IIAEConfig
 from unbraid.methods.lord import LORD
 from unbraid.model.run import Run
@@ -138,6 +140,18 @@ def test_translations_without_pairs_are_judged(likeness: float, good: bool | Non
     metrics = {"unpaired": {"score": 50.0, "a->b": {"likeness": likeness, "content": 80.0}}}
     (figure,) = unpaired_figures(metrics, "a", NAMES)
     assert (figure.good, "to the look of sketches, and keep 80 %" in figure.short) == (good, True)
+
+
+def test_translations_that_nothing_judges_are_said(tmp_path: Path, blind: None) -> None:
+    config = CycleGANConfig(width=4)
+    spec = replace(IMAGES, names=("photos", "sketches"))
+    data, model = paired_data(spec), Trained(CycleGAN(spec, config), None, "cyclegan", 2)
+    assert isinstance(data.train, PairedPart)
+    data = replace(data, train=data.train.unpaired(), test=data.train.unpaired())
+    report = make_report(Run(tmp_path, "cyclegan", RunConfig(config)), model, data, {})
+    assert re.search(r"on (\d+) of photos and \1 of sketches, without pairs", report.about)
+    (line,) = report.lines
+    assert line.startswith("Whether translations look like the other kind, and like their inputs, was not measured: ")
 
 
 def test_domains_are_called_by_their_folders() -> None:

@@ -144,7 +144,8 @@ def survey(places: Sequence[Path]) -> Survey:
         return Survey("side by side", (place,), (looked,), len(names))
     raise UserError(
         f"{place} holds images of one kind, {len(names):,}: what is the other? Give two folders, "
-        f"`unbraid start photos sketches`, or a folder with a folder for each class"
+        f"`unbraid start photos sketches`, or a folder with a folder for each class; halves that are not square: "
+        f"`unbraid train iiae --data.side-by-side {place} --data.size HEIGHT WIDTH --run RUN`"
         + (f"; beside its folders lie images, {outside:,}" if classes else "")
     )
 

@@ -157,7 +157,7 @@ def _resized(model: Trained, size: tuple[int, int]) -> Trained:
         result.load_state_dict({**kept, **model_state(method)})
     except (RuntimeError, ValueError, UserError) as error:
         raise UserError(
-            f"--size {size[0]} {size[1]}: the networks of this model of {model.name} are made for images of "
+            f"--size {size[0]} {size[1]}: the networks of this model of {model.name} are made for "
             f"{model.spec.a}: leave it out"
         ) from error
     return Trained(result, model.space, model.name, model.step)

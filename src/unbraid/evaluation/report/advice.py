@@ -32,7 +32,8 @@ LEAKING = 3.0
 @dataclass(frozen=True)
 class Evidence:
     """Facts behind advice. compared: translations of each way; curves: of held-out figures, as `series` gives them.
-    moved: whether images were moved at random in training."""
+    moved: whether images were moved at random in training. unjudged: why translations were not judged without pairs, ""
+    if they were, or need not."""
 
     model: Trained
     data: Data
@@ -42,12 +43,22 @@ class Evidence:
     steps: int
     names: Names
     moved: bool = False
+    unjudged: str = ""
 
 
 def advise(found: Evidence) -> list[Advice]:
     """Returns what did not work, the gravest first."""
-    rules = (_translations, _searches, _codes, _samples, _there_and_back, _labels, _length, _data)
+    rules = (_unjudged, _translations, _searches, _codes, _samples, _there_and_back, _labels, _length, _data)
     return [advice for rule in rules for advice in rule(found)]
+
+
+def _unjudged(found: Evidence) -> Iterator[Advice]:
+    if found.unjudged:
+        yield Advice(
+            "Whether translations look like the other kind, and like their inputs, was not measured: "
+            f"{found.unjudged}.",
+            "Until then trust the pictures alone.",
+        )
 
 
 def _translations(found: Evidence) -> Iterator[Advice]:

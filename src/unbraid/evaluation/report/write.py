@@ -13,8 +13,9 @@ from unbraid.core.config import LENGTH, PACKAGED
 from unbraid.core.files import write_atomically
 from unbraid.core.types import ImageSpec, Spec, UserError
 from unbraid.core.version import __version__
-from unbraid.data.parts import Data
+from unbraid.data.parts import Data, UnpairedPart
 from unbraid.evaluation.evaluate import subject_of
+from unbraid.evaluation.measures.unpaired import UnpairedScore
 from unbraid.evaluation.report.advice import Evidence, advise
 from unbraid.evaluation.report.content import Advice, Command, Figure, Names, Sheet, names_of, ways
 from unbraid.evaluation.report.embed import Chart, charts, series
@@ -60,8 +61,8 @@ class Report:
 
     @property
     def lines(self) -> list[str]:
-        """Returns the summary in a few lines of text."""
-        return [figure.short for figure in self.summary]
+        """Returns the summary in a few lines of text; where there is none, what is wrong first of all."""
+        return [figure.short for figure in self.summary] or [advice.trouble for advice in self.advice[:1]]
 
 
 def check_out(out: Path) -> None:
@@ -129,14 +130,17 @@ def make_report(run: Run, model: Trained, data: Data, metrics: dict[str, Any]) -
     figures = list(_figures(metrics, compared, names, {name: points[-1][1] for name, points in validation.items()}))
     ends = {row["stage"]: row["step"] for row in rows}
     steps = sum(ends.values()) or model.step
-    evidence = Evidence(model, data, metrics, compared, validation, steps, names, bool(run.config.data.augment))
+    alone = model.spec.of_images and model.method.needs.hides_pairs and "unpaired" not in metrics
+    unjudged = (alone and UnpairedScore().applies(subject)) or ""
+    moved = bool(run.config.data.augment)
+    evidence = Evidence(model, data, metrics, compared, validation, steps, names, moved, unjudged)
     legend = {f"{source}->{target}": f"{names[source]} → {names[target]}" for source, target in ways()}
     drawn = [(title, charts(curves, legend)) for title, curves in (
         ("Held-out images", validation), ("Losses", series(rows, "losses")),
     )]  # fmt: skip
     return Report(
         data.name if labelled or names["a"] == "a" else f"{names['a']} ↔ {names['b']}",
-        _about(run, data, steps, rows),
+        _about(run, data, steps, rows, names),
         [figure for figure in figures if figure.short][: SHORT + 1],
         [(title, sheets) for title, sheets in _pictures(subject, compared, names) if sheets],
         figures,
@@ -147,12 +151,15 @@ def make_report(run: Run, model: Trained, data: Data, metrics: dict[str, Any]) -
     )
 
 
-def _about(run: Run, data: Data, steps: int, rows: Sequence[dict[str, Any]]) -> str:
+def _about(run: Run, data: Data, steps: int, rows: Sequence[dict[str, Any]], names: Names) -> str:
     ends: dict[int, float] = {}
     for row in rows:
         ends[row["stage"]] = row["seconds"]
     minutes = sum(ends.values()) / 60
     counts = f"{data.train.describe()}, {data.test.counted()} for testing"
+    if isinstance(data.train, UnpairedPart):
+        each = " and ".join(f"{count:,} of {names[domain]}" for domain, count in data.train.counts().items())
+        counts = f"{each}, without pairs, {data.test.counted()} for testing"
     if (labelled := data.train.labelled()) and len(labelled.values) == 1:
         classes = len(labelled.data_spec(data.spec).values[0])
         counts = f"{len(labelled)} images of {classes} classes, {data.test.counted()} for testing"
