@@ -305,6 +305,15 @@ def test_the_list_of_skipped_files_lies_beside_the_array(folder: Path, cache_fol
     assert json.loads(file.read_text())["skipped"] == {"1.png": "the file is empty"}
 
 
+def test_an_array_knows_its_folder_wherever_it_was_made(
+    folder: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    cached(Path(), ["0.png", "1.png", "2.png"])
+    (file,) = cache_folder.glob("*.json")
+    assert json.loads(file.read_text())["folder"] == str(folder.resolve())
+
+
 def test_only_their_owner_can_read_cached_images(folder: Path, cache_folder: Path) -> None:
     os.rmdir(cache_folder) if cache_folder.exists() else None
     cached(folder, ["0.png", "1.png", "2.png"])

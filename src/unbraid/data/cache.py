@@ -285,7 +285,7 @@ def _build(request: _Request, target: Path) -> CachedImages | None:
             os.fsync(file.fileno())
         _check_half(request, bad)
         os.replace(partial, f"{target}.npy")
-        about = json.dumps({"folder": str(request.folder), **asdict(_About(bad, cut))})
+        about = json.dumps({"folder": str(request.folder.resolve()), **asdict(_About(bad, cut))})
         partial.touch(0o600)
         partial.write_text(about, "utf-8")
         os.replace(partial, f"{target}.json")
