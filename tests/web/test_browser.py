@@ -210,6 +210,7 @@ def test_a_link_shows_the_same_again(page: Any, served: Served) -> None:
     words = "0.3 of the way in what is shared"
     page.get_by_text(words).wait_for()
     first = picture(page, "interpolate")
+    assert page.locator(".picker img:visible").first.get_attribute("alt") == "test item 0 of sketch"
     link = page.locator("#interpolate-link a").get_attribute("href")
     again = page.context.new_page()
     again.goto(served.address + link.removeprefix("./"))

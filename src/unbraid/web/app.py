@@ -130,7 +130,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
         def choose(name: str, query: dict[str, str]) -> Updates:
             """Returns everything that depends on the run, for the view that is wanted or else the first there is."""
             runs.path(name)
-            wanted = query.get("view", views[0].name)
+            wanted, asked = query.get("view", views[0].name), query.get("source", query.get("domain"))
             updates: Updates = {run: name}
             reasons = {}
             try:
@@ -138,7 +138,7 @@ def _blocks(runs: Runs, folder: Path) -> gr.Blocks:
                     reasons = {view.name: view.missing(opened) for view in views}
                     for view in views:
                         if not reasons[view.name]:
-                            updates |= view.refresh(opened)
+                            updates |= view.refresh(opened, asked if view.name == wanted else None)
                     updates[state] = _described(opened, {v.title: reasons[v.name] for v in views})
             except UserError as error:
                 reasons = {view.name: "" if view.name == "training" else str(error) for view in views}

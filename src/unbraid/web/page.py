@@ -96,8 +96,9 @@ class View(Protocol):
         """Adds components and events."""
         ...
 
-    def refresh(self, opened: Opened) -> Updates:
-        """Returns what components must know of another run: choices, thumbnails, first values."""
+    def refresh(self, opened: Opened, domain: str | None) -> Updates:
+        """Returns what components must know of another run: choices, thumbnails, first values. domain: what a link asks
+        for."""
         ...
 
 

@@ -116,6 +116,11 @@ class Opened:
                 return mine
         raise UserError(f"{self.name} has no domain {domain!r}; it has: {', '.join(self.domains)}")
 
+    def first(self, domain: str | None, among: Sequence[Domain] = ()) -> Domain:
+        """Returns the domain that a view begins with: the one that is asked for, or else the first. among: not all."""
+        there = among or self.domains
+        return next((mine for mine in there if mine == domain), there[0])
+
     def count(self, domain: Domain) -> int:
         """Returns how many items of the test part this domain has."""
         return 0 if self.data is None else len(self.data.test.domain(domain)[1])

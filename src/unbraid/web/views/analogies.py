@@ -125,13 +125,14 @@ class Analogies:
             raise UserError(f"{what}: pick one image at least")
         return found
 
-    def refresh(self, opened: Opened) -> Updates:
+    def refresh(self, opened: Opened, domain: str | None) -> Updates:
         """Returns the domains that have exclusive codes, thumbnails, and a grid to begin with."""
         domains = with_exclusive(opened)
-        found, at = thumbnails(opened, domains[0]), [int(i) for i in positions(opened, domains[0])]
+        side = opened.first(domain, domains)
+        found, at = thumbnails(opened, side), [int(i) for i in positions(opened, side)]
         half = min(4, len(at) // 2)
         return {
-            self.domain: gr.update(choices=opened.choices(domains), value=domains[0]),
+            self.domain: gr.update(choices=opened.choices(domains), value=side),
             self.rows: found,
             self.columns: found,
             self.row_items: ", ".join(map(str, at[:half])),

@@ -66,7 +66,7 @@ class CodesView:
         page.event(codes, [page.run, *inputs.values()], [maps, link, table], triggers, self.name)
         page.controls[self.name] = inputs
 
-    def refresh(self, opened: Opened) -> Updates:
+    def refresh(self, opened: Opened, domain: str | None) -> Updates:
         """Returns what points can be coloured by."""
         names = colours(opened)
         return {self.colour: gr.update(choices=names, value=names[0])}

@@ -62,10 +62,11 @@ class Compare:
         self.input.follows(self.source, self)
         page.turns(self.source, self.input)
 
-    def refresh(self, opened: Opened) -> Updates:
-        """Returns thumbnails of domain a."""
-        source = gr.update(choices=directions(opened), value="a")
-        return {self.source: source, **self.input.reset(thumbnails(opened, "a"))}
+    def refresh(self, opened: Opened, domain: str | None) -> Updates:
+        """Returns thumbnails of the domain to translate from."""
+        source = opened.first(domain)
+        choices = gr.update(choices=directions(opened), value=source)
+        return {self.source: choices, **self.input.reset(thumbnails(opened, source))}
 
     def _compare(
         self,

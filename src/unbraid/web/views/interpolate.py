@@ -60,14 +60,15 @@ class Interpolate:
         self.second.follows(self.domain, self)
         page.turns(self.domain, self.first, self.second)
 
-    def refresh(self, opened: Opened) -> Updates:
+    def refresh(self, opened: Opened, domain: str | None) -> Updates:
         """Returns the domains that have codes, thumbnails, and the first and the last test item."""
         domains = with_exclusive(opened)
-        found = thumbnails(opened, domains[0])
+        side = opened.first(domain, domains)
+        found = thumbnails(opened, side)
         return {
-            self.domain: gr.update(choices=opened.choices(domains), value=domains[0]),
+            self.domain: gr.update(choices=opened.choices(domains), value=side),
             **self.first.reset(found),
-            **self.second.reset(found, max(0, opened.count(domains[0]) - 1)),
+            **self.second.reset(found, max(0, opened.count(side) - 1)),
         }
 
     def _interpolate(

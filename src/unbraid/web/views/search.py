@@ -68,16 +68,17 @@ class Search:
         self.query.follows(self.domain, self)
         page.turns(self.domain, self.query)
 
-    def refresh(self, opened: Opened) -> Updates:
-        """Returns thumbnails; from a, among the last domain there is."""
+    def refresh(self, opened: Opened, domain: str | None) -> Updates:
+        """Returns thumbnails of the query's domain; among the last domain there is."""
         domains = list(opened.domains)
+        side = opened.first(domain, domains)
         among = opened.choices(domains) if opened.data else []
         if opened.index:
             among.append((f"index {Path(opened.index).name}", INDEX))
         return {
-            self.domain: gr.update(choices=opened.choices(domains), value="a"),
+            self.domain: gr.update(choices=opened.choices(domains), value=side),
             self.among: gr.update(choices=among, value=domains[-1] if opened.data else INDEX),
-            **self.query.reset(thumbnails(opened, "a")),
+            **self.query.reset(thumbnails(opened, side)),
         }
 
     def _search(

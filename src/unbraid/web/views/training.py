@@ -110,7 +110,7 @@ class Training:
         )  # fmt: skip
         page.controls[self.name] = {}
 
-    def refresh(self, opened: Opened) -> Updates:
+    def refresh(self, opened: Opened, domain: str | None) -> Updates:
         """Returns nothing: no component depends on a model."""
         return {}
 

@@ -78,13 +78,14 @@ class Translate:
             side = opened.known(source)
             return thumbnails(opened, side), None, thumbnails(opened, other(side)), None, None
 
-    def refresh(self, opened: Opened) -> Updates:
-        """Returns both domains' thumbnails, from a to b."""
+    def refresh(self, opened: Opened, domain: str | None) -> Updates:
+        """Returns both domains' thumbnails."""
+        source = opened.first(domain)
         return {
-            self.source: gr.update(choices=directions(opened), value="a"),
-            self.target: "b",
-            **self.input.reset(thumbnails(opened, "a")),
-            **self.like.reset(thumbnails(opened, "b"), None),
+            self.source: gr.update(choices=directions(opened), value=source),
+            self.target: other(source),
+            **self.input.reset(thumbnails(opened, source)),
+            **self.like.reset(thumbnails(opened, other(source)), None),
         }
 
     def _translate(
