@@ -297,8 +297,9 @@ def of_changes() -> str:
 
     def words(change: str, column: tuple[str, str]) -> str:
         found = [run["figures"] for run in runs if (run["change"], run["method"], run["set"]) == (change, *column)]
-        ways = [[each[f"{way} translation lpips"] for each in found] for way in ("a->b", "b->a")]
-        return " / ".join(f"{sum(one) / len(one):.3f}".lstrip("0") for one in ways) if found else "-"
+        names = [f"{way} translation lpips" for way in ("a->b", "b->a")]
+        ways = [[each[name] for each in found] for name in names if found and name in found[0]]
+        return " / ".join(f"{sum(one) / len(one):.3f}".lstrip("0") for one in ways) or "-"
 
     changes = dict.fromkeys(run["change"] for run in runs)
     heads = [f"{method}, {name}" for method, name in columns]

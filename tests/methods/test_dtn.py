@@ -37,6 +37,26 @@ def test_terms_are_those_of_the_equations() -> None:
     torch.testing.assert_close(discriminator["discriminator"], torch.as_tensor(told), rtol=1e-4, atol=1e-5)
 
 
+def test_r1_is_of_the_log_odds_that_real_items_are_real() -> None:
+    torch.manual_seed(0)
+    plain = replace(SMALL, r1=3.0, discriminator_norm="none", upsampling="nearest")
+    model, batch = DTN(SPEC, plain), random_batch(SPEC, needs=Unpaired)
+    assert isinstance(batch, Unpaired)
+    _, told = (next(iter(update.values())) for update in model.updates(Repeated(batch), Clock(0, 0.0)))
+    x = batch.b.clone().requires_grad_()
+    real = model.discriminator(x).softmax(1)[:, 2]
+    (gradient,) = torch.autograd.grad((real / (1 - real)).log().sum(), x)
+    torch.testing.assert_close(told["r1"], 1.5 * gradient.square().sum((1, 2, 3)).mean(), rtol=1e-3, atol=1e-6)
+
+
+def test_small_images_have_other_networks() -> None:
+    config, notes = DTN.default_config(SPEC)
+    assert (config.upsampling, config.discriminator_norm, config.r1) == ("nearest", "none", 3.0)
+    assert "dots" in notes[0]
+    large = ImageSpec(256, 256)
+    assert DTN.default_config(DataSpec(large, large)) == (DTNConfig(normalise=True), [])
+
+
 def test_smoothness_is_the_mean_length_of_the_gradient() -> None:
     ramp = 3 * torch.arange(4.0)[:, None] + 4 * torch.arange(5.0)
     assert smoothness(ramp[None, None]).item() == pytest.approx(5, rel=1e-4)

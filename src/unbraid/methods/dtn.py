@@ -11,7 +11,7 @@ the target domain.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -23,9 +23,10 @@ from torch.optim import Adam, Optimizer
 
 from unbraid.core.bounds import Positive, Sizes, Weight
 from unbraid.core.config import PerceptualConfig
-from unbraid.core.method import Clock, Method, Terms, Update, check_target
+from unbraid.core.method import Clock, Method, Terms, Update, check_target, small_images
 from unbraid.core.types import DataSpec, Domain, ImageSpec, Unpaired, UserError, other
-from unbraid.nn.blocks import SLOPE, FitSize, InstanceNorm, draw_normal, up
+from unbraid.nn.blocks import SLOPE, FitSize, InstanceNorm, Upsampling, doubling, draw_normal, up
+from unbraid.nn.patch import r1_penalty, r1_weight
 from unbraid.nn.pretrained.teacher import NAMED, Teacher, find_teacher
 from unbraid.nn.residual import both_images
 
@@ -55,10 +56,26 @@ class DTNConfig:
     """gamma of eq. 7: weight of eq. 8. The paper uses .05 for faces."""
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     """Sources of VGG16's weights, if it is f."""
+    upsampling: Upsampling = "transposed"
+    """Upsampling in g. nearest (nearest-neighbour, then a convolution) avoids checkerboard artifacts."""
+    discriminator_norm: Literal["instance", "none"] = "instance"
+    """Normalisation in the discriminator. none: it sees colours, which instance norm takes away."""
+    normalise: bool = False
+    """Normalise f's features by their mean and deviation over the batch, before g: what all images have in common
+    outweighs, in features of a network that was trained on other images, what tells them apart."""
+    r1: Weight = 0.0
+    """Weight of the discriminator's R1 gradient penalty (times 1/2); 0 leaves it out. Not in the paper."""
     rate: Positive = 1e-3
     """Adam's learning rate for g."""
     discriminator_rate: Positive = 1e-4
     """Adam's learning rate for the discriminator."""
+
+
+SMALL_IMAGES = DTNConfig(
+    normalise=True, upsampling="nearest", discriminator_norm="none", rate=3e-4, discriminator_rate=3e-4
+)
+"""For images of up to 128 px, with `R1_PER_PIXEL`: without the dots that the paper's networks end with."""
+SMALL_NOTE = "Images of up to 128 px: networks that leave no dots and tell images apart, instead of the paper's"
 
 
 class RandomFeatures(nn.Module):
@@ -84,17 +101,19 @@ class RandomFeatures(nn.Module):
 class Decoder(nn.Module):
     """g: a fully connected layer to the first map, upsampling, tanh. Shape: (n, d) -> (n, c, h, w)."""
 
-    def __init__(self, size: int, spec: ImageSpec, widths: tuple[int, ...]) -> None:
+    def __init__(self, size: int, spec: ImageSpec, config: DTNConfig) -> None:
         super().__init__()
+        widths = config.widths
         self.size = FitSize(spec.height, spec.width, len(widths))
         height, width = self.size.map_size
         self.body = nn.Sequential(
+            *[nn.BatchNorm1d(size, affine=False)] * config.normalise,
             nn.Linear(size, widths[0] * height * width, bias=False),
             nn.Unflatten(1, (widths[0], height, width)),
             nn.BatchNorm2d(widths[0]),
             nn.ReLU(inplace=True),
-            *(up(i, o) for i, o in pairwise(widths)),
-            nn.ConvTranspose2d(widths[-1], spec.channels, 4, 2, 1),
+            *(up(i, o, upsampling=config.upsampling) for i, o in pairwise(widths)),
+            doubling(widths[-1], spec.channels, config.upsampling, bias=True),
         )
 
     def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
@@ -103,19 +122,21 @@ class Decoder(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """D: convolutions of stride 2 with leaky ReLU, instance norm after all but the first, three logits.
+    """D: convolutions of stride 2 with leaky ReLU, the norm after all but the first, three logits.
 
     Shape: (n, c, h, w) -> (n, 3).
     """
 
-    def __init__(self, spec: ImageSpec, widths: tuple[int, ...]) -> None:
+    def __init__(self, spec: ImageSpec, config: DTNConfig) -> None:
         super().__init__()
+        widths, norm = config.discriminator_widths, config.discriminator_norm == "instance"
         self.size = FitSize(spec.height, spec.width, len(widths))
         height, width = self.size.map_size
         layers: list[nn.Module] = []
         for number, (i, o) in enumerate(zip((spec.channels, *widths[:-1]), widths, strict=True)):
-            layers.append(nn.Conv2d(i, o, 4, 2, 1, bias=number == 0))
-            layers += [InstanceNorm()] * (number > 0)
+            normed = norm and number > 0
+            layers.append(nn.Conv2d(i, o, 4, 2, 1, bias=not normed))
+            layers += [InstanceNorm()] * normed
             layers.append(nn.LeakyReLU(SLOPE, inplace=True))
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * height * width, 3))
 
@@ -147,9 +168,16 @@ class DTN(Method[Unpaired]):
         sides = _check(spec, config)
         self.random = RandomFeatures(3) if config.teacher == "random" else None
         size = 512 if self.random else NAMED[config.teacher]
-        self.decoder = Decoder(size, sides[self.target], config.widths).apply(draw_normal)
-        self.discriminator = Discriminator(sides[self.target], config.discriminator_widths).apply(draw_normal)
+        self.decoder = Decoder(size, sides[self.target], config).apply(draw_normal)
+        self.discriminator = Discriminator(sides[self.target], config).apply(draw_normal)
         self._teacher: tuple[Teacher, ...] = ()  # not an attribute that would make a network of it part of this one
+
+    @classmethod
+    def default_config(cls, spec: DataSpec) -> tuple[DTNConfig, list[str]]:
+        """Returns another decoder and discriminator for small images."""
+        if not small_images(spec):
+            return DTNConfig(normalise=True), []
+        return small_config(spec), [SMALL_NOTE]
 
     def prepare(self) -> None:
         """Loads f. Raises UserError if it is missing or doesn't fit."""
@@ -185,7 +213,15 @@ class DTN(Method[Unpaired]):
         yield {"decoder": terms}
         kinds = {FROM_SOURCE: from_source.detach(), FROM_TARGET: from_target.detach(), REAL: t}
         losses = [_as_class(self.discriminator(x), kind) for kind, x in kinds.items()]
-        yield {"discriminator": {"discriminator": torch.stack(losses).sum()}}  # eq. 3
+        told: Terms = {"discriminator": torch.stack(losses).sum()}  # eq. 3
+        if config.r1:
+            told["r1"] = config.r1 / 2 * r1_penalty(self._log_odds, t)
+        yield {"discriminator": told}
+
+    def _log_odds(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+        """Returns the log odds that items are real."""
+        logits = self.discriminator(x)
+        return logits[:, REAL] - logits[:, :REAL].logsumexp(1)
 
     def features(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         """Returns f(x), scaled to a root mean square of 1, float32. Raises UserError if f is missing.
@@ -211,6 +247,11 @@ class DTN(Method[Unpaired]):
         """Translates x by G; ignores `style`. Raises UserError for the other way. See `Translator.translate`."""
         check_target(self, dst, f"--method.towards {dst}")
         return self.decoder(self.features(x))
+
+
+def small_config(spec: DataSpec) -> DTNConfig:
+    """Returns `SMALL_IMAGES` with the R1 penalty for images of this size."""
+    return replace(SMALL_IMAGES, r1=r1_weight(spec))
 
 
 def _as_class(logits: Float[Tensor, "n 3"], kind: int) -> Float[Tensor, ""]:

@@ -4,6 +4,7 @@ Shape legend: n images, c channels, h height, w width; each score is that of one
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -176,7 +177,7 @@ def r1_weight(spec: DataSpec) -> float:
     return R1_PER_PIXEL * max(sizes)
 
 
-def r1_penalty(discriminator: nn.Module, real: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:
+def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:
     """Computes the R1 gradient penalty at real items (Mescheder, Geiger and Nowozin 2018, eq. 9, without gamma/2).
 
     A discriminator that gives several scores for an item counts by their mean. The result is float32.

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from unbraid.core.recipe import Recipe
-from unbraid.methods.dtn import DTNConfig
+from unbraid.core.types import DataSpec, ImageSpec
+from unbraid.methods.dtn import DTNConfig, small_config
 from unbraid.recipes.xgan import (
     XGAN_EMOJI,
     XGAN_EMOJI_PAPER,
@@ -11,9 +12,10 @@ from unbraid.recipes.xgan import (
     XGAN_MNIST_CDCB_PAPER,
 )
 
+SMALL_32 = small_config(DataSpec(ImageSpec(32, 32), ImageSpec(32, 32)))
 DTN_EMOJI, DTN_MNIST_CDCB, DTN_EMOJI_PAPER, DTN_MNIST_CDCB_PAPER = (
     Recipe(
-        DTNConfig(),
+        DTNConfig() if recipe.name.endswith("paper") else SMALL_32,
         recipe.data,
         replace(recipe.train, distance="whitened"),  # there are no codes
         name=recipe.name.replace("xgan", "dtn"),
