@@ -35,7 +35,11 @@ from unpaired_trials import SETS, measured, trained
 RESULTS = Path(__file__).parent / "results" / "unpaired-changes.json"
 BATCH = 8
 SPEC = DataSpec(ImageSpec(32, 32), ImageSpec(32, 32))
-ALL = {"relit": SETS["relit"], "maps": DataConfig(set="maps", unpaired=True, size=(32, 32)), "emoji": replace(EMOJI, unpaired=True)}
+ALL = {
+    "relit": SETS["relit"],
+    "maps": DataConfig(set="maps", unpaired=True, size=(32, 32)),
+    "emoji": replace(EMOJI, unpaired=True),
+}
 LIGHT = {"cyclegan": {"cycle": 1.0}, "uncooperative": {"cycle_informative": 1.0, "cycle_plain": 3.0}}
 """Weights of cycles that least squares took."""
 CYCLES = {"cyclegan": {"cycle": 10.0}, "uncooperative": {"cycle_informative": 10.0, "cycle_plain": 10.0}}
