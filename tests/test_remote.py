@@ -243,6 +243,7 @@ def test_a_folder_is_published_to_once(run: Path, tmp_path: Path) -> None:
     for to, words in (
         (str(tmp_path / "model"), "is not an empty folder"),
         ("s3://bucket/x", "give hf://user/name, a .zip file or a folder"),
+        ("hf:/a/b/c", "give hf://user/name, a .zip file or a folder"),
     ):
         with pytest.raises(UserError, match=words):
             publish(run, to)

@@ -282,6 +282,7 @@ def test_others_are_measured_where_the_runs_own_images_are_gone(tmp_path: Path) 
         tmp_path / "run", on=unbraid.DataConfig(a=tmp_path / "p", b=tmp_path / "s"), only=("samples",)
     )
     assert "is not known" in metrics["protocol"]["remark"]
+    assert "these are 4 items of a domain, and of fewer than 20 figures say little;" in metrics["protocol"]["remark"]
     assert "equal to items of training" not in metrics["protocol"]["remark"]
     shutil.copytree(tmp_path / "away", tmp_path / "most")
     (tmp_path / "most" / "photo" / "00.png").unlink()

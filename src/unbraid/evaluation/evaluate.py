@@ -207,7 +207,7 @@ def _protocol(subject: Subject, other: bool) -> Json:
         "features": FEATURES if networks.vgg else "",
         "seed": subject.seed,
         **({"domains": model.spec.legend} if model.spec.legend else {}),
-        "remark": "; ".join(filter(None, (_few(subject.part), subject.data.remark, networks.remark))),
+        "remark": "; ".join(filter(None, (_few(subject.part, other), subject.data.remark, networks.remark))),
         "version": __version__,
         "date": datetime.date.today().isoformat(),
     }
@@ -238,8 +238,8 @@ def _chooses(val: Part) -> bool:
     return not has_classes(val) or says_nothing(val) is None
 
 
-def _few(part: Part) -> str:
-    """Returns what to say of a test part of few items, "" of others."""
+def _few(part: Part, given: bool) -> str:
+    """Returns what to say of a test part of few items, "" of others. given: of images that the run was not given."""
     pairs, labelled = part.pairs(), part.labelled()
     if pairs:
         count = min(len(first) for first in Pairing.of(pairs).first.values())
@@ -248,8 +248,8 @@ def _few(part: Part) -> str:
     if count >= FEW:
         return ""
     what = f"{count} item{'s' * (count != 1)}{'' if labelled else ' of a domain'}"
-    say_little = f"the test part has {what}, and of fewer than {FEW} figures say little"
-    return f"{say_little}: hold out more images, with --data.test or in a test folder"
+    advice = "" if given else ": hold out more images, with --data.test or in a test folder"
+    return f"{'these are' if given else 'the test part has'} {what}, and of fewer than {FEW} figures say little{advice}"
 
 
 def _alike(one: Json, other: Json) -> bool:

@@ -30,6 +30,8 @@ MOST_BYTES = 2_000_000_000
 """Of a model that is fetched, at most."""
 HUB = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 URL = re.compile(r"(https?):/{1,2}([^#\n]+)(?:#(.*))?")
+ADDRESS = re.compile(r"hf:|[a-zA-Z][\w+.-]+:/")
+"""How what is no path begins; one letter is a drive."""
 HASH = re.compile(r"sha256=([0-9a-fA-F]{64})")
 BLOCK = 1 << 20
 
@@ -75,7 +77,7 @@ def publish(run: Path, to: str, private: bool = False) -> str:
     if not (run / FILES[0]).is_file():
         raise UserError(f"{run} holds no model: it has no {FILES[0]}")
     hub = HUB.fullmatch(to)
-    if hub is None and "://" in to:
+    if hub is None and ADDRESS.match(to):
         raise UserError(f"{to}: give hf://user/name, a .zip file or a folder")
     with tempfile.TemporaryDirectory(prefix="unbraid-") as place:
         packed = Path(place)
