@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import write_png
+from helpers import IMAGES, write_png
 from indexes import SMALL, write_run
 from unbraid.commands.cli import main
 from unbraid.core.types import UserError
@@ -268,6 +269,18 @@ def test_style_is_compared_with_its_own_kind(place: Path, run: Path, photos: Pat
     assert search_index(model, place, x, 1, code="exclusive")[0][0].path.name == "03.png"
     with pytest.raises(UserError, match="no images of domain b"):
         search_index(model, place, x, 1, domain="b", code="exclusive")
+
+
+def test_errors_call_the_domains_by_their_names(
+    place: Path, photos: Path, sketches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = write_run(tmp_path / "named", spec=replace(IMAGES, names=("photos", "pencil sketches")))
+    assert search(named, place, photos, "--domain", "pencil sketches", "--code", "exclusive") == 2
+    words = "no images of pencil sketches; it has photos, and exclusive codes of pencil sketches are compared"
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert index(named, sketches, "--domain", "b", "--to", place) == 0
+    assert search(named, place, photos) == 2
+    assert "--domain photos or 'pencil sketches'" in " ".join(capsys.readouterr().err.split())
 
 
 def test_metadata_can_be_searched_by(

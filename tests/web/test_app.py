@@ -135,7 +135,7 @@ def test_an_index_is_searched(client: Any, folder: Path) -> None:
     assert opened_picture(path).info["among"] == "index"
     assert words.count("sketch/") == 3
     assert ".png at " in words
-    assert "exclusive codes of a are compared with their own kind" in words
+    assert "exclusive codes of photo are compared with their own kind" in words
     assert str(folder) not in words
     assert "among=index" in link
     refused(client, "no index of faces", run="faces", among="index", api_name="/search")

@@ -98,7 +98,7 @@ def index(
             _report(update(store, model, sources, domain, spec, part, about, batch, threads), str(model.precision))
         if merge:
             _report(take_over(store, merge), "")
-        _say_lacking(store)
+        _say_lacking(store, model.spec)
         for line in finish(exact, recall):
             print(line)
     if unknown:
@@ -169,13 +169,11 @@ def _say_merge(run: Path, to: str, count: int) -> None:
     print(f"When all {count} parts are done: unbraid index {run} --merge {parts} --to {to}")
 
 
-def _say_lacking(store: Store) -> None:
+def _say_lacking(store: Store, spec: DataSpec) -> None:
     for domain in DOMAINS:
         if count := store.lacking(domain):
-            line = (
-                f"{count} images of domain {domain} can't be found, for their codes are lost: index their folders again"
-            )
-            print(f"{line}, or --forget them", file=sys.stderr)
+            line = f"{count} images of {spec.called(domain)} can't be found, for their codes are lost"
+            print(f"{line}: index their folders again, or --forget them", file=sys.stderr)
 
 
 def _report(changes: Changes, setting: str) -> None:
@@ -225,7 +223,7 @@ def search(
     files: list[Path] = []
     found: list[list[Hit]] = []
     try:
-        source = source_of(opened, domain, code)
+        source = source_of(opened, domain, code, model.spec.names)
         given = ImageFiles(images, model.image_spec(source))
         if out is not None:
             check_file(out, [*images, *given.files])

@@ -3,7 +3,8 @@
 Legend: q queries, k neighbours, d size of a code.
 """
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,17 +86,18 @@ def search(
     target_domain: Domain | None = None,
     where: Mapping[str, str] | None = None,
     exclude: Sequence[str | Path | None] = (),
+    called: Callable[[Domain], str] = "domain {}".format,
 ) -> list[list[Hit]]:
     """Returns the k nearest of each query, (q, d) codes as the index compares them, nearest first. See `search_index`.
 
-    Raises UserError for a domain that isn't there or whose codes have another size.
+    called: what errors call a domain. Raises UserError for a domain that isn't there or whose codes have another size.
     """
     whole_number(k, "--k", 1, MOST - 1)
     if exclude and len(exclude) != len(codes):
         raise UserError(
             f"There are {len(codes)} queries and {len(exclude)} files to leave out: give one, or None, for each"
         )
-    domains = _among(index, source, part, target_domain)
+    domains = _among(index, source, part, target_domain, called)
     wanted = k + any(path is not None for path in exclude)
     conditions = {field: str(value) for field, value in (where or {}).items()}
     found: list[list[Hit]] = [[] for _ in codes]
@@ -124,12 +126,12 @@ def query(
     one_of(code, "part of the code", ("shared", "exclusive"))
     own = model.spec.domain(domain) if domain else None
     target = model.spec.domain(target_domain) if target_domain else None
-    source = source_of(index, own, code)
+    source = source_of(index, own, code, model.spec.names)
     index.identity.check(identity(model, index.identity.distance), index.place)
     codes = vectors(model, model.encode(images, source), source, index.identity.distance)
     shared = index.identity.sizes[source][0]
     part = codes[:, :shared] if code == "shared" else codes[:, shared:]
-    return search(index, part, source, code, k, target, where, exclude)
+    return search(index, part, source, code, k, target, where, exclude, model.spec.called)
 
 
 def identity(model: Trained, distance: Distance) -> Identity:
@@ -139,30 +141,32 @@ def identity(model: Trained, distance: Distance) -> Identity:
     return Identity(fingerprint(model.method, model.space, extractor), model.name, distance, sizes)
 
 
-def _among(index: Index, source: Domain, part: Part, target_domain: Domain | None) -> list[Domain]:
+def _among(
+    index: Index, source: Domain, part: Part, target_domain: Domain | None, called: Callable[[Domain], str]
+) -> list[Domain]:
     sizes = {domain: index.identity.sizes[domain][part == "exclusive"] for domain in DOMAINS}
     if not sizes[source]:
-        raise UserError(f"{index.identity.method} has no {part} codes in {source} to search by")
+        raise UserError(f"{index.identity.method} has no {part} codes in {called(source)} to search by")
     everywhere: list[Domain] = index.domains if part == "shared" else [source]
     domains: list[Domain] = everywhere if target_domain is None else [target_domain]
     for domain in domains:
         if domain not in index.domains:
-            there = " and ".join(index.domains) or "nothing"
-            own_kind = f", and {part} codes of {source} are compared with their own kind"
+            there = " and ".join(map(called, index.domains)) or "nothing"
+            own_kind = f", and {part} codes of {called(source)} are compared with their own kind"
             advice = "" if target_domain or part == "shared" else own_kind
-            raise UserError(f"{index.place} has no images of domain {domain}; it has {there}{advice}")
+            raise UserError(f"{index.place} has no images of {called(domain)}; it has {there}{advice}")
         if sizes[domain] != sizes[source]:
             raise UserError(
-                f"{part} codes have {sizes[source]} values in {source} and {sizes[domain]} in {domain}: they can't be "
-                "compared"
+                f"{part} codes have {sizes[source]} values in {called(source)} and {sizes[domain]} in "
+                f"{called(domain)}: they can't be compared"
             )
     return domains
 
 
-def source_of(index: Index, asked: Domain | None, part: Part = "shared") -> Domain:
+def source_of(index: Index, asked: Domain | None, part: Part = "shared", names: tuple[str, str] = DOMAINS) -> Domain:
     """Returns the domain of the queries, `asked` if it is given. See `search_index`.
 
-    Raises UserError if the index holds both, so that one must be named.
+    names: what the domains are called. Raises UserError if the index holds both, so that one must be named.
     """
     if not index.domains:
         raise UserError(f"{index.place} holds no images")
@@ -170,7 +174,10 @@ def source_of(index: Index, asked: Domain | None, part: Part = "shared") -> Doma
         return asked
     if len(index.domains) == 1:
         return other(index.domains[0]) if part == "shared" else index.domains[0]
-    raise UserError(f"{index.place} holds images of both domains: say which one the queries are from, --domain a or b")
+    a, b = map(shlex.quote, names)
+    raise UserError(
+        f"{index.place} holds images of both domains: say which one the queries are from, --domain {a} or {b}"
+    )
 
 
 def search_index(
