@@ -127,12 +127,14 @@ def test_curves_of_one_kind_share_a_chart_and_stages_follow_each_other() -> None
     rows = [
         {"stage": 0, "step": 5, "validation": {"a->b": 1.0, "b->a": float("nan")}},
         {"stage": 0, "step": 10, "validation": {"a->b": 3.0, "b->a": 2.0}},
-        {"stage": 1, "step": 5, "validation": {"a->b": 4.0}, "losses": {"x": 1}},
+        {"stage": 1, "step": 5, "validation": {"a->b": 4.0}, "losses": {"reconstruction_a": 1}},
+        {"stage": 1, "step": 6, "losses": {"reconstruction_a": 2}},
     ]
-    (chart,) = charts(series(rows, "validation"), {"a->b": "there", "b->a": "back"})
+    (chart,) = charts(series(rows, "validation"), NAMES)
     assert (chart.title, chart.first, chart.final, chart.low, chart.high) == ("recall@1, %", 5, 15, "1", "4")
-    assert [(line.name, line.last) for line in chart.lines] == [("there", "4"), ("back", "2")]
-    assert charts(series(rows[:1], "validation"), {}) == []  # nothing to draw
+    assert [(line.name, line.last) for line in chart.lines] == [("photos → sketches", "4"), ("sketches → photos", "2")]
+    assert [chart.title for chart in charts(series(rows, "losses"), NAMES)] == ["reconstruction_photos"]
+    assert charts(series(rows[:1], "validation"), NAMES) == []  # nothing to draw
 
 
 @pytest.mark.parametrize(("likeness", "good"), [(4.0, False), (60.0, None)])
@@ -182,7 +184,7 @@ def test_names_are_escaped_and_nothing_is_fetched() -> None:
             evil, evil, [Figure(evil, evil, (Bar(evil, 0.5, evil),), "long", True, evil)],
             [(evil, [sheet]) for sheet in sheets[:1]] + [(evil, sheets[1:])],
             [Figure(evil, evil, (Bar(evil, 0.5, evil, 0.4, 0.6, own=True),))],
-            [(evil, charts({evil: [(1.0, 2.0), (2.0, 3.0)]}, {}))], [Advice(evil, evil)], [Command(evil, evil)],
+            [(evil, charts({evil: [(1.0, 2.0), (2.0, 3.0)]}, NAMES))], [Advice(evil, evil)], [Command(evil, evil)],
             {evil: evil},
         )
     )  # fmt: skip

@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from unbraid.core.types import DOMAINS, Domain, other
 from unbraid.model.drawing import to_picture
 
 LARGEST = 256
@@ -17,6 +19,8 @@ LARGEST = 256
 LOSSLESS = 48
 """Pixels a side up to which pictures are kept exactly, and drawn with sharp pixels."""
 QUALITY = 88
+SIDE = re.compile(r"(?<![^\W_])[ab](?![^\W_])")
+"""A domain in the name of a figure, such as reconstruction_a."""
 MOST_POINTS = 200
 """Points of a curve at most."""
 WIDTH, HEIGHT, LEFT, BOTTOM = 320, 130, 44, 18
@@ -76,30 +80,32 @@ class Chart:
     final: int
 
 
-def charts(curves: Mapping[str, Sequence[tuple[float, float]]], ways: Mapping[str, str]) -> list[Chart]:
+def charts(curves: Mapping[str, Sequence[tuple[float, float]]], names: Mapping[Domain, str]) -> list[Chart]:
     """Returns a chart for each name; curves that differ by their direction alone share one.
 
     curves: (step, value) by name. Values that aren't finite are left out, and charts of a single step.
-    ways: what `a->b` and `b->a` are called.
+    names: what the domains are called.
     """
     finite = {name: [point for point in points if math.isfinite(point[1])] for name, points in curves.items()}
-    grouped = by_title({name: points for name, points in finite.items() if points}, ways, "recall@1, %")
+    grouped = by_title({name: points for name, points in finite.items() if points}, names, "recall@1, %")
     drawn = [_chart(title, lines) for title, lines in grouped.items()]
     return [chart for chart in drawn if chart.first < chart.final]
 
 
 def by_title(
-    curves: Mapping[str, Sequence[tuple[float, float]]], ways: Mapping[str, str], bare: str
+    curves: Mapping[str, Sequence[tuple[float, float]]], names: Mapping[Domain, str], bare: str
 ) -> dict[str, dict[str, Sequence[tuple[float, float]]]]:
-    """Returns curves by the title of their chart and the name of their line: those that differ by their direction alone
-    share a chart. bare: the title of those called by their direction alone. See `charts`."""
+    """Returns curves by the title of their chart and the name of their line, with the domains' names: those that differ
+    by their direction alone share a chart. bare: the title of those called by their direction alone. See `charts`."""
+    words: dict[str, str] = dict(names)
     grouped: dict[str, dict[str, Sequence[tuple[float, float]]]] = {}
     for name, points in curves.items():
         title, line = name, ""
-        for way, words in ways.items():
-            if name.endswith(way):
-                title, line = name.removesuffix(way).strip() or bare, words
-        grouped.setdefault(title, {})[line] = points
+        for source in DOMAINS:
+            if name.endswith(way := f"{source}->{other(source)}"):
+                title = name.removesuffix(way).strip() or bare
+                line = f"{names[source]} → {names[other(source)]}"
+        grouped.setdefault(SIDE.sub(lambda side: words[side[0]], title), {})[line] = points
     return grouped
 
 

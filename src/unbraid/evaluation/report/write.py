@@ -134,8 +134,7 @@ def make_report(run: Run, model: Trained, data: Data, metrics: dict[str, Any]) -
     unjudged = (alone and UnpairedScore().applies(subject)) or ""
     moved = bool(run.config.data.augment)
     evidence = Evidence(model, data, metrics, compared, validation, steps, names, moved, unjudged)
-    legend = {f"{source}->{target}": f"{names[source]} → {names[target]}" for source, target in ways()}
-    drawn = [(title, charts(curves, legend)) for title, curves in (
+    drawn = [(title, charts(curves, names)) for title, curves in (
         ("Held-out images", validation), ("Losses", series(rows, "losses")),
     )]  # fmt: skip
     return Report(

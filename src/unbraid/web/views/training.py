@@ -3,7 +3,6 @@
 import contextlib
 import html
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +29,6 @@ MOST_LOG = 200_000_000
 """Bytes of a log that is read."""
 BARE = "recall@1"
 """The chart of figures that are called by their direction alone."""
-SIDE = re.compile(r"(?<![^\W_])[ab](?![^\W_])")
-"""A domain in the name of a figure, such as reconstruction_a."""
 Lines = Mapping[str, Sequence[tuple[float, float]]]
 """Of a chart: points (step, value) by the name of the line."""
 KINDS = {"validation": "Held-out figures", "losses": "Losses", "diagnostics": "Diagnostics"}
@@ -204,12 +201,7 @@ def _charted(table: Json, path: Path) -> dict[str, dict[str, Lines]]:
         a, b = domain_names(Run.existing(path).config.data)
     except UserError:
         a, b = DOMAINS
-    ways, names = {"a->b": f"{a} → {b}", "b->a": f"{b} → {a}"}, {"a": a, "b": b}
-    grouped = {kind: by_title(table[kind], ways, BARE) for kind in KINDS}
-    return {
-        kind: {SIDE.sub(lambda side: names[side[0]], title): lines for title, lines in found.items()}
-        for kind, found in grouped.items()
-    }
+    return {kind: by_title(table[kind], {"a": a, "b": b}, BARE) for kind in KINDS}
 
 
 def _named(charts: Mapping[str, Mapping[str, Lines]]) -> dict[str, Lines]:
