@@ -98,6 +98,21 @@ def test_images_that_cant_be_found_leave_the_model(folder: Path, tmp_path: Path)
             opened.item("a", 0)
 
 
+def test_images_that_come_back_are_read(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "pairs", tmp_path / "copy")
+    shutil.copytree(folder / "pairs-data", tmp_path / "gone")
+    file = tmp_path / "copy" / "config.json"
+    file.write_text(file.read_text().replace(str(folder / "pairs-data"), str(tmp_path / "data")))
+    some = Runs([tmp_path / "copy"])
+    with some.using("copy") as opened:
+        assert opened.data is None
+    (tmp_path / "gone").rename(tmp_path / "data")
+    with some.using("copy") as again:
+        assert again.count("a") > 0
+        assert again.without_data == ""
+        assert again.model is opened.model
+
+
 def test_whoever_waits_too_long_is_told(runs: Runs) -> None:
     some = Runs(list(runs.paths.values()), patience=0.05)
     held, done = threading.Event(), threading.Event()

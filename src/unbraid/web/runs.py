@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -244,6 +244,12 @@ class Runs:
                 (before[1].data, "", before[1].remark) if before and same_data else self._data(name, run)
             )
             before = stamp, Opened(name, run, model, data, trouble, remark, self.indexes)
+        elif before[1].data is None:  # which may have come back
+            data, trouble, remark = self._data(name, before[1].run)
+            if data is None:
+                before[1].without_data = trouble
+            else:
+                before = stamp, replace(before[1], data=data, without_data="", remark=remark)
         self._open[name] = before
         while len(self._open) > MOST_OPEN:
             self._open.popitem(last=False)
