@@ -170,6 +170,7 @@ def test_a_bad_upload_is_said_in_words_and_the_page_goes_on(page: Any, served: S
     page.wait_for_function("() => document.querySelector('#translate-words').innerText.trim() === ''")
     assert page.locator("#translate-link a").count() == 0  # which led to the answer before
     assert source(page, "translate") == ""
+    page.wait_for_function("() => !document.querySelector('.upload-input img')")
     page.locator(".picker button").nth(2).click()
     assert colourful(picture(page, "translate"))
     page.get_by_text("(test item 2 of photo), translated").wait_for()

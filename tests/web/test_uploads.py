@@ -9,7 +9,7 @@ from PIL import Image
 
 from unbraid.core.types import ImageSpec, UserError
 from unbraid.web import uploads
-from unbraid.web.uploads import read_upload
+from unbraid.web.uploads import read_upload, readable
 
 SPEC = ImageSpec(16, 16)
 
@@ -97,6 +97,8 @@ def test_damaged_images_are_refused_without_naming_a_place(tmp_path: Path) -> No
     with pytest.raises(UserError, match="can't be read") as caught:
         read_upload(good, SPEC, tmp_path)
     assert str(tmp_path) not in str(caught.value)
+    assert not readable(good, tmp_path)
+    assert readable(saved(tmp_path / "x.png", picture()), tmp_path)
 
 
 def test_large_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ from unbraid.model.codes import evenly_spaced
 from unbraid.model.drawing import to_picture
 from unbraid.web.figures import Cell, described, sheet, thumbnail
 from unbraid.web.runs import Opened, Runs
-from unbraid.web.uploads import read_upload
+from unbraid.web.uploads import read_upload, readable
 from unbraid.web.values import Choice, File, Text, Value, Words, checked, whole
 
 SECONDS = 90.0
@@ -198,7 +198,7 @@ class Page:
         clears: Sequence[Block] = (),
     ) -> Dependency:
         """Connects one function with some triggers. Where an endpoint fails, its outputs are emptied: what they showed
-        answered something else.
+        answered something else; so are boxes of what was uploaded, if it can't be read.
 
         Args:
             fn: The function.
@@ -231,6 +231,14 @@ class Page:
         if name:
             empty = [*outputs, *clears]
             self.event(lambda: [None] * len(empty), [], empty, [done.failure], queue=False)
+            if boxes := [component for component in inputs if isinstance(component, gr.Image)]:
+
+                def refused(*uploads: object) -> Updates:
+                    with self.runs.turn():
+                        kept = [sent is None or readable(sent, self.folder) for sent in uploads]
+                    return {box: gr.skip() if keep else None for box, keep in zip(boxes, kept, strict=True)}
+
+                self.event(refused, boxes, boxes, [done.failure], queue=False)
         return done
 
 

@@ -37,6 +37,15 @@ def read_upload(sent: object, spec: ImageSpec, folder: Path) -> tuple[Float[Tens
     return _read(_received(sent, folder), spec)
 
 
+def readable(sent: object, folder: Path) -> bool:
+    """Returns whether a model could see what was uploaded. See `read_upload`."""
+    try:
+        _read(_received(sent, folder), ImageSpec(1, 1))
+    except UserError:
+        return False
+    return True
+
+
 def _received(sent: object, folder: Path) -> Path:
     """Returns the file in the upload folder. Raises UserError for any other path."""
     name = sent.get("path") if isinstance(sent, Mapping) else None
