@@ -276,6 +276,12 @@ def test_a_phone_shows_the_picture_first_and_nothing_is_cut_off(browser: Any, se
     phone.locator(".leaks").wait_for()
     cells = "[...document.querySelectorAll('.leaks td')].map((cell) => cell.getBoundingClientRect().right)"
     assert max(phone.evaluate(cells)) <= 390
+    phone.goto(f"{served.address}?view=analogies&run=pairs")
+    picture(phone, "analogies")
+    picker = phone.locator(".picker:visible").first
+    label, thumb = picker.locator("label").bounding_box(), picker.locator("button img").first.bounding_box()
+    assert label["height"] > 40  # two lines
+    assert label["y"] + label["height"] <= thumb["y"]
     context.close()
 
 
