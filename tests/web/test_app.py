@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -21,8 +22,9 @@ from PIL import Image
 from helpers import write_png
 from unbraid.evaluation.metrics.retrieval import distances
 from unbraid.model.trained import load
-from unbraid.web.app import _from_link
+from unbraid.web.app import _described, _from_link
 from unbraid.web.runs import Runs
+from unbraid.web.views.codes import _leak_table
 from unbraid.web.views.search import nearest
 from unbraid.web.views.training import FolderState, _followed, _sampled, series
 from web.conftest import Served, serving
@@ -84,7 +86,9 @@ def test_other_seeds_give_other_samples_and_the_same_the_same(client: Any) -> No
     assert not np.array_equal(first, second)
 
 
-def test_analogies_interpolations_and_comparisons_are_drawn(client: Any) -> None:
+def test_analogies_interpolations_and_comparisons_are_drawn(
+    client: Any, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, words, _ = client.predict(run="pairs", rows="0, 1", columns="2", api_name="/analogies")
     assert opened_picture(path).info["view"] == "analogies"
     assert words.startswith("Each picture")
@@ -94,6 +98,12 @@ def test_analogies_interpolations_and_comparisons_are_drawn(client: Any) -> None
     path, words, _ = client.predict(run="pairs", runs=["pairs", "plain", "faces"], api_name="/compare")
     assert opened_picture(path).info["runs"] == "pairs, plain, faces"
     assert "Left out: faces, for it was trained" in words
+    assert "this is from" not in words
+    with runs.using("plain") as opened:
+        monkeypatch.setattr(opened.model, "spec", replace(opened.model.spec, names=("map", "aerial")))
+    _, words, _ = client.predict(run="pairs", runs=["pairs", "plain"], api_name="/compare")
+    assert "from photo to sketch through pairs, plain" in words
+    assert "In plain this is from map to aerial." in words
 
 
 def test_runs_with_a_comma_in_their_name_are_linked(folder: Path, tmp_path: Path, served: Served) -> None:
@@ -141,11 +151,17 @@ def test_an_index_is_searched(client: Any, folder: Path) -> None:
     refused(client, "no index of faces", run="faces", among="index", api_name="/search")
 
 
-def test_codes_have_places_and_leakage(client: Any, folder: Path) -> None:
+def test_codes_have_places_and_leakage(client: Any, folder: Path, runs: Runs) -> None:
     maps, _, table = client.predict(run="pairs", items=20, api_name="/codes")
     table = table if isinstance(table, dict) else json.loads(Path(table).read_text())
     assert maps.count("<svg") == 2
     assert "&#9679; sketch</span>" in maps
+    probes = ("label from shared, a", "x, a from shared, a, R^2", "size from exclusive")
+    with runs.using("pairs") as opened:
+        words = _leak_table(opened, {what: {"conclusive": True} for what in probes})
+    assert re.findall("<tr><td>(.*?)</td>", words) == [
+        "label from shared, photo", "x, a from shared, photo, R^2", "size from exclusive",
+    ]  # fmt: skip
     assert {point["domain"] for point in table["shared"]} == {"a", "b"}
     kinds = json.loads((folder / "pairs" / "metrics.json").read_text())["probes"]["domain from shared"]
     shown = table["leakage"]["domain from shared"]
@@ -188,6 +204,23 @@ def test_the_first_curves_and_samples_of_a_run_are_shown_when_they_are_there(fol
     assert _followed(path, "pairs", choices["value"], None, 1, state)[:6] == [gradio.skip()] * 6
     kept: Any = _followed(path, "pairs", choices["value"], None, 0, FolderState(state.log, state.charts, 2))[3]
     assert "value" not in kept  # an earlier sample stays
+
+
+def test_a_run_of_one_domain_names_none(client: Any) -> None:
+    _, words, _ = client.predict(run="faces", item=1, among="a", api_name="/search")
+    assert "(test item 1); nearest of" in words
+    assert "test items, euclidean" in words
+    _, words, _ = client.predict(run="faces", rows="0", columns="1", api_name="/analogies")
+    assert "shares with other classes" in words
+    maps, _, _ = client.predict(run="faces", items=20, colour="class", api_name="/codes")
+    assert re.search("test item 0, class [xyz]", maps)
+    refused(client, "no test item 99; they", run="faces", rows="99", api_name="/analogies")
+
+
+def test_a_reason_that_views_have_in_common_is_given_once(runs: Runs) -> None:
+    with runs.using("plain") as opened:
+        words = _described(opened, {"Codes": "it has none", "Search": "there is none", "Analogies": "it has none"})
+    assert "Not for this run: Codes, Analogies: it has none; Search: there is none." in words
 
 
 def test_what_a_run_cant_do_is_said(client: Any) -> None:

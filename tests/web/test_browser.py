@@ -226,6 +226,7 @@ def test_what_a_run_has_not_is_absent_with_the_reason(page: Any, served: Served)
     assert colourful(picture(page, "analogies"))
     page.get_by_text("there is no second domain to translate to").first.wait_for()
     assert page.get_by_role("tab", name="Translate").count() == 0
+    assert page.locator("fieldset:visible").count() == 0  # of one domain, none is to be chosen
     plain = page.context.new_page()
     plain.goto(f"{served.address}?run=plain")
     assert colourful(picture(plain, "translate"))

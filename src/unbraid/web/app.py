@@ -241,7 +241,10 @@ def _described(opened: Opened, reasons: dict[str, str]) -> str:
     if opened.indexes and not opened.index:
         lines.append("None of the indexes was made by this model.")
     repeated = f" ({opened.without_data})"  # in a line of its own
-    absent = [f"{title}: {reason.replace(repeated, '')}" for title, reason in reasons.items() if reason]
+    absent: dict[str, list[str]] = {}
+    for title, reason in reasons.items():
+        if reason:
+            absent.setdefault(reason.replace(repeated, ""), []).append(title)
     if absent:
-        lines.append("Not for this run: " + "; ".join(absent) + ".")
+        lines.append("Not for this run: " + "; ".join(f"{', '.join(absent[why])}: {why}" for why in absent) + ".")
     return "".join(map(plain, lines))

@@ -362,7 +362,7 @@ class Picker:
         at = whole(number, f"{self.label}: number of the test item", 0, max(0, opened.count(domain) - 1))
         return (
             opened.item(domain, at),
-            f"{opened.title(domain, at)} (test item {at} of {opened.called(domain)})",
+            f"{opened.title(domain, at)} (test item {at}{opened.of(domain)})",
             "",
             at,
         )
@@ -390,6 +390,11 @@ def directions(opened: Opened) -> list[tuple[str, str]]:
     return [(f"from {a} to {b}", "a"), (f"from {b} to {a}", "b")]
 
 
+def choice(opened: Opened, domains: Sequence[Domain], value: Domain) -> object:
+    """Returns what makes a component offer these domains, `value` chosen, or hides it where the run has one."""
+    return gr.update(choices=opened.choices(domains), value=value, visible=len(opened.domains) > 1)
+
+
 def positions(opened: Opened, domain: Domain) -> np.ndarray:
     """Returns where in the test part the thumbnails are from."""
     return evenly_spaced(np.arange(opened.count(domain)), PICKED)
@@ -410,7 +415,7 @@ def picked(opened: Opened, domain: Domain, event: gr.EventData) -> int:
 def thumbnails(opened: Opened, domain: Domain) -> list[tuple[Image.Image, str]]:
     """Returns test images to pick from, with their numbers."""
     return [
-        (thumbnail(opened.item(domain, int(at))[0]), f"test item {at} of {opened.called(domain)}")
+        (thumbnail(opened.item(domain, int(at))[0]), f"test item {at}{opened.of(domain)}")
         for at in positions(opened, domain)
     ]
 

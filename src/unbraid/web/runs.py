@@ -98,6 +98,10 @@ class Opened:
         """Returns what a domain is called."""
         return self.model.spec.name(domain)
 
+    def of(self, domain: Domain) -> str:
+        """Returns the words that say of which domain an item is; none where there is one."""
+        return f" of {self.called(domain)}" if len(self.domains) > 1 else ""
+
     def choices(self, domains: Sequence[Domain]) -> list[tuple[str, str]]:
         """Returns domains by their names, as something to choose from."""
         return [(self.called(domain), domain) for domain in domains]
@@ -131,8 +135,7 @@ class Opened:
             raise UserError(f"There are no test images to pick from: {self.without_data}. Upload one")
         items, rows = self.data.test.domain(domain)
         if not 0 <= at < len(rows):
-            where = self.model.spec.called(domain)
-            raise UserError(f"There is no test item {at} in {where}; they are numbered 0 to {len(rows) - 1}")
+            raise UserError(f"There is no test item {at}{self.of(domain)}; they are numbered 0 to {len(rows) - 1}")
         return items.read(rows[at : at + 1], 0)
 
     def title(self, domain: Domain, at: int) -> str:

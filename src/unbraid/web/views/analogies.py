@@ -10,6 +10,7 @@ from unbraid.web.page import (
     Page,
     Updates,
     about,
+    choice,
     now,
     picked,
     positions,
@@ -132,7 +133,7 @@ class Analogies:
         found, at = thumbnails(opened, side), [int(i) for i in positions(opened, side)]
         half = min(4, len(at) // 2)
         return {
-            self.domain: gr.update(choices=opened.choices(domains), value=side),
+            self.domain: choice(opened, domains, side),
             self.rows: found,
             self.columns: found,
             self.row_items: ", ".join(map(str, at[:half])),
@@ -164,8 +165,9 @@ def _answer(
         for i, (item, answers) in enumerate(zip(x, generated, strict=True), 1)
     ]
     names = [", ".join(name for name, _, _ in side) for side in (rows, columns)]
+    others = "the other domain" if len(opened.domains) > 1 else "other classes"
     words = sentence(
-        f"each picture has what the first of its row shares with the other domain ({names[0]}) and what the top of its "
+        f"each picture has what the first of its row shares with {others} ({names[0]}) and what the top of its "
         f"column has alone ({names[1]})",
         *dict.fromkeys(note for _, _, note in (*rows, *columns)),
         opened.remark,

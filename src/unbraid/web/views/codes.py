@@ -1,6 +1,7 @@
 """Codes: test items on two maps, by their shared and by their exclusive code, and what probes read out of these."""
 
 import html
+import re
 from typing import Literal
 
 import gradio as gr
@@ -22,6 +23,8 @@ FEWEST = 8
 """Items that a t-SNE is made of, at least."""
 LARGEST = 20_000
 """Values of a code that is mapped, at most."""
+SIDE = re.compile(r"(?<=, )[ab](?=$|, R\^2$)")
+"""The domain in what a probe reads, such as `label from shared, a`."""
 DIRECTIONS = 30
 """Principal components that t-SNE starts from."""
 
@@ -100,8 +103,7 @@ def _maps(opened: Opened, layout: Layout, colour: str, count: int, seed: int) ->
         for k, i in enumerate(at):
             known = ", ".join(f"{name} {values[k]}" for name, values in labels.items())
             words.append(
-                f"{opened.title(domain, int(i))}, test item {i} of {opened.called(domain)}"
-                + (f", {known}" if known else "")
+                f"{opened.title(domain, int(i))}, test item {i}{opened.of(domain)}" + (f", {known}" if known else "")
             )
     board = tiles(pictures)
     drawn, numbers = [], {}
@@ -123,7 +125,7 @@ def _maps(opened: Opened, layout: Layout, colour: str, count: int, seed: int) ->
     text = (
         f'<div class="maps" data-tiles="{board.url}" data-columns="{board.columns}" data-rows="{board.rows}" '
         f'data-size="{board.size}">{"".join(drawn)}<div class="hover" hidden aria-live="polite"><div></div><p></p>'
-        f"</div></div>{save}{_leak_table(leakage)}{remark}"
+        f"</div></div>{save}{_leak_table(opened, leakage)}{remark}"
     )
     return text, {**numbers, "leakage": leakage}
 
@@ -174,11 +176,11 @@ def leaks(opened: Opened) -> Json:
     return table
 
 
-def _leak_table(leakage: Json) -> str:
+def _leak_table(opened: Opened, leakage: Json) -> str:
     if not leakage:
         return '<p class="absent">What probes read out of the codes is not measured yet: unbraid evaluate RUN.</p>'
     rows = "".join(
-        f"<tr><td>{html.escape(what)}</td>"
+        f"<tr><td>{html.escape(SIDE.sub(lambda side: opened.called(opened.known(side[0])), what))}</td>"
         + "".join(
             f"<td>{'' if row.get(k) is None else format(row[k], '.4g')}</td>"
             for k in ("linear", "mlp", "chance", "control")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import gradio as gr
 import torch
 
-from unbraid.core.types import DOMAINS, ImageSpec, UserError, other
+from unbraid.core.types import DOMAINS, Domain, ImageSpec, UserError, other
 from unbraid.data.images import fit
 from unbraid.web.figures import Cell
 from unbraid.web.page import Answer, Page, Picker, Updates, about, directions, sentence, thumbnails
@@ -88,7 +88,7 @@ class Compare:
         seed = whole(seed if seed is not None else 0, "Seed", 0, MOST_SEED)
         with page.runs.using(run) as opened:
             src = opened.known(source)
-            here, there = opened.called(src), opened.called(other(src))
+            way = _way(opened, src)
             x, name, note, at = self.input.read(opened, src, item, upload)
         rows, remarks = [], [note]
         for one in wanted:
@@ -101,17 +101,20 @@ class Compare:
                     # an upload is read as each run sees it; a test item has the first run's size
                     mine = read_upload(upload, spec, page.folder)[0] if upload is not None else _fitted(x, spec)
                     dst = other(src)
+                    own_way = _way(opened, src)
                     many = count if opened.sizes[dst][1] else 1
                     generated = opened.model.translate(mine, src, dst, many, seed=seed)[0]
                     rows.append(
                         [Cell(mine[0], opened.name), *(Cell(y, f"sample {i}") for i, y in enumerate(generated, 1))]
                     )
+                    if own_way != way:
+                        remarks.append(f"in {opened.name} this is {own_way}")
             except UserError as error:
                 remarks.append(f"left out: {one}, for {error}")
         if not rows:
             raise UserError(sentence(*remarks))
         words = sentence(
-            f"{name} from {here} to {there} through {', '.join(row[0].words for row in rows)}, a row each; seed {seed}",
+            f"{name} {way} through {', '.join(row[0].words for row in rows)}, a row each; seed {seed}",
             *remarks,
         )
         with page.runs.using(run) as opened:
@@ -123,6 +126,11 @@ class Compare:
                 "seed": seed,
             }  # fmt: skip
         return Answer(rows, text, words, query)
+
+
+def _way(opened: Opened, source: Domain) -> str:
+    """Returns the direction in the run's own words."""
+    return next(words for words, domain in directions(opened) if domain == source)
 
 
 def _fitted(x: torch.Tensor, spec: ImageSpec) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from unbraid.core.types import Codes, UserError
 from unbraid.web.figures import Cell
-from unbraid.web.page import Answer, Page, Picker, Updates, about, sentence, thumbnails
+from unbraid.web.page import Answer, Page, Picker, Updates, about, choice, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.values import one_of, share, whole
 from unbraid.web.views.analogies import with_exclusive, without_codes
@@ -66,7 +66,7 @@ class Interpolate:
         side = opened.first(domain, domains)
         found = thumbnails(opened, side)
         return {
-            self.domain: gr.update(choices=opened.choices(domains), value=side),
+            self.domain: choice(opened, domains, side),
             **self.first.reset(found),
             **self.second.reset(found, max(0, opened.count(side) - 1)),
         }

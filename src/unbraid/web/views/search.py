@@ -19,7 +19,7 @@ from unbraid.evaluation.metrics.retrieval import distances
 from unbraid.search.hit import Hit
 from unbraid.search.query import open_index, query
 from unbraid.web.figures import ALIKE, GOOD, Cell
-from unbraid.web.page import Answer, Page, Picker, Updates, about, sentence, thumbnails
+from unbraid.web.page import Answer, Page, Picker, Updates, about, choice, sentence, thumbnails
 from unbraid.web.runs import Opened
 from unbraid.web.values import whole
 
@@ -72,12 +72,12 @@ class Search:
         """Returns thumbnails of the query's domain; among the last domain there is."""
         domains = list(opened.domains)
         side = opened.first(domain, domains)
-        among = opened.choices(domains) if opened.data else []
+        among = (opened.choices(domains) if len(domains) > 1 else [("test items", "a")]) if opened.data else []
         if opened.index:
             among.append((f"index {Path(opened.index).name}", INDEX))
         return {
-            self.domain: gr.update(choices=opened.choices(domains), value=side),
-            self.among: gr.update(choices=among, value=domains[-1] if opened.data else INDEX),
+            self.domain: choice(opened, domains, side),
+            self.among: gr.update(choices=among, value=domains[-1] if opened.data else INDEX, visible=len(among) > 1),
             **self.query.reset(thumbnails(opened, side)),
         }
 
@@ -132,7 +132,7 @@ class Search:
         whole_part = opened.count(target)
         looked = len(opened.gallery(target).at)
         words = sentence(
-            f"{name}; nearest of {looked} test items of {opened.called(target)}"
+            f"{name}; nearest of {looked} test items{opened.of(target)}"
             + (f", spread over all {whole_part}" if looked < whole_part else "")
             + f", {opened.distance} distance of shared codes"
             + (", euclidean of exclusive ones" if "exclusive" in measured else ""),
@@ -214,7 +214,7 @@ def nearest(
         if len(found) == count:
             break
     if not found:
-        raise UserError(f"There is nothing else in domain {opened.called(target)}")
+        raise UserError(f"There is no other test item{opened.of(target)}")
     return list(found.values())
 
 
