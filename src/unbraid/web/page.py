@@ -391,7 +391,13 @@ def directions(opened: Opened) -> list[tuple[str, str]]:
 
 
 def choice(opened: Opened, domains: Sequence[Domain], value: Domain) -> object:
-    """Returns what makes a component offer these domains, `value` chosen, or hides it where the run has one."""
+    """Returns what makes a component offer some domains of a run, or hides it where the run has one.
+
+    Args:
+        opened: The run.
+        domains: To choose from.
+        value: The one that is chosen.
+    """
     return gr.update(choices=opened.choices(domains), value=value, visible=len(opened.domains) > 1)
 
 
