@@ -213,10 +213,10 @@ class DTN(Method[Unpaired]):
         yield {"decoder": terms}
         kinds = {FROM_SOURCE: from_source.detach(), FROM_TARGET: from_target.detach(), REAL: t}
         losses = [_as_class(self.discriminator(x), kind) for kind, x in kinds.items()]
-        told: Terms = {"discriminator": torch.stack(losses).sum()}  # eq. 3
+        discriminator_terms: Terms = {"discriminator": torch.stack(losses).sum()}  # eq. 3
         if config.r1:
-            told["r1"] = config.r1 / 2 * r1_penalty(self._log_odds, t)
-        yield {"discriminator": told}
+            discriminator_terms["r1"] = config.r1 / 2 * r1_penalty(self._log_odds, t)
+        yield {"discriminator": discriminator_terms}
 
     def _log_odds(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
         """Returns the log odds that items are real."""

@@ -130,8 +130,8 @@ def make_report(run: Run, model: Trained, data: Data, metrics: dict[str, Any]) -
     figures = list(_figures(metrics, compared, names, {name: points[-1][1] for name, points in validation.items()}))
     ends = {row["stage"]: row["step"] for row in rows}
     steps = sum(ends.values()) or model.step
-    alone = model.spec.of_images and model.method.needs.hides_pairs and "unpaired" not in metrics
-    unjudged = (alone and UnpairedScore().applies(subject)) or ""
+    unpaired = model.spec.of_images and model.method.needs.hides_pairs and "unpaired" not in metrics
+    unjudged = (unpaired and UnpairedScore().applies(subject)) or ""
     moved = bool(run.config.data.augment)
     evidence = Evidence(model, data, metrics, compared, validation, steps, names, moved, unjudged)
     drawn = [(title, charts(curves, names)) for title, curves in (
