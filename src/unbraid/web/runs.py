@@ -123,7 +123,10 @@ class Opened:
     def first(self, domain: str | None, among: Sequence[Domain] = ()) -> Domain:
         """Returns the domain that a view begins with: the one that is asked for, or else the first. among: not all."""
         there = among or self.domains
-        return next((mine for mine in there if mine == domain), there[0])
+        for mine in there:
+            if domain == mine:
+                return mine
+        return there[0]
 
     def count(self, domain: Domain) -> int:
         """Returns how many items of the test part this domain has."""

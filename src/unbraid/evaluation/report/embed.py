@@ -97,7 +97,6 @@ def by_title(
 ) -> dict[str, dict[str, Sequence[tuple[float, float]]]]:
     """Returns curves by the title of their chart and the name of their line, with the domains' names: those that differ
     by their direction alone share a chart. bare: the title of those called by their direction alone. See `charts`."""
-    words: dict[str, str] = dict(names)
     grouped: dict[str, dict[str, Sequence[tuple[float, float]]]] = {}
     for name, points in curves.items():
         title, line = name, ""
@@ -105,7 +104,7 @@ def by_title(
             if name.endswith(way := f"{source}->{other(source)}"):
                 title = name.removesuffix(way).strip() or bare
                 line = f"{names[source]} → {names[other(source)]}"
-        grouped.setdefault(SIDE.sub(lambda side: words[side[0]], title), {})[line] = points
+        grouped.setdefault(SIDE.sub(lambda side: names["a" if side[0] == "a" else "b"], title), {})[line] = points
     return grouped
 
 

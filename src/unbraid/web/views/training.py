@@ -142,7 +142,7 @@ def _followed(path: Path, run: str, curve: object, part: object, sample: object,
                 names, choices = tuple(found), gr.update(choices=[*found], value=curve)
     if last != before.last:
         follows = isinstance(sample, (int, float)) and sample >= before.last
-        slider = gr.update(maximum=max(1, last), interactive=last > 0, **({"value": max(0, last)} if follows else {}))
+        slider = gr.update(maximum=max(1, last), interactive=last > 0) | ({"value": max(0, last)} if follows else {})
     if before.last < 0 <= last:  # the slider, at 0, does not move for the first
         first, words = _sampled(path, run, last)
         picture, caption = gr.update(value=first, alt_text=words), plain(words)
@@ -160,7 +160,7 @@ def _stamp(file: Path) -> tuple[int, int] | None:
 def _zoomable(page: Page, view: Training, curve: gr.Dropdown, chart: gr.LinePlot, part: gr.State) -> None:
     """Lets the chart show the curve that is chosen, and the part of it that is dragged over."""
 
-    def charts_of(run: str) -> dict[str, dict[str, Lines]]:
+    def charts_of(run: str) -> dict[str, Mapping[str, Lines]]:
         path = page.runs.path(run)
         try:
             return _charted(series(path, run), path)
@@ -184,7 +184,7 @@ def _zoomable(page: Page, view: Training, curve: gr.Dropdown, chart: gr.LinePlot
     page.event(enlarged, [], [chart, part], [chart.select], queue=False)
 
 
-def _large(charts: dict[str, dict[str, Lines]], name: object, part: object) -> object:
+def _large(charts: Mapping[str, Mapping[str, Lines]], name: object, part: object) -> object:
     """Returns what makes the large chart show the curve of this name, as far as `part` says."""
     lines = _named(charts).get(str(name), {})
     rows = [(x, y, line or str(name)) for line, points in lines.items() for x, y in points if math.isfinite(y)]
@@ -195,7 +195,7 @@ def _large(charts: dict[str, dict[str, Lines]], name: object, part: object) -> o
     return gr.update(value=frame, x_lim=steps, y_title=name, color_map=colours)
 
 
-def _charted(table: Json, path: Path) -> dict[str, dict[str, Lines]]:
+def _charted(table: Json, path: Path) -> dict[str, Mapping[str, Lines]]:
     """Returns the charts of a log's curves, by kind and title, with the run's own names of the domains."""
     try:
         a, b = domain_names(Run.existing(path).config.data)
