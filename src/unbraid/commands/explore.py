@@ -57,9 +57,7 @@ def explore(
     local = _is_loopback(host)
     token = os.environ.get(TOKEN) or (None if local else secrets.token_urlsafe(24))
     listening = _socket(host, port)
-    everywhere = host in ("0.0.0.0", "::")
-    asked = f"?token={token}" if token else ""
-    link = f"http://{_in_link('localhost' if everywhere else host)}:{listening.getsockname()[1]}/{asked}"
+    link, others = _links(host, listening.getsockname()[1], token)
     try:
         import uvicorn
 
@@ -74,9 +72,7 @@ def explore(
             from unbraid.web.app import application
 
             served = application(opening, Path(folder).resolve(), _hosts(host) if local else None, token)
-            print(f"Explorer: {link}  (Ctrl+C stops it)", flush=True)
-            if everywhere:
-                print(f"From another computer: {link.replace('localhost', socket.gethostname(), 1)}", flush=True)
+            print(f"Explorer: {link}  (Ctrl+C stops it){others}", flush=True)
             if browser:
                 webbrowser.open(link)
             server = uvicorn.Server(
@@ -121,9 +117,12 @@ def _hosts(host: str) -> frozenset[str]:
     return LOOPBACK | {f"[{host}]" if ":" in host else host}
 
 
-def _in_link(host: str) -> str:
-    """Returns the address as it is written in a link."""
-    return f"[{host}]" if ":" in host else host
+def _links(host: str, port: int, token: str | None) -> tuple[str, str]:
+    """Returns a link to the page, and a line with that for other computers, "" if it is the same."""
+    everywhere = host in ("0.0.0.0", "::")
+    here = "localhost" if everywhere else f"[{host}]" if ":" in host else host
+    behind = f":{port}/{f'?token={token}' if token else ''}"
+    return f"http://{here}{behind}", f"\nFrom another computer: http://{socket.gethostname()}{behind}" * everywhere
 
 
 def _socket(host: str, port: int | None) -> socket.socket:

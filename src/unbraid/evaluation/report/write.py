@@ -13,7 +13,7 @@ from unbraid.core.config import LENGTH, PACKAGED
 from unbraid.core.files import write_atomically
 from unbraid.core.types import ImageSpec, Spec, UserError
 from unbraid.core.version import __version__
-from unbraid.data.parts import Data, UnpairedPart
+from unbraid.data.parts import Data
 from unbraid.evaluation.evaluate import subject_of
 from unbraid.evaluation.measures.unpaired import UnpairedScore
 from unbraid.evaluation.report.advice import Evidence, advise
@@ -156,7 +156,7 @@ def _about(run: Run, data: Data, steps: int, rows: Sequence[dict[str, Any]], nam
         ends[row["stage"]] = row["seconds"]
     minutes = sum(ends.values()) / 60
     counts = f"{data.train.describe()}, {data.test.counted()} for testing"
-    if isinstance(data.train, UnpairedPart):
+    if data.train.pairs() is None and data.train.labelled() is None:
         each = " and ".join(f"{count:,} of {names[domain]}" for domain, count in data.train.counts().items())
         counts = f"{each}, without pairs, {data.test.counted()} for testing"
     if (labelled := data.train.labelled()) and len(labelled.values) == 1:
