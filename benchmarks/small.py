@@ -6,7 +6,7 @@ from PIL import Image
 
 COLOURS = 96
 """Colours of a screenshot."""
-QUALITY = 70
+QUALITY = 55
 """Of any other picture, as WebP counts."""
 
 

@@ -184,7 +184,7 @@ CUT = CUTConfig(width=4, blocks=1, mask=True, discriminator_width=4, head=8, pat
 MUNIT = MUNITConfig(width=4, blocks=1, style=2, hidden=8, discriminator_width=4, scales=2)
 PIX2PIX = Pix2PixConfig(width=4, discriminator_width=4)
 DTN = DTNConfig(teacher="random", widths=(8, 8), discriminator_widths=(4, 8), smoothness=0.1)
-DTN_SMALL = replace(DTN, discriminator_norm="none", r1=1.0, upsampling="nearest")
+DTN_SMALL = replace(DTN, normalise=True, discriminator_norm="none", r1=1.0, upsampling="nearest")
 CASES |= {
     "cut": Case("cut", ODD, CUT, ("contrast_b", "identity_b")),
     "munit": Case("munit", ODD, MUNIT, REBUILT),

@@ -49,6 +49,15 @@ def test_r1_is_of_the_log_odds_that_real_items_are_real() -> None:
     torch.testing.assert_close(told["r1"], 1.5 * gradient.square().sum((1, 2, 3)).mean(), rtol=1e-3, atol=1e-6)
 
 
+def test_what_all_images_have_in_common_does_not_reach_g_if_features_are_normalised() -> None:
+    torch.manual_seed(0)
+    features, common = torch.randn(6, 512), torch.linspace(-9, 9, 512)
+    for normalise in (True, False):
+        decoder = DTN(SPEC, replace(SMALL, normalise=normalise)).decoder
+        far = (decoder(3 * features + common) - decoder(features)).abs().max()
+        assert (far < 1e-3) == normalise
+
+
 def test_small_images_have_other_networks() -> None:
     config, notes = DTN.default_config(SPEC)
     assert (config.upsampling, config.discriminator_norm, config.r1) == ("nearest", "none", 3.0)

@@ -41,8 +41,6 @@ REMOTE = ("translate", "analogy", "interpolate", "transfer", "swap", "encode", "
 """Commands that take the address of a model in place of a run's folder."""
 KNOWN = ("hf", "https", "http", "milvus")
 """What such an address, or that of an index, begins with."""
-
-
 ADDRESS = re.compile(r"(?:--[\w.-]+=)?(\w[\w+.-]+)://")
 """How an address begins, alone or behind a flag."""
 
