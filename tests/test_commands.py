@@ -104,9 +104,10 @@ def test_a_run_on_two_folders_is_complete(run: Path) -> None:
     for name in ("nearest_view", "diversity"):
         assert metrics[name].keys() == {"a->b", "b->a"}
     assert "analogy" not in metrics  # nobody knows the truth
-    card = (run / "README.md").read_text()
-    for row in ("translated (pair)", "both domains, % of 10", "nearest view a->b sample", "diversity b->a samples"):
+    card = " ".join((run / "README.md").read_text().split())
+    for row in ("translated (pair)", "both domains, % of 10", "nearest view: sample photo->sketch"):
         assert row in card
+    assert "diversity: samples sketch->photo" in card
     assert len(list((run / "pictures").glob("*.png"))) == 8
     parts = json.loads((run / "parts.json").read_text())
     assert parts["train"] + len(parts["val"]) + len(parts["test"]) == 30
@@ -636,7 +637,14 @@ def test_domains_have_the_names_of_their_folders(
     assert "There is no --domain 'drawing'; there are: photo, sketch, a, b" in said(capsys)
     assert (run / "pictures" / "translate-photo-to-sketch.png").exists()
     assert "Photo: 16x16 images of 3 channels. Sketch:" in (run / "README.md").read_text()
-    assert "a: photo, b: sketch" in (run / "README.md").read_text()
+    card = (run / "README.md").read_text()
+    assert "photo->sketch" in card
+    assert "domains: a: photo, b: sketch" in card
+    assert not re.search(r"\b[ab]->[ab]\b|\bdomain [ab]\b", card)
+    assert main(["index", str(run), str(folders / "photo"), "--to", str(tmp_path / "index")]) == 2
+    assert "Give --domain photo or --domain sketch" in said(capsys)
+    assert main(["index", str(run), str(folders / "photo"), "--domain", "photo", "--to", str(tmp_path / "index")]) == 0
+    assert "index: photo, shared: " in capsys.readouterr().out
 
 
 def test_every_command_is_found_after_a_plain_install() -> None:

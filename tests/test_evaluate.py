@@ -83,7 +83,36 @@ def test_items_in_several_pairs_are_queries_and_gallery_once(tmp_path: Path) -> 
 
 def test_figures_of_older_files_are_printed_without_intervals() -> None:
     old = {"recall": {"shared": {"a->b": {"1": 50.0, "5": 75.0, "10": 100.0}}}}
-    assert "50.00               75.00               100.00" in table(old)
+    assert table(old).splitlines() == [
+        "recall, % (95 %)  way   @1     @5     @10",
+        "shared (pair)     a->b  50.00  75.00  100.00",
+    ]
+
+
+def test_tables_call_domains_by_their_names() -> None:
+    probe = {
+        kind: {"accuracy": 50.0, "chance": 50.0, "control": 99.0, "conclusive": True} for kind in ("linear", "mlp")
+    }
+    found = {
+        "protocol": {"domains": {"a": "photos", "b": "図面"}},
+        "recall": {"shared": {"a->b": {"1": 50.0, "5": 75.0, "10": 100.0}}},
+        "analogy": {"b": {"made": {"lpips": 0.5}}},
+        "probes": {"domain from shared": probe, "label from shared, a": probe},
+        "not_measured": {"b->a random": "there is one item"},
+    }
+    assert [line.split() for line in table(found).splitlines() if line] == [
+        ["recall,", "%", "(95", "%)", "way", "@1", "@5", "@10"],
+        ["shared", "(pair)", "photos->図面", "50.00", "75.00", "100.00"],
+        ["made", "images", "way", "lpips"],
+        ["analogy:", "made", "図面", "0.5000"],
+        ["probes", "domain", "linear", "mlp", "chance", "control,", "linear", "/", "mlp"],
+        ["domain", "from", "shared", "50.00", "50.00", "50.00", "99.00", "/", "99.00"],
+        ["label", "from", "shared", "photos", "50.00", "50.00", "50.00", "99.00", "/", "99.00"],
+        ["not", "measured"],
+        ["図面->photos", "random:", "there", "is", "one", "item"],
+    ]
+    found["protocol"] = {"domains": {"a": "p" * 21, "b": "sketches"}}
+    assert table(found).startswith(f"a: {'p' * 21}, b: sketches\n\nrecall, % (95 %)  way   @1")
 
 
 def test_some_measures_can_be_taken_alone_and_others_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,8 +61,11 @@ def test_vectors_and_methods_without_a_prior_are_left_out() -> None:
 
 def test_figures_of_both_directions_share_a_name_in_the_line() -> None:
     figures = {"a->b": 95.0, "b->a": 94.04, "exclusive a->b": 0.2, "exclusive b->a": 0.0, "psnr": 20.0}
-    assert in_a_line(figures) == "recall@1 (%) 95.0 / 94.0, by exclusive codes (%) 0.2 / 0.0, psnr 20.0"
+    both = "recall@1 (%) 95.0 / 94.0, by exclusive codes (%) 0.2 / 0.0, psnr 20.0"
+    assert in_a_line(figures) == f"(a->b / back) {both}"
+    assert in_a_line(figures, ("photos", "maps")) == f"(photos->maps / back) {both}"
     assert in_a_line({"coverage b->a": 3.0}) == "coverage b->a 3.0"
+    assert in_a_line({"coverage b->a": 3.0}, ("photos", "maps")) == "coverage maps->photos 3.0"
     assert in_a_line({}) == ""
 
 

@@ -115,8 +115,8 @@ def test_pairs_by_name_may_differ_in_size_kind_and_ending(tmp_path: Path, paint:
     assert set(pair_numbers(data)) == {f"x/{i:02d}" for i in range(10)}
     assert [a for a, _ in pair_numbers(data).values()] == [int(name[2:]) for name in pair_numbers(data)]
     assert data.remark == (  # as grey
-        "1 of 1 test items of b are equal to items of training or validation, value for value; "
-        "1 of 1 validation items of b are equal to items of training, value for value"
+        "1 of 1 test items of labels are equal to items of training or validation, value for value; "
+        "1 of 1 validation items of labels are equal to items of training, value for value"
     )
 
 

@@ -162,7 +162,9 @@ def test_unpaired_hides_the_pairs_of_any_source() -> None:
 
 
 def test_what_a_method_cannot_use_is_said_with_counts_and_advice(unpaired: Data, labelled: Data) -> None:
-    with pytest.raises(UserError, match=r"cddn needs pairs: .*--data\.pairs pairs.*8 items of a and 16 of b"):
+    with pytest.raises(
+        UserError, match=r"cddn needs pairs: .*--data\.pairs pairs.*8 items of one domain and 16 of the other"
+    ):
         needs(unpaired, Paired, "cddn")
     with pytest.raises(UserError, match=r"xgan needs two domains: .*classes has 8 items of one kind with labels"):
         needs(labelled, Unpaired, "xgan")

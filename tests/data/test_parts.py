@@ -72,7 +72,10 @@ def test_a_part_says_what_it_has() -> None:
     ]
     assert apart.counts() == {"a": 23, "b": 10}
     assert one.counts() == {"a": len(one)}
-    assert (pairs.describe(), apart.describe()) == ("23 pairs", "23 items of a and 10 of b without pairs")
+    assert (pairs.describe(), apart.describe()) == (
+        "23 pairs",
+        "23 items of one domain and 10 of the other, without pairs",
+    )
 
 
 def test_a_part_offers_batches_of_other_types() -> None:

@@ -240,7 +240,10 @@ def test_images_the_run_was_not_given_are_measured_apart(folders: Path, run: Pat
     protocol = others["p and s"]["protocol"]
     assert protocol["items"] == 12
     assert "not given" in protocol["part"]
-    assert "2 of 12 test items of a and 2 of 12 test items of b are equal to items of training" in protocol["remark"]
+    assert (
+        "2 of 12 test items of photo and 2 of 12 test items of sketch are equal to items of training"
+        in protocol["remark"]
+    )
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert {**metrics, "others": None} == {**own, "others": None}
     assert "on p and s, which it was not given" in (tmp_path / "run" / "README.md").read_text()

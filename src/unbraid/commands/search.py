@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -83,13 +84,16 @@ def index(
     """
     _check_numbers(batch, workers, exact, recall)
     part = Shard.parse(shard, os.environ)
-    _check_images(folders, merge, forget, domain, f"{to}{part.suffix}")
+    _check_images(folders, merge, forget, f"{to}{part.suffix}")
     model = load(run, device, precision)
+    if folders and domain is None:
+        first, second = map(shlex.quote, model.spec.names)
+        raise UserError(f"Which domain are the images from? Give --domain {first} or --domain {second}")
     domain = model.spec.domain(domain, "--domain") if domain else None
     distance = (distance or Run.existing(run).config.train.distance) if model.space else "euclidean"
     sources = _listed(folders, model.image_spec(domain or "a"), cache) if folders else []
     about, unknown = read_metadata(metadata, sources) if metadata else (None, 0)
-    with _target(to, part, identity(model, distance)) as (store, finish):
+    with _target(to, part, identity(model, distance), model.spec) as (store, finish):
         _say_damaged(store)
         if forget:
             _report(take_out(store, forget, (domain,) if domain else DOMAINS), "")
@@ -121,13 +125,9 @@ def _listed(folders: Sequence[Path], spec: ImageSpec, cache: bool) -> list[Sourc
         ) from error
 
 
-def _check_images(
-    folders: Sequence[Path], merge: Sequence[Path], forget: Sequence[Path], domain: str | None, to: str
-) -> None:
+def _check_images(folders: Sequence[Path], merge: Sequence[Path], forget: Sequence[Path], to: str) -> None:
     if not (folders or merge or forget):
         raise UserError("Which images? Give folders of them, parts to --merge, or folders to --forget")
-    if folders and domain is None:
-        raise UserError("Which domain are the images from? Give --domain a or --domain b")
     if not (folders or merge or to.startswith("milvus://")):
         read_identity(Path(to))  # nothing can be forgotten where there is no index
 
@@ -141,12 +141,14 @@ def _check_numbers(batch: int, workers: int | None, exact: int, recall: float) -
 
 
 @contextlib.contextmanager
-def _target(to: str, part: Shard, asked: Identity) -> Iterator[tuple[Store, Callable[[int, float], Iterable[str]]]]:
+def _target(
+    to: str, part: Shard, asked: Identity, spec: DataSpec
+) -> Iterator[tuple[Store, Callable[[int, float], Iterable[str]]]]:
     """Returns where codes are kept, and what is done when all are there, which returns lines that say how it went."""
     if to.startswith("milvus://"):
         from unbraid.search.milvus import sending
 
-        with sending(to, part.suffix, asked) as (store, send):
+        with sending(to, part.suffix, asked, spec.names) as (store, send):
             yield store, lambda exact, recall: send()
         return
     find_faiss()  # before anything is embedded
@@ -156,7 +158,7 @@ def _target(to: str, part: Shard, asked: Identity) -> Iterator[tuple[Store, Call
         def finish(exact: int, recall: float) -> Iterator[str]:
             for domain, parts in build(store, recall, exact).items():
                 for name, built in parts.items():
-                    yield f"{folder}: {domain}, {name}: {built}"
+                    yield f"{folder}: {spec.name(domain)}, {name}: {built}"
 
         yield store, finish
 

@@ -165,8 +165,7 @@ def check_target(method: Method[Any], target: Domain, remedy: str) -> None:
     """
     if other(target) not in method.sources():
         raise UserError(
-            f"This {type(method).__name__} translates from {target} to {other(target)} only, not to {target}: train "
-            f"another with {remedy}"
+            f"This {type(method).__name__} translates one way only, and this is the other: train another with {remedy}"
         )
 
 

@@ -4,6 +4,8 @@ Shape legend, used everywhere: n items, c channels, h height, w width, d a vecto
 float32; images have values in [-1, 1].
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -102,10 +104,10 @@ class DataSpec(Short):
         """Returns a domain in words: "domain a", or its name."""
         return f"domain {domain}" if self.name(domain) == domain else self.name(domain)
 
-    @property
-    def legend(self) -> str:
-        """Returns what the domains are called, in a line; empty if they have no other names than a and b."""
-        return "" if self.names == DOMAINS else f"a: {self.names[0]}, b: {self.names[1]}"
+
+def named(text: str, names: Sequence[str]) -> str:
+    """Returns a text with what the domains are called, a first, in directions: photos->maps for a->b."""
+    return re.sub(r"\b[ab](?=->[ab]\b)|(?<=\b[ab]->)[ab]\b", lambda side: names[DOMAINS.index(side[0])], text)
 
 
 class Batch(Short):

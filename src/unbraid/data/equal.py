@@ -169,7 +169,7 @@ def overlap(data: Data) -> str:
             continue
         counts = ((domain, *_among(part, others, domain)) for domain in part.domains)
         some = [
-            f"{count} of {size} {name} items{f' of {domain}' if len(part.domains) > 1 else ''}"
+            f"{count} of {size} {name} items{f' of {data.spec.name(domain)}' if len(part.domains) > 1 else ''}"
             for domain, count, size in counts
             if count
         ]

@@ -138,6 +138,10 @@ def _asked(config: DataConfig, on: DataConfig | Datasets, data: Data | None) -> 
 
 def _finished(config: DataConfig, data: Data) -> Data:
     """Compares the parts, and makes of the data what the other settings say."""
+    if data.train.labelled() is None:
+        data = replace(data, spec=replace(data.spec, names=domain_names(config)))
+    elif config.names:
+        raise UserError(f"--data.names is for two domains; {data.name} has labels: leave it out")
     data = replace(data, remark="; ".join(filter(None, (data.remark, overlap(data)))))
     if config.features and not config.tuned_network:  # images are what a network is tuned on
         data = extracted(data, config.features)
@@ -150,10 +154,6 @@ def _finished(config: DataConfig, data: Data) -> Data:
         raise UserError(
             f"--data.split {config.split} is for images with labels, and {data.name} has none: leave it out"
         )
-    if data.train.labelled() is None:
-        data = replace(data, spec=replace(data.spec, names=domain_names(config)))
-    elif config.names:
-        raise UserError(f"--data.names is for two domains; {data.name} has labels: leave it out")
     if config.unpaired:
         data = replace(data, train=data.train.offer(Unpaired) or data.train)
     return data

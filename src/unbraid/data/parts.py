@@ -256,7 +256,7 @@ class UnpairedPart(Part):
 
     def describe(self) -> str:
         """Returns the number of items of each domain in words."""
-        return f"{len(self.rows_a)} items of a and {len(self.rows_b)} of b without pairs"
+        return f"{len(self.rows_a)} items of one domain and {len(self.rows_b)} of the other, without pairs"
 
     def with_items(self, change: Callable[[Items], Items]) -> "UnpairedPart":
         """Returns the part with other items."""
@@ -455,7 +455,9 @@ class Data(Short):
     def about(self) -> str:
         """The numbers of items of the parts, and what they look like, in a line."""
         counted = f"{self.train.counted()} train, {self.val.counted()} validation, {self.test.counted()} test"
-        return f"{self.name}: {counted}; a: {self.spec.a}, b: {self.spec.b}"
+        each = dict(zip(self.spec.names, (self.spec.a, self.spec.b), strict=True))
+        looks = ", ".join(f"{name}: {spec}" for name, spec in each.items())
+        return f"{self.name}: {counted}; {self.spec.a if self.spec.a == self.spec.b else looks}"
 
     def _content(self) -> str:
         return self.about

@@ -1,33 +1,83 @@
 """Figures as people read them: tables of text, and the run's model card."""
 
+import io
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import Any
 
+from rich.table import Table
+
+from unbraid.core.console import Console, printable
 from unbraid.core.files import Json
-from unbraid.core.types import other
+from unbraid.core.types import DOMAINS, named, other
 from unbraid.core.version import __version__
-from unbraid.evaluation.measure import Measure
+from unbraid.evaluation.measure import DOMAIN, WAY, Measure
 from unbraid.evaluation.measures import MEASURES
 from unbraid.model.run import Run
 from unbraid.model.trained import Trained
 
+LONGEST = 20
+"""Characters of a domain's name in a table; above it stands what the letters of a longer one mean."""
+WIDEST = 100_000
+"""Characters of a line, more than there are: lines are not folded, for they are written to files too."""
+
 
 def table(metrics: Json, measures: Iterable[Measure[Any]] = MEASURES) -> str:
-    """Returns the figures of metrics.json as lines of text: a block for each heading, blocks without lines left out."""
-    blocks: dict[str, list[str]] = {}
+    """Returns the figures of metrics.json as lines of text: tables with the domains' names, those without lines left
+    out, and what was not measured."""
+    blocks: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for measure in measures:
         for block in measure.rows(metrics):
-            blocks.setdefault(block.heading, []).extend(block.lines)
-    blocks["not measured"] = [f"{what}: {why}" for what, why in metrics.get("not_measured", {}).items()]
-    legend = metrics.get("protocol", {}).get("domains", "")
-    text = "\n\n".join("\n".join([heading, *lines]) for heading, lines in blocks.items() if lines)
-    return f"{legend}\n\n{text}" if legend else text
+            blocks.setdefault(block.titles, []).extend(block.lines)
+    names = _names(metrics)
+    long = any(len(name) > LONGEST for name in names)
+    called: Sequence[str] = DOMAINS if long else names
+    texts = [", ".join(f"{domain}: {name}" for domain, name in zip(DOMAINS, names, strict=True))] if long else []
+    texts += [_laid_out(titles, lines, called) for titles, lines in blocks.items() if lines]
+    if missing := metrics.get("not_measured"):
+        texts.append("\n".join(["not measured", *(f"{named(what, called)}: {why}" for what, why in missing.items())]))
+    return "\n\n".join(texts)
+
+
+def _names(metrics: Json) -> Sequence[str]:
+    """Returns what the domains are called, a first; files of version 0.1 have it as a line of text."""
+    found = metrics.get("protocol", {}).get("domains")
+    return tuple(printable(found[domain]) for domain in DOMAINS) if isinstance(found, dict) else DOMAINS
+
+
+def _laid_out(titles: tuple[str, ...], lines: list[tuple[str, ...]], names: Sequence[str]) -> str:
+    """Returns a table, columns without a cell left out."""
+    columns = []
+    for title, cells in zip(titles, zip_longest(*lines, fillvalue=""), strict=False):
+        called = [_called(cell, names) if title in (WAY, DOMAIN) else printable(cell) for cell in cells]
+        columns += [[title, *called]] * any(cells)
+    first, *rest = zip(*columns, strict=True)
+    drawn = Table(*first, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for line in rest:
+        drawn.add_row(*line)
+    text = io.StringIO()
+    Console(width=WIDEST, file=text).print(drawn)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def _called(cell: str, names: Sequence[str]) -> str:
+    return names[DOMAINS.index(cell)] if cell in DOMAINS else named(cell, names)
+
+
+def facts(metrics: Json) -> dict[str, str]:
+    """Returns how metrics.json was measured, in words, with the domains' names."""
+    names = _names(metrics)
+    found = {}
+    for key, value in metrics.get("protocol", {}).items():
+        words = ", ".join(f"{name}: {one}" for name, one in value.items()) if isinstance(value, dict) else str(value)
+        found |= {key: named(words, names)} if value not in ("", None) else {}
+    return found
 
 
 def _scores(heading: str, metrics: Json) -> str:
-    protocol = "\n".join(f"- {key}: {value}" for key, value in metrics["protocol"].items() if value != "")
+    protocol = "\n".join(f"- {key}: {value}" for key, value in facts(metrics).items())
     return f"## {heading}\n\n```\n{table(metrics)}\n```\n\n{protocol}\n\n"
 
 

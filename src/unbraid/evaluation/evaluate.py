@@ -13,7 +13,7 @@ from typing import Any
 from unbraid.core.config import PACKAGED, Distance, PerceptualConfig
 from unbraid.core.files import Json, write_atomically, write_json
 from unbraid.core.ranks import SINGLE, Ranks
-from unbraid.core.types import UserError
+from unbraid.core.types import DOMAINS, UserError
 from unbraid.core.version import __version__
 from unbraid.data.equal import Pairing, digest
 from unbraid.data.parts import Data, Part
@@ -206,7 +206,7 @@ def _protocol(subject: Subject, other: bool) -> Json:
         "model": f"{model.name}, step {model.step}, {subject.chosen_by}",
         "features": FEATURES if networks.vgg else "",
         "seed": subject.seed,
-        **({"domains": model.spec.legend} if model.spec.legend else {}),
+        **({} if model.spec.names == DOMAINS else {"domains": dict(zip(DOMAINS, model.spec.names, strict=True))}),
         "remark": "; ".join(filter(None, (_few(subject.part, other), subject.data.remark, networks.remark))),
         "version": __version__,
         "date": datetime.date.today().isoformat(),

@@ -14,14 +14,20 @@ Ways = dict[str, Value]
 """By way: "a->b" and "b->a"."""
 Figures = dict[str, float]
 """By the figure's name."""
+WAY, DOMAIN = "way", "domain"
+"""Titles of columns that hold directions, and domains."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Lines of a table under a heading. Blocks of several measures with one heading are printed as one."""
+    """A table: titles of its columns, and lines of a cell for each; empty cells at the end may be left out.
 
-    heading: str
-    lines: list[str]
+    Under `WAY` and `DOMAIN` stand a->b, b->a, a and b, for which the domains' names are printed. Tables of several
+    measures with the same titles are printed as one.
+    """
+
+    titles: tuple[str, ...]
+    lines: list[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,12 @@ class Measure(ABC, Generic[Result]):
         return ValidationFigures()
 
 
-def cells(values: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """Returns figures by name in columns of ten characters, empty where there is none."""
-    return "".join(f"{values[name]:<10.4f}" if name in values else " " * 10 for name in names).rstrip()
+def cells(values: Mapping[str, Any], names: tuple[str, ...], form: str = ".4f") -> tuple[str, ...]:
+    """Returns figures by name as cells of a table, empty where there is none.
+
+    Args:
+        values: The figures.
+        names: Which ones.
+        form: Format of a number.
+    """
+    return tuple(f"{values[name]:{form}}" if name in values else "" for name in names)

@@ -12,7 +12,7 @@ from rich.table import Column
 
 from unbraid.core.console import Console, Progress, TextColumn
 from unbraid.core.files import Json, check_value, json_text, parse_json, write_atomically
-from unbraid.core.types import UserError
+from unbraid.core.types import DOMAINS, UserError, named
 from unbraid.model.run import moved
 from unbraid.model.saved import Count, Position
 from unbraid.model.trackers import Trackers
@@ -43,6 +43,7 @@ class Log:
         writes: Write anything; False for ranks other than the first.
         track: Names of trackers that show it too.
         settings: The run's settings, as plain values, for them.
+        names: What the domains are called.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class Log:
         writes: bool = True,
         track: Sequence[str] = (),
         settings: Mapping[str, Any] | None = None,
+        names: tuple[str, str] = DOMAINS,
     ) -> None:
+        self.names = names
         self.path, self.writes = folder / "log.jsonl", writes
         self.console = Console(stderr=True, quiet=quiet)
         self._bar: tuple[Progress, TaskID] | None = None
@@ -88,7 +91,7 @@ class Log:
     def validation(self, position: Position, figures: dict[str, float]) -> None:
         """Writes figures of the validation part."""
         self._write(position, {"validation": figures})
-        text = in_a_line(figures)
+        text = in_a_line(figures, self.names)
         minutes = f"{position.seconds / 60:.1f} min"
         self.console.print(f"step {position.step}, {minutes}: held-out {text or 'items not measured'}", soft_wrap=True)
         self._show(position, "validation", figures)
@@ -153,9 +156,14 @@ class Log:
             raise UserError(f"Could not write {self.path}: {error.strerror}. The last checkpoint is kept") from error
 
 
-def in_a_line(figures: dict[str, float]) -> str:
-    """Returns the figures in few words: those of both directions stand together, "variety 20.5 / 18.1"; a->b comes
-    first."""
+def in_a_line(figures: dict[str, float], names: tuple[str, str] = DOMAINS) -> str:
+    """Returns the figures in few words: those of both directions stand together, "variety 20.5 / 18.1", after a word
+    which of them comes first.
+
+    Args:
+        figures: By name, as log.jsonl has them.
+        names: What the domains are called.
+    """
     figures = {LABELS.get(name, name): value for name, value in figures.items()}
     words = []
     for name, value in figures.items():
@@ -165,8 +173,9 @@ def in_a_line(figures: dict[str, float]) -> str:
         if what and what != name and back is not None:
             words.append(f"{what}{value:{form}} / {back:{form}}")
         elif not (name.endswith(" b->a") and f"{name.removesuffix('b->a')}a->b" in figures):
-            words.append(f"{name} {value:{form}}")
-    return ", ".join(words)
+            words.append(f"{named(name, names)} {value:{form}}")
+    both = f"({named('a->b', names)} / back) " if any(" / " in one for one in words) else ""
+    return both + ", ".join(words)
 
 
 @dataclass

@@ -373,8 +373,8 @@ class Trained:
             # an encoder of training items alone has no shared codes to give, and they can be decoded all the same
             if found[name].shape[1:] != wanted and wanted.numel():
                 raise UserError(
-                    f"The {name} codes of domain {domain} have shape {tuple(wanted)} in this model of {self.name}; "
-                    f"found {tuple(found[name].shape[1:])}"
+                    f"The {name} codes of {self.spec.called(domain)} have shape {tuple(wanted)} in this model of "
+                    f"{self.name}; found {tuple(found[name].shape[1:])}"
                 )
         counts = [len(part) for part in found.values()]
         if counts[0] != counts[1] or not counts[0]:
@@ -387,8 +387,8 @@ class Trained:
         """Returns the exclusive codes. Raises UserError if they are empty."""
         if codes.exclusive.shape[1] == 0:
             raise UserError(
-                f"Images of domain {domain} have no exclusive code in this model of {self.name}: there is none to take "
-                "from one of them"
+                f"Images of {self.spec.called(domain)} have no exclusive code in this model of {self.name}: there is "
+                "none to take from one of them"
             )
         return codes.exclusive
 

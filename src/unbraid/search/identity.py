@@ -62,7 +62,7 @@ class Identity:
         """Raises UserError if `asked`, of the model at hand, is another one."""
         if self.sizes != asked.sizes:
             raise UserError(
-                f"{place} holds codes of other sizes: {_sizes(self)}; this model has {_sizes(asked)}. "
+                f"{place} holds codes of other sizes, {_sizes(self)}; this model makes {_sizes(asked)}. "
                 "Use the run that it was made with, or index again under another --to"
             )
         if self.model != asked.model:
@@ -79,7 +79,7 @@ class Identity:
 
 
 def _sizes(identity: Identity) -> str:
-    return ", ".join(f"{shared} and {exclusive} in {d}" for d, (shared, exclusive) in identity.sizes.items())
+    return " and ".join(f"{shared} + {exclusive}" for shared, exclusive in identity.sizes.values())
 
 
 def fingerprint(method: nn.Module, space: CodeSpace | None, others: Mapping[str, Tensor] | None = None) -> str:

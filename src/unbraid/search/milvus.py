@@ -118,11 +118,14 @@ def _asking(address: Address) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def sending(to: str, suffix: str, asked: Identity) -> Iterator[tuple[Store, Callable[[], list[str]]]]:
+def sending(
+    to: str, suffix: str, asked: Identity, names: tuple[str, str] = DOMAINS
+) -> Iterator[tuple[Store, Callable[[], list[str]]]]:
     """Yields a store to be filled, and what sends it and says what is there. See `Store.writing`.
 
-    Whether the server answers is looked at before anything is embedded, and said; codes are made all the same. Raises
-    UserError if the collection holds another model's codes, or, in the end, if the server didn't answer.
+    names: what the domains are called. Whether the server answers is looked at before anything is embedded, and said;
+    codes are made all the same. Raises UserError if the collection holds another model's codes, or, in the end, if the
+    server didn't answer.
     """
     address = Address.parse(to)
     spool = address.spool(suffix)
@@ -136,7 +139,7 @@ def sending(to: str, suffix: str, asked: Identity) -> Iterator[tuple[Store, Call
             if "doesn't answer" not in str(error):
                 raise
             print(f"{error}. Codes are kept in {spool} until it does", file=sys.stderr)
-        yield store, lambda: _send(store, address)
+        yield store, lambda: _send(store, address, names)
 
 
 def _check_about(client: Any, address: Address, asked: Identity) -> bool:
@@ -154,7 +157,7 @@ def _about(client: Any, address: Address) -> Identity | None:
     return Identity.from_json(rows[0]["identity"], str(address)) if rows else None
 
 
-def _send(store: Store, address: Address) -> list[str]:
+def _send(store: Store, address: Address, names: tuple[str, str]) -> list[str]:
     """Brings the server to what the store holds. Raises UserError if it doesn't answer; what it has then is known."""
     waiting = {domain: store.waiting(domain) for domain in DOMAINS}
     try:
@@ -166,7 +169,7 @@ def _send(store: Store, address: Address) -> list[str]:
         ) from error
     try:
         with _asking(address):
-            lines = _sent(store, address, client)
+            lines = _sent(store, address, client, names)
     except UserError as error:
         raise UserError(f"{error}. What it has not got is kept in {store.folder}: the next call sends it") from error
     finally:
@@ -174,11 +177,11 @@ def _send(store: Store, address: Address) -> list[str]:
     return lines
 
 
-def _sent(store: Store, address: Address, client: Any) -> list[str]:
+def _sent(store: Store, address: Address, client: Any, names: tuple[str, str]) -> list[str]:
     if not _check_about(client, address, store.identity):
         _make_about(client, address, store.identity)
     lines: list[str] = []
-    for domain in DOMAINS:
+    for domain, name in zip(DOMAINS, names, strict=True):
         collection = address.of(domain)
         if not client.has_collection(collection, timeout=ANSWER):
             if not store.count(domain):
@@ -199,7 +202,7 @@ def _sent(store: Store, address: Address, client: Any) -> list[str]:
                 meter.advance(len(rows))
         client.flush(collection, timeout=ANSWER)
         lines.append(
-            f"{address}: {domain}, {new} images sent and {gone} removed; {store.count(domain)} from this machine"
+            f"{address}: {name}, {new} images sent and {gone} removed; {store.count(domain)} from this machine"
         )
     return lines
 

@@ -203,7 +203,9 @@ class Experiment(Short):
                 check_parts(path, self.parts)
                 if (config.data.features or self.tuned) and not (path / "features.safetensors").exists():
                     save_extractor(path, config.data.features, self.data.images or self.data.spec, self.tuned)
-                log = Log(path, quiet, track=config.train.track, settings=flatten(to_json(config)))
+                log = Log(
+                    path, quiet, track=config.train.track, settings=flatten(to_json(config)), names=self.data.spec.names
+                )
                 for line in self.lines:
                     log.console.print(line, soft_wrap=True)
                 for line in began or self.start_from(run.config.train.init):

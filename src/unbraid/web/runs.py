@@ -82,9 +82,9 @@ class Opened:
             found[domain] = shared.numel(), exclusive.numel()
         return found
 
-    @cached_property
+    @property
     def index(self) -> str | None:
-        """The first of the indexes that was made by this model."""
+        """The first of the indexes that was made by this model: one may be made, or go, while the page is open."""
         for place in self.indexes:
             try:
                 with closing(open_index(place)) as index:

@@ -8,7 +8,7 @@ from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS, Codes, Domain
 from unbraid.data.items import Recombining, unique_rows
 from unbraid.evaluation.images import DistanceTable, blocks, two_of
-from unbraid.evaluation.measure import Block, Measure, cells
+from unbraid.evaluation.measure import WAY, Block, Measure, cells
 from unbraid.evaluation.metrics.images import rms_distance
 from unbraid.evaluation.subject import Subject
 from unbraid.model.codes import decode_all, encode_all
@@ -17,7 +17,6 @@ ANALOGIES = 2000
 """Analogies in each domain, at most."""
 COLUMNS = ("distance", "distance deviation", "lpips", "lpips deviation", "psnr", "ssim")
 HEADS = ("distance", "+-", "lpips", "+-", "psnr", "ssim")
-HEADING = f"{'made images':<36}" + "".join(f"{head:<10}" for head in HEADS).rstrip()
 
 
 class AnalogiesResult(TypedDict, total=False):
@@ -60,12 +59,12 @@ class Analogies(Measure[AnalogiesResult]):
 def generated_block(title: str, found: dict[Any, Json]) -> Block:
     """Returns distances of generated images as a table, a line for each way, or domain, and name."""
     lines = [
-        f"{f'{title} {way} {what}':<36}{cells(values, COLUMNS)}".rstrip()
+        (f"{title}: {what}", str(way), *cells(values, COLUMNS))
         for way, figures in found.items()
         for what, values in figures.items()
         if isinstance(values, dict)
     ]
-    return Block(HEADING, lines)
+    return Block(("made images", WAY, *HEADS), lines)
 
 
 def _of_domain(subject: Subject, domain: Domain) -> Json:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from unbraid.core.files import Json
 from unbraid.core.types import Domain, ImageSpec, other
-from unbraid.evaluation.measure import Block, Figures, Measure
+from unbraid.evaluation.measure import WAY, Block, Figures, Measure, cells
 from unbraid.evaluation.measures.translation import needs_translations
 from unbraid.evaluation.metrics.images import frechet_distance, kernel_distance
 from unbraid.evaluation.networks import FEWEST
@@ -30,7 +30,7 @@ class Fidelity(Measure[Json]):
     says = "FID and KID by Inception, with --inception"
     asked = "--inception auto, or --inception FILE"
     figures = ("fid", "kid")
-    heading = "FID and KID by Inception"
+    heading = "by Inception"
 
     def network(self, subject: Subject) -> Callable[[Tensor], Tensor] | None:
         """Returns what makes features (n, d) of images (n, c, h, w) in [-1, 1], None if it was not asked for."""
@@ -62,12 +62,12 @@ class Fidelity(Measure[Json]):
     def rows(self, metrics: Json) -> list[Block]:
         """See `Measure.rows`."""
         lines = [
-            f"{f'{way} {what}':<30}" + "   ".join(f"{name} {values[name]:<10.5g}" for name in self.figures)
+            (what, way, *cells(values, self.figures, ".5g"))
             for way, found in metrics.get(self.name, {}).items()
             for what, values in found.items()
             if isinstance(values, dict) and values
         ]
-        return [Block(self.heading, lines)]
+        return [Block((self.heading, WAY, *self.figures), lines)]
 
 
 class FeatureDistances(Fidelity):
@@ -77,7 +77,7 @@ class FeatureDistances(Fidelity):
     says = "Fréchet and kernel distance by a network of your choice, with --features"
     asked = "--features timm/NAME"
     figures = ("frechet", "kernel")
-    heading = "Fréchet and kernel distance by the network of --features"
+    heading = "by the network of --features"
 
     def network(self, subject: Subject) -> Callable[[Tensor], Tensor] | None:
         """See `Fidelity.network`."""

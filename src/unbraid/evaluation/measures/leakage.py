@@ -1,5 +1,6 @@
 """Leakage: what readers find in codes that should not hold it; the domain, the class, what is known of items."""
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS
 from unbraid.data.parts import LabelledPart
-from unbraid.evaluation.measure import Block, Figures, Measure, ValidationFigures
+from unbraid.evaluation.measure import DOMAIN, Block, Figures, Measure, ValidationFigures
 from unbraid.evaluation.metrics.probes import Kind, probe, regress
 from unbraid.evaluation.subject import Subject
 from unbraid.model.codes import encode_rows, evaluating, evenly_spaced
@@ -69,7 +70,6 @@ class Leakage(Measure[LeakageResult]):
 
     def rows(self, metrics: LeakageResult) -> list[Block]:
         """See `Measure.rows`."""
-        heading = f"{'probes':<52}{'linear':<10}{'mlp':<10}{'chance':<10}control, linear / mlp"
         found: Json = metrics.get("probes", {})
         nested = any("linear" not in values and "not measured" not in values for values in found.values())
         lines = [
@@ -78,7 +78,7 @@ class Leakage(Measure[LeakageResult]):
             for what, kinds in rows.items()
             if "linear" in kinds
         ]
-        return [Block(heading, lines)]
+        return [Block(("probes", DOMAIN, "linear", "mlp", "chance", "control, linear / mlp"), lines)]
 
     def watch(self, subject: Subject) -> ValidationFigures:
         """Returns the accuracy of a linear reader of the class in content codes of training images."""
@@ -122,13 +122,15 @@ def _silent(kinds: Json) -> str:
     return f" ({' and '.join(names)}: says nothing without a high control)" if names else ""
 
 
-def _line(name: str, kinds: Json) -> str:
+def _line(name: str, kinds: Json) -> tuple[str, ...]:
     both = [kinds["linear"], kinds["mlp"]]
     figures = [kind.get("accuracy", kind.get("r2")) for kind in both]
     chance = both[0].get("chance")
+    domain = re.search(r", ([ab])(?=(, R\^2)?$)", name)
+    what, side = (name.replace(domain[0], ""), domain[1]) if domain else (name, "")
     columns = [*(f"{value:.2f}" for value in figures), "" if chance is None else f"{chance:.2f}"]
     remark = " / ".join(f"{kind['control']:.2f}" for kind in both if "control" in kind) + _silent(kinds)
-    return f"{name:<52}{''.join(f'{column:<10}' for column in columns)}{remark}".rstrip()
+    return what, side, *columns, remark
 
 
 def _two_domains(subject: Subject) -> Probes:

@@ -44,8 +44,8 @@ class Residual(Measure[ResidualResult]):
 
     def rows(self, metrics: ResidualResult) -> list[Block]:
         """See `Measure.rows`."""
-        lines = [f"{name:<30}{value:.4f}" for name, value in metrics.get("residual", {}).items()]
-        return [Block("correlation with the truth", lines)]
+        lines = [(name, f"{value:.4f}") for name, value in metrics.get("residual", {}).items()]
+        return [Block(("correlation with the truth", ""), lines)]
 
     def watch(self, subject: Subject) -> ValidationFigures:
         """See `Measure.watch`."""

@@ -11,7 +11,7 @@ from unbraid.core.config import Distance
 from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS, Domain
 from unbraid.data.equal import equal_items
-from unbraid.evaluation.measure import Block, Measure, ValidationFigures, Ways
+from unbraid.evaluation.measure import WAY, Block, Measure, ValidationFigures, Ways, cells
 from unbraid.evaluation.metrics.retrieval import KS, NEIGHBOURS, recall, union, union_chance
 from unbraid.evaluation.subject import Subject
 from unbraid.model.codes import BATCH, evenly_spaced
@@ -98,11 +98,9 @@ class Retrieval(Measure[RetrievalResult]):
         found, lines = metrics.get("union", {}), []
         for what in ("shared", "exclusive", "pixels", "chance"):
             for way, values in found.get(what, {}).items():
-                shares = "".join(f"{values[name]:<14.2f}" if name in values else f"{'':<14}" for name in names)
-                lines.append(f"{what:<22}{way:<8}{shares}".rstrip())
+                lines.append((what, way, *cells(values, names, ".2f")))
         title = f"both domains, % of {found.get('neighbours')}"
-        heading = f"{title:<22}{'way':<8}" + "".join(f"{name:<14}" for name in names)
-        return [recall_block(rows), Block(heading, lines)]
+        return [recall_block(rows), Block((title, WAY, *names), lines)]
 
     def watch(self, subject: Subject) -> ValidationFigures:
         """See `Measure.watch`."""
@@ -125,13 +123,10 @@ class Retrieval(Measure[RetrievalResult]):
 
 def recall_block(rows: dict[str, Ways[Recall]]) -> Block:
     """Returns recalls as a table, a line for each name and way."""
-    heading = f"{'recall, % (95 %)':<22}{'way':<8}" + "".join(f"@{k:<19}" for k in KS).rstrip()
     lines = [
-        f"{what:<22}{way:<8}{''.join(f'{share(values, k):<20}' for k in KS)}".rstrip()
-        for what, ways in rows.items()
-        for way, values in ways.items()
+        (what, way, *(share(values, k) for k in KS)) for what, ways in rows.items() for way, values in ways.items()
     ]
-    return Block(heading, lines)
+    return Block(("recall, % (95 %)", WAY, *(f"@{k}" for k in KS)), lines)
 
 
 def share(found: Recall, k: int) -> str:

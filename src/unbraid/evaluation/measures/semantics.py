@@ -14,7 +14,7 @@ from unbraid.core.files import Json
 from unbraid.core.types import Domain, ImageSpec, other
 from unbraid.data.items import Rows, unique_rows
 from unbraid.data.parts import Part
-from unbraid.evaluation.measure import Block, Measure, Ways
+from unbraid.evaluation.measure import WAY, Block, Measure, Ways
 from unbraid.evaluation.measures.translation import TRANSLATED, needs_translations
 from unbraid.evaluation.metrics.attributes import AttributeReader, ImageReader, agreement, chance, many_of_each
 from unbraid.evaluation.subject import Subject
@@ -56,14 +56,12 @@ class Semantics(Measure[SemanticsResult]):
     def rows(self, metrics: SemanticsResult) -> list[Block]:
         """See `Measure.rows`."""
         kinds = ("translations", "real", "random")
-        heading = f"{'attribute shown, % (balanced)':<40}" + "".join(f"{kind:<18}" for kind in kinds).rstrip()
         lines = []
         for way, found in metrics.get("attributes", {}).items():
             for name, figures in found.items():
-                pairs = [(figures[kind]["accuracy"], f"({figures[kind]['balanced']:.2f})") for kind in kinds]
-                shares = "".join(f"{all_alike:<6.2f} {balanced:<11}" for all_alike, balanced in pairs)
-                lines.append(f"{f'{way} {name}':<40}{shares}".rstrip())
-        return [Block(heading, lines)]
+                pairs = [(figures[kind]["accuracy"], figures[kind]["balanced"]) for kind in kinds]
+                lines.append((name, way, *(f"{every:.2f} ({balanced:.2f})" for every, balanced in pairs)))
+        return [Block(("attribute shown, % (balanced)", WAY, *kinds), lines)]
 
 
 def _compared(subject: Subject, source: Domain) -> list[tuple[Part, Domain]]:

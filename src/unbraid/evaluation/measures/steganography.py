@@ -27,7 +27,7 @@ from unbraid.data.equal import differ
 from unbraid.data.items import Items, Recombining, Rows, derangement, unique_rows
 from unbraid.data.parts import Part
 from unbraid.evaluation.images import DistanceTable, blocks
-from unbraid.evaluation.measure import Block, Measure, Ways, cells
+from unbraid.evaluation.measure import WAY, Block, Measure, Ways, cells
 from unbraid.evaluation.measures.through_translation import ThroughTranslation
 from unbraid.evaluation.measures.translation import needs_translations
 from unbraid.evaluation.metrics.images import rms_distance
@@ -162,8 +162,8 @@ class Steganography(Measure[SteganographyResult]):
     def rows(self, metrics: SteganographyResult) -> list[Block]:
         """See `Measure.rows`."""
         names = ("lpips", "psnr", "ssim", "distance")
-        heading = f"{'there and back':<40}" + "".join(f"{name:<10}" for name in names).rstrip()
-        lines = []
+        lines: list[tuple[str, ...]] = []
+        ends: list[tuple[str, ...]] = []
         hidden, cheat = metrics.get("hidden_pair", {}), metrics.get("cheat", {})
         for way in {**hidden, **cheat}:
             groups = {
@@ -172,17 +172,15 @@ class Steganography(Measure[SteganographyResult]):
                 "disturbed by": cheat.get(way, {}).get("sensitivity", {}),
             }
             lines += [
-                f"{f'{way} {title}: {what}':<40}{cells(values, names)}".rstrip()
+                (f"{title}: {what}", way, *cells(values, names))
                 for title, rows in groups.items()
                 for what, values in rows.items()
                 if isinstance(values, dict)
             ]
-            if "recall" in hidden.get(way, {}):
-                lines.append(f"{way} through translation {hidden[way]['recall']:.2f} % find their counterpart")
-            if way in cheat:
-                jump = cheat[way]["jump"]
-                lines.append(f"{way} rounded to 8 bits, the way back ends {jump:.3f} times as far from its input")
-        return [Block(heading, lines)]
+            end = cells(hidden.get(way, {}), ("recall",), ".2f") + cells(cheat.get(way, {}), ("jump",), ".3f")
+            ends += [("translations", way, *end)] * any(end)
+        titles = "through translation", WAY, "recall@1, %", "distance from the input after 8 bits, ratio"
+        return [Block(("there and back", WAY, *names), lines), Block(titles, ends)]
 
 
 def _summary(subject: Subject, found: "_Measured", way: str) -> dict[str, float]:

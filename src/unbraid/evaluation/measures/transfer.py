@@ -7,7 +7,7 @@ import torch
 
 from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS
-from unbraid.evaluation.measure import Block, Measure, ValidationFigures, cells
+from unbraid.evaluation.measure import WAY, Block, Measure, ValidationFigures, cells
 from unbraid.evaluation.metrics.images import psnr
 from unbraid.evaluation.metrics.transfer import transferred, transfers
 from unbraid.evaluation.networks import mean
@@ -19,7 +19,6 @@ TRANSFERS = 2000
 VALIDATION_ITEMS = 500
 """Items, or transfers, that training measures, at most."""
 DISTANCES = ("lpips", "psnr", "ssim", "frechet", "kernel")
-DISTANCES_HEADING = f"{'images':<30}" + "".join(f"{name:<10}" for name in DISTANCES)
 
 
 class TransferResult(TypedDict, total=False):
@@ -63,7 +62,7 @@ class Transfer(Measure[TransferResult]):
 
     def rows(self, metrics: TransferResult) -> list[Block]:
         """See `Measure.rows`."""
-        return [distances_block({"content": metrics.get("content_transfer", {})})]
+        return [distances_block({"": metrics.get("content_transfer", {})})]
 
     def watches(self, subject: Subject) -> bool:
         """See `Measure.watches`."""
@@ -98,9 +97,9 @@ class Transfer(Measure[TransferResult]):
 def distances_block(rows: dict[str, Json]) -> Block:
     """Returns distances of images as a table, a line for each name and what is compared."""
     lines = [
-        f"{f'{way} {what}':<30}{cells(values, DISTANCES)}".rstrip()
+        (what, way, *cells(values, DISTANCES))
         for way, figures in rows.items()
         for what, values in figures.items()
         if isinstance(values, dict) and values
     ]
-    return Block(DISTANCES_HEADING, lines)
+    return Block(("images", WAY, *DISTANCES), lines)

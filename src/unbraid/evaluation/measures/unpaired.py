@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from unbraid.core.types import Domain, other
 from unbraid.data.items import unique_rows
-from unbraid.evaluation.measure import Block, Figures, Measure, ValidationFigures
+from unbraid.evaluation.measure import WAY, Block, Figures, Measure, ValidationFigures, cells
 from unbraid.evaluation.measures.steganography import two_sides
 from unbraid.evaluation.measures.translation import needs_translations
 from unbraid.evaluation.metrics.images import kernel_distance
@@ -75,11 +75,11 @@ class UnpairedScore(Measure[UnpairedResult]):
         """See `Measure.rows`."""
         found = metrics.get("unpaired", {})
         lines = [
-            f"{way:<22}{values['likeness']:<12.1f}{values['content']:.1f}"
+            ("translations", way, *cells(values, ("likeness", "content"), ".1f"))
             for way, values in found.items()
             if isinstance(values, dict)
         ]
-        return [Block(f"{'without pairs, %':<22}{'likeness':<12}content", lines)]
+        return [Block(("without pairs, %", WAY, "likeness", "content"), lines)]
 
     def watches(self, subject: Subject) -> bool:
         """See `Measure.watches`."""

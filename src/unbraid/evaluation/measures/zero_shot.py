@@ -17,7 +17,7 @@ from unbraid.core.files import Json
 from unbraid.core.types import DOMAINS, VectorSpec
 from unbraid.data.features import unheaded
 from unbraid.data.parts import Part
-from unbraid.evaluation.measure import Block, Measure, ValidationFigures
+from unbraid.evaluation.measure import WAY, Block, Measure, ValidationFigures, cells
 from unbraid.evaluation.measures.retrieval import share
 from unbraid.evaluation.metrics.retrieval import label_figures, signs
 from unbraid.evaluation.subject import Subject
@@ -127,7 +127,6 @@ class ZeroShot(Measure[ZeroShotResult]):
     def rows(self, metrics: ZeroShotResult) -> list[Block]:
         """See `Measure.rows`."""
         found = metrics.get("zero_shot", {})
-        heading = f"{'unseen classes':<34}{'way':<8}{'mAP':<9}{'P@100':<9}{'recall@1, % (95 %)':<20}median rank"
         rows = {f"shared ({name})": ways for name, ways in found.get("shared", {}).items()}
         rows |= {name: found[name] for name in ("binary", "exclusive") if name in found}
         for what, title in (("features", "features"), ("before the head", "raw features")):
@@ -135,9 +134,9 @@ class ZeroShot(Measure[ZeroShotResult]):
         lines = []
         for what, ways in rows.items():
             for way, values in ways.items():
-                cells = f"{values['map']:<9.4f}{values['p_at_100']:<9.4f}{share(values['recall'], 1):<20}"
-                lines.append(f"{what:<34}{way:<8}{cells}{values['median_rank']:g}")
-        return [Block(heading, lines)]
+                recall, rank = share(values["recall"], 1), f"{values['median_rank']:g}"
+                lines.append((what, way, *cells(values, ("map", "p_at_100")), recall, rank))
+        return [Block(("unseen classes", WAY, "mAP", "P@100", "recall@1, % (95 %)", "median rank"), lines)]
 
     def watch(self, subject: Subject) -> ValidationFigures:
         """Returns the mean average precision of shared codes both ways, percent."""

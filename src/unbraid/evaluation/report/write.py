@@ -11,9 +11,10 @@ import jinja2
 
 from unbraid.core.config import LENGTH, PACKAGED
 from unbraid.core.files import write_atomically
-from unbraid.core.types import ImageSpec, Spec, UserError
+from unbraid.core.types import ImageSpec, Spec, UserError, named
 from unbraid.core.version import __version__
 from unbraid.data.parts import Data
+from unbraid.evaluation.card import facts
 from unbraid.evaluation.evaluate import subject_of
 from unbraid.evaluation.measures.unpaired import UnpairedScore
 from unbraid.evaluation.report.advice import Evidence, advise
@@ -146,7 +147,7 @@ def make_report(run: Run, model: Trained, data: Data, metrics: dict[str, Any]) -
         [(title, found) for title, found in drawn if found],
         advise(evidence),
         _commands(run, model, data, steps),
-        _facts(run, metrics),
+        _facts(run, metrics, model.spec.names),
     )
 
 
@@ -246,15 +247,9 @@ def _commands(run: Run, model: Trained, data: Data, steps: int) -> list[Command]
     return found
 
 
-def _in_words(value: Any) -> str:
-    return ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, dict) else str(value)
-
-
-def _facts(run: Run, metrics: dict[str, Any]) -> dict[str, str]:
-    protocol = metrics.get("protocol", {})
-    facts = {str(key): _in_words(value) for key, value in protocol.items() if value not in ("", None)}
-    config = run.config
+def _facts(run: Run, metrics: dict[str, Any], names: tuple[str, str]) -> dict[str, str]:
+    found, config = facts(metrics), run.config
     sizes = {} if config.data.size is None else {"image size": " x ".join(map(str, config.data.size))}
     if missing := metrics.get("not_measured"):
-        facts["not measured"] = "; ".join(f"{what}: {why}" for what, why in missing.items())
-    return {**facts, **sizes, "run": str(run.path), "page written": datetime.date.today().isoformat()}
+        found["not measured"] = "; ".join(f"{named(what, names)}: {why}" for what, why in missing.items())
+    return {**found, **sizes, "run": str(run.path), "page written": datetime.date.today().isoformat()}

@@ -73,8 +73,8 @@ class Search:
         domains = list(opened.domains)
         side = opened.first(domain, domains)
         among = (opened.choices(domains) if len(domains) > 1 else [("test items", "a")]) if opened.data else []
-        if opened.index:
-            among.append((f"index {Path(opened.index).name}", INDEX))
+        if place := opened.index:
+            among.append((f"index {Path(place).name}", INDEX))
         return {
             self.domain: choice(opened, domains, side),
             self.among: gr.update(choices=among, value=domains[-1] if opened.data else INDEX, visible=len(among) > 1),
@@ -151,15 +151,15 @@ def _folded(row: list[Cell]) -> list[list[Cell]]:
 
 def _in_index(opened: Opened, x: Tensor, domain: Domain, count: int) -> tuple[list[list[Cell]], list[str]]:
     """Returns the nearest images of the run's index in rows, and what is to be said of them."""
-    if opened.index is None:
+    if (found := opened.index) is None:
         raise UserError(f"There is no index of {opened.name} here: unbraid explore RUN --index INDEX")
-    cells, remarks, place = [], [], Path(opened.index).name
-    with closing(open_index(opened.index)) as index:
+    cells, remarks, place = [], [], Path(found).name
+    with closing(open_index(found)) as index:
         for part in ("shared", "exclusive"):
             try:
                 hits = query(index, opened.model, x, count, domain, part, None, None)[0]
             except UserError as error:
-                words = str(error).replace(opened.index, place)  # the page needn't know where it lies
+                words = str(error).replace(found, place)  # the page needn't know where it lies
                 if part == "shared":
                     raise UserError(words) from error
                 remarks.append(words)
@@ -168,10 +168,10 @@ def _in_index(opened: Opened, x: Tensor, domain: Domain, count: int) -> tuple[li
             for rank, hit in enumerate(hits, 1):
                 spec = opened.image_spec(hit.domain)
                 try:
-                    found, gone = read_image(hit.path, spec), ""
+                    image, gone = read_image(hit.path, spec), ""
                 except ImageError:
-                    found, gone = torch.zeros(spec.shape, device="cpu"), " (can't be read)"
-                row.append(Cell(found, f"{rank}. {hit.path.name}  {hit.distance:.3g}{gone}"))
+                    image, gone = torch.zeros(spec.shape, device="cpu"), " (can't be read)"
+                row.append(Cell(image, f"{rank}. {hit.path.name}  {hit.distance:.3g}{gone}"))
             cells += _folded(row)
             remarks.append(f"by {part} code: " + ", ".join(_named(hit) for hit in hits))
     return cells, remarks
