@@ -119,7 +119,7 @@ def noted(command: str, run: Callable[[], tuple[int, str]], place: Path) -> Done
     status, said = run()
     seconds = round(time.monotonic() - began, 1)
     made = sorted(str(path.relative_to(place)) for path, at in pictures(place).items() if before.get(path) != at)
-    done = Done(command, seconds, status, made, said[-2000:])
+    done = Done(command, seconds, status, made, said[-2000 if status else -300 :].replace(f"{place}/", ""))
     print(f"{seconds:8.1f} s  status {status}  {len(made):3} pictures  {command}", flush=True)
     if status:
         print(done.said, file=sys.stderr)
@@ -177,12 +177,12 @@ def main(asked: Arguments) -> int:
     ]
     results.append(noted("python: the lines of docs/export.md", lambda: without_unbraid(python, place), place))
     results.append(noted("unbraid explore runs/own --index sketches.index", lambda: page(unbraid, place), place))
-    versions = ran([python, "-m", "pip", "freeze"], place)[1].splitlines()
+    frozen = ran([python, "-m", "pip", "freeze"], place)[1].splitlines()
     table = {
         "machine": facts(),
         "minutes": asked.minutes,
         "commands": [asdict(done) for done in results],
-        "versions": versions,
+        "versions": [line for line in frozen if "/" not in line],  # none that lies on this machine
     }
     (place / "newcomer.json").write_text(json.dumps(table, indent=1) + "\n")
     failed = [done.command for done in results if done.status]

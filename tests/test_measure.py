@@ -8,6 +8,7 @@ import torch
 from helpers import IMAGES, SMALL_LORD, VECTORS, paired_data, subject_of
 from unbraid.core.config import RunConfig, TrainConfig
 from unbraid.core.method import Method
+from unbraid.core.names import in_figure, in_text
 from unbraid.core.types import DataSpec, UserError
 from unbraid.data.parts import Part
 from unbraid.evaluation.measure import ValidationFigures
@@ -67,6 +68,14 @@ def test_figures_of_both_directions_share_a_name_in_the_line() -> None:
     assert in_a_line({"coverage b->a": 3.0}) == "coverage b->a 3.0"
     assert in_a_line({"coverage b->a": 3.0}, ("photos", "maps")) == "coverage maps->photos 3.0"
     assert in_a_line({}) == ""
+
+
+def test_names_of_domains_stand_in_texts_and_figures() -> None:
+    names = ("photos", "b")
+    assert in_text("the critic of domain a: a->b, a map", names) == "the critic of photos: photos->b, a map"
+    assert in_text("domain b, b->a", ("a", "b")) == "domain b, b->a"
+    figures = {"reconstruction_a": "reconstruction_photos", "change to b": "change to b", "area": "area"}
+    assert {name: in_figure(name, names) for name in figures} == figures
 
 
 def test_the_standard_error_is_that_of_a_share() -> None:

@@ -255,7 +255,9 @@ def test_the_rich_domain_is_measured_said_and_kept(
     command = ["train", "uncooperative", *sides, "--run", str(tmp_path / "run"), *SMALL["uncooperative"], *LENGTH]
     for _ in range(2):  # the same command goes on
         assert main(command) == 0
-        assert f"Informative domain: {informative}, measured. a has" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert f"More informative, as measured: noise. {a} has" in said
+        assert f"; {b} has" in said
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["method"]["informative"] == informative
 
 
@@ -267,7 +269,7 @@ def test_folders_given_the_wrong_way_round_are_noticed(
     assert main(["train", "uncooperative", *sides, "--method.informative", informative, "--dry-run"]) == 0
     printed = capsys.readouterr().err
     assert ("wrong way round" in printed) == warned
-    assert ("a seems to be the more informative domain" in printed) == warned
+    assert ("but noise seems to be the more informative: noise has" in printed) == warned
 
 
 def test_a_method_whose_domains_have_nothing_alone(folders: Path, tmp_path: Path) -> None:

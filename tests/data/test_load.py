@@ -131,11 +131,11 @@ def test_domains_of_two_shapes_cannot_be_labelled(tmp_path: Path) -> None:
     images, vectors = np.zeros((9, 4, 4, 3), np.uint8), np.zeros((9, 5))
     np.savez(tmp_path / "x.npz", a=images, b=images[..., 0])
     data = load(DataConfig(arrays=tmp_path / "x.npz"))
-    message = r"4x4 images of 3 channels in a and 4x4 images of 1 channel in b: --data\.size H W and --data\.channels"
+    message = r"4x4 images of 3 channels and 4x4 images of 1 channel: --data\.size H W and --data\.channels"
     with pytest.raises(UserError, match=message):
         needs(data, Labelled, "lord")
     np.savez(tmp_path / "y.npz", a=images, b=vectors)
-    with pytest.raises(UserError, match=r"4x4 images of 3 channels in a and vectors of 5 values in b$"):
+    with pytest.raises(UserError, match=r"4x4 images of 3 channels and vectors of 5 values$"):
         needs(load(DataConfig(arrays=tmp_path / "y.npz")), Labelled, "lord")
 
 

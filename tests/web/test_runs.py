@@ -29,6 +29,16 @@ def test_a_run_is_opened_once(runs: Runs) -> None:
         assert torch.equal(first.item("a", 1), first.item("a", 1))
 
 
+def test_an_index_that_is_made_later_is_found(runs: Runs, folder: Path, tmp_path: Path) -> None:
+    later = Runs([folder / "pairs"], indexes=[str(tmp_path / "later")])
+    with later.using("pairs") as opened:
+        assert opened.index is None
+        shutil.copytree(folder / "index", tmp_path / "later")
+        assert opened.index == str(tmp_path / "later")
+        shutil.rmtree(tmp_path / "later")
+        assert opened.index is None
+
+
 def test_labelled_images_of_one_kind_have_one_domain(runs: Runs) -> None:
     with runs.using("faces") as opened:
         assert opened.domains == ("a",)

@@ -11,6 +11,7 @@ from unbraid.core.config import RunConfig, TrainConfig
 from unbraid.core.data_config import DataConfig
 from unbraid.core.deadline import Deadline
 from unbraid.core.device import choose_device
+from unbraid.core.names import in_text
 from unbraid.core.types import DOMAINS, UserError, other
 from unbraid.data.loading import load as load_data
 from unbraid.data.parts import Data
@@ -108,7 +109,17 @@ def planned(path: Path, found: Survey, wanted: Wanted, until: Deadline) -> Plan:
         left = until.at - time.monotonic()
         config = replace(config, train=with_steps(config.train, left, seconds, kind != "unpaired"))
         length = about_length(config.train, left, seconds)
-    return Plan(config, loaded, [f"Method: {name}{why}", *notes, *_about_data(loaded, config.data, kind), length])
+    notes = [in_text(note, loaded.spec.names) for note in notes]
+    return Plan(
+        config,
+        loaded,
+        [
+            f"Method: {name}{why}",
+            *notes,
+            *_about_data(loaded, config.data, kind),
+            length,
+        ],
+    )
 
 
 def _resolved(

@@ -4,8 +4,6 @@ Shape legend, used everywhere: n items, c channels, h height, w width, d a vecto
 float32; images have values in [-1, 1].
 """
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -103,11 +101,6 @@ class DataSpec(Short):
     def called(self, domain: Domain) -> str:
         """Returns a domain in words: "domain a", or its name."""
         return f"domain {domain}" if self.name(domain) == domain else self.name(domain)
-
-
-def named(text: str, names: Sequence[str]) -> str:
-    """Returns a text with what the domains are called, a first, in directions: photos->maps for a->b."""
-    return re.sub(r"\b[ab](?=->[ab]\b)|(?<=\b[ab]->)[ab]\b", lambda side: names[DOMAINS.index(side[0])], text)
 
 
 class Batch(Short):

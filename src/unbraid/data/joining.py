@@ -28,7 +28,7 @@ def with_part(data: Data, name: str, other: Data) -> Data:
         )
     if other.spec.a != data.spec.a or other.spec.b != data.spec.b:
         raise UserError(
-            f"{other.name}, for {name}, has {other.spec.a} in a and {other.spec.b} in b; {data.name} has "
+            f"{other.name}, for {name}, has {other.spec.a} and {other.spec.b}; {data.name} has "
             f"{data.spec.a} and {data.spec.b}"
         )
     if own is not None and known is not None:

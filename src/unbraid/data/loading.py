@@ -193,7 +193,7 @@ def needs(
         advice = ": --data.size H W and --data.channels bring images to one shape" if images else ""
         raise UserError(
             f"{method_name} has one network for both domains, so their items must have one shape; {data.name} has "
-            f"{a} in a and {b} in b{advice}"
+            f"{a} and {b}{advice}"
         )
     if styles and labelled is None:
         raise UserError(
@@ -300,6 +300,6 @@ def _check_augment(config: DataConfig, data: Data) -> None:
             check_transform(text, spec.shape)  # pyright: ignore[reportArgumentType]
     if config.transforms and data.train.pairs() and data.spec.a.shape[1:] != data.spec.b.shape[1:]:
         raise UserError(
-            f"--data.transforms moves both images of a pair alike, which need one size; a has {data.spec.a}, b "
-            f"{data.spec.b}. Give --data.size"
+            f"--data.transforms moves both images of a pair alike, which need one size; found "
+            f"{data.spec.a} and {data.spec.b}. Give --data.size"
         )

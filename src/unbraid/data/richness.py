@@ -56,7 +56,7 @@ def more_informative(part: Part) -> Proposal:
     a, b = found["a"], found["b"]
     informative: Domain = "a" if a.bits >= b.bits else "b"
     more, less = (a, b) if informative == "a" else (b, a)
-    reason = f"a has {a}; b has {b}"
+    reason = f"domain a has {a}; domain b has {b}"
     return Proposal(informative, reason, more.bits >= CLEAR * less.bits)
 
 

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from unbraid.core.console import Console, printable
 from unbraid.core.files import Json
-from unbraid.core.types import DOMAINS, named, other
+from unbraid.core.names import in_text
+from unbraid.core.types import DOMAINS, other
 from unbraid.core.version import __version__
 from unbraid.evaluation.measure import DOMAIN, WAY, Measure
 from unbraid.evaluation.measures import MEASURES
@@ -37,7 +38,7 @@ def table(metrics: Json, measures: Iterable[Measure[Any]] = MEASURES) -> str:
     texts = [", ".join(f"{domain}: {name}" for domain, name in zip(DOMAINS, names, strict=True))] if long else []
     texts += [_laid_out(titles, lines, called) for titles, lines in blocks.items() if lines]
     if missing := metrics.get("not_measured"):
-        texts.append("\n".join(["not measured", *(f"{named(what, called)}: {why}" for what, why in missing.items())]))
+        texts.append("\n".join(["not measured", *(f"{in_text(what, called)}: {why}" for what, why in missing.items())]))
     return "\n\n".join(texts)
 
 
@@ -63,7 +64,7 @@ def _laid_out(titles: tuple[str, ...], lines: list[tuple[str, ...]], names: Sequ
 
 
 def _called(cell: str, names: Sequence[str]) -> str:
-    return names[DOMAINS.index(cell)] if cell in DOMAINS else named(cell, names)
+    return names[DOMAINS.index(cell)] if cell in DOMAINS else in_text(cell, names)
 
 
 def facts(metrics: Json) -> dict[str, str]:
@@ -72,7 +73,7 @@ def facts(metrics: Json) -> dict[str, str]:
     found = {}
     for key, value in metrics.get("protocol", {}).items():
         words = ", ".join(f"{name}: {one}" for name, one in value.items()) if isinstance(value, dict) else str(value)
-        found |= {key: named(words, names)} if value not in ("", None) else {}
+        found |= {key: in_text(words, names)} if value not in ("", None) else {}
     return found
 
 

@@ -328,13 +328,13 @@ class Uncooperative(Method[Unpaired]):
         measured = proposal.informative
         if config.informative is None:
             unclear = "" if proposal.clear else ", which is not clear: say it with --method.informative if you know"
-            note = f"Informative domain: {measured}, measured{unclear}. {proposal.reason}"
+            note = f"More informative, as measured{unclear}: domain {measured}. {proposal.reason}"
             return replace(config, informative=measured), [note]
         if config.informative == measured or not proposal.clear:
             return config, []
         return config, [
-            f"Warning: --method.informative {config.informative}, but {measured} seems to be the more informative "
-            f"domain: {proposal.reason}. If the two were given the wrong way round, start another run with "
+            f"Warning: --method.informative {config.informative}, but domain {measured} seems to be the more "
+            f"informative: {proposal.reason}. If the two were given the wrong way round, start another run with "
             f"--method.informative {measured}"
         ]
 

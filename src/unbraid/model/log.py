@@ -12,7 +12,8 @@ from rich.table import Column
 
 from unbraid.core.console import Console, Progress, TextColumn
 from unbraid.core.files import Json, check_value, json_text, parse_json, write_atomically
-from unbraid.core.types import DOMAINS, UserError, named
+from unbraid.core.names import in_figure, in_text
+from unbraid.core.types import DOMAINS, UserError
 from unbraid.model.run import moved
 from unbraid.model.saved import Count, Position
 from unbraid.model.trackers import Trackers
@@ -73,7 +74,8 @@ class Log:
         write_atomically(self.path, lambda file: file.write_text("".join(json_text(row) + "\n" for row in kept)))
 
     def event(self, position: Position, text: str) -> None:
-        """Something worth knowing, for the log and for the eyes."""
+        """Something worth knowing, for the log and for the eyes, with the domains' names."""
+        text = in_text(text, self.names)
         self._write(position, {"event": text})
         self.console.print(text, soft_wrap=True)
         self._trackers.text(position.step, "event", text)
@@ -116,7 +118,7 @@ class Log:
         speed = (done - done_before) / max(now - began, 1e-9)
         left = _clock((1 - done) / speed) if speed > 0 and now - began > 1 else "?"
         rate = items * position.step / max(position.seconds, 1e-9)
-        named = "  ".join(f"{name} {value:.3g}" for name, value in losses.items())
+        named = "  ".join(f"{in_figure(name, self.names)} {value:.3g}" for name, value in losses.items())
         text = f"step {position.step}  {rate:.0f} a second  {left} left"
         if self.console.is_terminal:
             if self._bar is None:
@@ -173,8 +175,8 @@ def in_a_line(figures: dict[str, float], names: tuple[str, str] = DOMAINS) -> st
         if what and what != name and back is not None:
             words.append(f"{what}{value:{form}} / {back:{form}}")
         elif not (name.endswith(" b->a") and f"{name.removesuffix('b->a')}a->b" in figures):
-            words.append(f"{named(name, names)} {value:{form}}")
-    both = f"({named('a->b', names)} / back) " if any(" / " in one for one in words) else ""
+            words.append(f"{in_text(name, names)} {value:{form}}")
+    both = f"({in_text('a->b', names)} / back) " if any(" / " in one for one in words) else ""
     return both + ", ".join(words)
 
 

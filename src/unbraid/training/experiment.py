@@ -36,6 +36,7 @@ from unbraid.core.files import check_value, is_inside, read_json, write_json
 from unbraid.core.functions import for_programs
 from unbraid.core.memory import build_method, require_memory
 from unbraid.core.method import Method
+from unbraid.core.names import in_text
 from unbraid.core.ranks import Ranks
 from unbraid.core.recipe import Recipe
 from unbraid.core.short import Short
@@ -152,7 +153,8 @@ class Experiment(Short):
     def lines(self) -> list[str]:
         """Returns `about`, notes, and what must be said of the data: remarks, and images that were left out."""
         remarks = [self.data.remark] if self.data.remark else []
-        return [self.about, *self.notes, *remarks, *(f"left out: {line}" for line in self.data.skipped)]
+        notes = [in_text(note, self.data.spec.names) for note in self.notes]
+        return [self.about, *notes, *remarks, *(f"left out: {line}" for line in self.data.skipped)]
 
     def _content(self) -> str:
         return self.about
@@ -203,9 +205,8 @@ class Experiment(Short):
                 check_parts(path, self.parts)
                 if (config.data.features or self.tuned) and not (path / "features.safetensors").exists():
                     save_extractor(path, config.data.features, self.data.images or self.data.spec, self.tuned)
-                log = Log(
-                    path, quiet, track=config.train.track, settings=flatten(to_json(config)), names=self.data.spec.names
-                )
+                settings, names = flatten(to_json(config)), self.data.spec.names
+                log = Log(path, quiet, track=config.train.track, settings=settings, names=names)
                 for line in self.lines:
                     log.console.print(line, soft_wrap=True)
                 for line in began or self.start_from(run.config.train.init):

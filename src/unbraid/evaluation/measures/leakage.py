@@ -116,6 +116,12 @@ def _class_found(subject: Subject, part: LabelledPart) -> Figures:
     return {"class from content": found.accuracy, "chance": found.chance, "control": control.accuracy}
 
 
+def parted(name: str) -> tuple[str, str]:
+    """Returns what a probe reads, and from the codes of which domain: of `label from shared, a` both."""
+    found = re.fullmatch(r"(.*), ([ab])(, R\^2)?", name)
+    return (found[1] + (found[3] or ""), found[2]) if found else (name, "")
+
+
 def _silent(kinds: Json) -> str:
     """Returns which readers of a probe say nothing, their control being low or not measured; "" if none does."""
     names = [kind for kind in ("linear", "mlp") if not kinds[kind].get("conclusive")]
@@ -126,8 +132,7 @@ def _line(name: str, kinds: Json) -> tuple[str, ...]:
     both = [kinds["linear"], kinds["mlp"]]
     figures = [kind.get("accuracy", kind.get("r2")) for kind in both]
     chance = both[0].get("chance")
-    domain = re.search(r", ([ab])(?=(, R\^2)?$)", name)
-    what, side = (name.replace(domain[0], ""), domain[1]) if domain else (name, "")
+    what, side = parted(name)
     columns = [*(f"{value:.2f}" for value in figures), "" if chance is None else f"{chance:.2f}"]
     remark = " / ".join(f"{kind['control']:.2f}" for kind in both if "control" in kind) + _silent(kinds)
     return what, side, *columns, remark

@@ -3,7 +3,6 @@
 import base64
 import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from unbraid.core.names import in_figure
 from unbraid.core.types import DOMAINS, Domain, other
 from unbraid.model.drawing import to_picture
 
@@ -19,8 +19,6 @@ LARGEST = 256
 LOSSLESS = 48
 """Pixels a side up to which pictures are kept exactly, and drawn with sharp pixels."""
 QUALITY = 88
-SIDE = re.compile(r"(?<![^\W_])[ab](?![^\W_])")
-"""A domain in the name of a figure, such as reconstruction_a."""
 MOST_POINTS = 200
 """Points of a curve at most."""
 WIDTH, HEIGHT, LEFT, BOTTOM = 320, 130, 44, 18
@@ -104,7 +102,7 @@ def by_title(
             if name.endswith(way := f"{source}->{other(source)}"):
                 title = name.removesuffix(way).strip() or bare
                 line = f"{names[source]} → {names[other(source)]}"
-        grouped.setdefault(SIDE.sub(lambda side: names["a" if side[0] == "a" else "b"], title), {})[line] = points
+        grouped.setdefault(in_figure(title, [names[domain] for domain in DOMAINS]), {})[line] = points
     return grouped
 
 

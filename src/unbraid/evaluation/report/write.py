@@ -11,7 +11,8 @@ import jinja2
 
 from unbraid.core.config import LENGTH, PACKAGED
 from unbraid.core.files import write_atomically
-from unbraid.core.types import ImageSpec, Spec, UserError, named
+from unbraid.core.names import in_text
+from unbraid.core.types import ImageSpec, Spec, UserError
 from unbraid.core.version import __version__
 from unbraid.data.parts import Data
 from unbraid.evaluation.card import facts
@@ -251,5 +252,5 @@ def _facts(run: Run, metrics: dict[str, Any], names: tuple[str, str]) -> dict[st
     found, config = facts(metrics), run.config
     sizes = {} if config.data.size is None else {"image size": " x ".join(map(str, config.data.size))}
     if missing := metrics.get("not_measured"):
-        found["not measured"] = "; ".join(f"{named(what, names)}: {why}" for what, why in missing.items())
+        found["not measured"] = "; ".join(f"{in_text(what, names)}: {why}" for what, why in missing.items())
     return {**found, **sizes, "run": str(run.path), "page written": datetime.date.today().isoformat()}

@@ -1,7 +1,6 @@
 """Codes: test items on two maps, by their shared and by their exclusive code, and what probes read out of these."""
 
 import html
-import re
 from typing import Literal
 
 import gradio as gr
@@ -10,6 +9,7 @@ import torch
 
 from unbraid.core.files import Json
 from unbraid.core.types import UserError
+from unbraid.evaluation.measures.leakage import parted
 from unbraid.model.codes import evenly_spaced
 from unbraid.web.figures import download, scatter, tiles
 from unbraid.web.page import Page, Updates, about, linked
@@ -23,8 +23,6 @@ FEWEST = 8
 """Items that a t-SNE is made of, at least."""
 LARGEST = 20_000
 """Values of a code that is mapped, at most."""
-SIDE = re.compile(r"(?<=, )[ab](?=$|, R\^2$)")
-"""The domain in what a probe reads, such as `label from shared, a`."""
 DIRECTIONS = 30
 """Principal components that t-SNE starts from."""
 
@@ -179,8 +177,13 @@ def leaks(opened: Opened) -> Json:
 def _leak_table(opened: Opened, leakage: Json) -> str:
     if not leakage:
         return '<p class="absent">What probes read out of the codes is not measured yet: unbraid evaluate RUN.</p>'
+
+    def named(what: str) -> str:
+        name, side = parted(what)
+        return f"{name}, {opened.called(opened.known(side))}" if side else name
+
     rows = "".join(
-        f"<tr><td>{html.escape(SIDE.sub(lambda side: opened.called(opened.known(side[0])), what))}</td>"
+        f"<tr><td>{html.escape(named(what))}</td>"
         + "".join(
             f"<td>{'' if row.get(k) is None else format(row[k], '.4g')}</td>"
             for k in ("linear", "mlp", "chance", "control")
