@@ -235,6 +235,16 @@ def test_the_perceptual_loss_is_weighed_beside_the_absolute_difference(monkeypat
         found.append(update["model"])
     for domain in DOMAINS:
         assert found[0][f"perceptual_{domain}"].item() == pytest.approx(2 * found[1][f"perceptual_{domain}"].item())
+    late = IIAE(spec, replace(SMALL, perceptual_weight=0.5, perceptual_from=0.4))
+    late.prepare()
+    for progress in (0.39, 0.4):
+        (update,) = late.updates(Repeated(random_batch(spec)), Clock(0, progress))
+        assert ("perceptual_a" in update["model"]) == ("perceptual_b" in update["model"]) == (progress >= 0.4)
+    assert (late.whole_from, model.whole_from, IIAE(spec, replace(SMALL, perceptual_from=0.4)).whole_from) == (
+        0.4,
+        0,
+        0,
+    )
     assert isinstance(model.b, ImageNetworks)
     (gradient,) = torch.autograd.grad(found[1]["perceptual_b"], [model.b.to_image.weight])
     assert gradient.abs().sum() > 0

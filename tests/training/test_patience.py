@@ -34,11 +34,13 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return left
 
 
-def train(folder: Path, **settings: Any) -> Position:
+def train(folder: Path, whole_from: float = 0.0, **settings: Any) -> Position:
     config = TrainConfig(**{"steps": 20, "batch": 4, "evaluate_every": 1, "precision": "fp32", **settings})
     run = Run.open(folder, "iiae", RunConfig(SMALL, train=config), any_length=True)
     torch.manual_seed(0)
-    return fit(run, IIAE(IMAGES, SMALL), paired_data(IMAGES), Log(folder, quiet=True))
+    method = IIAE(IMAGES, SMALL)
+    method.whole_from = whole_from
+    return fit(run, method, paired_data(IMAGES), Log(folder, quiet=True))
 
 
 def events(folder: Path) -> list[str]:
@@ -57,6 +59,13 @@ def test_patience_ends_training_and_says_how_to_go_on(tmp_path: Path, scores: li
     assert train(tmp_path, patience=6).step == 8
     scores[:] = [40.0, 50.0, 60.0]
     assert train(tmp_path, patience=None, steps=11).step == 11
+
+
+def test_until_the_loss_is_whole_nothing_is_waited_for_and_no_model_stays(tmp_path: Path, scores: list[float]) -> None:
+    scores += [90.0] * 10 + [10.0]
+    found = train(tmp_path, patience=3, whole_from=0.5)
+    assert (found.step, found.best_step, found.highest) == (14, 14, 10.0)
+    assert ["measurements in a row" in text for text in events(tmp_path)[1:]] == [True]
 
 
 def test_a_score_that_rises_is_waited_for(tmp_path: Path, scores: list[float]) -> None:

@@ -36,7 +36,7 @@ MEASUREMENTS, APART, PATIENCE = 12, 20.0, 8
 end it."""
 LONG = 5000
 """Steps from which a run may end sooner: recall is often perfect long before pictures are."""
-FEWEST_STEPS, ENOUGH, SMALLEST = 100, 800, 32
+FEWEST_STEPS, ENOUGH, SMALLEST = 100, 400, 32
 """Steps of a run at least; steps below which images are made smaller, and to how many px."""
 
 

@@ -79,6 +79,9 @@ class Method(nn.Module, ABC, Generic[BatchType]):
         self.diagnostics: dict[str, Tensor] = {}
         """Detached scalars by name, which `updates` may set at each step. Their means are logged together with the
         gradient norm of each player."""
+        self.whole_from = 0.0
+        """Share of a stage after which its loss has all its terms: a model of before is kept only until there is one of
+        after, and training doesn't stop early before."""
 
     def diagnose(self, diagnostics: dict[str, float]) -> list[str]:
         """Returns warnings for these mean diagnostics. One that lasts is shown to the user."""

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from unbraid.core.bounds import Positive, Shares, Size, Sizes, Weight
+from unbraid.core.bounds import Positive, Share, Shares, Size, Sizes, Weight
 from unbraid.core.config import PerceptualConfig
 from unbraid.core.files import Json
 from unbraid.core.method import SMALL_NOTE, Clock, Method, Terms, Update, small_images
@@ -69,6 +69,9 @@ class IIAEConfig:
     perceptual_weight: Weight = 0.0
     """Weight, relative to |x - x'|, of LORD's perceptual loss in the reconstruction of images. The paper has none:
     0."""
+    perceptual_from: Share = 0.0
+    """Share of training after which the perceptual loss joins. From the start it keeps images that share little grey,
+    and a step without it takes a tenth of the time."""
     gan: Weight = 0.0
     """Weight, relative to |x - x'|, of a least-squares adversarial loss with patch discriminators. The paper has none:
     0."""
@@ -96,6 +99,7 @@ SMALL_IMAGES = IIAEConfig(
     decoder_widths=(256, 128, 64, 32),
     shared=32,
     perceptual_weight=0.5,
+    perceptual_from=0.5,
     anneal=1000.0,
     rate=1e-3,
     decay=True,
@@ -253,6 +257,7 @@ class IIAE(Method[Paired]):
             width, halvings = config.discriminator_width, patch_halvings(own)
             self.discriminators[domain] = PatchDiscriminator(own.channels, width, halvings, "instance")
         self._perceptual = PerceptualTerm(config.perceptual_weight, config.perceptual)
+        self.whole_from = config.perceptual_from if config.perceptual_weight else 0.0
         if config.initial == "normal":
             self.apply(draw_normal)
 
@@ -325,7 +330,7 @@ class IIAE(Method[Paired]):
         }
         reconstructions: dict[Domain, Tensor] = {"a": x_reconstructed, "b": y_reconstructed}
         for domain, reconstruction in reconstructions.items():
-            if c.perceptual_weight:  # ours
+            if c.perceptual_weight and clock.progress >= self.whole_from:  # ours
                 difference = self._perceptual(reconstruction, batch[domain])
                 terms[f"perceptual_{domain}"] = scale * c.perceptual_weight * difference
             if c.gan:  # ours

@@ -217,7 +217,7 @@ class Session:
             latest = {name: self.values[name] for name in losses if name in self.values}  # of a GPU's last but one
             self.log.progress(position, before + part * done, config.batch, latest)
             if measured and self.ranks.first:
-                position = self.measure(position)
+                position = self.measure(position, whole=done > self.method.whole_from)
                 over = is_over(config, position) or late
                 if late:
                     self.cut(position, clock, length, until)
@@ -265,13 +265,15 @@ class Session:
         self.checks.put(position.step, {**losses, **self.method.diagnostics})
         return losses
 
-    def measure(self, position: Position) -> Position:
-        """Measures the model on the validation part."""
+    def measure(self, position: Position, whole: bool) -> Position:
+        """Measures the model on the validation part. whole: its loss has all its terms; see `Method.whole_from`."""
         began, position = time.monotonic(), self.collect(position, wait=True)
         self.run.check_there()
         with self.average.applied(), uncompiled():
             position = validate(self.run, self.method, self.data, position, self.log)
         self.measuring = time.monotonic() - began
+        if not whole:
+            return dataclasses.replace(position, best=-1.0, highest=-1.0, waited=0)
         self.say(position)
         return position
 

@@ -14,14 +14,17 @@ from unbraid.training.step import train_step
 FIRST = 2
 """Steps that don't count: memory is taken and kernels are chosen in them."""
 SECONDS = 2.0
-"""Seconds of steps that are measured in each stage, or MOST steps."""
+"""Seconds of steps that are measured at either end of each stage, or MOST steps."""
 MOST = 20
+LAST = 0.999
+"""Share of a stage that is its end."""
 LONGEST = 5.0
 """Seconds of first steps after which these count too: no time is left for others."""
 
 
 def seconds_a_step(experiment: Experiment) -> float:
-    """Returns the mean time of a step over the stages of a method, by their shares of the run.
+    """Returns the mean time of a step over the stages of a method, by their shares of the run, and in each over its
+    beginning and its end, where terms may have joined.
 
     The experiment's weights are changed: prepare another one to be trained.
     """
@@ -31,10 +34,12 @@ def seconds_a_step(experiment: Experiment) -> float:
     method.train()
     stages = method.stages()
     total = sum(stage.share for stage in stages)
-    return sum(stage.share / total * _measured(experiment, stage) for stage in stages)
+    return sum(
+        stage.share / total * sum(_measured(experiment, stage, at) for at in (0.0, LAST)) / 2 for stage in stages
+    )
 
 
-def _measured(experiment: Experiment, stage: Stage) -> float:
+def _measured(experiment: Experiment, stage: Stage, progress: float) -> float:
     config, method = experiment.config, experiment.method
     precision = choose_precision(config.train)
     batches = Batches(
@@ -51,6 +56,6 @@ def _measured(experiment: Experiment, stage: Stage) -> float:
         elif step > FIRST and now - began > SECONDS:
             return (now - began) / (step - FIRST)
         train_step(
-            method, optimisers, on_device, Clock(step, 0.0, stage.name), precision.autocast()
+            method, optimisers, on_device, Clock(step, progress, stage.name), precision.autocast()
         )  # it waits for losses
     return (time.monotonic() - began) / MOST
