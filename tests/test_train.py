@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -296,12 +297,20 @@ def test_progress_counts_the_whole_run(tmp_path: Path) -> None:
 def test_the_time_left_follows_from_the_speed_of_the_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log, clock = Log(tmp_path), iter([100.0, 500.0, 600.0])
+    log, clock = Log(tmp_path), iter([100.0, 500.0, 600.0, 700.0, 740.0, 780.0, 820.0])
     monkeypatch.setattr("unbraid.model.log.time.monotonic", lambda: next(clock))
     log.progress(Position(stage=0, step=1), 0.01, 4, {})
     log.progress(Position(stage=1, step=1), 0.5, 4, {})
     log.progress(Position(stage=1, step=2), 0.75, 4, {})  # a quarter in 100 s
     assert "1:40 left" in capsys.readouterr().err
+    for step, whole in ((2, False), (3, False), (4, True), (5, True)):  # an eighth in 40 s, and then as much in 40 s
+        log.progress(Position(stage=2, step=step), step / 8, 4, {}, whole)
+    assert re.findall(r"(\S+ \S+) left", capsys.readouterr().err) == [
+        "over ?",
+        "over 3:20",
+        "second  ?",
+        "second  2:00",
+    ]
 
 
 def test_lengths_end_at_whatever_comes_first() -> None:

@@ -60,7 +60,7 @@ class Log:
         self.path, self.writes = folder / "log.jsonl", writes
         self.console = Console(stderr=True, quiet=quiet)
         self._bar: tuple[Progress, TaskID] | None = None
-        self._began: tuple[int, float, float] | None = None
+        self._began: tuple[tuple[int, bool], float, float] | None = None
         self._reported = 0.0
         self._trackers = Trackers(track, folder, settings or {}, lambda text: self.console.print(text, soft_wrap=True))
 
@@ -102,7 +102,9 @@ class Log:
         """Shows a picture that training drew to the trackers."""
         self._trackers.images(position.step, {"samples": file})
 
-    def progress(self, position: Position, done: float, items: int, losses: dict[str, float]) -> None:
+    def progress(
+        self, position: Position, done: float, items: int, losses: dict[str, float], whole: bool = True
+    ) -> None:
         """Shows items a second, and the time left by the speed in this stage, for those of other stages differ.
 
         Args:
@@ -110,16 +112,17 @@ class Log:
             done: Share of the run.
             items: In a step.
             losses: By name.
+            whole: The loss has all its terms; before, steps are shorter than later.
         """
-        now = time.monotonic()
-        if self._began is None or self._began[0] != position.stage:
-            self._began = position.stage, now, done
+        now, part = time.monotonic(), (position.stage, whole)
+        if self._began is None or self._began[0] != part:
+            self._began = part, now, done
         _, began, done_before = self._began
         speed = (done - done_before) / max(now - began, 1e-9)
         left = _clock((1 - done) / speed) if speed > 0 and now - began > 1 else "?"
         rate = items * position.step / max(position.seconds, 1e-9)
         named = "  ".join(f"{in_figure(name, self.names)} {value:.3g}" for name, value in losses.items())
-        text = f"step {position.step}  {rate:.0f} a second  {left} left"
+        text = f"step {position.step}  {rate:.0f} a second  {'' if whole else 'over '}{left} left"
         if self.console.is_terminal:
             if self._bar is None:
                 words = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=False))

@@ -215,9 +215,10 @@ class Session:
             late = done < 1 and time.monotonic() + self.measuring > end
             measured = position.step % config.evaluate_every == 0 or done >= 1 or late
             latest = {name: self.values[name] for name in losses if name in self.values}  # of a GPU's last but one
-            self.log.progress(position, before + part * done, config.batch, latest)
+            whole = done > self.method.whole_from
+            self.log.progress(position, before + part * done, config.batch, latest, whole)
             if measured and self.ranks.first:
-                position = self.measure(position, whole=done > self.method.whole_from)
+                position = self.measure(position, whole)
                 over = is_over(config, position) or late
                 if late:
                     self.cut(position, clock, length, until)
