@@ -38,6 +38,7 @@ PAPER = (
 )
 RUNS: dict[str, str] = {
     "default": "",
+    "from-the-start": "--method.perceptual-from 0",
     "no-perceptual-loss": "--method.perceptual-weight 0",
     "gan": "--method.gan 0.03",
     "gan-alone": "--method.gan 0.03 --method.perceptual-weight 0",
