@@ -42,7 +42,6 @@ from unbraid.methods.xgan import XGANConfig
 from unbraid.model.codes import evaluating
 from unbraid.model.log import Log
 from unbraid.model.run import Run
-from unbraid.model.saved import Position
 from unbraid.training.loop import fit, train_step
 
 
@@ -364,7 +363,7 @@ class StoppingLog(Log):
 
     left = 0
 
-    def progress(self, position: Position, done: float, items: int, losses: dict[str, float]) -> None:
+    def progress(self, *_: object, **__: object) -> None:
         self.left -= 1
         if self.left == 0:
             raise Stopped

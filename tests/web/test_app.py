@@ -160,7 +160,7 @@ def test_codes_have_places_and_leakage(client: Any, folder: Path, runs: Runs) ->
     with runs.using("pairs") as opened:
         words = _leak_table(opened, {what: {"conclusive": True} for what in probes})
     assert re.findall("<tr><td>(.*?)</td>", words) == [
-        "label from shared, photo", "x, a from shared, photo, R^2", "size from exclusive",
+        "label from shared, photo", "x, a from shared, R^2, photo", "size from exclusive",
     ]  # fmt: skip
     assert {point["domain"] for point in table["shared"]} == {"a", "b"}
     kinds = json.loads((folder / "pairs" / "metrics.json").read_text())["probes"]["domain from shared"]
