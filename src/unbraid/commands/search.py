@@ -16,7 +16,7 @@ from unbraid.commands.folder import REQUIRED, AnswerPrecision, Device, Images, R
 from unbraid.core.config import Distance
 from unbraid.core.console import Console, printable
 from unbraid.core.progress import Meter
-from unbraid.core.types import DOMAINS, DataSpec, ImageSpec, UserError
+from unbraid.core.types import DOMAINS, DataSpec, Domain, ImageSpec, UserError
 from unbraid.data.images import read_image
 from unbraid.model.drawing import save_picture
 from unbraid.model.inputs import ImageFiles
@@ -86,10 +86,7 @@ def index(
     part = Shard.parse(shard, os.environ)
     _check_images(folders, merge, forget, f"{to}{part.suffix}")
     model = load(run, device, precision)
-    if folders and domain is None:
-        first, second = map(shlex.quote, model.spec.names)
-        raise UserError(f"Which domain are the images from? Give --domain {first} or --domain {second}")
-    domain = model.spec.domain(domain, "--domain") if domain else None
+    domain = _domain(model.spec, domain, folders)
     distance = (distance or Run.existing(run).config.train.distance) if model.space else "euclidean"
     sources = _listed(folders, model.image_spec(domain or "a"), cache) if folders else []
     about, unknown = read_metadata(metadata, sources) if metadata else (None, 0)
@@ -108,6 +105,13 @@ def index(
     if unknown:
         print(f"{unknown} rows of {metadata} name none of the images")
     _say_merge(run, to, part.count)
+
+
+def _domain(spec: DataSpec, domain: str | None, folders: Sequence[Path]) -> Domain | None:
+    if folders and domain is None:
+        first, second = map(shlex.quote, spec.names)
+        raise UserError(f"Which domain are the images from? Give --domain {first} or --domain {second}")
+    return spec.domain(domain, "--domain") if domain else None
 
 
 def _say_damaged(store: Store) -> None:
