@@ -122,7 +122,7 @@ class Log:
         left = _clock((1 - done) / speed) if speed > 0 and now - began > 1 else "?"
         rate = items * position.step / max(position.seconds, 1e-9)
         named = "  ".join(f"{in_figure(name, self.names)} {value:.3g}" for name, value in losses.items())
-        text = f"step {position.step}  {rate:.0f} a second  {'' if whole else 'over '}{left} left"
+        text = f"step {position.step}  {rate:.0f} a second  {'' if whole or left == '?' else 'over '}{left} left"
         if self.console.is_terminal:
             if self._bar is None:
                 words = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=False))
