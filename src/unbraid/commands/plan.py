@@ -110,16 +110,7 @@ def planned(path: Path, found: Survey, wanted: Wanted, until: Deadline) -> Plan:
         config = replace(config, train=with_steps(config.train, left, seconds, kind != "unpaired"))
         length = about_length(config.train, left, seconds)
     notes = [in_text(note, loaded.spec.names) for note in notes]
-    return Plan(
-        config,
-        loaded,
-        [
-            f"Method: {name}{why}",
-            *notes,
-            *_about_data(loaded, config.data, kind),
-            length,
-        ],
-    )
+    return Plan(config, loaded, [f"Method: {name}{why}", *notes, *_about_data(loaded, config.data, kind), length])
 
 
 def _resolved(

@@ -73,7 +73,8 @@ def facts(metrics: Json) -> dict[str, str]:
     found = {}
     for key, value in metrics.get("protocol", {}).items():
         words = ", ".join(f"{name}: {one}" for name, one in value.items()) if isinstance(value, dict) else str(value)
-        found |= {key: in_text(words, names)} if value not in ("", None) else {}
+        if value not in ("", None):
+            found[key] = in_text(words, names)
     return found
 
 

@@ -71,7 +71,7 @@ class IIAEConfig:
     0."""
     perceptual_from: Share = 0.0
     """Share of training after which the perceptual loss joins. From the start it keeps images that share little grey,
-    and a step without it takes a tenth of the time."""
+    and steps without it are much shorter."""
     gan: Weight = 0.0
     """Weight, relative to |x - x'|, of a least-squares adversarial loss with patch discriminators. The paper has none:
     0."""
